@@ -1,0 +1,141 @@
+//! Hugepages for as long as a bench runs: more 2 MiB pages, a hugetlbfs mount if there is none, and both taken back.
+
+use anyhow::{Context, Result, ensure};
+use aoe_initiator::lab::run;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+const FREE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
+const MOUNT_POINT: &str = "/dev/hugepages";
+/// MiB in a page.
+const PAGE_MIB: u32 = 2;
+
+/// Reserved hugepages and where they are mounted; dropped, all is as it was before.
+#[derive(Debug)]
+pub struct Hugepages {
+    /// Pages added to those there were.
+    added: u64,
+    mounted: bool,
+    made_directory: bool,
+    file_prefix: String,
+}
+
+impl Hugepages {
+    /// Sees to it that `mib` MiB are free in 2 MiB pages, and mounts them at /dev/hugepages if no such pages are
+    /// mounted. The files that DPDK leaves there under `file_prefix` are removed at the end.
+    ///
+    /// # Errors
+    /// If the kernel has not that many pages in one piece each, or the mount fails.
+    pub fn reserve(mib: u32, file_prefix: String) -> Result<Self> {
+        let mut reserved = Self { added: 0, mounted: false, made_directory: false, file_prefix };
+        let needed = u64::from(mib.div_ceil(PAGE_MIB));
+        let (total, free) = (read_number(PAGES)?, read_number(FREE_PAGES)?);
+        if free < needed {
+            write_number(PAGES, total + needed - free)?;
+            // The kernel may have made fewer, and says so only here.
+            reserved.added = read_number(PAGES)?.saturating_sub(total);
+            let free = read_number(FREE_PAGES)?;
+            ensure!(
+                free >= needed,
+                "{needed} free hugepages of 2 MiB are needed, the kernel could make {free}: free some memory, \
+                 or give a smaller --store-mib"
+            );
+        }
+        if mounts()?.is_empty() {
+            if !Path::new(MOUNT_POINT).exists() {
+                fs::create_dir(MOUNT_POINT).with_context(|| format!("making {MOUNT_POINT}"))?;
+                reserved.made_directory = true;
+            }
+            run(Command::new("mount").args(["-t", "hugetlbfs", "-o", "pagesize=2M", "none", MOUNT_POINT]))?;
+            reserved.mounted = true;
+        }
+        Ok(reserved)
+    }
+
+    /// Removes the files a DPDK process left, which hold their pages. For when none runs.
+    ///
+    /// # Errors
+    /// If one cannot be removed.
+    pub fn remove_leftovers(&self) -> Result<()> {
+        let maps = format!("{}map_", self.file_prefix);
+        for mount in mounts()? {
+            for entry in fs::read_dir(&mount).with_context(|| format!("reading {}", mount.display()))? {
+                let entry = entry?;
+                if entry.file_name().to_string_lossy().starts_with(&maps) {
+                    fs::remove_file(entry.path())
+                        .with_context(|| format!("removing {}", entry.path().display()))?;
+                }
+            }
+        }
+        let runtime = Path::new("/var/run/dpdk").join(&self.file_prefix);
+        if runtime.exists() {
+            fs::remove_dir_all(&runtime).with_context(|| format!("removing {}", runtime.display()))?;
+        }
+        Ok(())
+    }
+
+    fn give_back(&self) -> Result<()> {
+        self.remove_leftovers()?;
+        if self.mounted {
+            run(Command::new("umount").arg(MOUNT_POINT))?;
+        }
+        if self.made_directory {
+            fs::remove_dir(MOUNT_POINT).with_context(|| format!("removing {MOUNT_POINT}"))?;
+        }
+        if self.added > 0 {
+            // Less what was added, not the number from before: somebody else may have changed it meanwhile.
+            write_number(PAGES, read_number(PAGES)?.saturating_sub(self.added))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Hugepages {
+    fn drop(&mut self) {
+        if let Err(error) = self.give_back() {
+            eprintln!("giving the hugepages back: {error:#}");
+        }
+    }
+}
+
+/// Where hugetlbfs with 2 MiB pages is mounted.
+fn mounts() -> Result<Vec<PathBuf>> {
+    let mounts = fs::read_to_string("/proc/mounts").context("reading /proc/mounts")?;
+    Ok(mounts_of_2_mib_pages(&mounts))
+}
+
+/// The mount points of hugetlbfs with 2 MiB pages in the text of /proc/mounts.
+fn mounts_of_2_mib_pages(mounts: &str) -> Vec<PathBuf> {
+    let mount = |line: &str| {
+        let mut fields = line.split(' ');
+        let (_, mount, kind, options) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let fits = kind == "hugetlbfs" && options.split(',').any(|option| option == "pagesize=2M");
+        fits.then(|| PathBuf::from(mount))
+    };
+    mounts.lines().filter_map(mount).collect()
+}
+
+fn read_number(path: &str) -> Result<u64> {
+    let text = fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
+    text.trim().parse().with_context(|| format!("{path} says {text:?}"))
+}
+
+fn write_number(path: &str, number: u64) -> Result<()> {
+    fs::write(path, number.to_string()).with_context(|| format!("writing {number} to {path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_mount_of_the_right_page_size_counts() {
+        let proc = "proc /proc proc rw 0 0\n";
+        let huge = "none /mnt/huge1g hugetlbfs rw,relatime,pagesize=1024M 0 0\n";
+        let right = "hugetlbfs /dev/hugepages hugetlbfs rw,relatime,pagesize=2M 0 0\n";
+        assert!(mounts_of_2_mib_pages(&format!("{proc}{huge}")).is_empty());
+        assert_eq!(mounts_of_2_mib_pages(&format!("{proc}{right}{huge}")), [PathBuf::from("/dev/hugepages")]);
+    }
+}

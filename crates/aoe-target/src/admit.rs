@@ -1,0 +1,172 @@
+//! Step three, admit: what is to be done with a request for this export.
+
+use aoe_wire::{ATA_LEN, AoeError, CONFIG_LEN, ConfigCommand, MAX_CONFIG_STRING, SECTOR_BYTES};
+use ata::{AddressWidth, AtaCommand, Registers};
+
+use crate::drop_reason::DropReason;
+use crate::export::{Export, ExportState};
+use crate::ports::PortLimits;
+use crate::reply::Reply;
+use crate::request::{Request, RequestKind};
+
+/// Where sector data starts in a frame, for reads and writes alike: a multiple of 4, not of 512.
+pub const PAYLOAD_OFFSET: usize = ATA_LEN;
+
+/// What to do with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Nothing but counting it.
+    Drop(DropReason),
+    /// Answer now.
+    Reply(Reply),
+    /// Ask the bdev, and answer with [`Reply::completed`] when it is done.
+    Submit(BdevIo),
+}
+
+/// What a bdev is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BdevOp {
+    /// Fill the frame's payload from the disk.
+    Read,
+    /// Store the frame's payload on the disk.
+    Write,
+    /// Bring all acknowledged writes to stable storage.
+    Flush,
+}
+
+/// An I/O that passed every check: it lies within the disk, within what the port can carry, and, for a write,
+/// its data is all there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BdevIo {
+    /// What to do.
+    pub op: BdevOp,
+    /// First sector (512 bytes); 0 for a flush.
+    pub lba: u64,
+    /// Number of sectors (512 bytes each), 1 to 16; 0 for a flush.
+    pub sectors: u16,
+    /// Width of the address registers, in which the reply tells how far it came.
+    pub width: AddressWidth,
+}
+
+impl BdevIo {
+    /// Bytes of payload, at [`PAYLOAD_OFFSET`] of the frame; 0 for a flush.
+    #[inline]
+    #[must_use]
+    pub fn data_len(&self) -> usize {
+        usize::from(self.sectors) * SECTOR_BYTES
+    }
+}
+
+/// How the bdev's work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoOutcome {
+    /// Done in full.
+    Ok,
+    /// The medium failed under this I/O.
+    MediaError,
+    /// The device failed, or was removed.
+    DeviceFault,
+    /// The bdev has no such sectors, for instance because it shrank.
+    OutOfRange,
+    /// The bdev refused or gave up.
+    Aborted,
+}
+
+impl Export {
+    /// Decides on a request that was routed here.
+    ///
+    /// `frame_head` is the frame's first contiguous bytes, at least [`Request::contiguous_len`] of them;
+    /// `frame_len` the length of the whole frame, without FCS; `limits` those of the port it came in by.
+    ///
+    /// A failed disk command always becomes ATA error registers. An AoE error says only that the protocol's
+    /// command or argument is not accepted.
+    #[inline]
+    #[must_use]
+    pub fn admit(
+        &self,
+        request: &Request,
+        frame_head: &[u8],
+        frame_len: usize,
+        limits: PortLimits,
+    ) -> Disposition {
+        match request.kind {
+            RequestKind::Ata(command) => self.admit_ata(command, frame_len, limits),
+            RequestKind::Config { command, string_len } => {
+                self.admit_config(command, usize::from(string_len), frame_head, frame_len)
+            }
+            RequestKind::Other(_) => Disposition::Reply(Reply::refused(AoeError::UnknownCommand)),
+        }
+    }
+
+    #[inline]
+    fn admit_ata(&self, command: AtaCommand, frame_len: usize, limits: PortLimits) -> Disposition {
+        if self.state == ExportState::Offline {
+            return Disposition::Reply(Reply::registers(Registers::DEVICE_FAULT));
+        }
+        match command {
+            AtaCommand::Read { lba, sectors, width } => {
+                self.admit_io(BdevIo { op: BdevOp::Read, lba, sectors, width }, limits)
+            }
+            AtaCommand::Write { lba, sectors, width } => {
+                let io = BdevIo { op: BdevOp::Write, lba, sectors, width };
+                let all_here = frame_len.saturating_sub(PAYLOAD_OFFSET) >= io.data_len();
+                if self.read_only || !all_here {
+                    return Disposition::Reply(Reply::registers(Registers::ABORTED));
+                }
+                self.admit_io(io, limits)
+            }
+            AtaCommand::Flush => Disposition::Submit(BdevIo {
+                op: BdevOp::Flush,
+                lba: 0,
+                sectors: 0,
+                width: AddressWidth::Lba48,
+            }),
+            AtaCommand::Identify => Disposition::Reply(Reply::identify()),
+            AtaCommand::CheckPowerMode => Disposition::Reply(Reply::registers(Registers::ACTIVE)),
+            AtaCommand::BadCount(..) | AtaCommand::Unsupported(_) => {
+                Disposition::Reply(Reply::registers(Registers::ABORTED))
+            }
+        }
+    }
+
+    /// The checks a read and a write share: first what the port can carry, then the end of the disk.
+    #[inline]
+    fn admit_io(&self, io: BdevIo, limits: PortLimits) -> Disposition {
+        if io.sectors > u16::from(limits.max_sectors()) {
+            return Disposition::Reply(Reply::registers(Registers::ABORTED));
+        }
+        match io.lba.checked_add(u64::from(io.sectors)) {
+            Some(end) if end <= self.sectors => Disposition::Submit(io),
+            _ => Disposition::Reply(Reply::registers(Registers::NOT_FOUND)),
+        }
+    }
+
+    fn admit_config(
+        &self,
+        command: ConfigCommand,
+        string_len: usize,
+        frame_head: &[u8],
+        frame_len: usize,
+    ) -> Disposition {
+        let answer = Disposition::Reply(Reply::config(self, command, None));
+        // A read means the fixed part only; initiators send it with lengths and bytes of no meaning.
+        if command == ConfigCommand::Read {
+            return answer;
+        }
+        if string_len > MAX_CONFIG_STRING || string_len > frame_len.saturating_sub(CONFIG_LEN) {
+            return Disposition::Drop(DropReason::ConfigTooLong);
+        }
+        let ours = self.config.as_bytes();
+        let holds: fn(&[u8], &[u8]) -> bool = match command {
+            ConfigCommand::Test => |ours, asked| ours == asked,
+            ConfigCommand::PrefixTest => |ours, asked| ours.starts_with(asked),
+            // Setting the string is not offered yet, so asking for it is a bad argument.
+            _ => return Disposition::Reply(Reply::config(self, command, Some(AoeError::BadArgument))),
+        };
+        match frame_head.get(CONFIG_LEN..CONFIG_LEN + string_len) {
+            Some(asked) if holds(ours, asked) => answer,
+            Some(_) => Disposition::Drop(DropReason::ConfigMismatch),
+            None => Disposition::Drop(DropReason::ConfigSplit),
+        }
+    }
+}

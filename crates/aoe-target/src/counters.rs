@@ -1,0 +1,115 @@
+//! What happened, counted: one set per export and per port on each lcore, summed by whoever reads them.
+
+use ata::AtaCommand;
+
+use crate::admit::{BdevIo, BdevOp, Disposition, IoOutcome};
+use crate::request::{Request, RequestKind};
+
+/// Declares a struct of counters with its names, so that no dump can forget one.
+macro_rules! counters {
+    ( $(#[$meta:meta])* $name:ident { $( $(#[$field_meta:meta])* $field:ident, )+ } ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $name {
+            $( $(#[$field_meta])* pub $field: u64, )+
+        }
+
+        impl $name {
+            /// Name and value of every counter, in the order of declaration.
+            #[must_use]
+            pub fn fields(&self) -> [(&'static str, u64); [$( stringify!($field) ),+].len()] {
+                [$( (stringify!($field), self.$field) ),+]
+            }
+
+            /// Adds what another lcore counted.
+            pub fn merge(&mut self, other: &Self) {
+                $( self.$field += other.$field; )+
+            }
+        }
+    };
+}
+
+counters! {
+    /// What one export was asked and how it went.
+    ExportCounters {
+        /// READ commands, failed ones included.
+        reads,
+        /// WRITE commands, failed ones included.
+        writes,
+        /// FLUSH CACHE commands, failed ones included.
+        flushes,
+        /// IDENTIFY DEVICE commands.
+        identifies,
+        /// CHECK POWER MODE commands.
+        power_checks,
+        /// ATA commands that are not supported, or not with that count.
+        unsupported,
+        /// Query/config messages that were answered.
+        configs,
+        /// AoE commands that are not known.
+        unknown_commands,
+        /// Bytes of successful reads.
+        read_bytes,
+        /// Bytes of successful writes.
+        written_bytes,
+        /// Replies that reported a failed ATA command.
+        ata_errors,
+        /// Replies that carried an AoE error.
+        aoe_errors,
+    }
+}
+
+counters! {
+    /// What went through one port.
+    PortCounters {
+        /// Frames received, dropped ones included.
+        rx_frames,
+        /// Their bytes, without FCS.
+        rx_bytes,
+        /// Frames handed to the port for sending.
+        tx_frames,
+        /// Their bytes, without FCS.
+        tx_bytes,
+        /// Of the frames sent, the unsolicited advertisements.
+        advertisements,
+    }
+}
+
+impl ExportCounters {
+    /// Counts a request and what was decided on it. A dropped one is not counted here but by its
+    /// [`DropReason`](crate::DropReason).
+    #[inline]
+    pub fn admitted(&mut self, request: &Request, disposition: &Disposition) {
+        if let Disposition::Drop(_) = disposition {
+            return;
+        }
+        let counter = match request.kind {
+            RequestKind::Ata(AtaCommand::Read { .. }) => &mut self.reads,
+            RequestKind::Ata(AtaCommand::Write { .. }) => &mut self.writes,
+            RequestKind::Ata(AtaCommand::Flush) => &mut self.flushes,
+            RequestKind::Ata(AtaCommand::Identify) => &mut self.identifies,
+            RequestKind::Ata(AtaCommand::CheckPowerMode) => &mut self.power_checks,
+            RequestKind::Ata(AtaCommand::BadCount(..) | AtaCommand::Unsupported(_)) => &mut self.unsupported,
+            RequestKind::Config { .. } => &mut self.configs,
+            RequestKind::Other(_) => &mut self.unknown_commands,
+        };
+        *counter += 1;
+        if let Disposition::Reply(reply) = disposition {
+            self.ata_errors += u64::from(reply.is_ata_error());
+            self.aoe_errors += u64::from(reply.aoe_error().is_some());
+        }
+    }
+
+    /// Counts the end of an I/O that was submitted.
+    #[inline]
+    pub fn completed(&mut self, io: &BdevIo, outcome: IoOutcome) {
+        // At most 16 sectors of 512 bytes.
+        let bytes = u64::from(io.sectors) * 512;
+        match (outcome, io.op) {
+            (IoOutcome::Ok, BdevOp::Read) => self.read_bytes += bytes,
+            (IoOutcome::Ok, BdevOp::Write) => self.written_bytes += bytes,
+            (IoOutcome::Ok, BdevOp::Flush) => {}
+            _ => self.ata_errors += 1,
+        }
+    }
+}

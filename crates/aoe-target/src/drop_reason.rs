@@ -1,0 +1,124 @@
+//! Why a frame got no answer: one name, one sentence and one counter for each reason.
+
+/// Declares [`DropReason`] from one list of variant, counter name and sentence.
+macro_rules! drop_reasons {
+    ( $( $variant:ident, $name:literal, $sentence:literal; )+ ) => {
+        /// Why a frame was dropped, or a reply could not be sent.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum DropReason {
+            $( #[doc = $sentence] $variant, )+
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of a frame's way.
+            pub const ALL: [Self; [$( $name ),+].len()] = [$( Self::$variant ),+];
+
+            /// Name of the counter, as it appears in statistics.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$variant => $name, )+ }
+            }
+
+            /// What it means, for people who read the statistics.
+            #[must_use]
+            pub const fn describe(self) -> &'static str {
+                match self { $( Self::$variant => $sentence, )+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    Runt, "runt", "The frame ends inside its Ethernet header.";
+    NotAoe, "not_aoe", "The EtherType is not AoE's 0x88a2; VLAN-tagged frames count here.";
+    TooShort, "too_short", "The frame ends inside the fixed part its AoE command needs.";
+    BadVersion, "bad_version", "The AoE version is not 1.";
+    IsResponse, "is_response", "The frame is another target's answer or advertisement.";
+    SourceNotUnicast, "source_not_unicast", "The source address is a group address, which no station has.";
+    NotOurMac, "not_our_mac", "The frame is addressed to another station; seen on promiscuous ports.";
+    UnknownShelfSlot, "unknown_shelf_slot", "No export has this shelf and slot on this port.";
+    ConfigMismatch, "config_mismatch", "A config test named another string; the protocol demands silence.";
+    ConfigTooLong, "config_too_long", "A config string is longer than 1024 bytes or than its frame.";
+    ConfigSplit, "config_split", "A config string to compare is spread over several buffer segments.";
+    FanoutFull, "fanout_full", "Too many wildcard requests are being answered at once.";
+    NoMbuf, "no_mbuf", "No mbuf was free for a further answer to a wildcard request.";
+    NoRoom, "no_room", "The mbuf has no room for the reply.";
+    TxLinkDown, "tx_link_down", "The port took a reply and could not send it: commonly its link was down.";
+}
+
+/// How often each [`DropReason`] occurred. Belongs to one lcore; sums over lcores are made by the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropCounters([u64; DropReason::ALL.len()]);
+
+impl Default for DropCounters {
+    fn default() -> Self {
+        Self([0; DropReason::ALL.len()])
+    }
+}
+
+impl DropCounters {
+    /// Counts one drop.
+    #[inline]
+    pub fn count(&mut self, reason: DropReason) {
+        self.0[reason as usize] += 1;
+    }
+
+    /// Counts drops that somebody else noticed.
+    pub fn add(&mut self, reason: DropReason, drops: u64) {
+        self.0[reason as usize] += drops;
+    }
+
+    /// Drops for this reason so far.
+    #[must_use]
+    pub fn get(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// Drops for any reason.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// Adds what another lcore counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// Reason and count, zeroes included, in the order of [`DropReason::ALL`].
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.into_iter().zip(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_for_json_keys() {
+        for (i, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, i, "the counters are indexed by it");
+            assert!(reason.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
+            assert!(reason.describe().ends_with('.'));
+            assert!(DropReason::ALL[..i].iter().all(|earlier| earlier.name() != reason.name()));
+        }
+    }
+
+    #[test]
+    fn counts_by_reason_and_merges() {
+        let mut one = DropCounters::default();
+        one.count(DropReason::TooShort);
+        one.count(DropReason::TooShort);
+        let mut two = DropCounters::default();
+        two.count(DropReason::TooShort);
+        two.count(DropReason::TxLinkDown);
+        one.merge(&two);
+        assert_eq!(one.get(DropReason::TooShort), 3);
+        assert_eq!(one.total(), 4);
+        let seen: Vec<_> = one.iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(seen, [(DropReason::TooShort, 3), (DropReason::TxLinkDown, 1)]);
+    }
+}

@@ -1,0 +1,181 @@
+//! What a request is for: a disk under its shelf and slot.
+
+use std::fmt;
+
+use aoe_wire::{MAX_CONFIG_STRING, ShelfSlot};
+use ata::Identity;
+
+use crate::ports::Ports;
+
+/// Index of an export, chosen by the control plane and the same on every lcore. Small numbers: the table is a
+/// slab indexed by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExportId(pub u32);
+
+/// Whether the disk behind an export is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportState {
+    /// The bdev takes I/O.
+    Online,
+    /// The bdev was removed while exported. Every ATA command is answered with a device fault at once, so that
+    /// initiators fail the I/O and do not wait; query/config is still answered.
+    Offline,
+}
+
+/// A disk under a shelf and slot, as one lcore knows it. Address, ports and id are fixed for its life, because
+/// the table finds it by them; the rest may change between two requests.
+#[derive(Clone, Debug)]
+pub struct Export {
+    id: ExportId,
+    address: ShelfSlot,
+    ports: Ports,
+    /// Size in sectors of 512 bytes, whatever the block size of the bdev.
+    pub sectors: u64,
+    /// Refuse writes.
+    pub read_only: bool,
+    /// Whether the bdev is there.
+    pub state: ExportState,
+    /// Messages the target says it can hold. Values below [`Export::MIN_BUFFER_COUNT`] are advertised as that.
+    pub buffer_count: u16,
+    /// Names in the IDENTIFY page.
+    pub identity: Identity,
+    /// The string initiators may keep here.
+    pub config: ConfigString,
+}
+
+impl Export {
+    /// Linux opens its window at half the buffer count, and with 1 would never send.
+    pub const MIN_BUFFER_COUNT: u16 = 2;
+
+    /// The buffer count of other soft targets, and of a new export.
+    pub const DEFAULT_BUFFER_COUNT: u16 = 16;
+
+    /// An export that is online, writable, and has no config string. `sectors` counts 512 bytes each.
+    #[must_use]
+    pub fn new(id: ExportId, address: ShelfSlot, ports: Ports, sectors: u64, identity: Identity) -> Self {
+        Self {
+            id,
+            address,
+            ports,
+            sectors,
+            read_only: false,
+            state: ExportState::Online,
+            buffer_count: Self::DEFAULT_BUFFER_COUNT,
+            identity,
+            config: ConfigString::EMPTY,
+        }
+    }
+
+    /// The same export on other ports. For one that is in no table: tables find exports by their ports.
+    #[must_use]
+    pub fn on(mut self: Box<Self>, ports: Ports) -> Box<Self> {
+        self.ports = ports;
+        self
+    }
+
+    /// Its index.
+    #[inline]
+    #[must_use]
+    pub const fn id(&self) -> ExportId {
+        self.id
+    }
+
+    /// Its shelf and slot.
+    #[inline]
+    #[must_use]
+    pub const fn address(&self) -> ShelfSlot {
+        self.address
+    }
+
+    /// The ports it is reached through.
+    #[inline]
+    #[must_use]
+    pub const fn ports(&self) -> Ports {
+        self.ports
+    }
+}
+
+/// The string that initiators keep on a target to mark it as theirs: 0 to 1024 bytes of any value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConfigString {
+    bytes: [u8; MAX_CONFIG_STRING],
+    len: u16,
+}
+
+/// A config string of more than 1024 bytes; carries its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigStringTooLong(pub usize);
+
+impl fmt::Display for ConfigStringTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "config string of {} bytes: at most {MAX_CONFIG_STRING} are allowed", self.0)
+    }
+}
+
+impl std::error::Error for ConfigStringTooLong {}
+
+impl ConfigString {
+    /// No bytes: what a target has until somebody claims it.
+    pub const EMPTY: Self = Self { bytes: [0; MAX_CONFIG_STRING], len: 0 };
+
+    /// A copy of `string`.
+    ///
+    /// # Errors
+    /// [`ConfigStringTooLong`] above 1024 bytes.
+    pub fn new(string: &[u8]) -> Result<Self, ConfigStringTooLong> {
+        let too_long = ConfigStringTooLong(string.len());
+        let mut new = Self::EMPTY;
+        new.bytes.get_mut(..string.len()).ok_or(too_long)?.copy_from_slice(string);
+        new.len = u16::try_from(string.len()).map_err(|_| too_long)?;
+        Ok(new)
+    }
+
+    /// The bytes.
+    #[inline]
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// Their number, 0 to 1024.
+    #[inline]
+    #[must_use]
+    pub const fn len(&self) -> u16 {
+        self.len
+    }
+
+    /// True when there are none.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Default for ConfigString {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl fmt::Debug for ConfigString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn config_string_holds_up_to_1024_bytes() {
+        assert!(ConfigString::default().is_empty());
+        let full = ConfigString::new(&[7; 1024]).unwrap();
+        assert_eq!((full.len(), full.as_bytes()), (1024, &[7; 1024][..]));
+        let refused = ConfigString::new(&[7; 1025]).unwrap_err();
+        assert_eq!(refused.to_string(), "config string of 1025 bytes: at most 1024 are allowed");
+        assert!(ConfigString::new(&vec![7; 70_000]).is_err());
+        assert_eq!(format!("{:?}", ConfigString::new(b"a\"\n").unwrap()), r#""a\"\n""#);
+    }
+}

@@ -1,0 +1,40 @@
+//! What an AoE target does with a frame, without doing it: the decisions between rx and tx.
+//!
+//! The way of a request through this crate, one module a step:
+//!
+//! 1. [`request`]: [`Request::parse`] judges the frame and copies out what decides its fate;
+//! 2. [`table`]: [`Table::route`] finds the export, or says that a wildcard means many;
+//! 3. [`admit`]: [`Export::admit`] gives the [`Disposition`]: drop, reply at once, or submit to the bdev;
+//! 4. [`reply`]: a [`Reply`], made at once or by [`Reply::completed`] when the bdev is done, writes itself
+//!    over the request's own bytes.
+//!
+//! There are two classes of failure. A frame that is malformed or not ours is dropped with a [`DropReason`],
+//! of which each has a counter. A request we understand and refuse is answered: with ATA error registers when
+//! it concerns the disk, with an AoE error only when it concerns the protocol, because the Linux initiator
+//! retransmits for minutes on an AoE error and fails the I/O at once on an ATA one.
+//!
+//! What this crate must not know: where frames come from, what a bdev is beyond "reads, writes and flushes
+//! sectors", which thread runs it, and the time. It performs no I/O. The functions called per frame allocate
+//! nothing, lock nothing and log nothing; only changes of the [`Table`] allocate.
+#![forbid(unsafe_code)]
+
+pub mod admit;
+pub mod counters;
+pub mod drop_reason;
+pub mod export;
+pub mod ports;
+pub mod reply;
+pub mod request;
+pub mod table;
+
+pub use aoe_wire::{AddressError, MacAddr, Shelf, ShelfSlot, Slot};
+pub use ata::{Identity, IdentityError};
+
+pub use admit::{BdevIo, BdevOp, Disposition, IoOutcome, PAYLOAD_OFFSET};
+pub use counters::{ExportCounters, PortCounters};
+pub use drop_reason::{DropCounters, DropReason};
+pub use export::{ConfigString, ConfigStringTooLong, Export, ExportId, ExportState};
+pub use ports::{PortId, PortLimits, PortOutOfRange, PortSet, Ports};
+pub use reply::{Reply, emit_advertisement};
+pub use request::{Request, RequestKind};
+pub use table::{Cursor, Route, Scan, Table, TableError};

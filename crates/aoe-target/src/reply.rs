@@ -1,0 +1,252 @@
+//! Step four, reply: the answer, written over the request that asked for it.
+
+use aoe_wire::{
+    ATA_LEN, AoeCommand, AoeError, AtaArgs, CONFIG_LEN, ConfigCommand, ConfigRepr, HEADER_LEN, Header,
+    HeaderRepr, MIN_FRAME, MacAddr, Tag,
+};
+use ata::{AddressWidth, IDENTIFY_BYTES, Registers, write_identify};
+
+use crate::admit::{BdevIo, BdevOp, IoOutcome};
+use crate::export::Export;
+use crate::ports::PortLimits;
+
+/// The firmware version in query/config answers: our own version, major in the high byte, minor in the low.
+pub const FIRMWARE_VERSION: u16 =
+    version_byte(env!("CARGO_PKG_VERSION_MAJOR")) << 8 | version_byte(env!("CARGO_PKG_VERSION_MINOR"));
+
+/// A part of the version, 0 to 255; a larger one fails the build.
+const fn version_byte(digits: &str) -> u16 {
+    match u8::from_str_radix(digits, 10) {
+        Ok(part) => part as u16,
+        Err(_) => panic!("a part of the package version does not fit a byte"),
+    }
+}
+
+/// An answer. It is small and self-contained: what it does not carry itself (command, tag, initiator's address)
+/// is still in the request's frame, over which [`Reply::emit`] writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// An AoE error and nothing else.
+    Refused(AoeError),
+    /// The query/config answer; the length is that of the config string.
+    Config { command: ConfigCommand, error: Option<AoeError>, string_len: u16 },
+    /// ATA registers.
+    Registers { registers: Registers, lba: Option<Lba>, data_len: u16 },
+    /// ATA registers and the IDENTIFY page.
+    Identify,
+}
+
+/// How far an I/O came, in the registers the command used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lba {
+    lba: u64,
+    width: AddressWidth,
+}
+
+impl Reply {
+    /// A refusal of the protocol's command or argument.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn refused(error: AoeError) -> Self {
+        Self { kind: Kind::Refused(error) }
+    }
+
+    /// The query/config answer of `export`.
+    #[inline]
+    #[must_use]
+    pub(crate) fn config(export: &Export, command: ConfigCommand, error: Option<AoeError>) -> Self {
+        Self { kind: Kind::Config { command, error, string_len: export.config.len() } }
+    }
+
+    /// An ATA answer without data. The LBA registers stay as the request filled them in.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn registers(registers: Registers) -> Self {
+        Self { kind: Kind::Registers { registers, lba: None, data_len: 0 } }
+    }
+
+    /// The answer to IDENTIFY DEVICE.
+    #[inline]
+    #[must_use]
+    pub(crate) const fn identify() -> Self {
+        Self { kind: Kind::Identify }
+    }
+
+    /// The answer when the bdev is done with `io`. A successful read's data is already in the frame.
+    #[inline]
+    #[must_use]
+    pub fn completed(io: &BdevIo, outcome: IoOutcome) -> Self {
+        match (outcome, io.op) {
+            (IoOutcome::Ok, BdevOp::Flush) => Self::registers(Registers::SUCCESS),
+            (IoOutcome::Ok, op) => {
+                let lba = Some(Lba { lba: io.lba.wrapping_add(u64::from(io.sectors)), width: io.width });
+                // At most 16 sectors pass admission, so this does not saturate.
+                let bytes = io.sectors.saturating_mul(512);
+                let data_len = if op == BdevOp::Read { bytes } else { 0 };
+                Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba, data_len } }
+            }
+            (IoOutcome::MediaError, BdevOp::Read) => Self::registers(Registers::UNCORRECTABLE),
+            (IoOutcome::MediaError | IoOutcome::DeviceFault, _) => Self::registers(Registers::DEVICE_FAULT),
+            (IoOutcome::OutOfRange, _) => Self::registers(Registers::NOT_FOUND),
+            (IoOutcome::Aborted, _) => Self::registers(Registers::ABORTED),
+        }
+    }
+
+    /// Bytes of the reply frame, without FCS, padding to 60 included.
+    #[inline]
+    #[must_use]
+    pub fn frame_len(&self) -> usize {
+        let unpadded = match self.kind {
+            Kind::Refused(_) => HEADER_LEN,
+            Kind::Config { string_len, .. } => CONFIG_LEN + usize::from(string_len),
+            Kind::Registers { data_len, .. } => ATA_LEN + usize::from(data_len),
+            Kind::Identify => ATA_LEN + IDENTIFY_BYTES,
+        };
+        unpadded.max(MIN_FRAME)
+    }
+
+    /// Bytes from the start of the frame that [`Reply::emit`] needs in one piece, and writes: all of
+    /// [`Reply::frame_len`] but the data of a read, which may lie in further segments.
+    #[inline]
+    #[must_use]
+    pub fn emit_len(&self) -> usize {
+        match self.kind {
+            Kind::Registers { data_len: 1.., .. } => ATA_LEN,
+            _ => self.frame_len(),
+        }
+    }
+
+    /// The AoE error, if the reply is one.
+    #[inline]
+    #[must_use]
+    pub const fn aoe_error(&self) -> Option<AoeError> {
+        match self.kind {
+            Kind::Refused(error) => Some(error),
+            Kind::Config { error, .. } => error,
+            Kind::Registers { .. } | Kind::Identify => None,
+        }
+    }
+
+    /// True when the reply reports a failed ATA command.
+    #[inline]
+    #[must_use]
+    pub const fn is_ata_error(&self) -> bool {
+        matches!(self.kind, Kind::Registers { registers, .. } if registers.is_error())
+    }
+
+    /// Writes the reply over the request in `frame`, which holds at least [`Reply::emit_len`] bytes from the
+    /// start of the frame. `port_mac` is the address of the port the request came in by, `export` the one that
+    /// answers, `limits` those of the port. Returns [`Reply::frame_len`], the length to send.
+    ///
+    /// Of the request only the first 36 bytes are read: that much of it, copied to a fresh buffer, makes a
+    /// further answer to a wildcard. Writes the first `emit_len()` bytes and nothing else; padding is zero, so that no stale byte of the
+    /// buffer leaves the machine. `None`, with nothing written, when `frame` is shorter than that: count it as
+    /// [`DropReason::NoRoom`](crate::DropReason::NoRoom).
+    #[inline]
+    #[must_use]
+    pub fn emit(
+        &self,
+        frame: &mut [u8],
+        port_mac: MacAddr,
+        export: &Export,
+        limits: PortLimits,
+    ) -> Option<usize> {
+        let reply = self.as_of(export);
+        let frame = frame.get_mut(..reply.emit_len())?;
+        let (header, argument) = Header::view_mut(frame).ok()?;
+        header.turn_into_reply(port_mac, export.address(), self.aoe_error());
+        match self.kind {
+            Kind::Refused(_) => argument.fill(0),
+            Kind::Config { command, .. } => write_config(argument, command, export, limits)?,
+            Kind::Registers { registers, lba, .. } => write_registers(argument, registers, lba)?.fill(0),
+            Kind::Identify => {
+                let page = write_registers(argument, Registers::SUCCESS, None)?;
+                write_identify(page.first_chunk_mut()?, export.sectors, &export.identity);
+            }
+        }
+        Some(reply.frame_len())
+    }
+
+    /// The reply with the length of the config string as it is now: between admission and emission the string
+    /// may have changed.
+    #[inline]
+    fn as_of(&self, export: &Export) -> Self {
+        match self.kind {
+            Kind::Config { command, error, .. } => Self::config(export, command, error),
+            _ => *self,
+        }
+    }
+}
+
+/// Fills in the registers; returns what follows them.
+#[inline]
+fn write_registers(argument: &mut [u8], registers: Registers, lba: Option<Lba>) -> Option<&mut [u8]> {
+    let (args, rest) = AtaArgs::view_mut(argument).ok()?;
+    args.clear_reserved();
+    args.feature_error = registers.error;
+    args.command_status = registers.status;
+    if let Some(count) = registers.count {
+        args.count = count;
+    }
+    match lba {
+        Some(Lba { lba, width: AddressWidth::Lba48 }) => args.set_lba48(lba),
+        // The step past the last 28-bit address wraps to 0.
+        Some(Lba { lba, width: AddressWidth::Lba28 }) => args.set_lba28(lba),
+        None => {}
+    }
+    Some(rest)
+}
+
+/// Fills in the whole argument of a query/config answer: fixed part, string, zero padding. `argument` decides
+/// how much of the string there is room for.
+fn write_config(
+    argument: &mut [u8],
+    command: ConfigCommand,
+    export: &Export,
+    limits: PortLimits,
+) -> Option<()> {
+    let string = export.config.as_bytes();
+    let fixed = ConfigRepr {
+        buffer_count: export.buffer_count.max(Export::MIN_BUFFER_COUNT),
+        firmware: FIRMWARE_VERSION,
+        sectors: limits.max_sectors(),
+        command,
+        string_len: export.config.len(),
+    };
+    let room = fixed.emit(argument).ok()?;
+    let (text, padding) = room.split_at_mut_checked(string.len())?;
+    text.copy_from_slice(string);
+    padding.fill(0);
+    Some(())
+}
+
+/// Writes an unsolicited query/config answer of `export` into `frame`: broadcast from `port_mac`, tag 0. Sent
+/// when an export appears and when a link comes up, so that initiators need not ask. Returns the length to
+/// send; `None` when `frame` is shorter than that, at most 1056 bytes.
+#[must_use]
+pub fn emit_advertisement(
+    frame: &mut [u8],
+    port_mac: MacAddr,
+    export: &Export,
+    limits: PortLimits,
+) -> Option<usize> {
+    let reply = Reply::config(export, ConfigCommand::Read, None);
+    let frame = frame.get_mut(..reply.frame_len())?;
+    let header = HeaderRepr {
+        destination: MacAddr::BROADCAST,
+        source: port_mac,
+        response: true,
+        error: None,
+        address: export.address(),
+        command: AoeCommand::Config,
+        tag: Tag::UNSOLICITED,
+    };
+    let argument = header.emit(frame).ok()?;
+    write_config(argument, ConfigCommand::Read, export, limits)?;
+    Some(reply.frame_len())
+}

@@ -1,0 +1,107 @@
+//! Step one, parse: is this frame a request, and what does it ask?
+
+use aoe_wire::{
+    AoeCommand, AtaRepr, CONFIG_LEN, ConfigCommand, ConfigRepr, ETHERTYPE_AOE, EthernetHeader, Header,
+    MacAddr, ShelfSlot, VERSION,
+};
+use ata::{AtaCommand, Taskfile};
+
+use crate::drop_reason::DropReason;
+
+/// What decides a request's fate, copied out of its headers. The frame itself stays where it is and carries
+/// the reply later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Where the frame was sent to; see [`Request::is_for`].
+    pub destination: MacAddr,
+    /// The initiator.
+    pub source: MacAddr,
+    /// The disk meant; a wildcard means several.
+    pub address: ShelfSlot,
+    /// What is asked.
+    pub kind: RequestKind,
+}
+
+/// What a request asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestKind {
+    /// An ATA command, supported or not.
+    Ata(AtaCommand),
+    /// Query/config.
+    Config {
+        /// What to do with the string.
+        command: ConfigCommand,
+        /// Length of the string the request claims to carry, in bytes; not yet judged.
+        string_len: u16,
+    },
+    /// A command this target does not know.
+    Other(AoeCommand),
+}
+
+impl Request {
+    /// Judges a frame. `head` is its first contiguous bytes: at least 64, or all of it if it is shorter.
+    /// `frame_len` is the length of the whole frame in bytes, without FCS.
+    ///
+    /// Frames need not be padded to 60 bytes, and may be longer than they need to be.
+    ///
+    /// # Errors
+    /// The [`DropReason`] of a frame that is malformed or no request.
+    #[inline]
+    pub fn parse(head: &[u8], frame_len: usize) -> Result<Self, DropReason> {
+        let head = &head[..head.len().min(frame_len)];
+        let (ethernet, _) = EthernetHeader::view(head).map_err(|_| DropReason::Runt)?;
+        if ethernet.ethertype() != ETHERTYPE_AOE {
+            return Err(DropReason::NotAoe);
+        }
+        let (header, argument) = Header::view(head).map_err(|_| DropReason::TooShort)?;
+        if header.version() != VERSION {
+            return Err(DropReason::BadVersion);
+        }
+        if header.is_response() {
+            return Err(DropReason::IsResponse);
+        }
+        if ethernet.source.is_multicast() {
+            return Err(DropReason::SourceNotUnicast);
+        }
+        let kind = match header.command() {
+            AoeCommand::Ata => {
+                let (args, _) = AtaRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
+                let taskfile = Taskfile { command: args.command_status, count: args.count, lba: args.lba };
+                RequestKind::Ata(taskfile.decode())
+            }
+            AoeCommand::Config => {
+                let (args, _) = ConfigRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
+                RequestKind::Config { command: args.command, string_len: args.string_len }
+            }
+            other => RequestKind::Other(other),
+        };
+        Ok(Self {
+            destination: ethernet.destination,
+            source: ethernet.source,
+            address: header.address(),
+            kind,
+        })
+    }
+
+    /// True when the frame was sent to the station `own` or to everybody. A promiscuous port also sees frames
+    /// for others, whose own target may have the same shelf and slot; those are [`DropReason::NotOurMac`].
+    #[inline]
+    #[must_use]
+    pub fn is_for(&self, own: MacAddr) -> bool {
+        self.destination == own || self.destination.is_broadcast()
+    }
+
+    /// Bytes from the start of the frame that [`Export::admit`](crate::Export::admit) wants in one piece: 0
+    /// unless a config string is to be compared. Bounded by 1056, or by `frame_len` if that is less.
+    #[inline]
+    #[must_use]
+    pub fn contiguous_len(&self, frame_len: usize) -> usize {
+        match self.kind {
+            RequestKind::Config { command: ConfigCommand::Test | ConfigCommand::PrefixTest, string_len } => {
+                let string_len = usize::from(string_len).min(aoe_wire::MAX_CONFIG_STRING);
+                frame_len.min(CONFIG_LEN + string_len)
+            }
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! Step two, route: from port, shelf and slot to the export.
+//!
+//! Exports live in a slab indexed by [`ExportId`]. A hash table with open addressing leads from a shelf and
+//! slot to the first export there; further ones at the same address, which must be on other ports, hang on a
+//! chain. What routing looks at (address, ports, chain) lies in the slab beside the pointer to the export, so
+//! a lookup touches two cache lines and a wildcard scan reads one array from front to back.
+
+use std::fmt;
+
+use aoe_wire::{Shelf, ShelfSlot, Slot};
+
+use crate::export::{Export, ExportId};
+use crate::ports::{PortId, Ports};
+
+/// The exports as one lcore knows them. Looking up never allocates; changing does.
+#[derive(Debug)]
+pub struct Table {
+    entries: Vec<Entry>,
+    /// A power of two of them, at most half in use.
+    buckets: Box<[Bucket]>,
+    /// Addresses in use, that is, buckets in use.
+    addresses: usize,
+    exports: usize,
+}
+
+/// One place of the slab.
+#[derive(Debug)]
+struct Entry {
+    /// Boxed so that growing the slab moves pointers, not config strings.
+    export: Option<Box<Export>>,
+    ports: Ports,
+    address: ShelfSlot,
+    /// Next export at the same address, or [`NONE`].
+    next: u32,
+}
+
+impl Entry {
+    const VACANT: Self = Self { export: None, ports: Ports::All, address: ShelfSlot::WILDCARD, next: NONE };
+}
+
+/// One place of the hash table.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    /// Shelf and slot as 24 bits, or [`NONE`].
+    key: u32,
+    /// First export at this address.
+    head: u32,
+}
+
+/// No key, no entry.
+const NONE: u32 = u32::MAX;
+
+const EMPTY: Bucket = Bucket { key: NONE, head: NONE };
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Nowhere: no export has this address on this port.
+    None,
+    /// To this export.
+    One(ExportId),
+    /// The address is a wildcard, carried here: to every export that [`Table::scan`] finds, maybe none.
+    Many(ShelfSlot),
+}
+
+/// How far a wildcard scan came. Start with the default; keep it between calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Cursor {
+    next: u32,
+}
+
+/// A step of a wildcard scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// This export matches.
+    Match(ExportId),
+    /// The budget is used up; call again with the same cursor.
+    Paused,
+    /// Every export was looked at.
+    Done,
+}
+
+/// Why an export cannot enter the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableError {
+    /// Shelf and slot are taken on these ports, by this export.
+    AddressTaken {
+        /// The shelf and slot.
+        address: ShelfSlot,
+        /// The ports on which both would be.
+        ports: Ports,
+        /// The export that is there.
+        by: ExportId,
+    },
+    /// The shelf or slot is a wildcard, which no disk can have.
+    Wildcard(ShelfSlot),
+    /// The id is in use.
+    IdTaken(ExportId),
+    /// The id is above [`Table::MAX_ID`].
+    IdTooLarge(ExportId),
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddressTaken { address: ShelfSlot { shelf, slot }, ports, .. } => {
+                write!(f, "shelf {shelf}, slot {slot} is already exported on {ports}")
+            }
+            Self::Wildcard(ShelfSlot { shelf, slot }) => write!(
+                f,
+                "shelf {shelf}, slot {slot}: a disk's shelf is 0 to {}, its slot 0 to {}",
+                Shelf::MAX,
+                Slot::MAX
+            ),
+            Self::IdTaken(id) => write!(f, "export id {} is in use", id.0),
+            Self::IdTooLarge(id) => write!(f, "export id {}: expected 0 to {}", id.0, Table::MAX_ID.0),
+        }
+    }
+}
+
+impl std::error::Error for TableError {}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Table {
+    /// The highest id. Ids index a slab, so a stray one must not make it huge.
+    pub const MAX_ID: ExportId = ExportId((1 << 20) - 1);
+
+    const MIN_BUCKETS: usize = 64;
+
+    /// A table without exports.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+            buckets: vec![EMPTY; Self::MIN_BUCKETS].into_boxed_slice(),
+            addresses: 0,
+            exports: 0,
+        }
+    }
+
+    /// Number of exports.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.exports
+    }
+
+    /// True when there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.exports == 0
+    }
+
+    /// Takes an export in. A `Box` may be given, so that the copy of the config string was made elsewhere.
+    ///
+    /// # Errors
+    /// [`TableError`]; the table is unchanged then.
+    pub fn insert(&mut self, export: impl Into<Box<Export>>) -> Result<(), TableError> {
+        let export = export.into();
+        let (id, address, ports) = (export.id(), export.address(), export.ports());
+        if id > Self::MAX_ID {
+            return Err(TableError::IdTooLarge(id));
+        }
+        if address.is_wildcard() {
+            return Err(TableError::Wildcard(address));
+        }
+        if self.get(id).is_some() {
+            return Err(TableError::IdTaken(id));
+        }
+        for (by, entry) in self.chain(address) {
+            let shared = entry.ports.intersection(ports);
+            if !shared.is_empty() {
+                return Err(TableError::AddressTaken { address, ports: shared, by });
+            }
+        }
+        if (self.addresses + 1) * 2 > self.buckets.len() {
+            self.grow();
+        }
+        let index = id.0 as usize;
+        if self.entries.len() <= index {
+            self.entries.resize_with(index + 1, || Entry::VACANT);
+        }
+        let key = key_of(address);
+        let at = self.find(key);
+        let bucket = &mut self.buckets[at];
+        self.addresses += usize::from(bucket.key == NONE);
+        let next = bucket.head;
+        *bucket = Bucket { key, head: id.0 };
+        self.entries[index] = Entry { export: Some(export), ports, address, next };
+        self.exports += 1;
+        Ok(())
+    }
+
+    /// Takes an export out and hands it back.
+    pub fn remove(&mut self, id: ExportId) -> Option<Box<Export>> {
+        let entry = self.entries.get_mut(id.0 as usize)?;
+        let export = entry.export.take()?;
+        let (address, next) = (entry.address, entry.next);
+        *entry = Entry::VACANT;
+        self.exports -= 1;
+        let at = self.find(key_of(address));
+        if self.buckets[at].head != id.0 {
+            // In the middle of a chain: the one before it skips it.
+            let mut before = self.buckets[at].head as usize;
+            while self.entries[before].next != id.0 {
+                before = self.entries[before].next as usize;
+            }
+            self.entries[before].next = next;
+        } else if next != NONE {
+            self.buckets[at].head = next;
+        } else {
+            self.vacate(at);
+        }
+        Some(export)
+    }
+
+    /// The export with this id.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, id: ExportId) -> Option<&Export> {
+        self.entries.get(id.0 as usize)?.export.as_deref()
+    }
+
+    /// The export with this id, to change what may change.
+    #[inline]
+    #[must_use]
+    pub fn get_mut(&mut self, id: ExportId) -> Option<&mut Export> {
+        self.entries.get_mut(id.0 as usize)?.export.as_deref_mut()
+    }
+
+    /// Every export, by ascending id.
+    pub fn iter(&self) -> impl Iterator<Item = &Export> {
+        self.entries.iter().filter_map(|entry| entry.export.as_deref())
+    }
+
+    /// Where a request goes that came in by `port` for `address`. Takes constant time, however many exports
+    /// there are.
+    #[inline]
+    #[must_use]
+    pub fn route(&self, port: PortId, address: ShelfSlot) -> Route {
+        if address.is_wildcard() {
+            return Route::Many(address);
+        }
+        self.chain(address)
+            .find(|(_, entry)| entry.ports.contains(port))
+            .map_or(Route::None, |(id, _)| Route::One(id))
+    }
+
+    /// The next export on `port` that `pattern` means, looking at no more than `budget` places of the slab, so
+    /// that an lcore can spread a wildcard over several turns. Between two calls the table may change: an
+    /// export that comes or goes meanwhile may be missed or found, others are found once.
+    #[inline]
+    pub fn scan(&self, cursor: &mut Cursor, port: PortId, pattern: ShelfSlot, budget: usize) -> Scan {
+        let rest = self.entries.get(cursor.next as usize..).unwrap_or_default();
+        for entry in rest.iter().take(budget) {
+            let id = ExportId(cursor.next);
+            cursor.next += 1;
+            if entry.export.is_some() && pattern.matches(entry.address) && entry.ports.contains(port) {
+                return Scan::Match(id);
+            }
+        }
+        if rest.len() > budget { Scan::Paused } else { Scan::Done }
+    }
+
+    /// As [`Table::scan`] without a budget; `None` when every export was looked at.
+    #[inline]
+    pub fn next_match(&self, cursor: &mut Cursor, port: PortId, pattern: ShelfSlot) -> Option<ExportId> {
+        match self.scan(cursor, port, pattern, usize::MAX) {
+            Scan::Match(id) => Some(id),
+            Scan::Paused | Scan::Done => None,
+        }
+    }
+
+    /// The exports at an address; at most one for each port.
+    #[inline]
+    fn chain(&self, address: ShelfSlot) -> impl Iterator<Item = (ExportId, &Entry)> {
+        let mut at = self.buckets[self.find(key_of(address))].head;
+        std::iter::from_fn(move || {
+            let entry = self.entries.get(at as usize)?;
+            let id = ExportId(at);
+            at = entry.next;
+            Some((id, entry))
+        })
+    }
+
+    /// The bucket of `key`, or the empty one where it would go. There is always an empty one.
+    #[inline]
+    fn find(&self, key: u32) -> usize {
+        let mut at = self.home(key);
+        while self.buckets[at].key != key && self.buckets[at].key != NONE {
+            at = (at + 1) & (self.buckets.len() - 1);
+        }
+        at
+    }
+
+    /// Where the search for `key` starts. Multiplying by 2^32 divided by the golden ratio spreads neighbouring
+    /// shelves and slots; the top bits of the product are the good ones.
+    #[inline]
+    fn home(&self, key: u32) -> usize {
+        let bits = self.buckets.len().trailing_zeros();
+        (key.wrapping_mul(0x9e37_79b9) >> (u32::BITS - bits)) as usize
+    }
+
+    /// Empties a bucket and moves later ones of the same run up, so that no search stops early.
+    fn vacate(&mut self, mut hole: usize) {
+        let mask = self.buckets.len() - 1;
+        let mut at = hole;
+        loop {
+            at = (at + 1) & mask;
+            let bucket = self.buckets[at];
+            if bucket.key == NONE {
+                break;
+            }
+            // Moving is right unless the bucket's home lies after the hole, up to where it is now.
+            let from_home = at.wrapping_sub(self.home(bucket.key)) & mask;
+            let from_hole = at.wrapping_sub(hole) & mask;
+            if from_home >= from_hole {
+                self.buckets[hole] = bucket;
+                hole = at;
+            }
+        }
+        self.buckets[hole] = EMPTY;
+        self.addresses -= 1;
+    }
+
+    fn grow(&mut self) {
+        let doubled = vec![EMPTY; self.buckets.len() * 2].into_boxed_slice();
+        for bucket in std::mem::replace(&mut self.buckets, doubled) {
+            if bucket.key != NONE {
+                let at = self.find(bucket.key);
+                self.buckets[at] = bucket;
+            }
+        }
+    }
+}
+
+/// Shelf and slot as one number of 24 bits.
+#[inline]
+fn key_of(address: ShelfSlot) -> u32 {
+    u32::from(address.shelf.0) << 8 | u32::from(address.slot.0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Bytes to meaning and back: the ATA over Ethernet frame, the first and the last thing a request touches.
+//!
+//! The crate holds three things for each part of a frame:
+//!
+//! - a *view* ([`Header`], [`AtaArgs`], [`ConfigArgs`]): a fixed layout laid over the caller's bytes. The
+//!   length is checked once, when the view is made; after that no accessor can fail. A view judges nothing,
+//!   so a mutable one may be laid over the stale bytes of a reused buffer and then written.
+//! - a *value* ([`HeaderRepr`], [`AtaRepr`], [`ConfigRepr`]): what the part means. `parse` reads a value and
+//!   judges it, `emit` writes every byte of the part.
+//! - [`Header::turn_into_reply`]: the in-place step a target lives from, by which the buffer that carried a
+//!   request comes to carry its answer.
+//!
+//! All offsets count from the first byte of the Ethernet header. Multi-byte fields are big endian, except the
+//! six LBA bytes, which start with the least significant one. VLAN tags are not part of the layout: a frame
+//! whose EtherType is 0x8100 is not AoE here. [`ETHERNET_LEN`] is the one place that says where AoE starts.
+//!
+//! What this crate must not know: what an ATA opcode does, which shelves exist, what a drop is called, and
+//! where the bytes live. It allocates nothing, needs no `std` and contains no unsafe code.
+//!
+//! Source: AoE specification, revision 11 (AoEr11); field names follow it (`major` is the shelf, `minor` the
+//! slot).
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod address;
+mod ata_args;
+mod config_args;
+mod ethernet;
+mod header;
+mod open_enum;
+
+pub use address::{AddressError, Excerpt, Shelf, ShelfSlot, Slot};
+pub use ata_args::{AtaArgs, AtaFlags, AtaRepr};
+pub use config_args::{ConfigArgs, ConfigCommand, ConfigRepr};
+pub use ethernet::{EthernetHeader, MacAddr};
+pub use header::{AoeCommand, AoeError, Header, HeaderRepr, ParseError, Tag, TooShort};
+
+/// EtherType of AoE.
+pub const ETHERTYPE_AOE: u16 = 0x88a2;
+
+/// Bytes before the AoE header: destination, source, EtherType. Everything else is placed relative to this.
+pub const ETHERNET_LEN: usize = 14;
+
+/// Bytes of the Ethernet and AoE headers together; the argument of the command starts here.
+pub const HEADER_LEN: usize = ETHERNET_LEN + 10;
+
+/// Bytes up to the data of an ATA message: [`HEADER_LEN`] and the 12 argument bytes. Data starts dword aligned
+/// when the frame does.
+pub const ATA_LEN: usize = HEADER_LEN + 12;
+
+/// Bytes up to the config string of a query/config message.
+pub const CONFIG_LEN: usize = HEADER_LEN + 8;
+
+/// Smallest frame, without its FCS, that every initiator accepts: 60 bytes. Shorter replies are padded.
+pub const MIN_FRAME: usize = 60;
+
+/// The AoE protocol version in the high nibble of the version byte.
+pub const VERSION: u8 = 1;
+
+/// Bytes of an AoE sector, whatever the disk behind it uses.
+pub const SECTOR_BYTES: usize = 512;
+
+/// Most sectors a target offers in one ATA message. A 9000-byte MTU has room for 17, which would leave
+/// initiators with frames that do not divide into 4 KiB pages.
+pub const MAX_SECTORS_PER_FRAME: u8 = 16;
+
+/// Longest config string, in bytes.
+pub const MAX_CONFIG_STRING: usize = 1024;
+
+/// Sectors of data that fit one ATA message on a link of this MTU (bytes of Ethernet payload), at most
+/// [`MAX_SECTORS_PER_FRAME`]. `None` when not even one sector fits, below an MTU of 548.
+///
+/// The figure is floor((mtu - 36) / 512), as the Linux initiator computes it. The 36 counts the Ethernet
+/// header, which is not part of the MTU, so the rule leaves 14 bytes unused; agreeing with the initiators
+/// is worth more.
+#[must_use]
+pub const fn max_sectors_for_mtu(mtu: u16) -> Option<u8> {
+    let mut sectors = MAX_SECTORS_PER_FRAME;
+    // At most sixteen steps, once per port; u8 to usize widens, so nothing is cut off.
+    while sectors > 0 && ATA_LEN + sectors as usize * SECTOR_BYTES > mtu as usize {
+        sectors -= 1;
+    }
+    if sectors == 0 { None } else { Some(sectors) }
+}
+
+const _: () = assert!(size_of::<EthernetHeader>() == ETHERNET_LEN);
+const _: () = assert!(size_of::<Header>() == HEADER_LEN);
+const _: () = assert!(HEADER_LEN + size_of::<AtaArgs>() == ATA_LEN);
+const _: () = assert!(HEADER_LEN + size_of::<ConfigArgs>() == CONFIG_LEN);
+const _: () = assert!(ATA_LEN.is_multiple_of(4), "sector data must stay dword aligned");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sector_limit_follows_the_mtu() {
+        assert_eq!(max_sectors_for_mtu(0), None);
+        assert_eq!(max_sectors_for_mtu(547), None);
+        assert_eq!(max_sectors_for_mtu(548), Some(1));
+        assert_eq!(max_sectors_for_mtu(1059), Some(1));
+        assert_eq!(max_sectors_for_mtu(1060), Some(2));
+        assert_eq!(max_sectors_for_mtu(1500), Some(2));
+        assert_eq!(max_sectors_for_mtu(4200), Some(8));
+        assert_eq!(max_sectors_for_mtu(8227), Some(15));
+        assert_eq!(max_sectors_for_mtu(8228), Some(16));
+        assert_eq!(max_sectors_for_mtu(9000), Some(16), "room for 17, capped");
+        assert_eq!(max_sectors_for_mtu(u16::MAX), Some(16));
+    }
+
+    #[test]
+    fn sector_limit_is_the_formula_for_every_mtu() {
+        for mtu in 0..=u16::MAX {
+            let formula = (i32::from(mtu) - 36).div_euclid(512).min(16);
+            let expected = (formula > 0).then_some(formula);
+            assert_eq!(max_sectors_for_mtu(mtu).map(i32::from), expected, "mtu {mtu}");
+        }
+    }
+}

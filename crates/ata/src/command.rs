@@ -1,0 +1,226 @@
+//! What the initiator asks of the disk: the opcode table and the decoding of the registers.
+
+/// How many bits of the LBA registers a command uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressWidth {
+    /// 28 bits; the nibble above them belongs to the device register.
+    Lba28,
+    /// 48 bits.
+    Lba48,
+}
+
+/// What an opcode does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Return the IDENTIFY DEVICE page.
+    Identify,
+    /// Return sectors.
+    Read,
+    /// Store sectors.
+    Write,
+    /// Bring the write cache to stable storage.
+    Flush,
+    /// Tell the power mode.
+    CheckPowerMode,
+}
+
+/// A supported opcode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opcode {
+    /// Value of the command register.
+    pub code: u8,
+    /// The standard's name.
+    pub name: &'static str,
+    /// What it does.
+    pub operation: Operation,
+    /// How it addresses.
+    pub width: AddressWidth,
+}
+
+/// Every opcode that is carried out; any other is aborted.
+pub const OPCODES: [Opcode; 8] = [
+    opcode(0x20, "READ SECTOR(S)", Operation::Read, AddressWidth::Lba28),
+    opcode(0x24, "READ SECTOR(S) EXT", Operation::Read, AddressWidth::Lba48),
+    opcode(0x30, "WRITE SECTOR(S)", Operation::Write, AddressWidth::Lba28),
+    opcode(0x34, "WRITE SECTOR(S) EXT", Operation::Write, AddressWidth::Lba48),
+    opcode(0xe5, "CHECK POWER MODE", Operation::CheckPowerMode, AddressWidth::Lba28),
+    opcode(0xe7, "FLUSH CACHE", Operation::Flush, AddressWidth::Lba28),
+    opcode(0xea, "FLUSH CACHE EXT", Operation::Flush, AddressWidth::Lba48),
+    opcode(0xec, "IDENTIFY DEVICE", Operation::Identify, AddressWidth::Lba28),
+];
+
+const fn opcode(code: u8, name: &'static str, operation: Operation, width: AddressWidth) -> Opcode {
+    Opcode { code, name, operation, width }
+}
+
+/// [`OPCODES`] by code, so that decoding is one load.
+static BY_CODE: [Option<(Operation, AddressWidth)>; 256] = {
+    let mut table = [None; 256];
+    let mut i = 0;
+    while i < OPCODES.len() {
+        table[OPCODES[i].code as usize] = Some((OPCODES[i].operation, OPCODES[i].width));
+        i += 1;
+    }
+    table
+};
+
+/// The registers of a command as the initiator filled them in. The feature register is not among them: no
+/// supported opcode reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taskfile {
+    /// The command register: the opcode.
+    pub command: u8,
+    /// Sectors, 0 to 255.
+    pub count: u8,
+    /// The LBA registers, least significant byte first.
+    pub lba: [u8; 6],
+}
+
+/// A command the disk understands, or the fact that it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtaCommand {
+    /// Return the 512-byte IDENTIFY DEVICE page.
+    Identify,
+    /// Return `sectors` (1 to 255) of 512 bytes from `lba` on. Not yet held against the size of the disk.
+    Read {
+        /// First sector.
+        lba: u64,
+        /// Number of sectors, at least 1.
+        sectors: u16,
+        /// Width of the address registers.
+        width: AddressWidth,
+    },
+    /// Store `sectors` (1 to 255) of 512 bytes from `lba` on. Not yet held against the size of the disk.
+    Write {
+        /// First sector.
+        lba: u64,
+        /// Number of sectors, at least 1.
+        sectors: u16,
+        /// Width of the address registers.
+        width: AddressWidth,
+    },
+    /// Bring every acknowledged write to stable storage.
+    Flush,
+    /// Tell the power mode.
+    CheckPowerMode,
+    /// A supported opcode with a count it cannot have; to be aborted. Carries opcode and count.
+    BadCount(u8, u8),
+    /// An opcode that is not supported; to be aborted.
+    Unsupported(u8),
+}
+
+impl Taskfile {
+    /// What the registers ask for. The opcode alone decides between 28 and 48 bits, because initiators set
+    /// AoE's own flag for it on commands that have no address.
+    ///
+    /// A READ or WRITE of 0 sectors would mean 256 to ATA; no AoE frame carries that many, and other targets
+    /// move nothing and report success, so it comes out as [`AtaCommand::BadCount`]. So does an IDENTIFY whose
+    /// count is not 1: every initiator known sends 1.
+    #[inline]
+    #[must_use]
+    pub fn decode(&self) -> AtaCommand {
+        let Some((operation, width)) = BY_CODE[usize::from(self.command)] else {
+            return AtaCommand::Unsupported(self.command);
+        };
+        let sectors = u16::from(self.count);
+        match operation {
+            Operation::Read | Operation::Write if self.count == 0 => {
+                AtaCommand::BadCount(self.command, self.count)
+            }
+            Operation::Read => AtaCommand::Read { lba: self.address(width), sectors, width },
+            Operation::Write => AtaCommand::Write { lba: self.address(width), sectors, width },
+            Operation::Identify if self.count != 1 => AtaCommand::BadCount(self.command, self.count),
+            Operation::Identify => AtaCommand::Identify,
+            Operation::Flush => AtaCommand::Flush,
+            Operation::CheckPowerMode => AtaCommand::CheckPowerMode,
+        }
+    }
+
+    #[inline]
+    fn address(&self, width: AddressWidth) -> u64 {
+        let [a, b, c, d, e, f] = self.lba;
+        match width {
+            AddressWidth::Lba28 => u64::from_le_bytes([a, b, c, d & 0x0f, 0, 0, 0, 0]),
+            AddressWidth::Lba48 => u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode(command: u8, count: u8, lba: [u8; 6]) -> AtaCommand {
+        Taskfile { command, count, lba }.decode()
+    }
+
+    const LBA: [u8; 6] = [0x11, 0x22, 0x33, 0xe4, 0x55, 0x66];
+
+    #[test]
+    fn opcode_decides_the_width() {
+        let (lba28, lba48) = (0x0433_2211, 0x6655_e433_2211);
+        let (short, long) = (AddressWidth::Lba28, AddressWidth::Lba48);
+        assert_eq!(decode(0x20, 2, LBA), AtaCommand::Read { lba: lba28, sectors: 2, width: short });
+        assert_eq!(decode(0x24, 2, LBA), AtaCommand::Read { lba: lba48, sectors: 2, width: long });
+        assert_eq!(decode(0x30, 255, LBA), AtaCommand::Write { lba: lba28, sectors: 255, width: short });
+        assert_eq!(decode(0x34, 255, LBA), AtaCommand::Write { lba: lba48, sectors: 255, width: long });
+    }
+
+    #[test]
+    fn commands_without_an_address() {
+        assert_eq!(decode(0xec, 1, LBA), AtaCommand::Identify);
+        for count in [0, 1, 255] {
+            assert_eq!(decode(0xe7, count, LBA), AtaCommand::Flush);
+            assert_eq!(decode(0xea, count, LBA), AtaCommand::Flush);
+            assert_eq!(decode(0xe5, count, LBA), AtaCommand::CheckPowerMode);
+        }
+    }
+
+    #[test]
+    fn impossible_counts() {
+        for code in [0x20, 0x24, 0x30, 0x34] {
+            assert_eq!(decode(code, 0, LBA), AtaCommand::BadCount(code, 0));
+        }
+        for count in [0, 2, 255] {
+            assert_eq!(decode(0xec, count, LBA), AtaCommand::BadCount(0xec, count));
+        }
+    }
+
+    #[test]
+    fn soft_targets_abort_the_rest() {
+        // SMART, SET FEATURES, DSM, the DMA commands, READ MULTIPLE, STANDBY, SLEEP, NOP.
+        for code in [0xb0, 0xef, 0x06, 0xc8, 0x25, 0xca, 0x35, 0xc4, 0xe2, 0xe6, 0x00] {
+            assert_eq!(decode(code, 1, LBA), AtaCommand::Unsupported(code));
+        }
+    }
+
+    #[test]
+    fn table_has_no_duplicates() {
+        for (i, opcode) in OPCODES.iter().enumerate() {
+            assert!(OPCODES[..i].iter().all(|earlier| earlier.code != opcode.code), "{:#04x}", opcode.code);
+            assert!(OPCODES[..i].iter().all(|earlier| earlier.name != opcode.name), "{}", opcode.name);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_the_table_is_supported(command: u8, count: u8, lba: [u8; 6]) {
+            let listed = OPCODES.iter().any(|opcode| opcode.code == command);
+            let refused = matches!(decode(command, count, lba), AtaCommand::Unsupported(c) if c == command);
+            prop_assert_eq!(listed, !refused);
+        }
+
+        #[test]
+        fn addresses_stay_in_their_width(command: u8, count: u8, lba: [u8; 6]) {
+            if let AtaCommand::Read { lba, sectors, width } | AtaCommand::Write { lba, sectors, width } =
+                decode(command, count, lba)
+            {
+                let bits = if width == AddressWidth::Lba28 { 28 } else { 48 };
+                prop_assert!(lba < 1 << bits);
+                prop_assert!((1..=255).contains(&sectors));
+            }
+        }
+    }
+}

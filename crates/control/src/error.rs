@@ -1,0 +1,133 @@
+//! The answer to a request that is refused: SPDK's error code and one sentence.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// Longest message an [`RpcError`] carries, in bytes.
+///
+/// SPDK 20.07 copies an error answer that arrives while it loads its configuration into a 1024-byte buffer on
+/// the stack without checking that it fits (`json_write_stdout` in `lib/event/json_config.c`); the frame of
+/// the answer and JSON's escapes need their share of it.
+pub const MESSAGE_MAX: usize = 400;
+
+/// Code of an error answer, by SPDK's habit: `SPDK_JSONRPC_ERROR_*` (`spdk/jsonrpc.h`) for a request that makes
+/// no sense, a negated errno for one that cannot be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum ErrorCode {
+    /// `SPDK_JSONRPC_ERROR_METHOD_NOT_FOUND`.
+    MethodNotFound = -32601,
+    /// `SPDK_JSONRPC_ERROR_INVALID_PARAMS`: a value of the wrong type or out of range.
+    InvalidParams = -32602,
+    /// `SPDK_JSONRPC_ERROR_INTERNAL_ERROR`.
+    Internal = -32603,
+    /// `-ENOENT`: no such export.
+    NoSuchExport = -2,
+    /// `-ENOMEM`: no memory or no free place for one more.
+    NoMemory = -12,
+    /// `-EBUSY`: the export is being created or deleted by another request.
+    Busy = -16,
+    /// `-EEXIST`: the address is taken on that port.
+    Exists = -17,
+    /// `-ENODEV`: no such bdev or port.
+    NoDevice = -19,
+    /// `-EINVAL`: the bdev exists but cannot be exported.
+    Unsuitable = -22,
+}
+
+impl ErrorCode {
+    /// The number for `spdk_jsonrpc_send_error_response`.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        self as i32
+    }
+}
+
+/// A refused request. The message is one sentence that names the offending value and what is allowed; it is
+/// at most [`MESSAGE_MAX`] bytes long and holds no control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct RpcError {
+    code: ErrorCode,
+    message: String,
+}
+
+impl RpcError {
+    /// Builds an error; a message over [`MESSAGE_MAX`] bytes is cut and ends in `...`.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let mut message: String =
+            message.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if message.len() > MESSAGE_MAX {
+            let mut end = MESSAGE_MAX - 3;
+            while !message.is_char_boundary(end) {
+                end -= 1;
+            }
+            message.truncate(end);
+            message.push_str("...");
+        }
+        Self { code, message }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidParams, message)
+    }
+
+    /// What kind of refusal this is.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// The sentence for the user.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// Shows a value from outside in an error message: quoted, escaped, and cut after 60 characters.
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("'")?;
+        for c in self.0.chars().take(60) {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        f.write_str(if self.0.chars().nth(60).is_some() { "...'" } else { "'" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_spdk() {
+        assert_eq!(ErrorCode::InvalidParams.number(), -32602);
+        assert_eq!(ErrorCode::Exists.number(), -17);
+        assert_eq!(ErrorCode::NoDevice.number(), -19);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let error = RpcError::invalid("é".repeat(1000));
+        assert!(error.message().len() <= MESSAGE_MAX);
+        assert!(error.message().ends_with("é..."));
+        assert_eq!(RpcError::invalid("a\nb").message(), "a b");
+        assert_eq!(RpcError::invalid("short").message(), "short");
+    }
+
+    #[test]
+    fn quoted_values_are_escaped_and_bounded() {
+        assert_eq!(Quoted("a\nb").to_string(), "'a\\nb'");
+        assert_eq!(Quoted(&"x".repeat(60)).to_string(), format!("'{}'", "x".repeat(60)));
+        assert_eq!(Quoted(&"x".repeat(61)).to_string(), format!("'{}...'", "x".repeat(60)));
+    }
+}

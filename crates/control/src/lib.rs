@@ -1,0 +1,22 @@
+//! Management without SPDK: what a request may ask for, which exports there are, and what is answered.
+//!
+//! A request's way: [`request`] turns JSON into an [`Action`]; [`registry`] decides it against the table of
+//! exports; the glue in `kvblade-dpdk` carries the decision to the lcores; [`report`] writes the answer. Nothing
+//! here is called on the data path, and nothing here knows SPDK or DPDK.
+
+#![forbid(unsafe_code)]
+
+pub mod backing_file;
+pub mod error;
+pub mod port;
+pub mod registry;
+pub mod report;
+pub mod request;
+
+pub use aoe_target::{AddressError, Shelf, ShelfSlot, Slot};
+pub use backing_file::BackingFile;
+pub use error::{ErrorCode, RpcError};
+pub use port::{PortInfo, PortRef, PortTable};
+pub use registry::{Deletion, Record, Registry, State, unknown_bdev};
+pub use report::{ExportInfo, ExportPort, LcoreStats, PortStats};
+pub use request::{Action, Announce, CreateExport, DeleteExport};

@@ -1,0 +1,424 @@
+//! Which exports there are: the one list the lcores' tables are copies of.
+//!
+//! A change has two halves. The first (`create`, `delete`) checks the request against the list and says what the
+//! lcores are to do; the second (`created`, `abandoned`, `removed`, `rebound`) is called when all of them have done it.
+//! Between the halves the address stays taken on the ports concerned, so that two requests cannot cross. All of
+//! it runs on one thread, SPDK's app thread.
+
+use aoe_target::{ExportId, PortId, PortSet, Ports, ShelfSlot};
+
+use crate::error::{ErrorCode, Quoted, RpcError};
+use crate::port::{PortInfo, PortRef, PortTable};
+use crate::request::{Announce, CreateExport, DeleteExport};
+
+/// The exports and the ports they can be on.
+#[derive(Debug, Default)]
+pub struct Registry {
+    ports: PortTable,
+    /// By [`ExportId`]; ids of exports that are gone are given out again, lowest first.
+    exports: Vec<Option<Record>>,
+}
+
+/// An export as management knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its index in every lcore's table.
+    pub id: ExportId,
+    /// Shelf and slot.
+    pub address: ShelfSlot,
+    /// The ports that serve it, or will once it is created.
+    pub ports: Ports,
+    /// Ports that were taken out of [`Self::ports`] and may still have requests under way.
+    pub leaving: PortSet,
+    /// The bdev's name, also when the bdev is gone.
+    pub bdev_name: String,
+    /// Size in sectors of 512 bytes.
+    pub sectors: u64,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// How far it has come.
+    pub state: State,
+}
+
+/// An export's life, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Some lcores do not serve it yet.
+    Creating,
+    /// Every lcore serves it.
+    Online,
+    /// Its bdev was removed: every lcore answers with a device fault.
+    Offline,
+    /// Some lcores still finish requests.
+    Deleting,
+}
+
+impl State {
+    /// The word for it in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Deleting => "deleting",
+        }
+    }
+}
+
+/// What every lcore is to do for a delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// Stop serving the export; then [`Registry::removed`].
+    Remove(ExportId),
+    /// Serve it on these ports only; then [`Registry::rebound`].
+    Rebind(ExportId, Ports),
+}
+
+impl Registry {
+    /// No exports yet, on these ports.
+    #[must_use]
+    pub fn new(ports: PortTable) -> Self {
+        Self { ports, exports: Vec::new() }
+    }
+
+    /// The ports.
+    #[must_use]
+    pub fn ports(&self) -> &PortTable {
+        &self.ports
+    }
+
+    /// The export of that id.
+    #[must_use]
+    pub fn get(&self, id: ExportId) -> Option<&Record> {
+        self.exports.get(id.0 as usize)?.as_ref()
+    }
+
+    /// Every export, by address.
+    #[must_use]
+    pub fn exports(&self) -> Vec<&Record> {
+        let mut exports: Vec<&Record> = self.exports.iter().flatten().collect();
+        exports.sort_by_key(|record| (record.address, record.id));
+        exports
+    }
+
+    /// The ports an export is on, one by one.
+    #[must_use]
+    pub fn ports_of(&self, record: &Record) -> Vec<&PortInfo> {
+        self.ports.all().iter().filter(|port| record.ports.contains(PortId(port.number))).collect()
+    }
+
+    /// First half of `aoe_create_export`: takes the address for an export of a bdev with that many sectors of
+    /// 512 bytes. The record says what the lcores are to serve; its state is [`State::Creating`].
+    ///
+    /// # Errors
+    /// An unknown port, the address taken on a port, or no sectors; nothing has changed then.
+    pub fn create(&mut self, request: &CreateExport, sectors: u64) -> Result<&Record, RpcError> {
+        if sectors == 0 {
+            return Err(RpcError::new(
+                ErrorCode::Unsuitable,
+                format!(
+                    "bdev {} has no whole sector of 512 bytes: at least one is needed",
+                    Quoted(&request.bdev_name)
+                ),
+            ));
+        }
+        let ports = match &request.ports {
+            None => Ports::All,
+            Some(listed) => Ports::Set(self.resolve_all(listed)?),
+        };
+        for record in self.at(request.address) {
+            let taken = with(record.ports, record.leaving).intersection(ports);
+            if !taken.is_empty() {
+                return Err(self.address_taken(record, taken));
+            }
+        }
+        let place = self.exports.iter().position(Option::is_none).unwrap_or(self.exports.len());
+        let id = u32::try_from(place)
+            .map(ExportId)
+            .ok()
+            .filter(|id| *id <= aoe_target::Table::MAX_ID)
+            .ok_or_else(|| {
+                RpcError::new(
+                    ErrorCode::NoMemory,
+                    format!(
+                        "there are {place} exports: at most {} are allowed",
+                        aoe_target::Table::MAX_ID.0 + 1
+                    ),
+                )
+            })?;
+        if place == self.exports.len() {
+            self.exports.push(None);
+        }
+        Ok(self.exports[place].insert(Record {
+            id,
+            address: request.address,
+            ports,
+            leaving: PortSet::EMPTY,
+            bdev_name: request.bdev_name.clone(),
+            sectors,
+            read_only: request.read_only,
+            state: State::Creating,
+        }))
+    }
+
+    /// Second half of a creation: every lcore serves the export. (If its bdev went meanwhile, it is offline.)
+    pub fn created(&mut self, id: ExportId) {
+        if let Some(record) = self.get_mut(id).filter(|record| record.state == State::Creating) {
+            record.state = State::Online;
+        }
+    }
+
+    /// Second half of a creation that failed: no lcore serves the export. Frees the address.
+    pub fn abandoned(&mut self, id: ExportId) {
+        self.removed(id);
+    }
+
+    /// First half of `aoe_delete_export`: marks what is to go and says what the lcores are to do. Without
+    /// `ports`, every export at the address goes; with `ports`, each export leaves those, and one that has no
+    /// other goes. An export on all ports that leaves some is from then on one on the remaining ports by name.
+    ///
+    /// # Errors
+    /// No export at the address, or not on one of the ports; another change under way; nothing has changed then.
+    pub fn delete(&mut self, request: &DeleteExport) -> Result<Vec<Deletion>, RpcError> {
+        let wanted = match &request.ports {
+            None => Ports::All,
+            Some(listed) => Ports::Set(self.resolve_all(listed)?),
+        };
+        let here: Vec<&Record> = self.at(request.address).collect();
+        if here.is_empty() {
+            return Err(self.no_export(request.address));
+        }
+        if let Ports::Set(set) = wanted {
+            self.check_served(request.address, &here, set)?;
+        }
+        let meant = here.into_iter().filter(|record| !record.ports.intersection(wanted).is_empty());
+        let mut deletions = Vec::new();
+        for record in meant {
+            let busy = match record.state {
+                State::Creating => "created",
+                State::Deleting => "deleted",
+                _ if !record.leaving.is_empty() => "deleted",
+                State::Online | State::Offline => {
+                    let remaining = self.remaining(record.ports, wanted);
+                    deletions.push(if remaining.is_empty() {
+                        Deletion::Remove(record.id)
+                    } else {
+                        Deletion::Rebind(record.id, Ports::Set(remaining))
+                    });
+                    continue;
+                }
+            };
+            return Err(RpcError::new(
+                ErrorCode::Busy,
+                format!("{} is being {busy}: wait until that request is answered", request.address),
+            ));
+        }
+        for deletion in &deletions {
+            match *deletion {
+                Deletion::Remove(id) => {
+                    if let Some(record) = self.get_mut(id) {
+                        record.state = State::Deleting;
+                    }
+                }
+                Deletion::Rebind(id, ports) => {
+                    let before = self.get(id).map_or(PortSet::EMPTY, |record| self.expand(record.ports));
+                    let left = self.expand(ports);
+                    if let Some(record) = self.get_mut(id) {
+                        record.ports = ports;
+                        record.leaving = before.difference(left);
+                    }
+                }
+            }
+        }
+        Ok(deletions)
+    }
+
+    /// Second half of a [`Deletion::Remove`]: no lcore serves the export any more. Frees id and address.
+    pub fn removed(&mut self, id: ExportId) {
+        if let Some(place) = self.exports.get_mut(id.0 as usize) {
+            *place = None;
+        }
+    }
+
+    /// Second half of a [`Deletion::Rebind`]: no lcore serves the export on the ports it left.
+    pub fn rebound(&mut self, id: ExportId) {
+        if let Some(record) = self.get_mut(id) {
+            record.leaving = PortSet::EMPTY;
+        }
+    }
+
+    /// The bdev is gone: its exports, which are returned, are offline. They stay in the list and in
+    /// the saved configuration until they are deleted.
+    pub fn bdev_removed(&mut self, bdev_name: &str) -> Vec<ExportId> {
+        self.change_all_of(bdev_name, |record| {
+            if record.state != State::Deleting {
+                record.state = State::Offline;
+            }
+        })
+    }
+
+    /// The bdev has another size, in sectors of 512 bytes: its exports are returned.
+    pub fn bdev_resized(&mut self, bdev_name: &str, sectors: u64) -> Vec<ExportId> {
+        self.change_all_of(bdev_name, |record| record.sectors = sectors)
+    }
+
+    /// The exports that `aoe_announce` is to advertise: those that are online and match.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NoSuchExport`] when a shelf or slot was asked for and no export has it.
+    pub fn announced(&self, request: &Announce) -> Result<Vec<&Record>, RpcError> {
+        let mut matching = self.exports();
+        matching.retain(|record| request.matches(record.address));
+        if matching.is_empty() && (request.shelf.is_some() || request.slot.is_some()) {
+            let part = |number: Option<String>| number.unwrap_or_else(|| "*".into());
+            return Err(RpcError::new(
+                ErrorCode::NoSuchExport,
+                format!(
+                    "no export {}.{}: the exports are {}",
+                    part(request.shelf.map(|shelf| shelf.to_string())),
+                    part(request.slot.map(|slot| slot.to_string())),
+                    self.listing()
+                ),
+            ));
+        }
+        matching.retain(|record| record.state == State::Online);
+        Ok(matching)
+    }
+
+    fn get_mut(&mut self, id: ExportId) -> Option<&mut Record> {
+        self.exports.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    fn at(&self, address: ShelfSlot) -> impl Iterator<Item = &Record> {
+        self.exports.iter().flatten().filter(move |record| record.address == address)
+    }
+
+    fn change_all_of(&mut self, bdev_name: &str, change: impl Fn(&mut Record)) -> Vec<ExportId> {
+        let of_bdev = self.exports.iter_mut().flatten().filter(|record| record.bdev_name == bdev_name);
+        of_bdev
+            .map(|record| {
+                change(record);
+                record.id
+            })
+            .collect()
+    }
+
+    fn resolve_all(&self, listed: &[PortRef]) -> Result<PortSet, RpcError> {
+        let mut set = PortSet::EMPTY;
+        for wanted in listed {
+            let port = self.ports.resolve(wanted)?;
+            let is_new =
+                set.insert(PortId(port.number)).map_err(|error| RpcError::invalid(error.to_string()))?;
+            if !is_new {
+                return Err(RpcError::invalid(format!(
+                    "ports names port {} ({}) a second time as {}: each port may be given once",
+                    port.number,
+                    port.name,
+                    Quoted(&wanted.to_string())
+                )));
+            }
+        }
+        Ok(set)
+    }
+
+    /// The ports there are among `ports`.
+    fn expand(&self, ports: Ports) -> PortSet {
+        let mut set = PortSet::EMPTY;
+        for port in self.ports.all().iter().map(|port| PortId(port.number)) {
+            if ports.contains(port) {
+                // A port that a set cannot hold is on no export.
+                let _ = set.insert(port);
+            }
+        }
+        set
+    }
+
+    /// What is left of an export's ports when it leaves others. All ports leave nothing, whatever there is.
+    fn remaining(&self, ports: Ports, leaves: Ports) -> PortSet {
+        match leaves {
+            Ports::All => PortSet::EMPTY,
+            Ports::Set(leaves) => self.expand(ports).difference(leaves),
+        }
+    }
+
+    /// Every port a delete lists must serve the address.
+    fn check_served(&self, address: ShelfSlot, here: &[&Record], listed: PortSet) -> Result<(), RpcError> {
+        let not_served = listed.iter().find(|port| !here.iter().any(|record| record.ports.contains(*port)));
+        let Some(port) = not_served else { return Ok(()) };
+        let served: Vec<String> = here.iter().map(|record| record.ports.to_string()).collect();
+        Err(RpcError::new(
+            ErrorCode::NoSuchExport,
+            format!("{address} is not exported on port {port}: it is exported on {}", served.join(" and ")),
+        ))
+    }
+
+    fn no_export(&self, address: ShelfSlot) -> RpcError {
+        RpcError::new(
+            ErrorCode::NoSuchExport,
+            format!("no export {address}: the exports are {}", self.listing()),
+        )
+    }
+
+    fn address_taken(&self, record: &Record, taken: Ports) -> RpcError {
+        if matches!(record.state, State::Creating | State::Deleting)
+            || record.ports.intersection(taken).is_empty()
+        {
+            let what = if record.state == State::Creating { "created" } else { "deleted" };
+            return RpcError::new(
+                ErrorCode::Busy,
+                format!("{} is being {what} on {taken}: wait until that request is answered", record.address),
+            );
+        }
+        RpcError::new(
+            ErrorCode::Exists,
+            format!(
+                "{} is already exported on {taken} with bdev {}: choose another shelf and slot, or delete that export \
+                 first",
+                record.address,
+                Quoted(&record.bdev_name)
+            ),
+        )
+    }
+
+    /// The exports as an error message lists them; cut short when there are many.
+    fn listing(&self) -> String {
+        const SHOWN: usize = 8;
+        let mut addresses: Vec<String> =
+            self.exports().iter().map(|record| record.address.to_string()).collect();
+        addresses.dedup();
+        if addresses.is_empty() {
+            return "none".into();
+        }
+        let more = addresses.len().saturating_sub(SHOWN);
+        addresses.truncate(SHOWN);
+        let text = addresses.join(", ");
+        if more > 0 { format!("{text} and {more} more") } else { text }
+    }
+}
+
+/// The answer to a request for a bdev that does not exist.
+#[must_use]
+pub fn unknown_bdev<'a>(name: &str, existing: impl IntoIterator<Item = &'a str>) -> RpcError {
+    const SHOWN: usize = 5;
+    let mut existing = existing.into_iter();
+    let shown: Vec<String> = existing.by_ref().take(SHOWN).map(|name| Quoted(name).to_string()).collect();
+    let mut listing = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
+    let more = existing.count();
+    if more > 0 {
+        listing.push_str(&format!(" and {more} more"));
+    }
+    RpcError::new(ErrorCode::NoDevice, format!("no bdev {}: the bdevs are {listing}", Quoted(name)))
+}
+
+fn with(ports: Ports, more: PortSet) -> Ports {
+    let Ports::Set(mut set) = ports else { return Ports::All };
+    for port in more.iter() {
+        // It comes from a set, so it fits into one.
+        let _ = set.insert(port);
+    }
+    Ports::Set(set)
+}
+
+#[cfg(test)]
+mod tests;

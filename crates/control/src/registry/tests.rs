@@ -1,0 +1,315 @@
+//! Every change of the table, its refusals, and requests that cross.
+
+use aoe_target::{Shelf, Slot};
+
+use super::*;
+
+/// Ports 0 to 2: net_af_packet0 (veth0), net_af_packet1 (veth1), 0000:03:00.0.
+pub(crate) fn three_ports() -> PortTable {
+    let port = |number, name: &str, netif: Option<&str>| PortInfo {
+        number,
+        name: name.into(),
+        netif: netif.map(Into::into),
+        mtu: 9000,
+        mac: [2, 0, 0, 0, 0, u8::try_from(number).unwrap()],
+    };
+    PortTable::new(vec![
+        port(0, "net_af_packet0", Some("veth0")),
+        port(1, "net_af_packet1", Some("veth1")),
+        port(2, "0000:03:00.0", None),
+    ])
+}
+
+fn address(text: &str) -> ShelfSlot {
+    text.parse().unwrap()
+}
+
+fn ports(listed: &str) -> Option<Vec<PortRef>> {
+    match listed {
+        "all" => None,
+        _ => Some(listed.split(' ').map(|port| PortRef::parse(port).unwrap()).collect()),
+    }
+}
+
+fn set(numbers: &[u16]) -> Ports {
+    let mut set = PortSet::EMPTY;
+    for number in numbers {
+        set.insert(PortId(*number)).unwrap();
+    }
+    Ports::Set(set)
+}
+
+struct Bench(Registry);
+
+impl Bench {
+    fn new() -> Self {
+        Self(Registry::new(three_ports()))
+    }
+
+    fn create(&mut self, at: &str, on: &str) -> Result<ExportId, RpcError> {
+        let request = CreateExport {
+            address: address(at),
+            bdev_name: format!("b{at}"),
+            ports: ports(on),
+            read_only: false,
+        };
+        self.0.create(&request, 2048).map(|record| record.id)
+    }
+
+    fn online(&mut self, at: &str, on: &str) -> ExportId {
+        let id = self.create(at, on).unwrap();
+        self.0.created(id);
+        id
+    }
+
+    fn delete(&mut self, at: &str, on: &str) -> Result<Vec<Deletion>, RpcError> {
+        self.0.delete(&DeleteExport { address: address(at), ports: ports(on) })
+    }
+
+    fn state(&self, id: ExportId) -> Option<State> {
+        self.0.get(id).map(|record| record.state)
+    }
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, RpcError>, code: ErrorCode, parts: &[&str]) {
+    let error = result.unwrap_err();
+    assert_eq!(error.code(), code, "{error}");
+    for part in parts {
+        assert!(error.message().contains(part), "{error} lacks {part}");
+    }
+}
+
+#[test]
+fn an_export_is_created_then_online() {
+    let mut bench = Bench::new();
+    let id = bench.create("1.1", "veth1 0").unwrap();
+    let record = bench.0.get(id).unwrap();
+    assert_eq!((record.ports, record.state, record.sectors), (set(&[0, 1]), State::Creating, 2048));
+    bench.0.created(id);
+    assert_eq!(bench.state(id), Some(State::Online));
+}
+
+#[test]
+fn ids_are_given_out_again_lowest_first() {
+    let mut bench = Bench::new();
+    let ids: Vec<u32> = ["1.1", "1.2", "1.3"].into_iter().map(|at| bench.online(at, "all").0).collect();
+    assert_eq!(ids, [0, 1, 2]);
+    bench.0.abandoned(ExportId(1));
+    bench.0.removed(ExportId(0));
+    assert_eq!(bench.online("2.1", "all"), ExportId(0));
+    assert_eq!(bench.online("2.2", "all"), ExportId(1));
+    assert_eq!(bench.online("2.3", "all"), ExportId(3));
+    let order: Vec<String> = bench.0.exports().iter().map(|record| record.address.to_string()).collect();
+    assert_eq!(order, ["1.3", "2.1", "2.2", "2.3"]);
+}
+
+#[test]
+fn an_address_is_served_once_on_a_port_however_the_port_is_named() {
+    let mut bench = Bench::new();
+    bench.online("1.1", "net_af_packet0");
+    bench.online("1.1", "1");
+    bench.online("1.2", "all");
+    for (at, on, place) in [
+        ("1.1", "all", "port 0"),
+        ("1.1", "0", "port 0"),
+        ("1.1", "2 veth0", "port 0"),
+        ("1.1", "veth1", "port 1"),
+        ("1.2", "03:00.0", "port 2"),
+        ("1.2", "all", "all ports"),
+    ] {
+        let bdev = format!("'b{at}'");
+        refused(bench.create(at, on), ErrorCode::Exists, &[at, place, &bdev, "choose another"]);
+    }
+    assert_eq!(bench.0.exports().len(), 3);
+    bench.online("1.1", "2");
+}
+
+#[test]
+fn ports_must_exist_and_be_named_once() {
+    let mut bench = Bench::new();
+    refused(bench.create("1.1", "eth7"), ErrorCode::NoDevice, &["'eth7'", "0 (net_af_packet0, veth0)"]);
+    refused(bench.create("1.1", "0 7"), ErrorCode::NoDevice, &["'7'", "2 (0000:03:00.0)"]);
+    refused(bench.create("1.1", "1 veth1"), ErrorCode::InvalidParams, &["port 1", "'veth1'", "once"]);
+    refused(bench.delete("1.1", "eth7"), ErrorCode::NoDevice, &["'eth7'"]);
+    assert!(bench.0.exports().is_empty());
+}
+
+#[test]
+fn a_bdev_without_a_sector_cannot_be_exported() {
+    let mut bench = Bench::new();
+    let request =
+        CreateExport { address: address("1.1"), bdev_name: "tiny".into(), ports: None, read_only: false };
+    refused(bench.0.create(&request, 0).cloned(), ErrorCode::Unsuitable, &["'tiny'", "512 bytes"]);
+}
+
+#[test]
+fn a_port_that_no_set_can_hold_is_refused_by_number() {
+    let mut port = three_ports().all()[0].clone();
+    port.number = 64;
+    let mut bench = Bench(Registry::new(PortTable::new(vec![port])));
+    refused(bench.create("1.1", "64"), ErrorCode::InvalidParams, &["port 64", "0 to 63"]);
+}
+
+#[test]
+fn deleting_an_address_removes_every_export_there() {
+    let mut bench = Bench::new();
+    let one = bench.online("1.1", "0");
+    let two = bench.online("1.1", "1 2");
+    let other = bench.online("1.2", "all");
+    assert_eq!(bench.delete("1.1", "all"), Ok(vec![Deletion::Remove(one), Deletion::Remove(two)]));
+    assert_eq!(bench.state(one), Some(State::Deleting));
+    bench.0.removed(one);
+    bench.0.removed(two);
+    assert_eq!((bench.state(one), bench.state(other)), (None, Some(State::Online)));
+}
+
+#[test]
+fn leaving_some_ports_keeps_the_others() {
+    for (on, leave, remaining) in [
+        ("all", "1", &[0, 2][..]),
+        ("all", "veth0 veth1", &[2]),
+        ("0 1", "0", &[1]),
+        ("0 2", "03:00.0", &[0]),
+    ] {
+        let mut bench = Bench::new();
+        let id = bench.online("1.1", on);
+        assert_eq!(
+            bench.delete("1.1", leave),
+            Ok(vec![Deletion::Rebind(id, set(remaining))]),
+            "{on} - {leave}"
+        );
+        // Until the lcores are done, the ports it leaves are taken but no longer its own.
+        refused(bench.create("1.1", leave), ErrorCode::Busy, &["1.1", "being deleted", "wait"]);
+        refused(bench.delete("1.1", "all"), ErrorCode::Busy, &["1.1", "being deleted"]);
+        assert_eq!(bench.state(id), Some(State::Online));
+        bench.0.rebound(id);
+        assert_eq!(bench.0.get(id).unwrap().ports, set(remaining), "{on} - {leave}");
+        bench.online("1.1", leave);
+    }
+}
+
+#[test]
+fn leaving_every_port_one_by_one_removes_the_export() {
+    for on in ["all", "0 1 2"] {
+        let mut bench = Bench::new();
+        let id = bench.online("1.1", on);
+        assert_eq!(bench.delete("1.1", "0 1 2"), Ok(vec![Deletion::Remove(id)]));
+        let mut bench = Bench::new();
+        let id = bench.online("1.1", on);
+        for (leave, then) in [
+            ("1", Deletion::Rebind(id, set(&[0, 2]))),
+            ("0", Deletion::Rebind(id, set(&[2]))),
+            ("2", Deletion::Remove(id)),
+        ] {
+            assert_eq!(bench.delete("1.1", leave), Ok(vec![then]), "{on} - {leave}");
+            bench.0.rebound(id);
+        }
+    }
+}
+
+#[test]
+fn one_delete_may_concern_several_exports() {
+    let mut bench = Bench::new();
+    let one = bench.online("1.1", "0 1");
+    let two = bench.online("1.1", "2");
+    let both = vec![Deletion::Rebind(one, set(&[1])), Deletion::Remove(two)];
+    assert_eq!(bench.delete("1.1", "0 2"), Ok(both));
+}
+
+#[test]
+fn what_is_not_exported_cannot_be_deleted() {
+    let mut bench = Bench::new();
+    refused(bench.delete("9.9", "all"), ErrorCode::NoSuchExport, &["9.9", "none"]);
+    let id = bench.online("1.1", "0");
+    bench.online("1.1", "2");
+    refused(bench.delete("9.9", "0"), ErrorCode::NoSuchExport, &["9.9", "1.1"]);
+    refused(bench.delete("1.1", "0 1"), ErrorCode::NoSuchExport, &["1.1", "port 1", "port 0 and port 2"]);
+    assert_eq!((bench.state(id), bench.0.get(id).unwrap().ports), (Some(State::Online), set(&[0])));
+    for slot in 0..20u8 {
+        bench.online(&format!("2.{slot}"), "all");
+    }
+    refused(bench.delete("9.9", "all"), ErrorCode::NoSuchExport, &["2.6", "and 13 more"]);
+}
+
+#[test]
+fn requests_that_cross_are_told_to_wait() {
+    let mut bench = Bench::new();
+    let id = bench.create("1.1", "0").unwrap();
+    refused(bench.create("1.1", "all"), ErrorCode::Busy, &["1.1", "being created on port 0"]);
+    refused(bench.delete("1.1", "all"), ErrorCode::Busy, &["1.1", "being created"]);
+    bench.0.created(id);
+    bench.delete("1.1", "all").unwrap();
+    refused(bench.delete("1.1", "0"), ErrorCode::Busy, &["1.1", "being deleted"]);
+    refused(bench.create("1.1", "0"), ErrorCode::Busy, &["1.1", "being deleted on port 0"]);
+    bench.0.removed(id);
+    bench.online("1.1", "0");
+}
+
+#[test]
+fn a_refused_delete_changes_nothing() {
+    let mut bench = Bench::new();
+    let one = bench.online("1.1", "0");
+    let two = bench.create("1.1", "1").unwrap();
+    refused(bench.delete("1.1", "all"), ErrorCode::Busy, &["being created"]);
+    assert_eq!((bench.state(one), bench.state(two)), (Some(State::Online), Some(State::Creating)));
+    assert_eq!(bench.delete("1.1", "0"), Ok(vec![Deletion::Remove(one)]));
+}
+
+#[test]
+fn exports_of_a_removed_bdev_are_offline_and_can_be_deleted() {
+    let mut bench = Bench::new();
+    let online = bench.online("1.1", "0");
+    let creating = bench.create("1.2", "0").unwrap();
+    let deleting = bench.online("1.3", "0");
+    for id in [creating, deleting] {
+        bench.0.get_mut(id).unwrap().bdev_name = "b1.1".into();
+    }
+    bench.delete("1.3", "all").unwrap();
+    assert_eq!(bench.0.bdev_removed("other"), []);
+    assert_eq!(bench.0.bdev_removed("b1.1"), [online, creating, deleting]);
+    bench.0.created(creating);
+    assert_eq!(bench.state(online), Some(State::Offline));
+    assert_eq!(bench.state(creating), Some(State::Offline));
+    assert_eq!(bench.state(deleting), Some(State::Deleting));
+    assert_eq!(bench.delete("1.1", "all"), Ok(vec![Deletion::Remove(online)]));
+}
+
+#[test]
+fn a_bdev_that_grows_takes_its_exports_along() {
+    let mut bench = Bench::new();
+    let id = bench.online("1.1", "0");
+    assert_eq!(bench.0.bdev_resized("b1.1", 4096), [id]);
+    assert_eq!(bench.0.get(id).unwrap().sectors, 4096);
+}
+
+#[test]
+fn announcements_reach_what_matches_and_is_online() {
+    let mut bench = Bench::new();
+    bench.online("1.1", "0");
+    bench.online("1.2", "0");
+    bench.online("2.1", "0");
+    bench.create("2.2", "0").unwrap();
+    let announced = |bench: &Bench, shelf: Option<u16>, slot: Option<u8>| {
+        let request = Announce { shelf: shelf.map(Shelf), slot: slot.map(Slot) };
+        bench
+            .0
+            .announced(&request)
+            .map(|records| records.iter().map(|record| record.address.to_string()).collect::<Vec<_>>())
+    };
+    assert_eq!(announced(&bench, None, None).unwrap(), ["1.1", "1.2", "2.1"]);
+    assert_eq!(announced(&bench, Some(1), None).unwrap(), ["1.1", "1.2"]);
+    assert_eq!(announced(&bench, None, Some(1)).unwrap(), ["1.1", "2.1"]);
+    assert_eq!(announced(&bench, Some(2), Some(2)).unwrap(), Vec::<String>::new());
+    refused(announced(&bench, Some(3), None), ErrorCode::NoSuchExport, &["3.*", "1.1, 1.2, 2.1"]);
+    refused(announced(&bench, None, Some(9)), ErrorCode::NoSuchExport, &["*.9"]);
+    assert_eq!(announced(&Bench::new(), None, None).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn an_unknown_bdev_is_answered_with_those_there_are() {
+    let error = unknown_bdev("x", ["a", "b", "c", "d", "e", "f", "g"]);
+    assert_eq!(error.code(), ErrorCode::NoDevice);
+    assert_eq!(error.message(), "no bdev 'x': the bdevs are 'a', 'b', 'c', 'd', 'e' and 2 more");
+    assert_eq!(unknown_bdev("x", []).message(), "no bdev 'x': the bdevs are none");
+}

@@ -1,0 +1,194 @@
+//! What management answers: the exports, the counters, and the calls that would make the present state again.
+
+use std::collections::BTreeMap;
+
+use aoe_target::{DropCounters, ExportCounters, ExportId, PortCounters, PortId, Ports};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::port::{PortInfo, PortRef};
+use crate::registry::{Record, Registry, State};
+use crate::request::{CREATE_EXPORT, CreateExport};
+
+/// One export in the answers of `aoe_get_exports` and `aoe_create_export`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportInfo {
+    /// Shelf, 0 to 65534.
+    pub shelf: u16,
+    /// Slot, 0 to 254.
+    pub slot: u8,
+    /// The bdev's name, also when it is gone.
+    pub bdev_name: String,
+    /// Size in bytes, a multiple of 512.
+    pub size_bytes: u64,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// `creating`, `online`, `offline` (the bdev is gone) or `deleting`.
+    pub state: String,
+    /// Served on every port there is, rather than on ports that were listed.
+    pub all_ports: bool,
+    /// The ports that serve it.
+    pub ports: Vec<ExportPort>,
+}
+
+/// A port in an [`ExportInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportPort {
+    /// DPDK's port number.
+    pub number: u16,
+    /// DPDK's device name.
+    pub name: String,
+    /// The Linux interface behind it, if there is one.
+    pub netif: Option<String>,
+}
+
+/// One lcore's counters at one moment, as its thread read them.
+#[derive(Debug, Clone, Default)]
+pub struct LcoreStats {
+    /// The lcore.
+    pub core: u32,
+    /// Turns of its loop since the start.
+    pub turns: u64,
+    /// Those in which there was work.
+    pub busy_turns: u64,
+    /// Requests that bdevs have now.
+    pub under_way: u32,
+    /// How often a request had to wait for SPDK's memory.
+    pub bdev_waits: u64,
+    /// By export.
+    pub exports: Vec<(ExportId, ExportCounters)>,
+    /// By port; a port may stand here several times.
+    pub ports: Vec<PortStats>,
+}
+
+/// What one lcore counted on one port.
+#[derive(Debug, Clone, Copy)]
+pub struct PortStats {
+    /// The port.
+    pub port: PortId,
+    /// Frames and bytes.
+    pub counters: PortCounters,
+    /// Frames without an answer, by reason.
+    pub drops: DropCounters,
+    /// Replies that wait for room in the NIC's ring now.
+    pub tx_waiting: usize,
+}
+
+impl Registry {
+    /// One export, as answers show it.
+    #[must_use]
+    pub fn info(&self, record: &Record) -> ExportInfo {
+        let port = |port: &PortInfo| ExportPort {
+            number: port.number,
+            name: port.name.clone(),
+            netif: port.netif.clone(),
+        };
+        ExportInfo {
+            shelf: record.address.shelf.0,
+            slot: record.address.slot.0,
+            bdev_name: record.bdev_name.clone(),
+            size_bytes: record.sectors.saturating_mul(512),
+            read_only: record.read_only,
+            state: record.state.name().into(),
+            all_ports: record.ports == Ports::All,
+            ports: self.ports_of(record).into_iter().map(port).collect(),
+        }
+    }
+
+    /// The answer to `aoe_get_exports`: a list of [`ExportInfo`], by address.
+    #[must_use]
+    pub fn exports_report(&self) -> Value {
+        self.exports().into_iter().map(|record| json!(self.info(record))).collect()
+    }
+
+    /// The calls that would make the present exports, for `save_config`: a list of `{"method", "params"}`. Ports
+    /// are named by DPDK name, which outlives a change of numbers. Exports whose bdev is gone are in it, those
+    /// being created or deleted are not.
+    #[must_use]
+    pub fn config(&self) -> Value {
+        let kept = |record: &&Record| matches!(record.state, State::Online | State::Offline);
+        let call = |record: &Record| {
+            let names = self.ports_of(record).into_iter().map(|port| PortRef::Name(port.name.clone()));
+            let request = CreateExport {
+                address: record.address,
+                bdev_name: record.bdev_name.clone(),
+                ports: (record.ports != Ports::All).then(|| names.collect()),
+                read_only: record.read_only,
+            };
+            json!({ "method": CREATE_EXPORT, "params": request.to_params() })
+        };
+        self.exports().into_iter().filter(kept).map(call).collect()
+    }
+
+    /// The answer to `aoe_get_stats`: sums over the lcores per export and per port, and each lcore's own load.
+    #[must_use]
+    pub fn stats_report(&self, lcores: &[LcoreStats]) -> Value {
+        let mut by_export: BTreeMap<ExportId, ExportCounters> = BTreeMap::new();
+        let mut by_port: BTreeMap<PortId, PortStats> = BTreeMap::new();
+        for lcore in lcores {
+            for (id, counters) in &lcore.exports {
+                by_export.entry(*id).or_default().merge(counters);
+            }
+            for stats in &lcore.ports {
+                by_port
+                    .entry(stats.port)
+                    .and_modify(|sum| {
+                        sum.counters.merge(&stats.counters);
+                        sum.drops.merge(&stats.drops);
+                        sum.tx_waiting += stats.tx_waiting;
+                    })
+                    .or_insert(*stats);
+            }
+        }
+        let exports = self.exports().into_iter().map(|record| {
+            let mut object = Map::new();
+            object.insert("shelf".into(), record.address.shelf.0.into());
+            object.insert("slot".into(), record.address.slot.0.into());
+            object.insert("bdev_name".into(), record.bdev_name.clone().into());
+            object.insert("state".into(), record.state.name().into());
+            put(&mut object, by_export.get(&record.id).copied().unwrap_or_default().fields());
+            Value::Object(object)
+        });
+        let ports = self.ports().all().iter().map(|port| {
+            let stats = by_port.get(&PortId(port.number));
+            let mut object = Map::new();
+            object.insert("number".into(), port.number.into());
+            object.insert("name".into(), port.name.clone().into());
+            object.insert("netif".into(), port.netif.clone().into());
+            object.insert("mac".into(), mac(port.mac).into());
+            object.insert("mtu".into(), port.mtu.into());
+            put(&mut object, stats.map(|stats| stats.counters).unwrap_or_default().fields());
+            object.insert("tx_waiting".into(), stats.map_or(0, |stats| stats.tx_waiting).into());
+            let drops = stats.map(|stats| stats.drops).unwrap_or_default();
+            let mut by_reason = Map::new();
+            put(&mut by_reason, drops.iter().map(|(reason, count)| (reason.name(), count)));
+            object.insert("drops".into(), Value::Object(by_reason));
+            Value::Object(object)
+        });
+        let lcores = lcores.iter().map(|lcore| {
+            json!({
+                "lcore": lcore.core,
+                "turns": lcore.turns,
+                "busy_turns": lcore.busy_turns,
+                "under_way": lcore.under_way,
+                "bdev_waits": lcore.bdev_waits,
+            })
+        });
+        json!({
+            "exports": exports.collect::<Value>(),
+            "ports": ports.collect::<Value>(),
+            "lcores": lcores.collect::<Value>(),
+        })
+    }
+}
+
+fn put(object: &mut Map<String, Value>, counters: impl IntoIterator<Item = (&'static str, u64)>) {
+    object.extend(counters.into_iter().map(|(name, count)| (name.to_owned(), count.into())));
+}
+
+fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+#[cfg(test)]
+mod tests;

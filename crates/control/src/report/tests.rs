@@ -1,0 +1,132 @@
+//! Answers read back by those who ask, sums over lcores, and a configuration that makes the same state again.
+
+use aoe_target::DropReason;
+
+use super::*;
+use crate::port::{PortInfo, PortTable};
+use crate::request::{Action, DeleteExport};
+
+fn registry() -> Registry {
+    let port = |number, name: &str, netif: Option<&str>| PortInfo {
+        number,
+        name: name.into(),
+        netif: netif.map(Into::into),
+        mtu: 9000,
+        mac: [0xde, 0xad, 0, 0, 0, 1],
+    };
+    Registry::new(PortTable::new(vec![
+        port(0, "net_af_packet0", Some("veth0")),
+        port(1, "0000:03:00.0", None),
+    ]))
+}
+
+fn create(registry: &mut Registry, params: &Value) -> ExportId {
+    let Ok(Action::CreateExport(request)) = Action::decode(CREATE_EXPORT, Some(params)) else {
+        panic!("{params}");
+    };
+    let id = registry.create(&request, 131_072).unwrap().id;
+    registry.created(id);
+    id
+}
+
+fn filled() -> (Registry, ExportId, ExportId) {
+    let mut registry = registry();
+    let two = create(
+        &mut registry,
+        &json!({"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "ports": [1], "read_only": true}),
+    );
+    let one = create(&mut registry, &json!({"shelf": 1, "slot": 1, "bdev_name": "malloc1.1"}));
+    (registry, one, two)
+}
+
+#[test]
+fn exports_are_listed_by_address_with_their_ports() {
+    let (mut registry, _, _) = filled();
+    registry.bdev_removed("aio1.2");
+    let report = registry.exports_report();
+    let nic = json!({"number": 1, "name": "0000:03:00.0", "netif": null});
+    let veth = json!({"number": 0, "name": "net_af_packet0", "netif": "veth0"});
+    assert_eq!(
+        report,
+        json!([
+            {"shelf": 1, "slot": 1, "bdev_name": "malloc1.1", "size_bytes": 67_108_864, "read_only": false,
+             "state": "online", "all_ports": true, "ports": [veth, nic]},
+            {"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "size_bytes": 67_108_864, "read_only": true,
+             "state": "offline", "all_ports": false, "ports": [nic]},
+        ])
+    );
+    let read_back: Vec<ExportInfo> = serde_json::from_value(report).unwrap();
+    assert_eq!(read_back[1].ports[0].name, "0000:03:00.0");
+}
+
+#[test]
+fn the_configuration_makes_the_same_exports_again() {
+    let (mut registry, one, _) = filled();
+    registry.bdev_removed("aio1.2");
+    let config = registry.config();
+    assert_eq!(config.as_array().unwrap().len(), 2);
+    let mut again = self::registry();
+    for call in config.as_array().unwrap() {
+        assert_eq!(call["method"], CREATE_EXPORT);
+        create(&mut again, &call["params"]);
+    }
+    assert_eq!(again.config(), config);
+    assert_eq!(config[1]["params"]["ports"], json!(["0000:03:00.0"]));
+
+    registry.delete(&DeleteExport { address: registry.get(one).unwrap().address, ports: None }).unwrap();
+    assert_eq!(registry.config().as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn an_export_on_all_ports_but_one_is_saved_with_the_others() {
+    let (mut registry, one, _) = filled();
+    let address = registry.get(one).unwrap().address;
+    registry.delete(&DeleteExport { address, ports: Some(vec![PortRef::Number(0)]) }).unwrap();
+    registry.rebound(one);
+    assert_eq!(registry.config()[0]["params"]["ports"], json!(["0000:03:00.0"]));
+    assert_eq!(registry.exports_report()[0]["all_ports"], false);
+}
+
+#[test]
+fn counters_are_summed_over_lcores() {
+    let (registry, one, _) = filled();
+    let lcore = |core, reads, rx_frames, runts: u64| {
+        let mut drops = DropCounters::default();
+        for _ in 0..runts {
+            drops.count(DropReason::Runt);
+        }
+        LcoreStats {
+            core,
+            turns: 10,
+            busy_turns: 4,
+            under_way: 2,
+            bdev_waits: 1,
+            exports: vec![(one, ExportCounters { reads, ..Default::default() })],
+            ports: vec![PortStats {
+                port: PortId(0),
+                counters: PortCounters { rx_frames, ..Default::default() },
+                drops,
+                tx_waiting: 3,
+            }],
+        }
+    };
+    let report = registry.stats_report(&[lcore(0, 5, 7, 1), lcore(3, 6, 8, 2)]);
+    assert_eq!(report["exports"][0]["reads"], 11);
+    assert_eq!(report["exports"][0]["bdev_name"], "malloc1.1");
+    assert_eq!(report["exports"][1]["reads"], 0);
+    assert_eq!(report["ports"][0]["rx_frames"], 15);
+    assert_eq!(report["ports"][0]["drops"]["runt"], 3);
+    assert_eq!(report["ports"][0]["tx_waiting"], 6);
+    assert_eq!(report["ports"][0]["mac"], "de:ad:00:00:00:01");
+    assert_eq!(report["ports"][1]["rx_frames"], 0);
+    assert_eq!(
+        report["lcores"][1],
+        json!({"lcore": 3, "turns": 10, "busy_turns": 4, "under_way": 2, "bdev_waits": 1})
+    );
+    for reason in DropReason::ALL {
+        assert!(report["ports"][1]["drops"][reason.name()].is_u64(), "{}", reason.name());
+    }
+    for (name, _) in ExportCounters::default().fields() {
+        assert!(report["exports"][1][name].is_u64(), "{name}");
+    }
+}

@@ -1,0 +1,142 @@
+//! Every bad value is named together with what is allowed, and no good one is refused.
+
+use serde_json::json;
+
+use super::*;
+
+fn address(shelf: u16, slot: u8) -> ShelfSlot {
+    ShelfSlot::new(Shelf(shelf), Slot(slot))
+}
+
+fn refusal(method: &str, params: Value) -> RpcError {
+    match Action::decode(method, Some(&params)) {
+        Ok(action) => panic!("{method} took {params} as {action:?}"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn create_takes_every_parameter() {
+    let params = json!({
+        "shelf": 65534, "slot": 254, "bdev_name": "Malloc0", "ports": [1, "eth0", "2"], "read_only": true
+    });
+    let expected = CreateExport {
+        address: address(65534, 254),
+        bdev_name: "Malloc0".into(),
+        ports: Some(vec![PortRef::Number(1), PortRef::Name("eth0".into()), PortRef::Number(2)]),
+        read_only: true,
+    };
+    assert_eq!(Action::decode(CREATE_EXPORT, Some(&params)), Ok(Action::CreateExport(expected)));
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let params = json!({"shelf": 0, "slot": 0, "bdev_name": "b", "ports": null});
+    let expected =
+        CreateExport { address: address(0, 0), bdev_name: "b".into(), ports: None, read_only: false };
+    assert_eq!(Action::decode(CREATE_EXPORT, Some(&params)), Ok(Action::CreateExport(expected)));
+    assert_eq!(Action::decode(ANNOUNCE, None), Ok(Action::Announce(Announce { shelf: None, slot: None })));
+    assert_eq!(
+        Action::decode(ANNOUNCE, Some(&json!({"slot": 3}))),
+        Ok(Action::Announce(Announce { shelf: None, slot: Some(Slot(3)) }))
+    );
+    assert_eq!(Action::decode(GET_EXPORTS, Some(&Value::Null)), Ok(Action::GetExports));
+    assert_eq!(Action::decode(GET_STATS, Some(&json!({}))), Ok(Action::GetStats));
+}
+
+#[test]
+fn parameters_survive_the_way_out_and_in_again() {
+    let create = CreateExport {
+        address: address(7, 3),
+        bdev_name: "n1".into(),
+        ports: Some(vec![PortRef::Name("0000:03:00.0".into()), PortRef::Number(4)]),
+        read_only: true,
+    };
+    assert_eq!(Action::decode(CREATE_EXPORT, Some(&create.to_params())), Ok(Action::CreateExport(create)));
+    let delete = DeleteExport { address: address(7, 3), ports: None };
+    assert_eq!(Action::decode(DELETE_EXPORT, Some(&delete.to_params())), Ok(Action::DeleteExport(delete)));
+    let announce = Announce { shelf: Some(Shelf(1)), slot: None };
+    assert_eq!(Action::decode(ANNOUNCE, Some(&announce.to_params())), Ok(Action::Announce(announce)));
+}
+
+#[test]
+fn bad_values_are_named_with_what_is_allowed() {
+    let long = "x".repeat(5000);
+    for (method, params, parts) in [
+        (CREATE_EXPORT, json!([1]), &["a list", "must be an object"][..]),
+        (CREATE_EXPORT, json!({}), &["shelf is missing", "0 to 65534"]),
+        (CREATE_EXPORT, json!({"shelf": 1}), &["slot is missing", "0 to 254"]),
+        (CREATE_EXPORT, json!({"shelf": 1, "slot": 1}), &["bdev_name is missing", "name of a bdev"]),
+        (CREATE_EXPORT, json!({"shelf": 65535, "slot": 1}), &["shelf is 65535", "0 to 65534"]),
+        (CREATE_EXPORT, json!({"shelf": -1, "slot": 1}), &["shelf is -1", "0 to 65534"]),
+        (CREATE_EXPORT, json!({"shelf": 1.5, "slot": 1}), &["shelf is 1.5", "0 to 65534"]),
+        (CREATE_EXPORT, json!({"shelf": "1", "slot": 1}), &["shelf is '1'", "0 to 65534"]),
+        (CREATE_EXPORT, json!({"shelf": 1, "slot": 255}), &["slot is 255", "0 to 254"]),
+        (CREATE_EXPORT, json!({"shelf": 1, "slot": [2]}), &["slot is a list", "0 to 254"]),
+        (CREATE_EXPORT, json!({"shelf": 1, "slot": 1, "bdev_name": ""}), &["bdev_name is ''", "not empty"]),
+        (CREATE_EXPORT, json!({"shelf": 1, "slot": 1, "bdev_name": 7}), &["bdev_name is 7", "a string"]),
+        (
+            CREATE_EXPORT,
+            json!({"shelf": 1, "slot": 1, "bdev_name": "b", "read_only": "yes"}),
+            &["read_only is 'yes'", "true or false"],
+        ),
+        (
+            CREATE_EXPORT,
+            json!({"shelf": 1, "slot": 1, "bdev_name": "b", "read-only": true}),
+            &["unknown parameter 'read-only'", "shelf, slot, bdev_name, ports, read_only"],
+        ),
+        (
+            CREATE_EXPORT,
+            json!({"shelf": 1, "slot": 1, "bdev_name": "b", "ports": []}),
+            &["ports is an empty list", "left out for all ports"],
+        ),
+        (
+            CREATE_EXPORT,
+            json!({"shelf": 1, "slot": 1, "bdev_name": "b", "ports": "eth0"}),
+            &["ports is 'eth0'", "a list"],
+        ),
+        (
+            CREATE_EXPORT,
+            json!({"shelf": 1, "slot": 1, "bdev_name": "b", "ports": [0, "eth0", 0]}),
+            &["lists '0' twice", "once"],
+        ),
+        (
+            CREATE_EXPORT,
+            json!({"shelf": 1, "slot": 1, "bdev_name": "b", "ports": [70000]}),
+            &["70000", "0 to 65535"],
+        ),
+        (
+            CREATE_EXPORT,
+            json!({"shelf": 1, "slot": 1, "bdev_name": "b", "ports": ["eth 0"]}),
+            &["'eth 0'", "white space"],
+        ),
+        (
+            CREATE_EXPORT,
+            json!({"shelf": 1, "slot": 1, "bdev_name": "b", "ports": vec![1; 257]}),
+            &["257 ports", "at most 256"],
+        ),
+        (DELETE_EXPORT, json!({"shelf": 1}), &["slot is missing", "0 to 254"]),
+        (
+            DELETE_EXPORT,
+            json!({"shelf": 1, "slot": 2, "bdev_name": "b"}),
+            &["unknown parameter 'bdev_name'", "shelf, slot, ports"],
+        ),
+        (ANNOUNCE, json!({"shelf": 70000}), &["shelf is 70000", "0 to 65534"]),
+        (GET_EXPORTS, json!({"all": 1}), &["unknown parameter 'all'", "takes no parameters"]),
+        (GET_STATS, json!({ long: 1 }), &["unknown parameter 'xxx", "takes no parameters"]),
+    ] {
+        let error = refusal(method, params.clone());
+        assert_eq!(error.code(), ErrorCode::InvalidParams, "{params}");
+        assert!(error.message().starts_with(method), "{error}");
+        for part in parts {
+            assert!(error.message().contains(part), "{params}: {error} lacks {part}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_method_is_answered_with_the_methods_there_are() {
+    let error = refusal("aoe_make_export", json!({}));
+    assert_eq!(error.code(), ErrorCode::MethodNotFound);
+    assert!(error.message().contains("'aoe_make_export'") && error.message().contains("aoe_create_export"));
+}

@@ -1,0 +1,47 @@
+//! complete: what the bdevs have finished becomes replies.
+
+use aoe_target::{IoOutcome, Reply};
+use spdk::Outcome;
+
+use crate::{Lcore, reply};
+
+impl Lcore {
+    /// Answers every request that a bdev has finished. True if there was one.
+    #[inline]
+    pub(crate) fn complete(&mut self) -> bool {
+        self.completions.advance();
+        let mut any = false;
+        while let Some(done) = self.completions.poll() {
+            any = true;
+            let context = done.context;
+            let outcome = outcome_of(done.outcome);
+            let lane = &mut self.lanes[context.lane];
+            let Some(Some(backing)) = self.backings.get_mut(context.export.0 as usize) else {
+                // A backing goes when nothing is under way on it.
+                unreachable!("export {} went with requests under way", context.export.0);
+            };
+            backing.ended();
+            backing.counters.completed(&context.io, outcome);
+            let export = match &backing.leaving {
+                Some(leaving) => &leaving.export,
+                None => {
+                    self.table.get(context.export).expect("an export that is not leaving is in the table")
+                }
+            };
+            reply::send(lane, export, &Reply::completed(&context.io, outcome), done.frame);
+        }
+        any
+    }
+}
+
+/// What the initiator is told of the bdev's outcome.
+#[inline]
+fn outcome_of(outcome: Outcome) -> IoOutcome {
+    match outcome {
+        Outcome::Done => IoOutcome::Ok,
+        Outcome::MediaError => IoOutcome::MediaError,
+        Outcome::OutOfRange => IoOutcome::OutOfRange,
+        Outcome::Aborted => IoOutcome::Aborted,
+        Outcome::DeviceFault => IoOutcome::DeviceFault,
+    }
+}

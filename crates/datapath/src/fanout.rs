@@ -1,0 +1,111 @@
+//! One frame, many exports: wildcard requests and advertisements, a slice each turn, so that ten thousand
+//! exports do not hold up the other requests.
+
+use aoe_target::{Cursor, DropReason, PortId, Request, Scan, ShelfSlot, emit_advertisement};
+use dpdk::Mbuf;
+
+use crate::Lcore;
+
+/// Wildcard requests that one lcore answers at the same time.
+const MAX_WILDCARDS: usize = 64;
+
+/// Places of the table looked at, and replies made, in one turn.
+const SLICE: usize = 64;
+
+/// Something to do for every export that matches.
+#[derive(Debug)]
+pub(crate) struct Fanout {
+    lane: usize,
+    pattern: ShelfSlot,
+    cursor: Cursor,
+    job: Job,
+}
+
+#[derive(Debug)]
+enum Job {
+    /// Answer this request, from a copy for each export.
+    Request(Mbuf),
+    /// Announce the export.
+    Advertise,
+}
+
+impl Lcore {
+    /// Keeps a wildcard request to answer it for each export in turn.
+    pub(crate) fn fan_out_request(&mut self, lane: usize, pattern: ShelfSlot, frame: Mbuf) {
+        if self.wildcards == MAX_WILDCARDS {
+            self.lanes[lane].drop(frame, DropReason::FanoutFull);
+            return;
+        }
+        self.wildcards += 1;
+        self.fanouts.push_back(Fanout { lane, pattern, cursor: Cursor::default(), job: Job::Request(frame) });
+    }
+
+    /// Announces the exports that `pattern` means, on `port` or on all ports whose advertisements this lcore
+    /// sends.
+    pub fn advertise(&mut self, port: Option<PortId>, pattern: ShelfSlot) {
+        for (lane, state) in self.lanes.iter().enumerate() {
+            if state.advertises && port.is_none_or(|port| port == state.port) {
+                let cursor = Cursor::default();
+                self.fanouts.push_back(Fanout { lane, pattern, cursor, job: Job::Advertise });
+            }
+        }
+    }
+
+    /// Goes on with the oldest fan-out for one slice. True if there was one.
+    #[inline]
+    pub(crate) fn fan_out(&mut self) -> bool {
+        let Some(mut fanout) = self.fanouts.pop_front() else { return false };
+        if self.slice(&mut fanout) {
+            self.wildcards -= usize::from(matches!(fanout.job, Job::Request(_)));
+        } else {
+            self.fanouts.push_back(fanout);
+        }
+        true
+    }
+
+    /// One slice; true when the fan-out is finished.
+    fn slice(&mut self, fanout: &mut Fanout) -> bool {
+        for _ in 0..SLICE {
+            let before = fanout.cursor;
+            let port = self.lanes[fanout.lane].port;
+            let export = match self.table.scan(&mut fanout.cursor, port, fanout.pattern, SLICE) {
+                Scan::Match(export) => export,
+                Scan::Paused => return false,
+                Scan::Done => return true,
+            };
+            let Some(mut frame) = self.lanes[fanout.lane].rx.mempool().alloc() else {
+                // Mbufs come back as replies are sent: this export is tried again then.
+                fanout.cursor = before;
+                return false;
+            };
+            match &fanout.job {
+                Job::Request(request) => {
+                    if !frame.copy_from(request) {
+                        self.lanes[fanout.lane].drop(frame, DropReason::NoRoom);
+                        return true;
+                    }
+                    match Request::parse(frame.data(), frame.frame_len()) {
+                        Ok(request) => self.admit(fanout.lane, export, &request, frame),
+                        Err(reason) => self.lanes[fanout.lane].drop(frame, reason),
+                    }
+                }
+                Job::Advertise => {
+                    let lane = &mut self.lanes[fanout.lane];
+                    let Some(export) = self.table.get(export) else { continue };
+                    let room = frame.room();
+                    let length = frame
+                        .resize(room)
+                        .then(|| emit_advertisement(frame.data_mut(), lane.mac, export, lane.limits))
+                        .flatten();
+                    if length.is_some_and(|length| frame.resize(length)) {
+                        lane.counters.advertisements += 1;
+                        lane.send(frame);
+                    } else {
+                        lane.drop(frame, DropReason::NoRoom);
+                    }
+                }
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,82 @@
+//! rx and tx: one lcore's share of a port.
+
+use aoe_target::{DropCounters, DropReason, MacAddr, PortCounters, PortId, PortLimits};
+use dpdk::{Mbuf, RxQueue, TxQueue};
+
+/// A queue pair of a port, with what the lcore must know of the port and what it counts.
+#[derive(Debug)]
+pub struct Lane {
+    pub(crate) port: PortId,
+    pub(crate) mac: MacAddr,
+    pub(crate) limits: PortLimits,
+    /// One lcore of each port sends its advertisements.
+    pub(crate) advertises: bool,
+    pub(crate) rx: RxQueue,
+    pub(crate) tx: TxQueue,
+    pub(crate) counters: PortCounters,
+    pub(crate) drops: DropCounters,
+}
+
+/// What a lane counted.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneStats {
+    /// The port.
+    pub port: PortId,
+    /// Frames and bytes.
+    pub counters: PortCounters,
+    /// Frames without an answer, by reason.
+    pub drops: DropCounters,
+    /// Replies that wait for room in the NIC's ring now.
+    pub tx_waiting: usize,
+}
+
+impl Lane {
+    /// The share of `port` that these queues are. `advertises` on one lane of each port.
+    pub fn new(
+        port: PortId,
+        mac: MacAddr,
+        limits: PortLimits,
+        queues: (RxQueue, TxQueue),
+        advertises: bool,
+    ) -> Self {
+        let (rx, tx) = queues;
+        Self {
+            port,
+            mac,
+            limits,
+            advertises,
+            rx,
+            tx,
+            counters: PortCounters::default(),
+            drops: DropCounters::default(),
+        }
+    }
+
+    /// The counters so far.
+    pub(crate) fn stats(&self) -> LaneStats {
+        let mut drops = self.drops;
+        drops.add(DropReason::TxLinkDown, self.tx.lost());
+        LaneStats { port: self.port, counters: self.counters, drops, tx_waiting: self.tx.waiting() }
+    }
+
+    /// Queues a frame that is complete.
+    #[inline]
+    pub(crate) fn send(&mut self, frame: Mbuf) {
+        let bytes = frame.frame_len() as u64;
+        match self.tx.push(frame) {
+            Ok(()) => {
+                self.counters.tx_frames += 1;
+                self.counters.tx_bytes += bytes;
+            }
+            // The queue holds as many frames as its mempool has; only frames of other pools could exceed it.
+            Err(frame) => self.drop(frame, DropReason::NoRoom),
+        }
+    }
+
+    /// Frees a frame that gets no answer, and counts why.
+    #[inline]
+    pub(crate) fn drop(&mut self, frame: Mbuf, reason: DropReason) {
+        self.drops.count(reason);
+        drop(frame);
+    }
+}

@@ -1,0 +1,244 @@
+//! An lcore's whole state, and its turn.
+
+use std::collections::VecDeque;
+
+use aoe_target::{Export, ExportCounters, ExportId, ExportState, Ports, Table, TableError};
+use spdk::{Bdev, CompletionQueue, IoChannel};
+
+use crate::{Lane, LaneStats, fanout::Fanout, submit::InFlight};
+
+/// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared.
+#[derive(Debug)]
+pub struct Lcore {
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) table: Table,
+    /// By [`ExportId`].
+    pub(crate) backings: Vec<Option<Backing>>,
+    pub(crate) completions: CompletionQueue<InFlight>,
+    pub(crate) fanouts: VecDeque<Fanout>,
+    /// Requests among the fan-outs.
+    pub(crate) wildcards: usize,
+    /// Exports that leave when nothing is under way on them.
+    leaving: Vec<ExportId>,
+    /// Set when the lcore takes no new requests.
+    stopping: bool,
+    turns: u64,
+    busy_turns: u64,
+}
+
+/// An export's bdev as this lcore reaches it.
+#[derive(Debug)]
+pub(crate) struct Backing {
+    /// `None` once the bdev is gone.
+    pub(crate) channel: Option<IoChannel>,
+    pub(crate) counters: ExportCounters,
+    pub(crate) under_way: u32,
+    pub(crate) leaving: Option<Leaving>,
+}
+
+/// An export that takes no new requests.
+pub(crate) struct Leaving {
+    pub(crate) export: Box<Export>,
+    done: Box<dyn FnOnce()>,
+}
+
+impl std::fmt::Debug for Leaving {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Leaving").field("export", &self.export).finish_non_exhaustive()
+    }
+}
+
+/// Why an export can't be added to an lcore.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddError {
+    /// Its address or id is taken, or none.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// Its bdev gives this lcore no channel.
+    #[error("no I/O channel: {0}")]
+    Channel(#[from] spdk::Error),
+}
+
+/// An lcore's counters at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// By lane.
+    pub lanes: Vec<LaneStats>,
+    /// By export.
+    pub exports: Vec<(ExportId, ExportCounters)>,
+    /// Requests that bdevs have now.
+    pub under_way: u32,
+    /// How often a request had to wait for SPDK's memory.
+    pub bdev_waits: u64,
+    /// Turns since the start.
+    pub turns: u64,
+    /// Those in which there was work.
+    pub busy_turns: u64,
+}
+
+impl Lcore {
+    /// An lcore with these lanes and no exports. On its SPDK thread.
+    ///
+    /// # Errors
+    /// What [`CompletionQueue::new`] says.
+    pub fn new(lanes: Vec<Lane>) -> spdk::Result<Self> {
+        Ok(Self {
+            lanes,
+            table: Table::new(),
+            backings: Vec::new(),
+            completions: CompletionQueue::new()?,
+            fanouts: VecDeque::with_capacity(256),
+            wildcards: 0,
+            leaving: Vec::new(),
+            stopping: false,
+            turns: 0,
+            busy_turns: 0,
+        })
+    }
+
+    /// Goes the way of the data once: completions first, so that their mbufs are back before new frames are
+    /// taken; then rx; then one tx burst for the replies of both. True if there was anything to do.
+    #[inline]
+    pub fn turn(&mut self) -> bool {
+        let mut busy = self.complete();
+        if !self.stopping {
+            busy |= self.receive();
+            busy |= self.fan_out();
+        }
+        for lane in &mut self.lanes {
+            if lane.tx.waiting() > 0 {
+                busy |= lane.tx.flush() > 0;
+            }
+        }
+        if !self.leaving.is_empty() {
+            self.see_off();
+        }
+        self.turns += 1;
+        self.busy_turns += u64::from(busy);
+        busy
+    }
+
+    /// Takes an export in, with a channel of its own into the bdev.
+    ///
+    /// # Errors
+    /// [`AddError`]; the lcore is as it was then.
+    pub fn add(&mut self, export: Box<Export>, bdev: &Bdev) -> Result<(), AddError> {
+        let index = export.id().0 as usize;
+        if self.backings.get(index).is_some_and(Option::is_some) {
+            return Err(TableError::IdTaken(export.id()).into());
+        }
+        let id = export.id();
+        self.table.insert(export)?;
+        let channel = match bdev.channel() {
+            Ok(channel) => channel,
+            Err(error) => {
+                self.table.remove(id);
+                return Err(error.into());
+            }
+        };
+        if self.backings.len() <= index {
+            self.backings.resize_with(index + 1, || None);
+        }
+        self.backings[index] = Some(Backing {
+            channel: Some(channel),
+            counters: ExportCounters::default(),
+            under_way: 0,
+            leaving: None,
+        });
+        Ok(())
+    }
+
+    /// Takes an export out: no new request finds it, those under way are answered, then `done` is called. At
+    /// once if there is no such export here.
+    pub fn remove(&mut self, id: ExportId, done: impl FnOnce() + 'static) {
+        let backing = self.backings.get_mut(id.0 as usize).and_then(Option::as_mut);
+        match (self.table.remove(id), backing) {
+            (Some(export), Some(backing)) => {
+                backing.leaving = Some(Leaving { export, done: Box::new(done) });
+                self.leaving.push(id);
+            }
+            _ => done(),
+        }
+    }
+
+    /// Serves an export on other ports than before; requests under way are answered all the same.
+    pub fn rebind(&mut self, id: ExportId, ports: Ports) {
+        let Some(export) = self.table.remove(id) else { return };
+        // It was in the table a moment ago, and leaves ports, so there is room for it.
+        let _ = self.table.insert(export.on(ports));
+    }
+
+    /// The export's bdev is going: every request for it gets a device fault from now on, and its channel is
+    /// closed when nothing is under way on it.
+    pub fn take_offline(&mut self, id: ExportId) {
+        if let Some(export) = self.table.get_mut(id) {
+            export.state = ExportState::Offline;
+        }
+        if self.backings.get(id.0 as usize).is_some_and(Option::is_some) {
+            self.leaving.push(id);
+        }
+    }
+
+    /// The export's size in 512-byte sectors has changed.
+    pub fn resize(&mut self, id: ExportId, sectors: u64) {
+        if let Some(export) = self.table.get_mut(id) {
+            export.sectors = sectors;
+        }
+    }
+
+    /// Closes the channels of exports that are leaving or offline and have nothing under way.
+    #[cold]
+    fn see_off(&mut self) {
+        let backings = &mut self.backings;
+        let mut gone = Vec::new();
+        self.leaving.retain(|id| {
+            let Some(place) = backings.get_mut(id.0 as usize) else { return false };
+            let Some(backing) = place else { return false };
+            if backing.under_way > 0 {
+                return true;
+            }
+            backing.channel = None;
+            if let Some(leaving) = backing.leaving.take() {
+                gone.push(leaving.done);
+                *place = None;
+            }
+            false
+        });
+        // Last, since they may want to look at what is left.
+        gone.into_iter().for_each(|done| done());
+    }
+
+    /// Takes no new requests from now on; those under way are still answered by further turns.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        self.fanouts.clear();
+        self.wildcards = 0;
+    }
+
+    /// True when [`Lcore::stop`] was called, nothing is under way, and every reply has left.
+    pub fn is_idle(&self) -> bool {
+        self.stopping
+            && self.completions.under_way() == 0
+            && self.lanes.iter().all(|lane| lane.tx.waiting() == 0)
+    }
+
+    /// Requests that bdevs have now.
+    pub fn under_way(&self) -> u32 {
+        self.completions.under_way()
+    }
+
+    /// The counters now. Allocates: for the control plane, at its pace.
+    pub fn snapshot(&self) -> Snapshot {
+        let exports = (0u32..)
+            .zip(&self.backings)
+            .filter_map(|(id, backing)| backing.as_ref().map(|backing| (ExportId(id), backing.counters)));
+        Snapshot {
+            lanes: self.lanes.iter().map(Lane::stats).collect(),
+            exports: exports.collect(),
+            under_way: self.completions.under_way(),
+            bdev_waits: self.completions.waits(),
+            turns: self.turns,
+            busy_turns: self.busy_turns,
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The way of a request through one lcore, from the rx burst that brings it to the tx burst that takes its
+//! reply.
+//!
+//! The modules in the order of the data:
+//!
+//! 1. [`lane`]: an lcore's share of a port, with its rx and tx queue and its counters;
+//! 2. `receive`: a burst of frames in, judged and routed to their exports;
+//! 3. `fanout`: what goes to many exports at once, in slices: wildcard requests and advertisements;
+//! 4. `submit`: to the bdev, with the frame's own bytes;
+//! 5. `complete`: what the bdevs have finished;
+//! 6. `reply`: the answer written over the request, and queued for tx.
+//!
+//! Around them [`Lcore`] is the state of it all with [`Lcore::turn`], which goes the way once;
+//! [`Remote`] is the control plane's way in: it sends work to the lcore, which owns everything it touches. So
+//! a turn takes no lock, shares no cache line that is written, allocates nothing, makes no system call and
+//! writes no log line (a PMD or a bdev may do as it must).
+//!
+//! One mbuf carries a request all the way. Its memory: 128 bytes of head room, then the frame; data starts 36
+//! bytes into an untagged frame, at a multiple of 4 ([`PAYLOAD_ALIGNMENT`]). That is what NVMe wants; a bdev
+//! that wants more (512 for a file opened with O_DIRECT) has SPDK copy each I/O through a bounce buffer, which
+//! the control plane says when such an export is made.
+#![forbid(unsafe_code)]
+
+mod complete;
+mod fanout;
+pub mod lane;
+mod lcore;
+mod receive;
+mod remote;
+mod reply;
+mod submit;
+
+pub use lane::{Lane, LaneStats};
+pub use lcore::{AddError, Lcore, Snapshot};
+pub use remote::Remote;
+pub use submit::{PAYLOAD_ALIGNMENT, private_size};

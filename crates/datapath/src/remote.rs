@@ -1,0 +1,130 @@
+//! The control plane's way to an lcore: work sent to it as messages, and its poller.
+
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
+
+use spdk::{Poller, Thread};
+
+use crate::{Lane, Lcore};
+
+thread_local! {
+    /// A reactor's one lcore, with the poller that makes it turn.
+    static LCORE: RefCell<Option<Running>> = const { RefCell::new(None) };
+}
+
+struct Running {
+    lcore: Lcore,
+    poller: Option<Poller>,
+}
+
+/// How long a stopping lcore waits for replies that a NIC does not take (its link is down, say).
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A handle on an lcore, for the control plane on another thread (or the same).
+#[derive(Debug, Clone)]
+pub struct Remote {
+    thread: Thread,
+    core: u32,
+}
+
+impl Remote {
+    /// Starts an lcore with these lanes on `core`'s reactor. `started` is called there.
+    ///
+    /// # Errors
+    /// What making the SPDK thread or sending to it says.
+    pub fn start(
+        core: u32,
+        lanes: Vec<Lane>,
+        started: impl FnOnce(spdk::Result<()>) + Send + 'static,
+    ) -> spdk::Result<Self> {
+        let thread = Thread::pinned(&format!("aoe_lcore_{core}"), core)?;
+        thread.send(move || started(run(lanes)))?;
+        Ok(Self { thread, core })
+    }
+
+    /// The core it runs on.
+    pub fn core(&self) -> u32 {
+        self.core
+    }
+
+    /// Runs `work` on the lcore between two turns. Does nothing if it has ended.
+    ///
+    /// # Errors
+    /// What [`Thread::send`] says.
+    pub fn send(&self, work: impl FnOnce(&mut Lcore) + Send + 'static) -> spdk::Result<()> {
+        self.thread.send(move || {
+            LCORE.with_borrow_mut(|running| {
+                if let Some(running) = running {
+                    work(&mut running.lcore);
+                }
+            });
+        })
+    }
+
+    /// Stops the lcore: it takes no new requests, answers those under way, releases its queues, channels and
+    /// thread; then `stopped` is called there, with the number of requests that bdevs have not answered within
+    /// five seconds, normally 0. If there are any, nothing is released, for a bdev still works on it: the process can
+    /// only be ended.
+    ///
+    /// # Errors
+    /// What [`Thread::send`] says.
+    pub fn stop(self, stopped: impl FnOnce(u32) + Send + 'static) -> spdk::Result<()> {
+        let thread = self.thread.clone();
+        self.send(move |lcore| {
+            lcore.stop();
+            watch_until_idle(thread, stopped);
+        })
+    }
+}
+
+fn run(lanes: Vec<Lane>) -> spdk::Result<()> {
+    let lcore = Lcore::new(lanes)?;
+    LCORE.set(Some(Running { lcore, poller: None }));
+    let poller = Poller::register(Duration::ZERO, || {
+        LCORE.with_borrow_mut(|running| running.as_mut().is_some_and(|running| running.lcore.turn()))
+    })?;
+    LCORE.with_borrow_mut(|running| {
+        if let Some(running) = running {
+            running.poller = Some(poller);
+        }
+    });
+    Ok(())
+}
+
+/// Ends the lcore as soon as it is idle, or out of patience.
+fn watch_until_idle(thread: Thread, stopped: impl FnOnce(u32) + Send + 'static) {
+    let deadline = Instant::now() + STOP_PATIENCE;
+    let mut end = Some((thread, stopped));
+    let watch = Poller::register(Duration::from_millis(1), move || {
+        let (idle, left) = LCORE.with_borrow(|running| match running {
+            Some(running) => (running.lcore.is_idle(), running.lcore.under_way()),
+            None => (true, 0),
+        });
+        if (idle || Instant::now() > deadline)
+            && let Some((thread, stopped)) = end.take()
+        {
+            // The lcore and both pollers are dropped by a message: a poller must not free what it stands on.
+            let again = thread.clone();
+            let sent = thread.send(move || {
+                WATCH.set(None);
+                if left > 0 {
+                    std::mem::forget(LCORE.take());
+                    return stopped(left);
+                }
+                LCORE.set(None);
+                stopped(0);
+                // After the stopped callback's own messages, which may still need this thread.
+                let _ = again.exit();
+            });
+            debug_assert!(sent.is_ok());
+        }
+        false
+    });
+    WATCH.set(watch.ok());
+}
+
+thread_local! {
+    static WATCH: RefCell<Option<Poller>> = const { RefCell::new(None) };
+}

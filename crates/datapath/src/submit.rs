@@ -1,0 +1,105 @@
+//! admit, submit: an export's decision on a request, and the bdev I/O it may need.
+
+use aoe_target::{
+    BdevIo, BdevOp, Disposition, DropReason, ExportId, IoOutcome, PAYLOAD_OFFSET, Reply, Request,
+};
+use dpdk::Mbuf;
+use spdk::{Io, IoKind};
+
+use crate::{Lcore, lcore::Backing, reply};
+
+/// What a bdev's buffer addresses are a multiple of: head room and headers are, and mempools lay out the rest.
+pub const PAYLOAD_ALIGNMENT: usize = 4;
+
+#[expect(clippy::cast_possible_truncation, reason = "36")]
+const PAYLOAD: u16 = PAYLOAD_OFFSET as u16;
+
+const _: () = {
+    assert!(PAYLOAD_OFFSET == 36);
+    // Mbuf buffers start at a multiple of 8: after a 64-byte aligned header and a private area of a multiple
+    // of 8.
+    assert!((dpdk::HEADROOM as usize + PAYLOAD_OFFSET).is_multiple_of(PAYLOAD_ALIGNMENT));
+    assert!(private_size().is_multiple_of(8));
+};
+
+/// What must be remembered of a request while its bdev works on it; the rest is in the frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InFlight {
+    pub(crate) lane: usize,
+    pub(crate) export: ExportId,
+    pub(crate) io: BdevIo,
+}
+
+/// Private bytes that the mempool of a lane needs for each mbuf.
+pub const fn private_size() -> u16 {
+    spdk::private_size::<InFlight>()
+}
+
+impl Lcore {
+    /// Does what the export decides on a request.
+    #[inline]
+    pub(crate) fn admit(&mut self, lane_index: usize, id: ExportId, request: &Request, frame: Mbuf) {
+        let lane = &mut self.lanes[lane_index];
+        // Routing found it a moment ago; nothing changes in between.
+        let (Some(export), Some(Some(backing))) = (self.table.get(id), self.backings.get_mut(id.0 as usize))
+        else {
+            return lane.drop(frame, DropReason::UnknownShelfSlot);
+        };
+        let disposition = export.admit(request, frame.data(), frame.frame_len(), lane.limits);
+        backing.counters.admitted(request, &disposition);
+        match disposition {
+            Disposition::Drop(reason) => lane.drop(frame, reason),
+            Disposition::Reply(answer) => reply::send(lane, export, &answer, frame),
+            Disposition::Submit(io) => {
+                let Some(frame) = with_room(frame, &io) else {
+                    lane.drops.count(DropReason::NoRoom);
+                    return;
+                };
+                let context = InFlight { lane: lane_index, export: id, io };
+                let refused = match &backing.channel {
+                    Some(channel) => channel.submit(&self.completions, spdk_io(&io), frame, context),
+                    None => Err(frame),
+                };
+                match refused {
+                    Ok(()) => backing.under_way += 1,
+                    Err(frame) => {
+                        backing.counters.completed(&io, IoOutcome::DeviceFault);
+                        let answer = Reply::completed(&io, IoOutcome::DeviceFault);
+                        reply::send(lane, export, &answer, frame);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Backing {
+    /// Takes back what `admit` counted as under way.
+    #[inline]
+    pub(crate) fn ended(&mut self) {
+        self.under_way -= 1;
+    }
+}
+
+/// The frame, long enough for a read's data. The initiator's trailing bytes, if any, make room for it.
+#[inline]
+fn with_room(mut frame: Mbuf, io: &BdevIo) -> Option<Mbuf> {
+    if io.op != BdevOp::Read {
+        return Some(frame);
+    }
+    if frame.segments() > 1 {
+        frame.truncate_to_first_segment();
+    }
+    frame.resize(PAYLOAD_OFFSET + io.data_len()).then_some(frame)
+}
+
+/// The I/O on a bdev of 512-byte blocks, the only ones that are exported.
+#[inline]
+fn spdk_io(io: &BdevIo) -> Io {
+    let kind = match io.op {
+        BdevOp::Read => IoKind::Read,
+        BdevOp::Write => IoKind::Write,
+        BdevOp::Flush => IoKind::Flush,
+    };
+    Io { kind, block: io.lba, blocks: u32::from(io.sectors), payload: PAYLOAD }
+}

@@ -1,0 +1,155 @@
+//! The whole way of a request on a real EAL port and real bdevs, without any interface or hugepage: a port
+//! made of two rings, whose far end this test holds, and a malloc and an aio bdev.
+//!
+//! The lcore's turn is called by hand, once each time the reactor comes around, so that bdevs make their
+//! progress in between as they do in the target.
+
+mod frames;
+mod scenarios;
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aoe_target::{Export, ExportId, Identity, MacAddr, PortId, PortLimits, Ports, ShelfSlot};
+use datapath::{Lane, Lcore};
+use dpdk::{Mempool, PeerRing, Port, PortConfig, ring_port};
+use serde_json::json;
+use spdk::app::{self, AppOptions};
+use spdk::{Bdev, Poller};
+
+/// Frames each ring holds, less one.
+pub(crate) const RING: u32 = 64;
+/// Mbufs of the lane's pool.
+pub(crate) const MBUFS: u32 = 2047;
+/// Turns after which a scenario that has not got its replies has failed. Not a time: a turn without work
+/// takes well under a microsecond, a disk's answer many turns.
+const MAX_TURNS: u32 = 20_000_000;
+
+/// What scenarios work on.
+pub(crate) struct Bench {
+    pub(crate) lcore: Lcore,
+    pub(crate) peer: PeerRing,
+    /// Frames are made in a pool of their own, so that the lane's can be counted.
+    pub(crate) outside: Arc<Mempool>,
+    pub(crate) pool: Arc<Mempool>,
+    pub(crate) malloc: Bdev,
+    pub(crate) file: Bdev,
+    pub(crate) path: std::path::PathBuf,
+}
+
+/// One scenario, called once before each turn with what has arrived since; says when it is finished.
+pub(crate) type Step = Box<dyn FnMut(&mut Bench, Vec<Vec<u8>>) -> bool>;
+
+fn lane(bench_ports: &mut Vec<Port>, number: u16, pool: &Arc<Mempool>) -> Lane {
+    let config =
+        PortConfig { mempools: vec![Arc::clone(pool)], rx_descriptors: 256, tx_descriptors: 256, mtu: None };
+    let port = Port::start(number, &config).expect("a ring port starts");
+    let queues = port.take_queues(0).expect("its one queue pair is there");
+    assert!(port.take_queues(0).is_none(), "a queue pair is handed out once");
+    bench_ports.push(port);
+    let limits = PortLimits::for_mtu(9000).expect("9000 is enough");
+    Lane::new(PortId(number), MacAddr(frames::TARGET), limits, queues, true)
+}
+
+fn export(id: u32, text: &str, bdev: &Bdev) -> Box<Export> {
+    let address: ShelfSlot = text.parse().expect("an address");
+    let identity = Identity::new(text, "ring test", "1").expect("printable");
+    Box::new(Export::new(ExportId(id), address, Ports::All, bdev.blocks(), identity))
+}
+
+fn set_up(path: std::path::PathBuf, ports: &mut Vec<Port>) -> Bench {
+    let (number, peer) = ring_port("wire", RING).expect("a ring port");
+    let pool = Mempool::new("lane", MBUFS, datapath::private_size(), 9216, None).expect("memory for mbufs");
+    let outside = Mempool::new("outside", 1023, datapath::private_size(), 9216, None).expect("memory");
+    let mut lcore = Lcore::new(vec![lane(ports, number, &pool)]).expect("an lcore");
+    let malloc = Bdev::open("m0", true, |_| ()).expect("the malloc bdev");
+    let file = Bdev::open("f0", true, |_| ()).expect("the aio bdev");
+    lcore.add(export(0, "1.1", &malloc), &malloc).expect("the table is empty");
+    lcore.add(export(1, "1.2", &file), &file).expect("another address");
+    Bench { lcore, peer, outside, pool, malloc, file, path }
+}
+
+fn main() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.as_file().set_len(8 << 20).expect("room for it");
+    let path = file.path().to_owned();
+    // 200 bdev I/Os at most, so that a burst of requests must wait for SPDK's memory.
+    let config = json!({ "subsystems": [{ "subsystem": "bdev", "config": [
+        { "method": "bdev_set_options", "params": { "bdev_io_pool_size": 200, "bdev_io_cache_size": 50 } },
+        { "method": "bdev_malloc_create", "params": { "name": "m0", "num_blocks": 16384, "block_size": 512 } },
+        { "method": "bdev_aio_create", "params": { "name": "f0", "filename": path, "block_size": 512 } },
+    ]}]});
+    let memfd = nix::sys::memfd::memfd_create("config", nix::sys::memfd::MFdFlags::empty()).expect("a memfd");
+    let mut memfd = std::fs::File::from(memfd);
+    memfd.write_all(config.to_string().as_bytes()).expect("writing to memory");
+
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let options = AppOptions {
+        name: "ring".into(),
+        eal_arguments: "--no-huge --legacy-mem --vdev=net_null0".into(),
+        mem_mb: Some(1024),
+        no_pci: true,
+        rpc_socket: Some(directory.path().join("rpc").display().to_string()),
+        config_file: Some(format!("/proc/self/fd/{}", memfd.as_raw_fd())),
+        ..AppOptions::default()
+    };
+    let results = Rc::new(RefCell::new((0u32, 0u32)));
+    let outcome = Rc::clone(&results);
+    let code = app::run(&options, move || run_all(path, outcome)).expect("options without NUL bytes");
+    let (passed, failed) = *results.borrow();
+    let verdict = if failed == 0 && code == 0 && passed > 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out"
+    );
+    std::process::exit(i32::from(verdict != "ok"));
+}
+
+thread_local! {
+    static DRIVER: RefCell<Option<Poller>> = const { RefCell::new(None) };
+}
+
+/// Runs the scenarios one after the other from a poller, then stops the app.
+fn run_all(path: std::path::PathBuf, results: Rc<RefCell<(u32, u32)>>) {
+    let mut ports = Vec::new();
+    let mut bench = Some(set_up(path, &mut ports));
+    let mut scenarios = scenarios::all().into_iter();
+    let mut current: Option<(&'static str, Step, u32)> = None;
+    println!("\nrunning the ring scenarios");
+    let driver = Poller::register(Duration::ZERO, move || {
+        let Some(state) = &mut bench else { return false };
+        let Some((name, step, turns)) = &mut current else {
+            current = scenarios.next().map(|(name, step)| (name, step, 0));
+            if current.is_none() {
+                bench = None;
+                ports.clear();
+                DRIVER.take();
+                app::stop(0);
+            }
+            return true;
+        };
+        *turns += 1;
+        let arrived =
+            std::iter::from_fn(|| state.peer.receive()).map(|frame| frame.data().to_vec()).collect();
+        // A failed assertion ends this scenario and the test: what it left under way would confuse the next.
+        let finished = step(state, arrived);
+        if finished {
+            println!("test {name} ... ok");
+            results.borrow_mut().0 += 1;
+            current = None;
+        } else if *turns > MAX_TURNS {
+            println!("test {name} ... FAILED: no progress after {turns} turns: {:?}", state.lcore.snapshot());
+            results.borrow_mut().1 += 1;
+            bench = None;
+            DRIVER.take();
+            app::stop(1);
+        } else {
+            state.lcore.turn();
+        }
+        true
+    });
+    DRIVER.set(Some(driver.expect("a poller")));
+}

@@ -1,0 +1,133 @@
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int dpdk_shim_errno(void)
+{
+	return rte_errno;
+}
+
+uint16_t dpdk_shim_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
+{
+	return rte_eth_rx_burst(port, queue, mbufs, count);
+}
+
+uint16_t dpdk_shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count)
+{
+	return rte_eth_tx_burst(port, queue, mbufs, count);
+}
+
+int dpdk_shim_link(uint16_t port, bool *up, uint32_t *mbps)
+{
+	struct rte_eth_link link = {};
+	int rc = rte_eth_link_get_nowait(port, &link);
+
+	*up = link.link_status != RTE_ETH_LINK_DOWN;
+	*mbps = link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN ? 0 : link.link_speed;
+	return rc;
+}
+
+struct rte_mbuf *dpdk_shim_mbuf_alloc(struct rte_mempool *pool)
+{
+	return rte_pktmbuf_alloc(pool);
+}
+
+void dpdk_shim_mbuf_free(struct rte_mbuf *mbuf)
+{
+	rte_pktmbuf_free(mbuf);
+}
+
+int dpdk_shim_mbuf_linearize(struct rte_mbuf *mbuf)
+{
+	return rte_pktmbuf_linearize(mbuf);
+}
+
+int dpdk_shim_mbuf_exclusive(const struct rte_mbuf *mbuf)
+{
+	for (; mbuf != NULL; mbuf = mbuf->next) {
+		if (!RTE_MBUF_DIRECT(mbuf) || rte_mbuf_refcnt_read(mbuf) != 1)
+			return 0;
+	}
+	return 1;
+}
+
+int dpdk_shim_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail)
+{
+	return rte_pktmbuf_chain(head, tail);
+}
+
+unsigned int dpdk_shim_ring_enqueue(struct rte_ring *ring, struct rte_mbuf *mbuf)
+{
+	return rte_ring_enqueue(ring, mbuf) == 0;
+}
+
+struct rte_mbuf *dpdk_shim_ring_dequeue(struct rte_ring *ring)
+{
+	void *object = NULL;
+
+	return rte_ring_dequeue(ring, &object) == 0 ? object : NULL;
+}
+
+static dpdk_shim_log_sink log_sink;
+
+static ssize_t log_write(void *cookie, const char *text, size_t size)
+{
+	size_t length = size;
+
+	(void)cookie;
+	while (length > 0 && text[length - 1] == '\n')
+		length--;
+	if (length > 0)
+		log_sink((uint32_t)rte_log_cur_msg_loglevel(), text, length);
+	return (ssize_t)size;
+}
+
+int dpdk_shim_log_to(dpdk_shim_log_sink sink)
+{
+	cookie_io_functions_t functions = {.write = log_write};
+	FILE *stream;
+
+	log_sink = sink;
+	stream = fopencookie(NULL, "w", functions);
+	if (stream == NULL)
+		return -errno;
+	setvbuf(stream, NULL, _IOLBF, 0);
+	return rte_openlog_stream(stream);
+}
+
+int dpdk_shim_interface(uint32_t index, struct dpdk_shim_interface *interface)
+{
+	struct ifreq request = {};
+	int error = 0;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	_Static_assert(sizeof(interface->name) == IFNAMSIZ, "Linux's interface names");
+	if (if_indextoname(index, request.ifr_name) == NULL) {
+		error = -errno;
+		goto out;
+	}
+	memcpy(interface->name, request.ifr_name, IFNAMSIZ);
+	if (ioctl(fd, SIOCGIFMTU, &request) < 0) {
+		error = -errno;
+		goto out;
+	}
+	interface->mtu = (uint32_t)request.ifr_mtu;
+	if (ioctl(fd, SIOCGIFFLAGS, &request) < 0) {
+		error = -errno;
+		goto out;
+	}
+	interface->up = (request.ifr_flags & IFF_UP) != 0;
+	interface->running = (request.ifr_flags & IFF_RUNNING) != 0;
+out:
+	close(fd);
+	return error;
+}

@@ -1,0 +1,82 @@
+/* What DPDK gives only as inline functions or macros, as functions that Rust can call. */
+#ifndef DPDK_SHIM_H
+#define DPDK_SHIM_H
+
+#include <stdbool.h>
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_eth_ring.h>
+#include <rte_ethdev.h>
+#include <rte_lcore.h>
+#include <rte_log.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+#include <rte_version.h>
+
+/* rte_errno is a macro over a per-lcore variable. */
+int dpdk_shim_errno(void);
+
+/* rte_ethdev.h: both are one indirect call through the port's burst function. */
+uint16_t dpdk_shim_rx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+uint16_t dpdk_shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count);
+
+/*
+ * rte_ethdev.h, rte_eth_link_get_nowait: `*mbps` is 0 where the PMD does not know. DPDK has moved the link's fields
+ * into a union.
+ */
+int dpdk_shim_link(uint16_t port, bool *up, uint32_t *mbps);
+
+/* rte_mbuf.h */
+struct rte_mbuf *dpdk_shim_mbuf_alloc(struct rte_mempool *pool);
+void dpdk_shim_mbuf_free(struct rte_mbuf *mbuf);
+int dpdk_shim_mbuf_linearize(struct rte_mbuf *mbuf);
+/* Nonzero if every segment is direct, and referenced once. */
+int dpdk_shim_mbuf_exclusive(const struct rte_mbuf *mbuf);
+/* Appends `tail` to `head` as further segments; nonzero if there would be too many. */
+int dpdk_shim_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
+
+/* rte_ring.h, for ports made of rings in tests. */
+unsigned int dpdk_shim_ring_enqueue(struct rte_ring *ring, struct rte_mbuf *mbuf);
+struct rte_mbuf *dpdk_shim_ring_dequeue(struct rte_ring *ring);
+
+/*
+ * Sends EAL's and the PMDs' log lines to `sink` (level as RTE_LOG_*, text without the line end, its length).
+ * Returns 0, or a negative errno.
+ */
+typedef void (*dpdk_shim_log_sink)(uint32_t level, const char *text, size_t length);
+int dpdk_shim_log_to(dpdk_shim_log_sink sink);
+
+/*
+ * What Linux says of a network interface (netdevice(7)), in this process's network namespace. Returns 0 or a
+ * negative errno.
+ */
+struct dpdk_shim_interface {
+	char name[16];
+	uint32_t mtu;
+	bool up;
+	bool running;
+};
+int dpdk_shim_interface(uint32_t index, struct dpdk_shim_interface *interface);
+
+/*
+ * Where rte_mbuf_core.h puts the fields that Rust reads and writes itself. DPDK has moved them in and out of
+ * anonymous unions from release to release, at the same offsets: the dpdk crate has one struct for them all
+ * and asserts it against these.
+ */
+enum {
+	DPDK_SHIM_MBUF_BUF_ADDR = offsetof(struct rte_mbuf, buf_addr),
+	DPDK_SHIM_MBUF_DATA_OFF = offsetof(struct rte_mbuf, data_off),
+	DPDK_SHIM_MBUF_REFCNT = offsetof(struct rte_mbuf, refcnt),
+	DPDK_SHIM_MBUF_OL_FLAGS = offsetof(struct rte_mbuf, ol_flags),
+	DPDK_SHIM_MBUF_NB_SEGS = offsetof(struct rte_mbuf, nb_segs),
+	DPDK_SHIM_MBUF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
+	DPDK_SHIM_MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
+	DPDK_SHIM_MBUF_VLAN_TCI = offsetof(struct rte_mbuf, vlan_tci),
+	DPDK_SHIM_MBUF_BUF_LEN = offsetof(struct rte_mbuf, buf_len),
+	DPDK_SHIM_MBUF_NEXT = offsetof(struct rte_mbuf, next),
+	DPDK_SHIM_MBUF_PRIV_SIZE = offsetof(struct rte_mbuf, priv_size),
+	DPDK_SHIM_MBUF_SIZE = sizeof(struct rte_mbuf),
+};
+
+#endif

@@ -1,0 +1,52 @@
+//! The Linux interface behind a port, for PMDs that have one (af_packet, tap, af_xdp).
+
+use crate::{
+    error::{Result, check},
+    port::text,
+};
+
+/// What Linux says of a network interface in this process's network namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Bytes of an Ethernet payload.
+    pub mtu: u32,
+    /// Set up by the administrator (IFF_UP).
+    pub up: bool,
+    /// Has a carrier (IFF_RUNNING).
+    pub running: bool,
+}
+
+impl Interface {
+    /// The interface of that index.
+    ///
+    /// # Errors
+    /// `ENXIO` or `ENODEV` if there is none.
+    pub fn by_index(index: u32) -> Result<Self> {
+        let mut interface = dpdk_sys::dpdk_shim_interface::default();
+        // SAFETY: fills the struct, whose name Linux terminates with a NUL.
+        let code = unsafe { dpdk_sys::dpdk_shim_interface(index, &mut interface) };
+        check("netdevice ioctl", code)?;
+        Ok(Self {
+            name: text(interface.name.as_ptr()),
+            mtu: interface.mtu,
+            up: interface.up,
+            running: interface.running,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_there_and_a_stray_index_is_not() {
+        let loopback = Interface::by_index(1).expect("every network namespace has lo, as number 1");
+        assert_eq!(loopback.name, "lo");
+        assert!(loopback.mtu >= 1500, "{loopback:?}");
+        let error = Interface::by_index(0x7fff_ffff).expect_err("no such interface");
+        assert_eq!(error.call, "netdevice ioctl");
+    }
+}

@@ -1,0 +1,29 @@
+//! Safe DPDK, where a frame arrives and leaves: ports, their queues, and the mbufs that frames live in.
+//!
+//! In the order of a frame's way: [`Port`] is configured and started once by the control plane and hands out
+//! a [`RxQueue`] and a [`TxQueue`] per lcore; a rx queue fills a [`Burst`] with [`Mbuf`]s from its
+//! [`Mempool`]; a tx queue takes them back.
+//!
+//! Ownership is the point of this crate. An [`Mbuf`] is owned by exactly one place at a time, and dropping it
+//! frees it. Queues are `Send`, so that they can be moved to their lcore, and not `Sync`: no two lcores can
+//! use one. A port is stopped and closed when the last of its queues is gone, and its mempools are freed
+//! after that.
+//!
+//! This crate knows neither AoE nor SPDK.
+
+pub mod eal;
+mod error;
+mod interface;
+mod mbuf;
+mod mempool;
+pub mod port;
+mod queue;
+mod ring;
+
+pub use error::{Error, Result};
+pub use interface::Interface;
+pub use mbuf::{HEADROOM, Mbuf};
+pub use mempool::Mempool;
+pub use port::{Link, Port, PortConfig, PortInfo, PortStats};
+pub use queue::{BURST, Burst, RxQueue, TxQueue};
+pub use ring::{PeerRing, ring_port};

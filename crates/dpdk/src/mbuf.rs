@@ -1,0 +1,321 @@
+//! A frame, from the rx burst that brings it to the tx burst that takes its reply: one owned mbuf.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    mem::{self, offset_of},
+    ptr::NonNull,
+    slice,
+};
+
+use dpdk_sys::rte_mbuf;
+
+/// Bytes before the frame in a fresh mbuf's buffer (RTE_PKTMBUF_HEADROOM).
+#[expect(clippy::cast_possible_truncation, reason = "128, by DPDK's configuration")]
+pub const HEADROOM: u16 = dpdk_sys::RTE_PKTMBUF_HEADROOM as u16;
+
+/// Flags of an mbuf whose bytes belong to another mbuf, or to somebody else (rte_mbuf_core.h).
+const SHARED: u64 = dpdk_sys::RTE_MBUF_F_INDIRECT | dpdk_sys::RTE_MBUF_F_EXTERNAL;
+
+/// Flags of a frame that came with a VLAN tag. They are among the low 32.
+const TAGGED: u32 = dpdk_sys::RTE_MBUF_F_RX_VLAN
+    | dpdk_sys::RTE_MBUF_F_RX_VLAN_STRIPPED
+    | dpdk_sys::RTE_MBUF_F_RX_QINQ
+    | dpdk_sys::RTE_MBUF_F_RX_QINQ_STRIPPED;
+
+/// An mbuf chain that nobody else holds. Dropping it returns it to its mempool.
+///
+/// The first segment's bytes are the frame's head, and for every PMD with rooms of a whole frame, all of it.
+#[repr(transparent)]
+pub struct Mbuf {
+    raw: NonNull<rte_mbuf>,
+    /// One lcore at a time, without sharing: moving is fine, borrowing from elsewhere is not.
+    _not_sync: PhantomData<std::cell::Cell<()>>,
+}
+
+// SAFETY: an owned mbuf may be freed, read and written by any one thread; DPDK's mempools accept an mbuf back
+// on every thread (rte_mempool.h).
+unsafe impl Send for Mbuf {}
+
+impl Mbuf {
+    /// Takes an mbuf over.
+    ///
+    /// # Safety
+    /// `raw` is a valid mbuf chain of a live mempool, and nothing else uses or frees it from now on.
+    #[inline]
+    pub unsafe fn from_raw(raw: NonNull<rte_mbuf>) -> Self {
+        Self { raw, _not_sync: PhantomData }
+    }
+
+    /// Gives the mbuf up to C code, which frees it or hands it back through [`Mbuf::from_raw`].
+    #[inline]
+    pub fn into_raw(self) -> NonNull<rte_mbuf> {
+        let raw = self.raw;
+        mem::forget(self);
+        raw
+    }
+
+    #[inline]
+    fn head(&self) -> &Head {
+        // SAFETY: self owns a valid mbuf, so nobody writes its header while self is borrowed; Head has
+        // rte_mbuf's layout (asserted below).
+        unsafe { self.raw.cast().as_ref() }
+    }
+
+    #[inline]
+    fn head_mut(&mut self) -> &mut Head {
+        // SAFETY: as for `head`; self is borrowed mutably.
+        unsafe { self.raw.cast().as_mut() }
+    }
+
+    /// Bytes of the whole frame, over all segments, without FCS.
+    #[inline]
+    pub fn frame_len(&self) -> usize {
+        self.head().pkt_len as usize
+    }
+
+    /// Segments in the chain; 1 where the PMD puts a frame in one room.
+    #[inline]
+    pub fn segments(&self) -> u16 {
+        self.head().nb_segs
+    }
+
+    /// The first segment's bytes.
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        let length = usize::from(self.head().data_len);
+        // SAFETY: data_off + data_len lie within the segment's buffer (rte_mbuf's own invariant, kept by
+        // PMDs and by `resize`), whose bytes are mapped hugepage memory that the kernel or an earlier frame
+        // initialised; self owns them.
+        unsafe { slice::from_raw_parts(self.data_ptr(), length) }
+    }
+
+    /// The first segment's bytes, to write.
+    #[inline]
+    pub fn data_mut(&mut self) -> &mut [u8] {
+        let length = usize::from(self.head().data_len);
+        // SAFETY: as for `data`; self is borrowed mutably, and `is_exclusive` was checked where the frame
+        // came in, so no other mbuf shows the same bytes.
+        unsafe { slice::from_raw_parts_mut(self.data_ptr(), length) }
+    }
+
+    #[inline]
+    fn data_ptr(&self) -> *mut u8 {
+        let offset = usize::from(self.head().data_off);
+        // SAFETY: data_off lies within the segment's buffer.
+        unsafe { self.head().buf_addr.add(offset) }
+    }
+
+    /// Bytes that a frame in the first segment could have.
+    #[inline]
+    pub fn room(&self) -> usize {
+        usize::from(self.head().buf_len).saturating_sub(usize::from(self.head().data_off))
+    }
+
+    /// Makes a single-segment frame `length` bytes long, keeping those it has; what is added holds whatever
+    /// the room held before (nothing is zeroed), and must be written before the frame is sent.
+    ///
+    /// False, and nothing is changed, if there are several segments or no such room.
+    #[inline]
+    #[must_use]
+    pub fn resize(&mut self, length: usize) -> bool {
+        let Ok(length) = u16::try_from(length) else { return false };
+        if self.segments() != 1 || usize::from(length) > self.room() {
+            return false;
+        }
+        let head = self.head_mut();
+        head.data_len = length;
+        head.pkt_len = u32::from(length);
+        true
+    }
+
+    /// Frees every segment but the first, which then is the frame.
+    pub fn truncate_to_first_segment(&mut self) {
+        let length = self.head().data_len;
+        let head = self.head_mut();
+        let tail = mem::replace(&mut head.next, std::ptr::null_mut());
+        head.nb_segs = 1;
+        head.pkt_len = u32::from(length);
+        if !tail.is_null() {
+            // SAFETY: the tail was this chain's and is no longer reachable from it; each segment is a valid
+            // mbuf, which is all rte_pktmbuf_free asks of the chain it walks (it follows `next` only).
+            unsafe { dpdk_sys::dpdk_shim_mbuf_free(tail) };
+        }
+    }
+
+    /// Moves all bytes into the first segment, copying. False, and nothing is changed, if its room is too
+    /// small. For small frames that a PMD split.
+    #[must_use]
+    pub fn linearize(&mut self) -> bool {
+        // SAFETY: rte_pktmbuf_linearize (rte_mbuf.h) wants a valid chain; self owns one.
+        unsafe { dpdk_sys::dpdk_shim_mbuf_linearize(self.raw.as_ptr()) == 0 }
+    }
+
+    /// True if no other mbuf shares the bytes of any segment, so that they may be written.
+    #[inline]
+    pub fn is_exclusive(&self) -> bool {
+        let head = self.head();
+        if head.nb_segs == 1 {
+            return head.refcnt == 1 && head.ol_flags & SHARED == 0;
+        }
+        // SAFETY: reads the valid chain that self owns.
+        unsafe { dpdk_sys::dpdk_shim_mbuf_exclusive(self.raw.as_ptr()) != 0 }
+    }
+
+    /// True if the frame belongs to a VLAN by a tag that the port has taken out of it. (Linux does so for
+    /// af_packet, whatever the PMD is told.) A tag of VLAN 0 gives a priority and no VLAN.
+    #[inline]
+    pub fn is_of_vlan(&self) -> bool {
+        let head = self.head();
+        head.ol_flags & u64::from(TAGGED) != 0 && head.vlan_tci & 0x0fff != 0
+    }
+
+    /// Asks the CPU for the frame's first cache line, before it is read.
+    #[inline]
+    pub fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch of any address has no effect but on the cache; SSE is part of x86-64.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.data_ptr().cast_const().cast());
+        }
+    }
+
+    /// Makes this single-segment frame a copy of `source`, all segments of it. False, and the frame is as long
+    /// as it was, if there is no such room.
+    #[must_use]
+    pub fn copy_from(&mut self, source: &Mbuf) -> bool {
+        let before = usize::from(self.head().data_len);
+        if !self.resize(source.frame_len()) {
+            return false;
+        }
+        let mut rest = self.data_mut();
+        for (start, length) in source.segments_raw() {
+            if length > rest.len() {
+                break;
+            }
+            // SAFETY: a segment's bytes, owned by `source`, which is borrowed; another mbuf than self.
+            let bytes = unsafe { slice::from_raw_parts(start, length) };
+            let (place, after) = rest.split_at_mut(length);
+            place.copy_from_slice(bytes);
+            rest = after;
+        }
+        // A chain whose length is not the sum of its segments; PMDs do not make such.
+        let whole = rest.is_empty();
+        if !whole {
+            let _ = self.resize(before);
+        }
+        whole
+    }
+
+    /// Appends another frame's segments as this one's further segments; gives it back if there are too
+    /// many. For tests of segmented frames.
+    pub fn chain(&mut self, tail: Mbuf) -> std::result::Result<(), Mbuf> {
+        // SAFETY: both are valid chains owned here; on success the tail belongs to this chain.
+        let refused = unsafe { dpdk_sys::dpdk_shim_mbuf_chain(self.raw.as_ptr(), tail.raw.as_ptr()) } != 0;
+        if refused {
+            return Err(tail);
+        }
+        mem::forget(tail);
+        Ok(())
+    }
+
+    /// The address and size of the mbuf's private area, for the one crate that
+    /// keeps a request's state there while a device works on the frame.
+    #[inline]
+    pub fn private_area(&self) -> (NonNull<u8>, usize) {
+        // SAFETY: the private area follows the mbuf's header directly (rte_mbuf.h, rte_mbuf_to_priv), within
+        // the same mempool element.
+        let area = unsafe { self.raw.cast::<Head>().add(1) }.cast::<u8>();
+        (area, usize::from(self.head().priv_size))
+    }
+
+    /// The chain's segments, each as address and length, for scatter-gather I/O.
+    #[inline]
+    pub fn segments_raw(&self) -> Segments<'_> {
+        Segments { next: self.raw.as_ptr(), _frame: PhantomData }
+    }
+}
+
+impl Drop for Mbuf {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: self owns the chain, and nothing uses it after this.
+        unsafe { dpdk_sys::dpdk_shim_mbuf_free(self.raw.as_ptr()) };
+    }
+}
+
+impl fmt::Debug for Mbuf {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Mbuf")
+            .field("frame_len", &self.frame_len())
+            .field("segments", &self.segments())
+            .finish_non_exhaustive()
+    }
+}
+
+/// See [`Mbuf::segments_raw`].
+#[derive(Debug)]
+pub struct Segments<'frame> {
+    next: *mut rte_mbuf,
+    _frame: PhantomData<&'frame Mbuf>,
+}
+
+impl Iterator for Segments<'_> {
+    type Item = (*mut u8, usize);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let segment = NonNull::new(self.next)?;
+        // SAFETY: a segment of a chain that is borrowed for 'frame; dropping this temporary Mbuf would free
+        // it, so it is wrapped.
+        let segment = mem::ManuallyDrop::new(unsafe { Mbuf::from_raw(segment) });
+        self.next = segment.head().next;
+        Some((segment.data_ptr(), usize::from(segment.head().data_len)))
+    }
+}
+
+/// The fields of rte_mbuf (rte_mbuf_core.h) that are read or written here, at their places.
+#[repr(C, align(64))]
+struct Head {
+    buf_addr: *mut u8,
+    _buf_iova: u64,
+    data_off: u16,
+    refcnt: u16,
+    nb_segs: u16,
+    _port: u16,
+    ol_flags: u64,
+    _packet_type: u32,
+    pkt_len: u32,
+    data_len: u16,
+    vlan_tci: u16,
+    _hash: [u32; 2],
+    _vlan_tci_outer: u16,
+    buf_len: u16,
+    _pool: *mut dpdk_sys::rte_mempool,
+    next: *mut rte_mbuf,
+    _tx_offload: u64,
+    _shinfo: *mut u8,
+    priv_size: u16,
+    _timesync: u16,
+    _dynfield1: [u32; 9],
+}
+
+const _: () = {
+    // Rust's view of an mbuf array is C's: bursts hand over `*mut *mut rte_mbuf`.
+    assert!(mem::size_of::<Mbuf>() == mem::size_of::<*mut rte_mbuf>());
+    // Head lies over rte_mbuf, in the headers this was built with.
+    assert!(mem::size_of::<Head>() == dpdk_sys::DPDK_SHIM_MBUF_SIZE as usize);
+    assert!(offset_of!(Head, buf_addr) == dpdk_sys::DPDK_SHIM_MBUF_BUF_ADDR as usize);
+    assert!(offset_of!(Head, data_off) == dpdk_sys::DPDK_SHIM_MBUF_DATA_OFF as usize);
+    assert!(offset_of!(Head, refcnt) == dpdk_sys::DPDK_SHIM_MBUF_REFCNT as usize);
+    assert!(offset_of!(Head, ol_flags) == dpdk_sys::DPDK_SHIM_MBUF_OL_FLAGS as usize);
+    assert!(offset_of!(Head, nb_segs) == dpdk_sys::DPDK_SHIM_MBUF_NB_SEGS as usize);
+    assert!(offset_of!(Head, pkt_len) == dpdk_sys::DPDK_SHIM_MBUF_PKT_LEN as usize);
+    assert!(offset_of!(Head, data_len) == dpdk_sys::DPDK_SHIM_MBUF_DATA_LEN as usize);
+    assert!(offset_of!(Head, vlan_tci) == dpdk_sys::DPDK_SHIM_MBUF_VLAN_TCI as usize);
+    assert!(offset_of!(Head, buf_len) == dpdk_sys::DPDK_SHIM_MBUF_BUF_LEN as usize);
+    assert!(offset_of!(Head, next) == dpdk_sys::DPDK_SHIM_MBUF_NEXT as usize);
+    assert!(offset_of!(Head, priv_size) == dpdk_sys::DPDK_SHIM_MBUF_PRIV_SIZE as usize);
+};

@@ -1,0 +1,217 @@
+//! rx and tx: one lcore's queue pair of a port.
+
+use std::{fmt, mem::MaybeUninit, sync::Arc};
+
+use crate::{Mbuf, Mempool, port::Started};
+
+/// Frames taken from or given to a queue at once.
+pub const BURST: usize = BURST_U16 as usize;
+const BURST_U16: u16 = 32;
+
+/// Frames of one rx burst, taken out one by one.
+#[derive(Debug)]
+pub struct Burst {
+    mbufs: [MaybeUninit<Mbuf>; BURST],
+    next: usize,
+    end: usize,
+}
+
+impl Burst {
+    /// An empty burst.
+    pub const fn new() -> Self {
+        Self { mbufs: [const { MaybeUninit::uninit() }; BURST], next: 0, end: 0 }
+    }
+
+    /// Asks the CPU for the first cache line of every frame.
+    #[inline]
+    pub fn prefetch(&self) {
+        for mbuf in &self.mbufs[self.next..self.end] {
+            // SAFETY: RxQueue::poll initialised these, and they are not yet taken out.
+            unsafe { mbuf.assume_init_ref() }.prefetch();
+        }
+    }
+}
+
+impl Default for Burst {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Iterator for Burst {
+    type Item = Mbuf;
+
+    #[inline]
+    fn next(&mut self) -> Option<Mbuf> {
+        if self.next == self.end {
+            return None;
+        }
+        let index = self.next;
+        self.next += 1;
+        // SAFETY: RxQueue::poll initialised mbufs[..end], and `next` passes each index once.
+        Some(unsafe { self.mbufs[index].assume_init_read() })
+    }
+}
+
+impl Drop for Burst {
+    fn drop(&mut self) {
+        self.for_each(drop);
+    }
+}
+
+/// The receiving half. Used by one thread at a time.
+#[derive(Debug)]
+pub struct RxQueue {
+    port: Arc<Started>,
+    queue: u16,
+    /// Not `Sync`: a rx queue is not safe for two threads (rte_ethdev.h).
+    _not_sync: std::marker::PhantomData<std::cell::Cell<()>>,
+}
+
+impl RxQueue {
+    pub(crate) fn new(port: Arc<Started>, queue: u16) -> Self {
+        Self { port, queue, _not_sync: std::marker::PhantomData }
+    }
+
+    /// Fills `burst` with the frames that have arrived, at most [`BURST`]; frames still in it are freed.
+    /// Returns how many. Never blocks.
+    #[inline]
+    pub fn poll(&mut self, burst: &mut Burst) -> usize {
+        if burst.next != burst.end {
+            burst.for_each(drop);
+        }
+        // SAFETY: rte_eth_rx_burst (rte_ethdev.h) wants a started port, a set-up queue used by no other
+        // thread, and room for `count` pointers: Started, &mut self and the array give these. Mbuf is
+        // transparent over the pointer, and what is received is owned by the caller.
+        let received = unsafe {
+            dpdk_sys::dpdk_shim_rx_burst(
+                self.port.number(),
+                self.queue,
+                burst.mbufs.as_mut_ptr().cast(),
+                BURST_U16,
+            )
+        };
+        burst.next = 0;
+        burst.end = usize::from(received);
+        usize::from(received)
+    }
+
+    /// The mempool its frames come from.
+    pub fn mempool(&self) -> &Arc<Mempool> {
+        self.port.mempool(self.queue)
+    }
+}
+
+/// The sending half, with the frames that wait for room in the NIC's ring. Used by one thread at a time.
+///
+/// What is pushed is sent in order, by the first flush that finds room; nothing is dropped here because a
+/// ring is full.
+pub struct TxQueue {
+    port: Arc<Started>,
+    queue: u16,
+    /// Those from `sent` on wait, the others are the NIC's and not to be looked at. Never grows beyond the
+    /// capacity made at start.
+    waiting: Vec<Mbuf>,
+    sent: usize,
+}
+
+impl TxQueue {
+    pub(crate) fn new(port: Arc<Started>, queue: u16, capacity: usize) -> Self {
+        Self { port, queue, waiting: Vec::with_capacity(capacity), sent: 0 }
+    }
+
+    /// Queues a single-segment frame for the next flush; gives it back if as many as the mempool has are
+    /// waiting already.
+    ///
+    /// # Errors
+    /// The frame, when there is no place for it, it has several segments, or another mbuf shares its bytes.
+    #[inline]
+    pub fn push(&mut self, frame: Mbuf) -> Result<(), Mbuf> {
+        if self.waiting.len() == self.waiting.capacity() {
+            self.forget_sent();
+        }
+        let full = self.waiting.len() == self.waiting.capacity();
+        if full || frame.segments() != 1 || !frame.is_exclusive() {
+            return Err(frame);
+        }
+        self.waiting.push(frame);
+        Ok(())
+    }
+
+    /// Frames that wait.
+    #[inline]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len() - self.sent
+    }
+
+    /// Frames that the port took since its start and could not send, as it counts them (a Linux interface that
+    /// went down, behind af_packet). PMDs count by port: the first queue tells it, the others tell 0. Asks the
+    /// PMD: for the control plane, at its pace.
+    pub fn lost(&self) -> u64 {
+        if self.queue > 0 {
+            return 0;
+        }
+        crate::port::stats(self.port.number()).map_or(0, |stats| stats.tx_errors)
+    }
+
+    /// Hands waiting frames to the NIC, as many as it has room for. Returns how many it took. Never blocks.
+    #[inline]
+    pub fn flush(&mut self) -> usize {
+        let mut taken = 0;
+        while self.sent < self.waiting.len() {
+            let count = u16::try_from(self.waiting()).unwrap_or(BURST_U16).min(BURST_U16);
+            // SAFETY: `sent + count` is within the vector's length.
+            let frames = unsafe { self.waiting.as_mut_ptr().add(self.sent) }.cast();
+            // SAFETY: rte_eth_tx_burst (rte_ethdev.h) wants a started port, a set-up queue used by no other thread
+            // and `count` owned mbufs; it owns those it counts, the others stay ours.
+            let consumed =
+                unsafe { dpdk_sys::dpdk_shim_tx_burst(self.port.number(), self.queue, frames, count) };
+            self.sent += usize::from(consumed);
+            taken += usize::from(consumed);
+            if consumed < count {
+                break;
+            }
+        }
+        if self.sent == self.waiting.len() {
+            // SAFETY: every frame was consumed by the PMD; what remains in the vector are stale pointers,
+            // which must not be dropped.
+            unsafe { self.waiting.set_len(0) };
+            self.sent = 0;
+        }
+        taken
+    }
+
+    /// Moves the waiting frames to the front, so that the capacity is theirs again.
+    #[cold]
+    fn forget_sent(&mut self) {
+        let waiting = self.waiting();
+        let start = self.waiting.as_mut_ptr();
+        // SAFETY: both ranges lie within the vector's length; afterwards only the moved frames count, and
+        // the consumed ones are neither dropped nor reachable.
+        unsafe {
+            std::ptr::copy(start.add(self.sent), start, waiting);
+            self.waiting.set_len(waiting);
+        }
+        self.sent = 0;
+    }
+}
+
+impl Drop for TxQueue {
+    fn drop(&mut self) {
+        // Leaves only frames that are still owned. They go before the port does, whose mempools are freed only
+        // when they have all their mbufs back.
+        self.forget_sent();
+        self.waiting.clear();
+    }
+}
+
+impl fmt::Debug for TxQueue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TxQueue")
+            .field("port", &self.port.number())
+            .field("queue", &self.queue)
+            .field("waiting", &self.waiting())
+            .finish()
+    }
+}

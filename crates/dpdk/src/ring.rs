@@ -1,0 +1,66 @@
+//! A port made of two rings, whose other end is held by the same program: for tests without any interface.
+
+use std::{ffi::CString, ptr::NonNull};
+
+use crate::{
+    Mbuf,
+    error::{Error, Result, check, last},
+};
+
+/// The far end of a ring port: what it sends arrives at the port, what the port sends it receives.
+#[derive(Debug)]
+pub struct PeerRing {
+    to_port: NonNull<dpdk_sys::rte_ring>,
+    from_port: NonNull<dpdk_sys::rte_ring>,
+}
+
+// SAFETY: rte_ring (rte_ring.h) is made for use across threads, here with its multi-producer defaults.
+unsafe impl Send for PeerRing {}
+
+fn ring(name: &str, size: u32) -> Result<NonNull<dpdk_sys::rte_ring>> {
+    let c_name = CString::new(name).map_err(|_| Error { call: "rte_ring_create", errno: 22 })?;
+    // SAFETY: copies the name, checks the size (a power of two).
+    let raw = unsafe { dpdk_sys::rte_ring_create(c_name.as_ptr(), size, -1, 0) };
+    NonNull::new(raw).ok_or_else(|| last("rte_ring_create"))
+}
+
+/// Makes a port called `net_ring_<name>` with one queue pair of `size` frames (a power of two) each way, and
+/// returns its number and its far end.
+///
+/// # Errors
+/// `EINVAL`, `EEXIST` or `ENOMEM` from `rte_ring_create`; what `rte_eth_from_rings` leaves.
+pub fn ring_port(name: &str, size: u32) -> Result<(u16, PeerRing)> {
+    let to_port = ring(&format!("{name}_rx"), size)?;
+    let from_port = ring(&format!("{name}_tx"), size)?;
+    let c_name = CString::new(name).map_err(|_| Error { call: "rte_eth_from_rings", errno: 22 })?;
+    let rx = [to_port.as_ptr()];
+    let tx = [from_port.as_ptr()];
+    // SAFETY: rte_eth_from_rings (rte_eth_ring.h) copies the one-element arrays and keeps the rings, which
+    // are never freed.
+    let number = unsafe { dpdk_sys::rte_eth_from_rings(c_name.as_ptr(), rx.as_ptr(), 1, tx.as_ptr(), 1, 0) };
+    let number = check("rte_eth_from_rings", number)?;
+    let number = u16::try_from(number).map_err(|_| Error { call: "rte_eth_from_rings", errno: 34 })?;
+    Ok((number, PeerRing { to_port, from_port }))
+}
+
+impl PeerRing {
+    /// Sends a frame to the port; gives it back if the ring is full.
+    ///
+    /// # Errors
+    /// The frame.
+    pub fn send(&self, frame: Mbuf) -> std::result::Result<(), Mbuf> {
+        let raw = frame.into_raw();
+        // SAFETY: a live ring; once enqueued the mbuf belongs to whoever dequeues it.
+        let taken = unsafe { dpdk_sys::dpdk_shim_ring_enqueue(self.to_port.as_ptr(), raw.as_ptr()) } != 0;
+        // SAFETY: a ring that was full did not take it.
+        if taken { Ok(()) } else { Err(unsafe { Mbuf::from_raw(raw) }) }
+    }
+
+    /// The next frame the port sent.
+    pub fn receive(&self) -> Option<Mbuf> {
+        // SAFETY: a live ring of mbufs that were given up on enqueue.
+        let raw = unsafe { dpdk_sys::dpdk_shim_ring_dequeue(self.from_port.as_ptr()) };
+        // SAFETY: dequeued, so ours alone.
+        NonNull::new(raw).map(|raw| unsafe { Mbuf::from_raw(raw) })
+    }
+}

@@ -1,0 +1,68 @@
+//! The text of `--help`.
+
+pub(super) const ABOUT: &str =
+    "Serves block devices over ATA over Ethernet, polling DPDK ports and SPDK bdevs";
+
+pub(super) const USAGE: &str = "kvblade-dpdk [EAL OPTIONS] -- [OPTIONS]\n       kvblade-dpdk [OPTIONS]";
+
+pub(super) const LONG_ABOUT: &str = "\
+Serves block devices over ATA over Ethernet (AoE), polling DPDK ports and SPDK bdevs.
+
+What stands before '--' goes to DPDK's EAL unchanged: -l LIST for the lcores that poll (one queue of every \
+port each), -a PCI-ADDRESS for the NICs to use, --vdev for ports without hardware, -m MB, --file-prefix, \
+--no-pci and so on; lcores cannot be mapped onto other CPUs, and no option may hold white space. Without a \
+'--' every word is an option of kvblade-dpdk itself.";
+
+pub(super) const EXPORT_FORM: &str = "SHELF.SLOT[@PORT]=BDEV[,ro]";
+
+pub(super) const EXPORT: &str = "\
+Serve BDEV as AoE device eSHELF.SLOT; may be given several times.
+
+SHELF is 0 to 65534 and SLOT 0 to 254, in decimal. (Linux ignores shelf 4095.)
+PORT is a DPDK port number, a device name (net_af_packet0), the PCI address of a NIC or the Linux interface \
+behind a port; without it the export is served on all ports.
+BDEV is one of
+  malloc:SIZE                memory, lost at exit; each export has its own
+  aio:PATH                   a regular file or block device
+  nvme:PCI-ADDRESS[nNSID]    a namespace (1 if not given) of a drive bound to vfio-pci or uio_pci_generic
+  NAME or bdev:NAME          a bdev that --config defines
+SIZE is a positive multiple of 512 bytes; K, M, G and T stand for powers of 1024.
+The option ro refuses writes. A comma inside PATH or NAME is written twice (aio:/a,,b); an '=' needs nothing.
+
+One file may be served on several ports under one address, and under several addresses if all are ro.";
+
+pub(super) const CONFIG: &str = "\
+Load SPDK's configuration from a JSON file before the exports are made.
+
+The form is that of SPDK's save_config: {\"subsystems\": [{\"subsystem\": \"bdev\", \"config\": [...]}, ...]}. \
+Exports are in the subsystem \"aoe\", so what save_config wrote starts the same exports again.";
+
+pub(super) const MTU: &str = "\
+MTU of ports that have no Linux interface behind them, in bytes of Ethernet payload; the default is what the \
+port says.
+
+It limits how many sectors a frame carries: (MTU - 36) / 512, at most 16. Every switch and initiator on the way \
+must carry frames of that size.";
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  A 64 MiB disk in memory and a file, on a veth interface, without hardware:
+    kvblade-dpdk --no-pci --vdev=net_af_packet0,iface=veth0 -- \\
+        --export 1.1=malloc:64M --export 1.2=aio:/srv/disk.img
+
+  An NVMe drive on one NIC, four lcores:
+    kvblade-dpdk -l 0-3 -a 0000:03:00.0 -- --export 7.0@0000:03:00.0=nvme:0000:01:00.0
+
+  The exports of an earlier run, and a read-only image besides:
+    kvblade-dpdk -l 2 -- --config saved.json --export 9.9=aio:/srv/boot.img,ro
+
+  While it runs:
+    kvadd 1 3 veth0 /dev/sdb; kvstat; kvdel 1 3 veth0
+
+Exit codes: 0 after SIGINT or SIGTERM, with what was in flight answered; 1 when this machine, a file or the \
+configuration stands in the way; 2 when the command line is wrong.";
+
+pub(super) const MBUFS: &str = "\
+Mbufs in the mempool of each port on each lcore, 2559 to 1048576: those its rx and tx ring hold (1024 each, if \
+the NIC has that many) and those of requests under way. A mempool takes this number times the port's largest \
+frame (16 KiB for af_packet with framesz=16384) of hugepage memory.";

@@ -1,0 +1,375 @@
+//! Command line, first half: the words before `--` belong to DPDK's EAL.
+//!
+//! Most of them go to EAL as they are. A few must reach it through SPDK's own options, because SPDK writes them
+//! onto EAL's command line itself (`build_eal_cmdline` in SPDK's `lib/env_dpdk/init.c`) and EAL refuses some of
+//! them twice: those are taken out here. EAL stays the judge of everything else.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use crate::args::{LaunchError, is_own_option};
+
+/// Highest lcore number SPDK can express: `SPDK_CPUSET_SIZE` (`spdk/cpuset.h`) less one.
+const LCORE_MAX: u32 = 1023;
+
+/// EAL's long options and whether a value follows; `Optional` values come only after `=`
+/// (`lib/eal/common/eal_common_options.c`, DPDK 22.11). Options of later releases pass as unknown ones.
+const LONG_OPTIONS: &[(&str, Value)] = &[
+    ("allow", Value::Required),
+    ("base-virtaddr", Value::Required),
+    ("block", Value::Required),
+    ("create-uio-dev", Value::None),
+    ("file-prefix", Value::Required),
+    ("force-max-simd-bitwidth", Value::Required),
+    ("help", Value::None),
+    ("huge-dir", Value::Required),
+    ("huge-unlink", Value::Optional),
+    ("huge-worker-stack", Value::Optional),
+    ("in-memory", Value::None),
+    ("iova-mode", Value::Required),
+    ("lcores", Value::Required),
+    ("legacy-mem", Value::None),
+    ("log-level", Value::Required),
+    ("main-lcore", Value::Required),
+    ("match-allocations", Value::None),
+    ("mbuf-pool-ops-name", Value::Required),
+    ("no-hpet", Value::None),
+    ("no-huge", Value::None),
+    ("no-pci", Value::None),
+    ("no-shconf", Value::None),
+    ("no-telemetry", Value::None),
+    ("proc-type", Value::Required),
+    ("single-file-segments", Value::None),
+    ("socket-limit", Value::Required),
+    ("socket-mem", Value::Required),
+    ("syslog", Value::Required),
+    ("telemetry", Value::None),
+    ("trace", Value::Required),
+    ("trace-bufsz", Value::Required),
+    ("trace-dir", Value::Required),
+    ("trace-mode", Value::Required),
+    ("vdev", Value::Required),
+    ("vfio-intr", Value::Required),
+    ("vfio-vf-token", Value::Required),
+    ("vmware-tsc-map", Value::None),
+];
+
+/// EAL's short options that take a value.
+const SHORT_WITH_VALUE: &str = "abcdlmnrsS";
+/// EAL's short options that take none.
+const SHORT_WITHOUT_VALUE: &str = "hv";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Value {
+    None,
+    Optional,
+    Required,
+}
+
+/// What SPDK and EAL are to be told. `Default` is an empty EAL command line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct EalOptions {
+    /// For `spdk_app_opts.reactor_mask`, in SPDK's list form (`[0-3,8]`); `None` leaves SPDK's default, core 0.
+    pub(crate) reactor_mask: Option<String>,
+    /// The lcores in [`Self::reactor_mask`]; empty when that is `None`.
+    pub(crate) lcores: BTreeSet<u32>,
+    /// `--main-lcore`, one of [`Self::lcores`] if those are given.
+    pub(crate) main_lcore: Option<u32>,
+    /// `-m`: memory to reserve at start, in MiB.
+    pub(crate) mem_mb: Option<u32>,
+    /// `--no-pci`.
+    pub(crate) no_pci: bool,
+    /// `--huge-unlink` without a value or with `always`; the other values stay in [`Self::passthrough`].
+    pub(crate) huge_unlink: bool,
+    /// `--file-prefix`, which also stays in [`Self::passthrough`].
+    pub(crate) file_prefix: Option<String>,
+    /// `--in-memory` was given; it also stays in [`Self::passthrough`].
+    pub(crate) in_memory: bool,
+    /// `--no-huge` was given; it also stays in [`Self::passthrough`].
+    pub(crate) no_huge: bool,
+    /// Everything else, unchanged and in order. No word holds white space.
+    pub(crate) passthrough: Vec<String>,
+}
+
+impl EalOptions {
+    /// The words for `spdk_app_opts.env_context`, which SPDK splits at white space; `None` when there are none.
+    #[must_use]
+    pub(crate) fn env_context(&self) -> Option<String> {
+        (!self.passthrough.is_empty()).then(|| self.passthrough.join(" "))
+    }
+
+    /// The values of `--vdev`, as `net_af_packet0,iface=eth1`.
+    pub(crate) fn vdevs(&self) -> impl Iterator<Item = &str> {
+        let words = &self.passthrough;
+        words.iter().enumerate().filter_map(|(at, word)| match word.strip_prefix("--vdev") {
+            Some("") => words.get(at + 1).map(String::as_str),
+            Some(value) => value.strip_prefix('='),
+            None => None,
+        })
+    }
+
+    /// Reads the words before `--`.
+    ///
+    /// # Errors
+    /// A usage error naming the option and what is allowed.
+    pub(crate) fn parse(words: &[OsString]) -> Result<Self, LaunchError> {
+        let mut words = Words { words: words.iter().map(text).collect::<Result<Vec<_>, _>>()?, next: 0 };
+        let mut options = Self::default();
+        while let Some(word) = words.take() {
+            if let Some(long) = word.strip_prefix("--") {
+                options.long(&word, long, &mut words)?;
+            } else if word.len() > 1 && word.starts_with('-') {
+                options.short(&word, &mut words)?;
+            } else {
+                return Err(LaunchError::usage(format!(
+                    "'{word}' is no EAL option: only EAL options stand before '--'"
+                )));
+            }
+        }
+        if let Some(main) = options.main_lcore
+            && !options.lcores.is_empty()
+            && !options.lcores.contains(&main)
+        {
+            return Err(LaunchError::usage(format!(
+                "--main-lcore {main} is none of the lcores given: it must be one of {}",
+                ranges(&options.lcores)
+            )));
+        }
+        Ok(options)
+    }
+
+    fn long(&mut self, word: &str, long: &str, words: &mut Words) -> Result<(), LaunchError> {
+        let (name, attached) = match long.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (long, None),
+        };
+        let Some((name, wants)) = known_long(name)? else {
+            if is_own_option(name) {
+                return Err(LaunchError::usage(format!(
+                    "'--{name}' is an option of kvblade-dpdk itself: it stands after '--', \
+                     where no EAL option can stand"
+                )));
+            }
+            // An option of a DPDK release this table does not know: its value, if any, is the next word.
+            self.passthrough.push(word.to_owned());
+            if attached.is_none() {
+                self.passthrough.extend(words.take_value_of_unknown());
+            }
+            return Ok(());
+        };
+        let separate = wants == Value::Required && attached.is_none();
+        let value = if separate { Some(words.value_of(word)?) } else { attached };
+        match (name, value.as_deref()) {
+            ("lcores", Some(value)) => return self.lcores(word, value),
+            ("main-lcore", Some(value)) => {
+                self.main_lcore = Some(number(word, value, 0, LCORE_MAX)?);
+                return Ok(());
+            }
+            ("no-pci", None) => {
+                self.no_pci = true;
+                return Ok(());
+            }
+            ("huge-unlink", None | Some("always")) => {
+                self.huge_unlink = true;
+                return Ok(());
+            }
+            ("file-prefix", Some(value)) => self.file_prefix = Some(value.to_owned()),
+            ("in-memory", None) => self.in_memory = true,
+            ("no-huge", None) => self.no_huge = true,
+            _ => {}
+        }
+        self.passthrough.push(word.to_owned());
+        if separate {
+            self.passthrough.extend(value);
+        }
+        Ok(())
+    }
+
+    fn short(&mut self, word: &str, words: &mut Words) -> Result<(), LaunchError> {
+        let mut characters = word.chars();
+        let letter = characters.nth(1).unwrap_or('-');
+        let attached = characters.as_str();
+        if SHORT_WITHOUT_VALUE.contains(letter) {
+            self.passthrough.push(word.to_owned());
+            return Ok(());
+        }
+        if !SHORT_WITH_VALUE.contains(letter) {
+            return Err(LaunchError::usage(format!(
+                "'{word}' is no EAL option: the options of kvblade-dpdk itself stand after '--'"
+            )));
+        }
+        let separate = attached.is_empty();
+        let value = if separate { words.value_of(word)? } else { attached.to_owned() };
+        let option = format!("-{letter}");
+        match letter {
+            'l' => self.lcores(&option, &value),
+            'c' => self.mask(&option, &value),
+            'm' => {
+                self.mem_mb = Some(number(&option, &value, 0, i32::MAX.unsigned_abs())?);
+                Ok(())
+            }
+            _ => {
+                self.passthrough.push(word.to_owned());
+                if separate {
+                    self.passthrough.push(value);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn lcores(&mut self, option: &str, list: &str) -> Result<(), LaunchError> {
+        if list.contains(['@', '(', ')']) {
+            return Err(LaunchError::usage(format!(
+                "{option} '{list}' maps lcores onto other CPUs, which SPDK's reactors cannot do: \
+                 give a plain list such as 0-3,8"
+            )));
+        }
+        let bad = |part: &str| {
+            LaunchError::usage(format!(
+                "{option} '{list}' is no lcore list, see '{part}': give numbers from 0 to {LCORE_MAX} \
+                 and ranges of them, such as 0-3,8"
+            ))
+        };
+        let parse = |part: &str| digits(part).filter(|lcore| *lcore <= LCORE_MAX);
+        let mut lcores = BTreeSet::new();
+        for part in list.split(',') {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = parse(first).zip(parse(last)).ok_or_else(|| bad(part))?;
+            lcores.extend(first.min(last)..=first.max(last));
+        }
+        self.set_lcores(option, lcores)
+    }
+
+    fn mask(&mut self, option: &str, mask: &str) -> Result<(), LaunchError> {
+        let digits = mask.strip_prefix("0x").or_else(|| mask.strip_prefix("0X")).unwrap_or(mask);
+        let mut lcores = BTreeSet::new();
+        for (position, digit) in (0u32..).zip(digits.chars().rev()) {
+            let bits = digit.to_digit(16).filter(|bits| *bits == 0 || position * 4 <= LCORE_MAX).ok_or_else(|| {
+                LaunchError::usage(format!(
+                    "{option} '{mask}' is no lcore mask: give hexadecimal digits for lcores 0 to {LCORE_MAX}, \
+                     such as 0xf"
+                ))
+            })?;
+            lcores.extend((0..4).filter(|bit| bits & (1 << bit) != 0).map(|bit| position * 4 + bit));
+        }
+        if lcores.is_empty() {
+            return Err(LaunchError::usage(format!(
+                "{option} '{mask}' selects no lcore: give at least one, such as 0x1"
+            )));
+        }
+        self.set_lcores(option, lcores)
+    }
+
+    fn set_lcores(&mut self, option: &str, lcores: BTreeSet<u32>) -> Result<(), LaunchError> {
+        if self.reactor_mask.is_some() {
+            return Err(LaunchError::usage(format!(
+                "{option} chooses the lcores a second time: give one of -l, -c and --lcores, once"
+            )));
+        }
+        self.reactor_mask = Some(format!("[{}]", ranges(&lcores)));
+        self.lcores = lcores;
+        Ok(())
+    }
+}
+
+/// Whether a word is one of EAL's options, for a hint when it stands after `--` or there is no `--`.
+#[must_use]
+pub(crate) fn looks_like_eal_option(word: &str) -> bool {
+    match word.strip_prefix("--") {
+        Some(long) => {
+            let name = long.split('=').next().unwrap_or(long);
+            LONG_OPTIONS.iter().any(|(known, _)| *known == name)
+        }
+        None => word
+            .strip_prefix('-')
+            .and_then(|rest| rest.chars().next())
+            .is_some_and(|letter| SHORT_WITH_VALUE.contains(letter)),
+    }
+}
+
+/// EAL accepts unambiguous beginnings of long options (`getopt_long`), so they are understood here too.
+fn known_long(name: &str) -> Result<Option<(&'static str, Value)>, LaunchError> {
+    if let Some(exact) = LONG_OPTIONS.iter().find(|(known, _)| *known == name) {
+        return Ok(Some(*exact));
+    }
+    let mut matching = LONG_OPTIONS.iter().filter(|(known, _)| known.starts_with(name));
+    match (matching.next(), matching.next()) {
+        (Some((first, _)), Some((second, _))) => Err(LaunchError::usage(format!(
+            "'--{name}' is ambiguous among EAL's options: it could be --{first} or --{second}"
+        ))),
+        (only, _) => Ok(only.copied()),
+    }
+}
+
+/// The words of the EAL part, taken one by one.
+struct Words {
+    words: Vec<String>,
+    next: usize,
+}
+
+impl Words {
+    fn take(&mut self) -> Option<String> {
+        let word = self.words.get(self.next).cloned();
+        self.next += 1;
+        word
+    }
+
+    fn value_of(&mut self, option: &str) -> Result<String, LaunchError> {
+        self.take().ok_or_else(|| {
+            LaunchError::usage(format!("EAL option '{option}' lacks its value: put the value after it"))
+        })
+    }
+
+    fn take_value_of_unknown(&mut self) -> Option<String> {
+        let is_value = self.words.get(self.next).is_some_and(|word| !word.starts_with('-'));
+        if is_value { self.take() } else { None }
+    }
+}
+
+fn text(word: &OsString) -> Result<String, LaunchError> {
+    let Some(text) = word.to_str() else {
+        return Err(LaunchError::usage(format!(
+            "EAL option {word:?} is not UTF-8: only UTF-8 can be passed on"
+        )));
+    };
+    if text.is_empty() || text.contains(char::is_whitespace) {
+        return Err(LaunchError::usage(format!(
+            "EAL option '{}' is empty or holds white space, at which SPDK would split it: \
+             EAL options must be free of white space",
+            text.escape_debug()
+        )));
+    }
+    Ok(text.to_owned())
+}
+
+fn digits(text: &str) -> Option<u32> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+fn number(option: &str, value: &str, min: u32, max: u32) -> Result<u32, LaunchError> {
+    digits(value).filter(|number| (min..=max).contains(number)).ok_or_else(|| {
+        LaunchError::usage(format!(
+            "EAL option {option} has '{value}': it takes a number from {min} to {max}"
+        ))
+    })
+}
+
+/// Writes lcores as EAL reads them: `0-3,8`.
+fn ranges(lcores: &BTreeSet<u32>) -> String {
+    let mut parts: Vec<(u32, u32)> = Vec::new();
+    for &lcore in lcores {
+        match parts.last_mut() {
+            Some((_, last)) if *last + 1 == lcore => *last = lcore,
+            _ => parts.push((lcore, lcore)),
+        }
+    }
+    parts
+        .iter()
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,265 @@
+//! Command line: what one `--export SHELF.SLOT[@PORT]=BDEV[,option...]` asks for.
+//!
+//! The first `=` ends the address, so a path may hold further ones; a comma in a path or bdev name is written
+//! twice (`,,`), a single comma begins an option.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use control::backing_file::SECTOR;
+use control::error::Quoted;
+use control::{PortRef, ShelfSlot};
+
+use crate::args::LaunchError;
+
+/// Largest namespace identifier of NVMe (NVM Express base specification, section 3.2.1).
+const NSID_MAX: u32 = 0xffff_fffe;
+
+/// One `--export`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ExportSpec {
+    /// The text as given, for messages.
+    pub(crate) text: String,
+    /// Address to serve.
+    pub(crate) address: ShelfSlot,
+    /// The one port to serve on; `None` means all.
+    pub(crate) port: Option<PortRef>,
+    /// What to serve.
+    pub(crate) bdev: BdevSpec,
+    /// Refuse writes.
+    pub(crate) read_only: bool,
+}
+
+/// What an export serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BdevSpec {
+    /// `malloc:SIZE`: memory, lost at exit.
+    Malloc {
+        /// Size, a positive multiple of [`SECTOR`].
+        bytes: u64,
+    },
+    /// `aio:PATH`: a regular file or block device.
+    Aio {
+        /// As given; not looked at yet.
+        path: PathBuf,
+    },
+    /// `nvme:PCI-ADDRESS[nNSID]`: a namespace of a local drive under SPDK's own driver.
+    Nvme {
+        /// The drive.
+        address: PciAddress,
+        /// The namespace, from 1.
+        nsid: u32,
+    },
+    /// The name of a bdev that `--config` defines.
+    Named(String),
+}
+
+/// Address of a PCI function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PciAddress {
+    domain: u16,
+    bus: u8,
+    device: u8,
+    function: u8,
+}
+
+impl FromStr for PciAddress {
+    type Err = ();
+
+    /// Reads `DDDD:BB:DD.F` or, for domain 0, `BB:DD.F`, in hexadecimal.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let field = |text: &str, digits: usize| {
+            let plain = text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+            plain.then(|| u16::from_str_radix(text, 16).ok()).flatten().ok_or(())
+        };
+        let byte = |text: &str, digits, max: u8| {
+            u8::try_from(field(text, digits)?).ok().filter(|value| *value <= max).ok_or(())
+        };
+        let (rest, function) = text.rsplit_once('.').ok_or(())?;
+        let (rest, device) = rest.rsplit_once(':').ok_or(())?;
+        let (domain, bus) = rest.split_once(':').unwrap_or(("0000", rest));
+        Ok(Self {
+            domain: field(domain, 4)?,
+            bus: byte(bus, 2, 0xff)?,
+            device: byte(device, 2, 0x1f)?,
+            function: byte(function, 1, 7)?,
+        })
+    }
+}
+
+impl fmt::Display for PciAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04x}:{:02x}:{:02x}.{}", self.domain, self.bus, self.device, self.function)
+    }
+}
+
+impl ExportSpec {
+    /// Reads the value of one `--export`. Looks at no file.
+    ///
+    /// # Errors
+    /// A usage error naming the export, the part that is wrong and what is allowed there.
+    pub(crate) fn parse(value: &OsStr) -> Result<Self, LaunchError> {
+        let Some(text) = value.to_str() else {
+            return Err(LaunchError::usage(format!(
+                "--export {value:?} is not UTF-8: a path in it must be, because SPDK's configuration is JSON"
+            )));
+        };
+        Self::parse_text(text)
+            .map_err(|message| LaunchError::usage(format!("--export {}: {message}", Quoted(text))))
+    }
+
+    fn parse_text(text: &str) -> Result<Self, String> {
+        const FORM: &str = "write SHELF.SLOT[@PORT]=BDEV[,ro], such as 1.1=malloc:64M";
+        if text.contains('\0') {
+            return Err("it holds a zero byte: a text without one is needed".into());
+        }
+        let (place, what) = text.split_once('=').ok_or_else(|| format!("there is no '=': {FORM}"))?;
+        let (address, port) = match place.split_once('@') {
+            Some((address, port)) => (address, Some(PortRef::parse(port)?)),
+            None => (place, None),
+        };
+        let address = address.parse::<ShelfSlot>().map_err(|error| error.to_string())?;
+        let mut parts = split_at_single_commas(what).into_iter();
+        let bdev = BdevSpec::parse(&parts.next().unwrap_or_default())?;
+        let mut read_only = false;
+        for option in parts {
+            match option.as_str() {
+                "ro" if read_only => return Err("option 'ro' is given twice: once is enough".into()),
+                "ro" => read_only = true,
+                other => {
+                    return Err(format!(
+                        "unknown option {}: the only option is ro, and a comma in a path is written ',,'",
+                        Quoted(other)
+                    ));
+                }
+            }
+        }
+        Ok(Self { text: text.to_owned(), address, port, bdev, read_only })
+    }
+
+    /// Where it is served, as the user wrote it: `1.1` or `1.1@PORT`.
+    #[must_use]
+    pub(crate) fn place(&self) -> String {
+        match &self.port {
+            Some(port) => format!("{}@{port}", self.address),
+            None => self.address.to_string(),
+        }
+    }
+}
+
+impl BdevSpec {
+    fn parse(text: &str) -> Result<Self, String> {
+        const KINDS: &str = "BDEV is malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS[nNSID] or the name of a bdev \
+                             that --config defines (bdev:NAME if the name looks like one of these)";
+        match text.split_once(':') {
+            Some(("malloc", size)) => Ok(Self::Malloc { bytes: parse_size(size)? }),
+            Some(("aio", "")) => Err(format!("the path after 'aio:' is empty: {KINDS}")),
+            Some(("aio", path)) => Ok(Self::Aio { path: path.into() }),
+            Some(("nvme", namespace)) => parse_namespace(namespace),
+            Some(("bdev", "")) => Err(format!("the name after 'bdev:' is empty: {KINDS}")),
+            Some(("bdev", name)) => Ok(Self::Named(name.into())),
+            Some((kind, _)) if !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_lowercase()) => {
+                Err(format!("there is no kind of bdev {}: {KINDS}", Quoted(kind)))
+            }
+            _ if text.is_empty() => Err(format!("nothing stands after '=': {KINDS}")),
+            _ if text.starts_with('/') => {
+                Err(format!("{} is a path, not a bdev: write aio:{text}", Quoted(text)))
+            }
+            _ => Ok(Self::Named(text.into())),
+        }
+    }
+}
+
+/// Reads a size in bytes, or in binary K, M, G or T.
+fn parse_size(text: &str) -> Result<u64, String> {
+    const ALLOWED: &str = "a size is a positive multiple of 512 bytes, with K, M, G or T for powers of 1024, \
+                           such as 64M";
+    let bad = || format!("size {} is not allowed: {ALLOWED}", Quoted(text));
+    let (digits, shift) = match text.strip_suffix(|last: char| last.is_ascii_alphabetic()) {
+        Some(digits) => {
+            let shift = match text.chars().last().map(|unit| unit.to_ascii_uppercase()) {
+                Some('K') => 10,
+                Some('M') => 20,
+                Some('G') => 30,
+                Some('T') => 40,
+                _ => return Err(bad()),
+            };
+            (digits, shift)
+        }
+        None => (text, 0),
+    };
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(bad());
+    }
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| *bytes > 0 && bytes.is_multiple_of(SECTOR))
+        .ok_or_else(bad)
+}
+
+fn parse_namespace(text: &str) -> Result<BdevSpec, String> {
+    let (address, nsid) = text.split_once('n').unwrap_or((text, "1"));
+    let address = address.parse().map_err(|()| {
+        format!(
+            "{} is no PCI address: write DDDD:BB:DD.F in hexadecimal, such as nvme:0000:01:00.0 or, for \
+             namespace 2, nvme:0000:01:00.0n2",
+            Quoted(address)
+        )
+    })?;
+    let digits = !nsid.is_empty() && nsid.bytes().all(|b| b.is_ascii_digit());
+    let nsid =
+        digits.then(|| nsid.parse().ok()).flatten().filter(|nsid| (1..=NSID_MAX).contains(nsid)).ok_or_else(
+            || {
+                format!(
+                    "namespace {} is out of range: a namespace is a number from 1 to {NSID_MAX}",
+                    Quoted(nsid)
+                )
+            },
+        )?;
+    Ok(BdevSpec::Nvme { address, nsid })
+}
+
+/// Splits at commas; two commas in a row are one that belongs to the text.
+fn split_at_single_commas(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        if c == ',' && characters.next_if_eq(&',').is_none() {
+            parts.push(String::new());
+        } else if let Some(last) = parts.last_mut() {
+            last.push(c);
+        }
+    }
+    parts
+}
+
+/// Refuses two exports at one address on the same port. Ports are compared as written: that a number and a
+/// name mean one port is found when the exports are created.
+///
+/// # Errors
+/// A usage error naming both exports.
+pub(crate) fn check_distinct(exports: &[ExportSpec]) -> Result<(), LaunchError> {
+    for (index, export) in exports.iter().enumerate() {
+        for earlier in exports.iter().take(index).filter(|earlier| earlier.address == export.address) {
+            let place = match (&earlier.port, &export.port) {
+                (Some(a), Some(b)) if a != b => continue,
+                (Some(port), _) | (_, Some(port)) => format!("port {port}"),
+                (None, None) => "all ports".into(),
+            };
+            return Err(LaunchError::usage(format!(
+                "--export {} and --export {} both serve {} on {place}: an address can be served once on a port",
+                Quoted(&earlier.text),
+                Quoted(&export.text),
+                export.address
+            )));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

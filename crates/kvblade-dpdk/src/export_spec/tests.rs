@@ -1,0 +1,166 @@
+//! Every form of `--export`, and every way to get it wrong.
+
+use super::*;
+
+fn parse(text: &str) -> Result<ExportSpec, LaunchError> {
+    ExportSpec::parse(OsStr::new(text))
+}
+
+fn bdev(text: &str) -> BdevSpec {
+    parse(&format!("1.1={text}")).unwrap().bdev
+}
+
+#[test]
+fn every_form_is_read() {
+    let spec = parse("1.2@net_af_packet0=malloc:64M,ro").unwrap();
+    assert_eq!((spec.address.shelf.0, spec.address.slot.0), (1, 2));
+    assert_eq!(spec.port, Some(PortRef::Name("net_af_packet0".into())));
+    assert_eq!(spec.bdev, BdevSpec::Malloc { bytes: 64 << 20 });
+    assert!(spec.read_only);
+    assert_eq!(spec.place(), "1.2@net_af_packet0");
+
+    let spec = parse("65534.254=Nvme0n1p1").unwrap();
+    assert_eq!((spec.address.shelf.0, spec.address.slot.0), (65534, 254));
+    assert_eq!((spec.port, spec.read_only), (None, false));
+    assert_eq!(spec.bdev, BdevSpec::Named("Nvme0n1p1".into()));
+
+    assert_eq!(parse("0.0@3=b").unwrap().port, Some(PortRef::Number(3)));
+    assert_eq!(parse("0.0@0000:03:00.0=b").unwrap().port, Some(PortRef::Name("0000:03:00.0".into())));
+}
+
+#[test]
+fn paths_keep_their_equal_signs_and_doubled_commas() {
+    for (text, path, read_only) in [
+        ("aio:/a=b", "/a=b", false),
+        ("aio:/a,,ro", "/a,ro", false),
+        ("aio:/a,,b,ro", "/a,b", true),
+        // An odd run of commas: the pairs come first, the last one begins an option.
+        ("aio:/a,,b,,,ro", "/a,b,", true),
+        ("aio:rel@x", "rel@x", false),
+    ] {
+        let spec = parse(&format!("1.1={text}")).unwrap();
+        assert_eq!(spec.bdev, BdevSpec::Aio { path: path.into() }, "{text}");
+        assert_eq!(spec.read_only, read_only, "{text}");
+    }
+}
+
+#[test]
+fn sizes_are_binary() {
+    for (text, bytes) in [
+        ("512", 512),
+        ("1K", 1 << 10),
+        ("3m", 3 << 20),
+        ("2G", 2 << 30),
+        ("1T", 1 << 40),
+        ("16777215T", 16_777_215 << 40),
+    ] {
+        assert_eq!(bdev(&format!("malloc:{text}")), BdevSpec::Malloc { bytes }, "{text}");
+    }
+}
+
+#[test]
+fn namespaces_default_to_the_first() {
+    for (text, address, nsid) in [
+        ("nvme:0000:01:00.0", "0000:01:00.0", 1),
+        ("nvme:01:00.0n2", "0000:01:00.0", 2),
+        ("nvme:ABCD:fe:1f.7n4294967294", "abcd:fe:1f.7", 0xffff_fffe),
+    ] {
+        match bdev(text) {
+            BdevSpec::Nvme { address: found, nsid: n } => {
+                assert_eq!((found.to_string().as_str(), n), (address, nsid), "{text}");
+            }
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_name_may_be_marked_as_one() {
+    assert_eq!(bdev("bdev:malloc:64M"), BdevSpec::Named("malloc:64M".into()));
+    assert_eq!(bdev("lvs/lvol0"), BdevSpec::Named("lvs/lvol0".into()));
+    assert_eq!(bdev("nvme0000:01:00.0n1"), BdevSpec::Named("nvme0000:01:00.0n1".into()));
+}
+
+#[test]
+fn refusals_name_the_part_and_what_is_allowed() {
+    for (text, parts) in [
+        ("1.1", &["no '='", "SHELF.SLOT[@PORT]=BDEV"][..]),
+        ("", &["no '='", "such as"]),
+        ("1=malloc:64M", &["address \"1\"", "SHELF.SLOT"]),
+        ("=malloc:64M", &["address \"\"", "SHELF.SLOT"]),
+        ("65535.1=b", &["shelf 65535", "0 to 65534"]),
+        ("99999999999.1=b", &["shelf 99999999999", "0 to 65534"]),
+        ("1.255=b", &["slot 255", "0 to 254"]),
+        ("-1.1=b", &["shelf \"-1\"", "0 to 65534"]),
+        ("+1.1=b", &["shelf \"+1\"", "decimal"]),
+        ("0x10.1=b", &["shelf \"0x10\"", "decimal"]),
+        ("1.=b", &["slot \"\"", "0 to 254"]),
+        ("1.1.1=b", &["slot \"1.1\"", "0 to 254"]),
+        ("1.1@=b", &["the port is empty", "port number"]),
+        ("1.1@70000=b", &["port '70000'", "0 to 65535"]),
+        ("1.1@a b=b", &["'a b'", "white space"]),
+        ("1.1=", &["nothing stands after '='", "malloc:SIZE"]),
+        ("1.1=,ro", &["nothing stands after '='", "aio:PATH"]),
+        ("1.1=aio:", &["path after 'aio:' is empty", "aio:PATH"]),
+        ("1.1=bdev:", &["name after 'bdev:' is empty", "bdev:NAME"]),
+        ("1.1=/dev/sdb", &["'/dev/sdb' is a path", "aio:/dev/sdb"]),
+        ("1.1=file:/x", &["'file'", "malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS"]),
+        ("1.1=maloc:64M", &["'maloc'", "malloc:SIZE"]),
+        ("1.1=malloc:", &["size ''", "positive multiple of 512"]),
+        ("1.1=malloc:0", &["size '0'", "positive multiple of 512"]),
+        ("1.1=malloc:513", &["size '513'", "positive multiple of 512"]),
+        ("1.1=malloc:64X", &["size '64X'", "K, M, G or T"]),
+        ("1.1=malloc:64MB", &["size '64MB'", "K, M, G or T"]),
+        ("1.1=malloc:M", &["size 'M'", "such as 64M"]),
+        ("1.1=malloc:-1M", &["size '-1M'", "positive"]),
+        ("1.1=malloc:1.5G", &["size '1.5G'", "multiple of 512"]),
+        ("1.1=malloc:16777216T", &["size '16777216T'", "multiple of 512"]),
+        ("1.1=malloc:18446744073709551616", &["size '18446744073709551616'", "multiple"]),
+        ("1.1=malloc:64M,rw", &["'rw'", "only option is ro"]),
+        ("1.1=malloc:64M,", &["unknown option ''", "only option is ro"]),
+        ("1.1=malloc:64M,ro,ro", &["'ro' is given twice", "once"]),
+        ("1.1=aio:/a,b", &["unknown option 'b'", "',,'"]),
+        ("1.1=nvme:", &["'' is no PCI address", "DDDD:BB:DD.F"]),
+        ("1.1=nvme:01:00", &["'01:00' is no PCI address", "DDDD:BB:DD.F"]),
+        ("1.1=nvme:0000:01:20.0", &["'0000:01:20.0'", "DDDD:BB:DD.F"]),
+        ("1.1=nvme:0000:01:00.8", &["'0000:01:00.8'", "DDDD:BB:DD.F"]),
+        ("1.1=nvme:0000:01:00.0n0", &["namespace '0'", "1 to 4294967294"]),
+        ("1.1=nvme:0000:01:00.0n", &["namespace ''", "1 to 4294967294"]),
+        ("1.1=nvme:0000:01:00.0n4294967295", &["namespace '4294967295'", "1 to 4294967294"]),
+        ("1.1=a\0b", &["zero byte", "without"]),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{text}");
+        assert!(error.to_string().starts_with("--export '"), "{error}");
+        for part in parts {
+            assert!(error.to_string().contains(part), "{text}: {error} lacks {part}");
+        }
+    }
+}
+
+#[test]
+fn a_path_that_is_no_utf8_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let error = ExportSpec::parse(OsStr::from_bytes(b"1.1=aio:/\xff")).unwrap_err();
+    assert!(error.to_string().contains("UTF-8"), "{error}");
+}
+
+#[test]
+fn one_address_is_served_once_on_a_port() {
+    let all = |texts: &[&str]| texts.iter().map(|text| parse(text).unwrap()).collect::<Vec<_>>();
+    for texts in [&["1.1=a", "1.2=a", "2.1=a"][..], &["1.1@0=a", "1.1@1=b", "1.1@net_null0=c"], &[]] {
+        assert!(check_distinct(&all(texts)).is_ok(), "{texts:?}");
+    }
+    for (texts, place) in [
+        (&["1.1=a", "1.1=b"][..], "all ports"),
+        (&["1.1=a", "1.1@0=b"], "port 0"),
+        (&["1.1@0=a", "1.1=b"], "port 0"),
+        (&["2.2=x", "1.1@net_null0=a", "1.1@0=a", "1.1@net_null0=b"], "port net_null0"),
+    ] {
+        let message = check_distinct(&all(texts)).unwrap_err().to_string();
+        let last = texts.last().unwrap();
+        for part in [place, "served once", &format!("'{last}'")] {
+            assert!(message.contains(part), "{texts:?}: {message}");
+        }
+    }
+}

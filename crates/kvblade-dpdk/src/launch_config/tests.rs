@@ -1,0 +1,312 @@
+//! The document for SPDK, and every file and configuration that is refused.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const OLD: SpdkRelease = SpdkRelease { major: 20, minor: 7 };
+const NEW: SpdkRelease = SpdkRelease { major: 26, minor: 5 };
+
+/// A directory with a 1 MiB file `disk`.
+fn place() -> TempDir {
+    let place = tempfile::tempdir().unwrap();
+    file(&place, "disk", 1 << 20);
+    place
+}
+
+fn file(place: &TempDir, name: &str, bytes: u64) {
+    fs::File::create(place.path().join(name)).unwrap().set_len(bytes).unwrap();
+}
+
+/// Builds with `%` standing for the directory in texts and configuration.
+fn build_for(
+    place: &TempDir,
+    texts: &[&str],
+    config: Option<&str>,
+    spdk: SpdkRelease,
+) -> Result<LaunchConfig, LaunchError> {
+    let directory = place.path().to_str().unwrap();
+    let exports = texts
+        .iter()
+        .map(|text| ExportSpec::parse(OsStr::new(&text.replace('%', directory))).unwrap())
+        .collect::<Vec<_>>();
+    let path = place.path().join("config.json");
+    if let Some(config) = config {
+        fs::write(&path, config.replace('%', directory)).unwrap();
+    }
+    LaunchConfig::build(&exports, config.map(|_| path.as_path()), spdk)
+}
+
+fn build(texts: &[&str], config: Option<&str>) -> LaunchConfig {
+    build_for(&place(), texts, config, OLD).unwrap()
+}
+
+fn config_of<'a>(launch: &'a LaunchConfig, subsystem: &str) -> &'a [Value] {
+    let subsystems = launch.document["subsystems"].as_array().unwrap();
+    let mut found = subsystems.iter().filter(|one| one["subsystem"] == subsystem);
+    let config = found.next().unwrap()["config"].as_array().unwrap();
+    assert_eq!(found.next(), None, "{subsystem} stands twice");
+    config
+}
+
+#[test]
+fn nothing_to_serve_is_a_document_with_empty_subsystems() {
+    let launch = build(&[], None);
+    assert_eq!(
+        launch.document,
+        json!({"subsystems": [{"subsystem": "bdev", "config": []}, {"subsystem": "aoe", "config": []}]})
+    );
+    assert_eq!((launch.malloc_bytes, launch.nvme.len(), launch.warnings.len()), (0, 0, 0));
+}
+
+#[test]
+fn each_kind_of_bdev_is_created_and_exported() {
+    let place = place();
+    let disk = place.path().join("disk");
+    let texts = [
+        "1.1=malloc:64M",
+        "1.2@eth0=aio:%/disk,ro",
+        "1.3@0=nvme:01:00.0n2",
+        "1.4=nvme:0000:01:00.0",
+        "1.5=X",
+    ];
+    let launch = build_for(&place, &texts, None, OLD).unwrap();
+    assert_eq!(
+        config_of(&launch, "bdev"),
+        [
+            json!({"method": "bdev_malloc_create",
+                   "params": {"name": "malloc1.1", "num_blocks": 131_072, "block_size": 512}}),
+            json!({"method": "bdev_aio_create",
+                   "params": {"name": "aio1.2", "filename": disk, "block_size": 512}}),
+            json!({"method": "bdev_nvme_attach_controller",
+                   "params": {"name": "nvme0000:01:00.0", "trtype": "PCIe", "traddr": "0000:01:00.0"}}),
+        ]
+    );
+    let create = |params| json!({"method": "aoe_create_export", "params": params});
+    assert_eq!(
+        config_of(&launch, "aoe"),
+        [
+            create(json!({"shelf": 1, "slot": 1, "bdev_name": "malloc1.1"})),
+            create(
+                json!({"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "ports": ["eth0"], "read_only": true})
+            ),
+            create(json!({"shelf": 1, "slot": 3, "bdev_name": "nvme0000:01:00.0n2", "ports": [0]})),
+            create(json!({"shelf": 1, "slot": 4, "bdev_name": "nvme0000:01:00.0n1"})),
+            create(json!({"shelf": 1, "slot": 5, "bdev_name": "X"})),
+        ]
+    );
+    assert_eq!(launch.malloc_bytes, 64 << 20);
+    assert_eq!(launch.nvme.iter().map(ToString::to_string).collect::<Vec<_>>(), ["0000:01:00.0"]);
+}
+
+#[test]
+fn an_spdk_that_can_open_read_only_is_told_to() {
+    let place = place();
+    let launch = build_for(&place, &["1.1=aio:%/disk,ro"], None, NEW).unwrap();
+    assert_eq!(config_of(&launch, "bdev")[0]["params"]["readonly"], true);
+    let launch = build_for(&place, &["1.1=aio:%/disk"], None, NEW).unwrap();
+    assert_eq!(config_of(&launch, "bdev")[0]["params"].get("readonly"), None);
+}
+
+#[test]
+fn one_address_on_two_ports_may_serve_different_bdevs() {
+    let launch = build(&["1.1@0=malloc:1M", "1.1@1=malloc:2M", "1.1@2=malloc1.1"], None);
+    let names: Vec<_> = config_of(&launch, "aoe").iter().map(|call| &call["params"]["bdev_name"]).collect();
+    assert_eq!(names, ["malloc1.1", "malloc1.1@1", "malloc1.1"]);
+}
+
+#[test]
+fn one_file_is_one_bdev_by_whatever_path() {
+    let place = place();
+    symlink(place.path().join("disk"), place.path().join("link")).unwrap();
+    for texts in [
+        ["1.1@0=aio:%/disk", "1.1@1=aio:%/./link", "1.1@2=aio:%/disk,ro"],
+        ["1.1=aio:%/disk,ro", "2.1=aio:%/link,ro", "3.1=aio:%/disk,ro"],
+    ] {
+        let launch = build_for(&place, &texts, None, OLD).unwrap();
+        assert_eq!(config_of(&launch, "bdev").len(), 1, "{texts:?}");
+        for call in config_of(&launch, "aoe") {
+            assert_eq!(call["params"]["bdev_name"], "aio1.1", "{texts:?}");
+        }
+    }
+}
+
+#[test]
+fn one_file_as_two_disks_is_refused_unless_nobody_writes() {
+    let place = place();
+    for texts in [
+        &["1.1=aio:%/disk", "1.2=aio:%/disk"][..],
+        &["1.1=aio:%/disk,ro", "1.2=aio:%/disk"],
+        &["1.1@0=aio:%/disk", "1.1@1=aio:%/disk", "2.1=aio:%/disk,ro"],
+    ] {
+        let error = build_for(&place, texts, None, OLD).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let message = error.to_string();
+        assert!(message.contains("two disks") && message.contains("option ro"), "{message}");
+    }
+}
+
+#[test]
+fn shelf_4095_is_served_with_a_warning() {
+    let launch = build(&["4095.1=x", "4094.1=x"], None);
+    assert_eq!(launch.warnings.len(), 1);
+    assert!(launch.warnings[0].contains("4095.1"), "{:?}", launch.warnings);
+}
+
+#[test]
+fn files_that_cannot_be_served_are_named_with_the_reason() {
+    let place = place();
+    file(&place, "empty", 0);
+    file(&place, "odd", 1025);
+    fs::create_dir(place.path().join("directory")).unwrap();
+    symlink(place.path().join("nowhere"), place.path().join("dangling")).unwrap();
+    for (text, parts) in [
+        ("1.1=aio:%/missing", &["/missing'", "No such file", "regular file or block device"][..]),
+        ("1.1=aio:%/dangling", &["/dangling'", "No such file"]),
+        ("1.1=aio:%/disk/below", &["/disk/below'", "Not a directory"]),
+        ("1.1=aio:%/directory", &["/directory'", "a directory", "regular file or block device"]),
+        ("1.1=aio:/dev/null", &["'/dev/null'", "regular file or block device"]),
+        ("1.1=aio:%/empty", &["/empty'", "0 bytes", "positive multiple of 512"]),
+        ("1.1=aio:%/odd", &["/odd'", "1025 bytes", "positive multiple of 512"]),
+    ] {
+        let error = build_for(&place, &[text], None, OLD).unwrap_err();
+        assert_eq!(error.exit_code(), 1, "{text}");
+        for part in parts {
+            assert!(error.to_string().contains(part), "{text}: {error} lacks {part}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_refused_or_served_read_only() {
+    // A regular file of one page that even root cannot open for writing.
+    const READ_ONLY: &str = "/sys/kernel/uevent_seqnum";
+    let build =
+        |options: &str, spdk| build_for(&place(), &[&format!("1.1=aio:{READ_ONLY}{options}")], None, spdk);
+    for (result, part) in [(build("", NEW), "exported read-only"), (build(",ro", OLD), "before 23.01")] {
+        let error = result.unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        assert!(error.to_string().contains(part) && error.to_string().contains(READ_ONLY), "{error}");
+    }
+    assert!(build(",ro", NEW).is_ok());
+}
+
+#[test]
+fn the_users_configuration_is_kept_and_exports_come_last() {
+    let config = r#"{
+        // SPDK allows comments
+        "subsystems": [
+            {"subsystem": "aoe", "config": [
+                {"method": "aoe_create_export", "params": {"shelf": 9, "slot": 9, "bdev_name": "Null0"}}]},
+            {"subsystem": "accel", "config": null},
+            {"subsystem": "bdev", "config": [ /* two
+                lines "quoted */
+                {"method": "bdev_null_create", "params": {"name": "Null0", "num_blocks": 8, "block_size": 512}}]},
+            {"subsystem": "nvmf", "config": [{"method": "m//x", "params": {"a": "\"/*"}}]}
+        ],
+        "else": 1}"#;
+    let launch = build(&["1.1=malloc:1M"], Some(config));
+    let order: Vec<_> = launch.document["subsystems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["subsystem"].clone())
+        .collect();
+    assert_eq!(order, ["accel", "bdev", "nvmf", "aoe"]);
+    let methods =
+        |name| config_of(&launch, name).iter().map(|call| call["method"].clone()).collect::<Vec<_>>();
+    assert_eq!(methods("bdev"), ["bdev_null_create", "bdev_malloc_create"]);
+    assert_eq!(config_of(&launch, "nvmf"), [json!({"method": "m//x", "params": {"a": "\"/*"}})]);
+    let addresses: Vec<_> =
+        config_of(&launch, "aoe").iter().map(|call| call["params"]["shelf"].clone()).collect();
+    assert_eq!(addresses, [9, 1]);
+}
+
+#[test]
+fn what_was_built_can_be_loaded_again() {
+    let place = place();
+    let first = build_for(&place, &["1.1@0=malloc:1M", "1.2=aio:%/disk,ro"], None, OLD).unwrap();
+    let again = build_for(&place, &[], Some(&first.document.to_string()), OLD).unwrap();
+    assert_eq!(again.document, first.document);
+}
+
+#[test]
+fn newer_spdk_takes_entries_without_params_and_batches() {
+    let config = r#"{"subsystems": [{"subsystem": "bdev", "config": [
+        {"method": "bdev_wait_for_examine"},
+        [{"method": "bdev_null_create", "params": {"name": "malloc1.1"}}]]}]}"#;
+    let place = place();
+    assert!(build_for(&place, &[], Some(config), NEW).is_ok());
+    let error = build_for(&place, &[], Some(config), OLD).unwrap_err().to_string();
+    assert!(error.contains("entry 1 of subsystem 'bdev'") && error.contains("such as {}"), "{error}");
+    let error = build_for(&place, &["1.1=malloc:1M"], Some(config), NEW).unwrap_err().to_string();
+    assert!(error.contains("'malloc1.1'"), "{error}");
+}
+
+#[test]
+fn configurations_that_cannot_work_are_named_with_the_place() {
+    let with = |subsystem: &str, entry: &str| {
+        format!(r#"{{"subsystems": [{{"subsystem": "{subsystem}", "config": [{entry}]}}]}}"#)
+    };
+    let export = r#"{"method": "aoe_create_export", "params": {"shelf": 1, "slot": 1, "bdev_name": "b", "ports": [0]}}"#;
+    for (config, texts, parts) in [
+        ("{".to_owned(), &[][..], &["config.json'", "JSON", "line 1"][..]),
+        ("[]".into(), &[], &["\"subsystems\""]),
+        (r#"{"subsystems": {}}"#.into(), &[], &["\"subsystems\"", "save_config"]),
+        (r#"{"subsystems": [{"config": []}]}"#.into(), &[], &["subsystem number 1", "\"subsystem\""]),
+        (r#"{"subsystems": [{"subsystem": "x"}]}"#.into(), &[], &["subsystem 'x'", "\"config\""]),
+        (with("bdev", "7"), &[], &["entry 1 of subsystem 'bdev'", "\"method\""]),
+        (with("bdev", r#"{"method": "m", "params": [1]}"#), &[], &["entry 1", "\"params\" of 'm'"]),
+        (with("bdev", r#"{"method": "m"}"#), &[], &["entry 1", "\"params\" of 'm'"]),
+        (with("aoe", r#"{"method": "m", "params": {}}"#), &[], &["subsystem 'aoe'", "no method 'm'"]),
+        (
+            with("aoe", r#"{"method": "aoe_get_stats", "params": {}}"#),
+            &[],
+            &["'aoe_get_stats'", "aoe_create_export"],
+        ),
+        (
+            with("aoe", r#"{"method": "aoe_create_export", "params": {"shelf": 65535}}"#),
+            &[],
+            &["shelf is 65535", "0 to 65534"],
+        ),
+        (with("aoe", &format!("{export}, {export}")), &[], &["1.1 is exported twice", "once on a port"]),
+        (with("aoe", export), &["1.1=b"], &["'1.1=b'", "config.json' exports 1.1", "once on a port"]),
+        (with("aoe", export), &["1.1@0=b"], &["'1.1@0=b'", "config.json' exports 1.1"]),
+        (
+            with("bdev", r#"{"method": "bdev_null_create", "params": {"name": "malloc1.1"}}"#),
+            &["1.1=malloc:1M"],
+            &["'1.1=malloc:1M'", "'malloc1.1'", "--export 1.1=malloc1.1"],
+        ),
+        (
+            with(
+                "bdev",
+                r#"{"method": "bdev_nvme_attach_controller", "params":
+                {"name": "N0", "trtype": "PCIe", "traddr": "0000:01:00.0"}}"#,
+            ),
+            &["1.1=nvme:01:00.0n3"],
+            &["attaches that drive as 'N0'", "1.1=N0n3"],
+        ),
+    ] {
+        let error = build_for(&place(), texts, Some(&config), OLD).unwrap_err();
+        assert_eq!(error.exit_code(), 1, "{config}");
+        for part in parts {
+            assert!(error.to_string().contains(part), "{config}: {error} lacks {part}");
+        }
+    }
+    let other_port = with("aoe", export);
+    assert!(build_for(&place(), &["1.1@1=b"], Some(&other_port), OLD).is_ok());
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_named() {
+    let place = place();
+    for (path, part) in [("nothing.json", "No such file"), ("", "directory")] {
+        let path = place.path().join(path);
+        let message = LaunchConfig::build(&[], Some(&path), OLD).unwrap_err().to_string();
+        assert!(message.contains(path.to_str().unwrap()) && message.contains(part), "{message}");
+    }
+}

@@ -1,0 +1,245 @@
+//! The user's `--config`: read, checked as far as SPDK would fail badly, and merged with our own entries.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use control::error::Quoted;
+use control::{Action, CreateExport, PortRef};
+use serde_json::{Map, Value, json};
+
+use crate::args::LaunchError;
+use crate::export_spec::{ExportSpec, PciAddress};
+
+const BDEV: &str = "bdev";
+const AOE: &str = "aoe";
+
+/// The subsystems of a configuration file, in order. The default is that of no file.
+#[derive(Debug, Default)]
+pub(super) struct UserConfig {
+    path: PathBuf,
+    subsystems: Vec<Subsystem>,
+    /// Names that entries of subsystem `bdev` give.
+    names: BTreeSet<String>,
+    /// Local drives that entries attach, and the names they give them.
+    controllers: BTreeMap<PciAddress, String>,
+    exports: Vec<CreateExport>,
+}
+
+#[derive(Debug)]
+struct Subsystem {
+    name: String,
+    config: Vec<Value>,
+}
+
+impl UserConfig {
+    /// Reads a file of SPDK's form; like SPDK, allows comments.
+    ///
+    /// # Errors
+    /// One sentence naming the file, the place in it and what is allowed there.
+    pub(super) fn read(path: &Path, params_optional: bool) -> Result<Self, LaunchError> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let path = path.display();
+            LaunchError::environment(format!(
+                "cannot read --config '{path}': {error}; a JSON file as save_config writes it is needed"
+            ))
+        })?;
+        let mut config = Self { path: path.to_owned(), ..Self::default() };
+        config
+            .load(&text, params_optional)
+            .map_err(|what| LaunchError::environment(format!("--config '{}': {what}", path.display())))?;
+        Ok(config)
+    }
+
+    fn load(&mut self, text: &str, params_optional: bool) -> Result<(), String> {
+        let root: Value = serde_json::from_str(&without_comments(text))
+            .map_err(|error| format!("{error}; it must be JSON"))?;
+        let listed = root
+            .get("subsystems")
+            .and_then(Value::as_array)
+            .ok_or("there is no list \"subsystems\"; write {\"subsystems\": [...]} as save_config does")?;
+        for (number, subsystem) in (1..).zip(listed) {
+            let name = subsystem.get("subsystem").and_then(Value::as_str).ok_or_else(|| {
+                format!(
+                    "subsystem number {number} lacks the string \"subsystem\"; it must name the subsystem"
+                )
+            })?;
+            let config = match subsystem.get("config") {
+                Some(Value::Array(config)) => config.clone(),
+                Some(Value::Null) => Vec::new(),
+                _ => {
+                    return Err(format!(
+                        "subsystem {} lacks the list \"config\"; it may be empty",
+                        Quoted(name)
+                    ));
+                }
+            };
+            for (number, entry) in (1..).zip(&config) {
+                // SPDK 26.05 takes a list of entries in the place of one.
+                let batch = entry.as_array().map_or(std::slice::from_ref(entry), Vec::as_slice);
+                for entry in batch {
+                    self.learn(name, entry, params_optional)
+                        .map_err(|what| format!("entry {number} of subsystem {}: {what}", Quoted(name)))?;
+                }
+            }
+            self.subsystems.push(Subsystem { name: name.to_owned(), config });
+        }
+        for (index, export) in self.exports.iter().enumerate() {
+            let overlaps = |earlier: &&CreateExport| {
+                earlier.address == export.address
+                    && share_a_port(earlier.ports.as_deref(), export.ports.as_deref())
+            };
+            if self.exports.iter().take(index).any(|earlier| overlaps(&earlier)) {
+                return Err(format!(
+                    "{} is exported twice on a port; an address can be served once on a port",
+                    export.address
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks one entry and notes the names it gives.
+    fn learn(&mut self, subsystem: &str, entry: &Value, params_optional: bool) -> Result<(), String> {
+        let method = entry
+            .get("method")
+            .and_then(Value::as_str)
+            .ok_or("it lacks the string \"method\", the call to make")?;
+        let params = match entry.get("params") {
+            Some(params) if params.is_object() => Some(params),
+            None if params_optional => None,
+            _ => {
+                let advice = if params_optional { "an object, or left out" } else { "an object, such as {}" };
+                return Err(format!("the \"params\" of {} must be {advice}", Quoted(method)));
+            }
+        };
+        let text = |name: &str| params.and_then(|params| params.get(name)).and_then(Value::as_str);
+        if subsystem == AOE {
+            match Action::decode(method, params).map_err(|error| error.to_string())? {
+                Action::CreateExport(export) => self.exports.push(export),
+                _ => {
+                    return Err(format!(
+                        "{} does not belong into a configuration: only aoe_create_export does",
+                        Quoted(method)
+                    ));
+                }
+            }
+        }
+        if subsystem == BDEV {
+            self.names.extend(text("name").map(str::to_owned));
+            let address = text("traddr").and_then(|address| address.parse().ok());
+            if let ("bdev_nvme_attach_controller", Some(address), Some(name)) =
+                (method, address, text("name"))
+            {
+                self.controllers.insert(address, name.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// For messages: `--config 'PATH'`.
+    pub(super) fn path(&self) -> String {
+        format!("--config '{}'", self.path.display())
+    }
+
+    /// Whether an entry of subsystem `bdev` gives this name.
+    pub(super) fn defines(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// The name of the controller that an entry attaches at this address.
+    pub(super) fn controller_at(&self, address: PciAddress) -> Option<&str> {
+        self.controllers.get(&address).map(String::as_str)
+    }
+
+    /// Refuses an export at an address that the file exports on the same port.
+    ///
+    /// # Errors
+    /// One sentence naming both.
+    pub(super) fn check_distinct(&self, export: &ExportSpec) -> Result<(), LaunchError> {
+        let clash = self.exports.iter().find(|theirs| {
+            theirs.address == export.address
+                && share_a_port(theirs.ports.as_deref(), export.port.as_ref().map(std::slice::from_ref))
+        });
+        match clash {
+            None => Ok(()),
+            Some(theirs) => Err(LaunchError::environment(format!(
+                "--export {}: {} exports {} on that port already, with bdev {}: an address can be served once on \
+                 a port",
+                Quoted(&export.text),
+                self.path(),
+                export.address,
+                Quoted(&theirs.bdev_name)
+            ))),
+        }
+    }
+
+    /// The document for SPDK: everything of the file, then our bdevs, then all exports.
+    pub(super) fn merged(self, bdevs: Vec<Value>, exports: Vec<Value>) -> Value {
+        let mut subsystems = self.subsystems;
+        let mut aoe = Vec::new();
+        subsystems.retain_mut(|subsystem| {
+            let is_aoe = subsystem.name == AOE;
+            if is_aoe {
+                aoe.append(&mut subsystem.config);
+            }
+            !is_aoe
+        });
+        match subsystems.iter_mut().rfind(|subsystem| subsystem.name == BDEV) {
+            Some(subsystem) => subsystem.config.extend(bdevs),
+            None => subsystems.push(Subsystem { name: BDEV.into(), config: bdevs }),
+        }
+        aoe.extend(exports);
+        subsystems.push(Subsystem { name: AOE.into(), config: aoe });
+        let subsystems: Vec<Value> = subsystems
+            .into_iter()
+            .map(|subsystem| json!({ "subsystem": subsystem.name, "config": subsystem.config }))
+            .collect();
+        Value::Object(Map::from_iter([("subsystems".to_owned(), Value::Array(subsystems))]))
+    }
+}
+
+/// `None` means all ports. Ports are compared as written.
+fn share_a_port(one: Option<&[PortRef]>, other: Option<&[PortRef]>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.iter().any(|port| other.contains(port)),
+        _ => true,
+    }
+}
+
+/// Blanks out `/* */` and `//` comments, which SPDK's own parser allows; line numbers stay.
+fn without_comments(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match (c, rest.peek()) {
+            ('"', _) => {
+                kept.push(c);
+                while let Some(c) = rest.next() {
+                    kept.push(c);
+                    match c {
+                        '\\' => kept.extend(rest.next()),
+                        '"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            ('/', Some('/')) => while rest.next_if(|c| *c != '\n').is_some() {},
+            ('/', Some('*')) => {
+                rest.next();
+                let mut last = ' ';
+                for c in rest.by_ref() {
+                    if c == '\n' {
+                        kept.push(c);
+                    }
+                    if last == '*' && c == '/' {
+                        break;
+                    }
+                    last = c;
+                }
+                kept.push(' ');
+            }
+            _ => kept.push(c),
+        }
+    }
+    kept
+}

@@ -1,0 +1,169 @@
+//! Log lines on stderr: our own, SPDK's and DPDK's, all through `tracing`.
+//!
+//! Our own code logs nothing on the data path. SPDK and DPDK may, for instance when an I/O fails, and so at the
+//! pace of a peer: once the program serves, each place they log from gets one line a second.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::LaunchError;
+
+/// Environment variable with `tracing` directives, such as `info,spdk=debug`, used without `--log-level`.
+pub(crate) const FILTER_VARIABLE: &str = "RUST_LOG";
+
+/// Starts logging on stderr, with time (RFC 3339, UTC), level and target. To be called once, before any thread
+/// is started.
+///
+/// # Errors
+/// One sentence, when `RUST_LOG` cannot be read or logging was started before.
+pub(crate) fn start(level: Option<LevelFilter>) -> Result<(), LaunchError> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_env_filter(filter(level, std::env::var(FILTER_VARIABLE).ok().as_deref())?)
+        .try_init()
+        .map_err(|error| LaunchError::environment(format!("logging cannot start: {error}")))
+}
+
+fn filter(level: Option<LevelFilter>, variable: Option<&str>) -> Result<EnvFilter, LaunchError> {
+    match (level, variable) {
+        (Some(level), _) => Ok(EnvFilter::default().add_directive(level.into())),
+        (None, Some(directives)) if !directives.trim().is_empty() => {
+            EnvFilter::try_new(directives).map_err(|error| {
+                LaunchError::environment(format!(
+                    "{FILTER_VARIABLE} is '{directives}', which cannot be read ({error}): write a level or \
+                     TARGET=LEVEL, separated by commas, such as info,spdk=debug"
+                ))
+            })
+        }
+        _ => Ok(EnvFilter::default().add_directive(LevelFilter::INFO.into())),
+    }
+}
+
+/// From here on SPDK's and DPDK's lines are limited. To be called when the start is over; what they say until
+/// then all comes through.
+pub(crate) fn limit_foreign_lines() {
+    SERVING.store(true, Ordering::Relaxed);
+}
+
+static SERVING: AtomicBool = AtomicBool::new(false);
+
+/// A line of SPDK's log. `level` is its `enum spdk_log_level` (`spdk/log.h`): 0 error, 1 warning, 2 notice,
+/// 3 info, 4 debug. May be called from any thread.
+pub(crate) fn spdk_log(level: i32, file: &str, line: i32, function: &str, message: &str) {
+    static PLACES: Places = Places::new();
+    let Some(suppressed) = PLACES.admit(&(file, line), &SERVING) else { return };
+    let message = message.trim_end();
+    let file = file.rsplit('/').next().unwrap_or(file);
+    let line = format_args!("{message} ({file}:{line} {function}){suppressed}");
+    match level {
+        ..=0 => tracing::error!(target: "spdk", "{line}"),
+        1 => tracing::warn!(target: "spdk", "{line}"),
+        2 => tracing::info!(target: "spdk", "{line}"),
+        3 => tracing::debug!(target: "spdk", "{line}"),
+        4.. => tracing::trace!(target: "spdk", "{line}"),
+    }
+}
+
+/// A line of DPDK's log. `level` is one of `RTE_LOG_*` (`rte_log.h`): 1 emergency to 4 error, 5 warning, 6 notice,
+/// 7 info, 8 debug. May be called from any thread.
+pub(crate) fn dpdk_log(level: u32, message: &str) {
+    static PLACES: Places = Places::new();
+    // DPDK does not say where a line comes from; its first words do, numbers being what varies.
+    let start = message.split(|c: char| c.is_ascii_digit()).next().unwrap_or(message);
+    let Some(suppressed) = PLACES.admit(&start, &SERVING) else { return };
+    let message = message.trim_end();
+    match level {
+        ..=4 => tracing::error!(target: "dpdk", "{message}{suppressed}"),
+        5 => tracing::warn!(target: "dpdk", "{message}{suppressed}"),
+        6 => tracing::info!(target: "dpdk", "{message}{suppressed}"),
+        7 => tracing::debug!(target: "dpdk", "{message}{suppressed}"),
+        8.. => tracing::trace!(target: "dpdk", "{message}{suppressed}"),
+    }
+}
+
+/// A limiter for each place lines come from. Places that hash alike share one.
+struct Places([RateLimited; 256]);
+
+impl Places {
+    const fn new() -> Self {
+        Self([const { RateLimited::new() }; 256])
+    }
+
+    /// What to append to a line from `place`, or `None` to leave it out.
+    fn admit(&self, place: &impl Hash, limited: &AtomicBool) -> Option<Suppressed> {
+        if !limited.load(Ordering::Relaxed) {
+            return Some(Suppressed(0));
+        }
+        let mut hasher = DefaultHasher::new();
+        place.hash(&mut hasher);
+        let at = usize::from(hasher.finish().to_le_bytes()[0]);
+        self.0.get(at)?.admit_now().map(Suppressed)
+    }
+}
+
+/// How many lines were left out, in words.
+struct Suppressed(u64);
+
+impl fmt::Display for Suppressed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            count => write!(f, " [and {count} more lines like it]"),
+        }
+    }
+}
+
+/// Lets one event a second pass and counts the others. One per kind of event; any thread may ask.
+///
+/// Time is given by the caller as the time since some fixed moment, so that it can be tested without waiting.
+#[derive(Debug)]
+struct RateLimited {
+    /// When the next event may pass, in nanoseconds on the caller's clock.
+    next: AtomicU64,
+    suppressed: AtomicU64,
+}
+
+impl RateLimited {
+    /// The time between two events that pass.
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    /// A limiter that lets the first event pass.
+    const fn new() -> Self {
+        Self { next: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
+    }
+
+    /// Whether an event at time `now` may pass: if so, the number of those that have not passed since the last
+    /// that did.
+    fn admit(&self, now: Duration) -> Option<u64> {
+        let now = nanoseconds(now);
+        let next = self.next.load(Ordering::Relaxed);
+        let later = now.saturating_add(nanoseconds(Self::INTERVAL));
+        // Of several threads at the same moment, one moves the time on and passes.
+        if now >= next
+            && self.next.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            return Some(self.suppressed.swap(0, Ordering::Relaxed));
+        }
+        self.suppressed.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    /// [`Self::admit`] at the present moment.
+    fn admit_now(&self) -> Option<u64> {
+        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        self.admit(START.elapsed())
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

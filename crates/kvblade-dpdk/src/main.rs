@@ -1,0 +1,130 @@
+//! Serves bdevs over ATA over Ethernet: puts together what the command line, SPDK and DPDK contribute.
+//!
+//! Start: [`args`] and [`eal_options`] read the command line, [`preflight`] looks at the machine,
+//! [`launch_config`] writes what SPDK is to load; SPDK's app starts its reactors and subsystems, ours
+//! ([`subsystem`]) among them, which starts the [`ports`] and an lcore on each reactor. From then on the
+//! reactors turn, and [`target`] carries out what arrives by RPC.
+#![forbid(unsafe_code)]
+
+mod args;
+mod eal_options;
+mod export_spec;
+mod launch_config;
+mod logging;
+mod ports;
+mod preflight;
+mod rpc;
+mod subsystem;
+mod target;
+
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::process::ExitCode;
+
+use args::{CommandLine, Invocation, LaunchError};
+use eal_options::EalOptions;
+use launch_config::{LaunchConfig, SpdkRelease};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use ports::PortOptions;
+use spdk::app::{AppOptions, LogLevel, LogLine};
+use subsystem::AoeSubsystem;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("kvblade-dpdk: {error}");
+            error.exit_code().into()
+        }
+    }
+}
+
+/// What `--version` prints.
+fn version() -> String {
+    format!("{} ({}, {})", env!("CARGO_PKG_VERSION"), spdk::app::version(), dpdk::eal::version())
+}
+
+fn run() -> Result<ExitCode, LaunchError> {
+    let command = match args::parse(std::env::args_os(), &version())? {
+        Invocation::Print(text) => {
+            print!("{text}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Invocation::Serve(command) => command,
+    };
+    logging::start(command.log_level)?;
+    let host = preflight::Host::this();
+    preflight::check_user(&host)?;
+    let (major, minor) = spdk::app::release();
+    let spdk = SpdkRelease { major, minor };
+    let launch = LaunchConfig::build(&command.exports, command.config.as_deref(), spdk)?;
+    preflight::check(&command, &launch, &host)?;
+    for warning in &launch.warnings {
+        tracing::warn!("{warning}");
+    }
+    serve(&command, &launch)
+}
+
+/// Runs until it is told to stop.
+fn serve(command: &CommandLine, launch: &LaunchConfig) -> Result<ExitCode, LaunchError> {
+    let failed =
+        |what: &str, error: &dyn std::error::Error| LaunchError::environment(format!("{what}: {error}"));
+
+    dpdk::eal::log_to(logging::dpdk_log).map_err(|error| failed("DPDK's log", &error))?;
+    spdk::add_subsystem::<AoeSubsystem>().map_err(|error| failed("the aoe subsystem", &error))?;
+    rpc::register();
+    target::prepare(PortOptions {
+        mtu: command.mtu,
+        mbufs: command.mbufs,
+        vdevs: command.eal.vdevs().map(str::to_owned).collect(),
+    });
+
+    // SPDK reads its configuration from a path; this file has no name that could be left behind.
+    let config = memfd_create("kvblade-dpdk.json", MFdFlags::MFD_CLOEXEC)
+        .map_err(|error| failed("memfd_create", &error))?;
+    let mut config = std::fs::File::from(config);
+    config
+        .write_all(launch.document.to_string().as_bytes())
+        .map_err(|error| failed("writing the configuration", &error))?;
+
+    let options = AppOptions {
+        name: "kvblade-dpdk".into(),
+        reactor_mask: command.eal.reactor_mask.clone(),
+        main_core: command.eal.main_lcore,
+        mem_mb: command.eal.mem_mb,
+        eal_arguments: command.eal.env_context().unwrap_or_default(),
+        no_pci: command.eal.no_pci,
+        huge_unlink: command.eal.huge_unlink || unlinks_by_default(&command.eal),
+        rpc_socket: Some(command.rpc_socket.display().to_string()),
+        config_file: Some(format!("/proc/self/fd/{}", config.as_raw_fd())),
+        log: Some(spdk_log),
+        log_verbose: tracing::enabled!(target: "spdk", tracing::Level::DEBUG),
+    };
+    let code = spdk::app::run(&options, target::ready).map_err(|error| failed("SPDK", &error))?;
+    match target::failure() {
+        Some(sentence) => Err(LaunchError::environment(sentence)),
+        None if code == 0 => Ok(ExitCode::SUCCESS),
+        None => {
+            Err(LaunchError::environment(format!("SPDK ended with code {code}: the log lines above say why")))
+        }
+    }
+}
+
+/// A crash must not keep hugepages from the next start, so their files are unlinked as soon as they are mapped;
+/// unless there are none, or the operator's own words about them rule that out: DPDK does not take
+/// `--huge-unlink` beside `--single-file-segments`, which memif needs.
+fn unlinks_by_default(eal: &EalOptions) -> bool {
+    let decided = |word: &String| word.starts_with("--huge-unlink") || word == "--single-file-segments";
+    !eal.in_memory && !eal.no_huge && !eal.passthrough.iter().any(decided)
+}
+
+fn spdk_log(line: LogLine<'_>) {
+    let level = match line.level {
+        LogLevel::Error => 0,
+        LogLevel::Warn => 1,
+        LogLevel::Notice => 2,
+        LogLevel::Info => 3,
+        LogLevel::Debug => 4,
+    };
+    logging::spdk_log(level, line.file, line.line, line.function, line.text);
+}

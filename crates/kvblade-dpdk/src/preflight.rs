@@ -1,0 +1,105 @@
+//! Before EAL starts: whether this machine has what the command line needs.
+//!
+//! EAL and SPDK find most of this out too, but in many lines, halfway through their start, or, where SPDK 20.07
+//! cannot open its RPC socket, not at all. Each check ends in one sentence that says what to do.
+
+mod hugepages;
+mod rpc_socket;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
+
+use crate::args::{CommandLine, LaunchError};
+use crate::export_spec::PciAddress;
+use crate::launch_config::LaunchConfig;
+
+/// Drivers that hand a PCI device to DPDK and SPDK.
+const USER_SPACE_DRIVERS: [&str; 3] = ["vfio-pci", "uio_pci_generic", "igb_uio"];
+
+/// The machine as the checks see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    /// What `/proc` and `/sys` stand below.
+    root: PathBuf,
+    is_root: bool,
+}
+
+impl Host {
+    /// The machine this runs on.
+    pub(crate) fn this() -> Self {
+        Self { root: "/".into(), is_root: geteuid().is_root() }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.at(path)).ok()
+    }
+}
+
+/// Refuses to run without root's rights; meant to come before any file is looked at.
+///
+/// # Errors
+/// One sentence.
+pub(crate) fn check_user(host: &Host) -> Result<(), LaunchError> {
+    if host.is_root {
+        return Ok(());
+    }
+    Err(LaunchError::environment(
+        "this needs root, for hugepages and network ports: run it as root, for example with sudo",
+    ))
+}
+
+/// Checks everything else.
+///
+/// # Errors
+/// One sentence for the first thing that is missing.
+pub(crate) fn check(command: &CommandLine, launch: &LaunchConfig, host: &Host) -> Result<(), LaunchError> {
+    rpc_socket::check(&command.rpc_socket)?;
+    check_lcores(command, host)?;
+    for address in &launch.nvme {
+        check_drive(*address, command, host)?;
+    }
+    hugepages::check(command, launch, host)
+}
+
+fn check_lcores(command: &CommandLine, host: &Host) -> Result<(), LaunchError> {
+    let lacks = |lcore: &&u32| !host.at(&format!("/sys/devices/system/cpu/cpu{lcore}")).exists();
+    let Some(lcore) = command.eal.lcores.iter().find(lacks) else { return Ok(()) };
+    let present = host.read("/sys/devices/system/cpu/present").unwrap_or_else(|| "unknown".into());
+    Err(LaunchError::environment(format!(
+        "lcore {lcore} is asked for and this machine has no such CPU: its CPUs are {}",
+        present.trim()
+    )))
+}
+
+fn check_drive(address: PciAddress, command: &CommandLine, host: &Host) -> Result<(), LaunchError> {
+    if command.eal.no_pci {
+        return Err(LaunchError::usage(format!(
+            "drive nvme:{address} is on the PCI bus, which the EAL option --no-pci keeps closed: leave out one of them"
+        )));
+    }
+    let device = host.at(&format!("/sys/bus/pci/devices/{address}"));
+    if !device.exists() {
+        return Err(LaunchError::environment(format!(
+            "drive nvme:{address} does not exist: nvme: takes the address of a drive as lspci -D shows it"
+        )));
+    }
+    let driver = fs::read_link(device.join("driver"));
+    let driver = driver.as_deref().ok().and_then(Path::file_name).map(|name| name.to_string_lossy());
+    if driver.as_deref().is_some_and(|name| USER_SPACE_DRIVERS.contains(&name)) {
+        return Ok(());
+    }
+    Err(LaunchError::environment(format!(
+        "drive nvme:{address} is bound to {}: bind it to vfio-pci or uio_pci_generic first, for example with \
+         dpdk-devbind.py -b vfio-pci {address}",
+        driver.map_or("no driver".into(), |name| format!("driver '{name}'"))
+    )))
+}
+
+#[cfg(test)]
+mod tests;

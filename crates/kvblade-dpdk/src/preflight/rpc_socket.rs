@@ -1,0 +1,74 @@
+//! Whether SPDK will be able to listen at the RPC socket's path.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::args::LaunchError;
+
+/// Longest path, in bytes. `sun_path` holds 108 with the terminating zero, and while SPDK loads its
+/// configuration it listens at this path with `.<pid>_config` appended (`lib/event/json_config.c`); a pid has at
+/// most seven digits.
+pub(super) const RPC_PATH_MAX: usize = 108 - 1 - ".4194304_config".len();
+
+/// What is found at a path where SPDK will bind: it locks `PATH.lock`, then unlinks and binds `PATH`
+/// (`spdk_rpc_listen` in `lib/rpc/rpc.c`).
+pub(super) fn check(path: &Path) -> Result<(), LaunchError> {
+    let refuse = |what: String| {
+        Err(LaunchError::environment(format!("cannot listen at --rpc-socket '{}': {what}", path.display())))
+    };
+    let length = path.as_os_str().as_bytes().len();
+    if length > RPC_PATH_MAX {
+        return refuse(format!("the path has {length} bytes; at most {RPC_PATH_MAX} are allowed"));
+    }
+    if path.to_str().is_none() {
+        return refuse("the path is not UTF-8; a path that is UTF-8 is needed".into());
+    }
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    match fs::metadata(directory) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => {
+            return refuse(format!(
+                "'{}' is no directory; give a path in a directory that exists",
+                directory.display()
+            ));
+        }
+        Err(error) => {
+            return refuse(format!(
+                "{error}, '{}'; give a path in a directory that exists",
+                directory.display()
+            ));
+        }
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return refuse("something that is no socket is there; remove it or give another path".into());
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return refuse(format!("{error}; give another path")),
+    }
+    if UnixStream::connect(path).is_ok() || is_locked(path) {
+        return refuse(
+            "another process listens there; stop it or give another path with --rpc-socket".into(),
+        );
+    }
+    Ok(())
+}
+
+/// Whether a running SPDK holds the lock it takes before it binds.
+fn is_locked(path: &Path) -> bool {
+    let mut lock = path.as_os_str().to_owned();
+    lock.push(".lock");
+    let Ok(file) = File::open(lock) else { return false };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(_held_until_here) => false,
+        Err((_, errno)) => errno == Errno::EWOULDBLOCK,
+    }
+}

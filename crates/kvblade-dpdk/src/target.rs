@@ -1,0 +1,312 @@
+//! The running target as the control plane holds it: ports, lcores, exports, and what is under way between
+//! them. All of it lives on the app's thread; lcores are reached, and answer, by messages.
+
+mod announce;
+mod create;
+mod delete;
+mod stats;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use aoe_target::{ExportId, PortId, ShelfSlot};
+use control::{Action, Registry};
+use datapath::Remote;
+use serde_json::Value;
+use spdk::{Bdev, Finished, Initialized, Poller, Thread};
+
+use crate::ports::{self, PortOptions, Started};
+use crate::rpc::Answer;
+
+/// How long a port may take to get its link at start: NICs negotiate, and Linux tells of its interfaces' links
+/// up to a second late.
+const LINK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often links are looked at.
+const LINK_PERIOD: Duration = Duration::from_millis(500);
+
+thread_local! {
+    static OPTIONS: RefCell<Option<PortOptions>> = const { RefCell::new(None) };
+    static TARGET: RefCell<Option<Target>> = const { RefCell::new(None) };
+    /// Why the program does not start: the first reason given.
+    static FAILURE: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// Set once start-up is over, when failures no longer end the program. Not in the target, which is being
+    /// worked on when something fails.
+    static READY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Everything the control plane knows.
+pub(super) struct Target {
+    app: Thread,
+    ports: Vec<Started>,
+    links: Vec<bool>,
+    lcores: Vec<Remote>,
+    registry: Registry,
+    /// The open bdevs of exports that every lcore has.
+    bdevs: BTreeMap<ExportId, Bdev>,
+    operations: Operations,
+    watch: Option<Poller>,
+    stopping: Option<Finished>,
+}
+
+/// What waits for answers of lcores, by a number that the answers carry.
+#[derive(Default)]
+struct Operations {
+    next: u64,
+    creating: BTreeMap<u64, create::Creating>,
+    deleting: BTreeMap<u64, delete::Deleting>,
+    counting: BTreeMap<u64, stats::Counting>,
+}
+
+impl Operations {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+/// Remembers what the operator said, for [`start`]. Before the app runs, on its thread.
+pub(crate) fn prepare(options: PortOptions) {
+    OPTIONS.set(Some(options));
+}
+
+/// Remembers why the program does not start, unless it has started, or there is a reason already.
+pub(crate) fn note_failure(sentence: &str) {
+    if !READY.get() {
+        FAILURE.with_borrow_mut(|failure| {
+            failure.get_or_insert_with(|| sentence.to_owned());
+        });
+    }
+}
+
+/// True once start-up is over.
+fn is_ready() -> bool {
+    READY.get()
+}
+
+/// Why the program did not start, if it did not.
+pub(crate) fn failure() -> Option<String> {
+    FAILURE.take()
+}
+
+/// Runs `work` on the target, if there is one.
+fn with<R>(work: impl FnOnce(&mut Target) -> R) -> Option<R> {
+    TARGET.with_borrow_mut(|target| target.as_mut().map(work))
+}
+
+/// Starts ports and lcores; `done` is completed when every lcore turns and every link is up.
+pub(crate) fn start(done: Initialized) {
+    // SPDK 20.07 has made a file for traces, which a process that is killed would leave behind. Later ones make
+    // none; nobody misses it.
+    let _ = std::fs::remove_file(format!("/dev/shm/kvblade-dpdk_trace.pid{}", std::process::id()));
+    if let Err(sentence) = try_start(done) {
+        note_failure(&sentence);
+    }
+}
+
+fn try_start(done: Initialized) -> Result<(), String> {
+    let options = OPTIONS.take().ok_or("the aoe subsystem was started without its options")?;
+    let app = Thread::current().ok_or("the aoe subsystem was started outside SPDK's app thread")?;
+    let cores = spdk::app::cores();
+    let mut ports = match ports::start(&cores, &options) {
+        Ok(ports) => ports,
+        Err(sentence) => {
+            done.fail(19);
+            return Err(sentence);
+        }
+    };
+    let mut lcores = Vec::new();
+    for core in &cores {
+        let lanes = ports.lanes.remove(core).unwrap_or_default();
+        let (app, core) = (app.clone(), *core);
+        let reporter = app.clone();
+        let started = move |result: spdk::Result<()>| {
+            if let Err(error) = result {
+                let _ = reporter.send(move || note_failure(&format!("lcore {core}: {error}")));
+            }
+        };
+        match Remote::start(core, lanes, started) {
+            Ok(lcore) => lcores.push(lcore),
+            Err(error) => {
+                done.fail(error.errno);
+                return Err(format!("lcore {core}: {error}"));
+            }
+        }
+    }
+    let target = Target {
+        app,
+        links: vec![false; ports.started.len()],
+        ports: ports.started,
+        lcores,
+        registry: Registry::new(ports.table),
+        bdevs: BTreeMap::new(),
+        operations: Operations::default(),
+        watch: None,
+        stopping: None,
+    };
+    TARGET.set(Some(target));
+    wait_for_links(done)
+}
+
+/// Completes `done` when every link is up, or fails it when one stays down.
+fn wait_for_links(done: Initialized) -> Result<(), String> {
+    let deadline = Instant::now() + LINK_PATIENCE;
+    let mut done = Some(done);
+    let poller = Poller::register(Duration::from_millis(10), move || {
+        let down = with(|target| {
+            let down = target.ports.iter().find(|port| !port.link_up());
+            down.map(|port| (port.down(), port.is_set_down()))
+        });
+        let verdict = match down.flatten() {
+            None => Some(Ok(())),
+            Some((sentence, at_once)) if at_once || Instant::now() > deadline => Some(Err(sentence)),
+            Some(_) => None,
+        };
+        let Some(verdict) = verdict else { return false };
+        let Some(done) = done.take() else { return false };
+        // Completing may start the next subsystem and, with it, everything else: the poller ends first.
+        with(|target| {
+            target.watch = None;
+            target.links.fill(true);
+        });
+        match verdict {
+            Ok(()) => {
+                watch_links();
+                done.succeed();
+            }
+            Err(sentence) => {
+                note_failure(&sentence);
+                done.fail(100);
+            }
+        }
+        true
+    })
+    .map_err(|error| error.to_string())?;
+    with(|target| target.watch = Some(poller));
+    Ok(())
+}
+
+/// Announces every export of a port whose link has come up again: initiators need not ask then.
+fn watch_links() {
+    let poller = Poller::register(LINK_PERIOD, || {
+        with(|target| {
+            for (port, was_up) in target.ports.iter().zip(&mut target.links) {
+                let up = port.link_up();
+                if up == *was_up {
+                    continue;
+                }
+                *was_up = up;
+                if up {
+                    tracing::info!(port = %port.name, "link up");
+                    announce::send(&target.lcores, Some(PortId(port.number)), ShelfSlot::WILDCARD);
+                } else {
+                    tracing::warn!(port = %port.name, "link down: replies wait until it is up");
+                }
+            }
+        });
+        false
+    });
+    match poller {
+        Ok(poller) => with(|target| target.watch = Some(poller)),
+        Err(error) => {
+            tracing::error!(%error, "links are not watched");
+            None
+        }
+    };
+}
+
+/// Runs when all subsystems are up and the configuration is carried out.
+pub(crate) fn ready() {
+    READY.set(true);
+    with(|target| {
+        // Only now is it certain that the program starts; before, no initiator is told of anything.
+        announce::send(&target.lcores, None, ShelfSlot::WILDCARD);
+        // From here on peers can cause log lines of SPDK and DPDK.
+        crate::logging::limit_foreign_lines();
+        let exports = target.registry.exports().len();
+        tracing::info!(exports, ports = target.ports.len(), lcores = target.lcores.len(), "ready");
+    });
+}
+
+/// Carries out what an RPC asks for.
+pub(crate) fn act(action: Action, answer: Answer) {
+    let mut answer = Some(answer);
+    with(|target| {
+        let Some(answer) = answer.take() else { return };
+        match action {
+            Action::CreateExport(request) => target.create(request, answer),
+            Action::DeleteExport(request) => target.delete(&request, answer),
+            Action::GetExports => answer.give(&target.exports()),
+            Action::Announce(request) => target.announce(request, answer),
+            Action::GetStats => target.count(answer),
+        }
+    });
+}
+
+/// The RPC calls that would make the exports there are.
+pub(crate) fn config() -> Value {
+    with(|target| target.registry.config()).unwrap_or_else(|| Value::Array(Vec::new()))
+}
+
+/// Stops the lcores after what is under way, then closes bdevs and ports; then drops `done`.
+pub(crate) fn stop(done: Finished) {
+    let Some(mut target) = TARGET.take() else { return };
+    target.watch = None;
+    // Their callers are told that the target gave their calls up.
+    target.operations = Operations::default();
+    let lcores = std::mem::take(&mut target.lcores);
+    target.stopping = Some(done);
+    let app = target.app.clone();
+    let count = lcores.len();
+    TARGET.set(Some(target));
+    if count == 0 {
+        finish();
+    }
+    for lcore in lcores {
+        let core = lcore.core();
+        let reporter = app.clone();
+        let stopped = move |unanswered: u32| {
+            let _ = reporter.send(move || lcore_stopped(count, unanswered));
+        };
+        if let Err(error) = lcore.stop(stopped) {
+            tracing::error!(lcore = core, %error, "this lcore can't be told to stop");
+            lcore_stopped(count, 0);
+        }
+    }
+}
+
+thread_local! {
+    /// Lcores that have stopped, and the requests that bdevs did not answer them.
+    static STOPPED: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// Counts an lcore that has stopped; the last one ends the target.
+fn lcore_stopped(of: usize, unanswered: u32) {
+    let (stopped, before) = STOPPED.get();
+    let (stopped, unanswered) = (stopped + 1, before + unanswered);
+    STOPPED.set((stopped, unanswered));
+    if stopped < of {
+        return;
+    }
+    if unanswered > 0 {
+        // SPDK would wait for these bdevs for ever. The RPC server and its socket are gone by now. What the bdevs
+        // may still work on is not taken apart.
+        std::mem::forget(TARGET.take());
+        eprintln!(
+            "kvblade-dpdk: {unanswered} requests in flight are left without an answer: their bdevs have not answered \
+             within 5 s"
+        );
+        std::process::exit(1);
+    }
+    finish();
+}
+
+/// Closes what the lcores no longer use.
+fn finish() {
+    let Some(mut target) = TARGET.take() else { return };
+    let done = target.stopping.take();
+    // Bdevs and ports are closed here; SPDK goes on with its own subsystems after that.
+    drop(target);
+    drop(done);
+}

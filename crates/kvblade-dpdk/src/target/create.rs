@@ -1,0 +1,273 @@
+//! `aoe_create_export`: a bdev opened, its export given to every lcore.
+
+use aoe_target::{Export, ExportId, Identity};
+use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
+use datapath::{AddError, PAYLOAD_ALIGNMENT};
+use serde_json::json;
+use spdk::{Bdev, BdevEvent, BdevInfo, FlushMethod};
+
+use super::{Target, announce, with};
+use crate::rpc::Answer;
+
+/// The only bdev block size that is exported: AoE's sector.
+const SECTOR: u32 = 512;
+
+/// An export on its way to the lcores.
+pub(super) struct Creating {
+    id: ExportId,
+    bdev: Bdev,
+    waiting: usize,
+    failed: Option<String>,
+    answer: Answer,
+}
+
+impl Target {
+    /// Carries out `aoe_create_export`.
+    pub(super) fn create(&mut self, request: CreateExport, answer: Answer) {
+        match self.admit(&request) {
+            Ok((export, bdev)) => self.spread(export, bdev, answer),
+            Err(error) => answer.refuse(&error),
+        }
+    }
+
+    /// Opens the bdev and takes the address.
+    fn admit(&mut self, request: &CreateExport) -> Result<(Export, Bdev), RpcError> {
+        let name = request.bdev_name.as_str();
+        let names = Bdev::list();
+        if !names.iter().any(|known| known == name) {
+            return Err(unknown_bdev(name, names.iter().map(String::as_str)));
+        }
+        let watched = name.to_owned();
+        let bdev = Bdev::open(name, !request.read_only, move |event| bdev_event(&watched, event))
+            .map_err(|error| open_failed(name, &error))?;
+        check_suitable(bdev.info())?;
+        let record = self.registry.create(request, bdev.info().blocks)?;
+        match export_of(record) {
+            Ok(export) => Ok((export, bdev)),
+            Err(error) => {
+                let id = record.id;
+                self.registry.abandoned(id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the export to every lcore.
+    fn spread(&mut self, export: Export, bdev: Bdev, answer: Answer) {
+        let operation = self.operations.number();
+        let creating = Creating {
+            id: export.id(),
+            bdev: bdev.clone(),
+            waiting: self.lcores.len(),
+            failed: None,
+            answer,
+        };
+        self.operations.creating.insert(operation, creating);
+        for lcore in &self.lcores {
+            let (export, bdev, app) = (Box::new(export.clone()), bdev.clone(), self.app.clone());
+            let core = lcore.core();
+            let sent = lcore.send(move |lcore| {
+                let result = lcore.add(export, &bdev);
+                // The descriptor is closed on the app's thread, also by the last of its handles.
+                let _ = app.send(move || {
+                    drop(bdev);
+                    created(operation, core, result);
+                });
+            });
+            if let Err(error) = sent {
+                let app = self.app.clone();
+                let _ = app.send(move || created(operation, core, Err(AddError::Channel(error))));
+            }
+        }
+    }
+
+    fn created(&mut self, operation: u64, core: u32, result: Result<(), AddError>) {
+        let Some(creating) = self.operations.creating.get_mut(&operation) else { return };
+        creating.waiting -= 1;
+        if let Err(error) = result {
+            creating.failed.get_or_insert(format!("lcore {core}: {error}"));
+        }
+        if creating.waiting > 0 {
+            return;
+        }
+        let Some(Creating { id, bdev, failed, answer, .. }) = self.operations.creating.remove(&operation)
+        else {
+            return;
+        };
+        if let Some(sentence) = failed {
+            for lcore in &self.lcores {
+                let _ = lcore.send(move |lcore| lcore.remove(id, || ()));
+            }
+            self.registry.abandoned(id);
+            answer.refuse(&RpcError::new(ErrorCode::NoMemory, sentence));
+            return;
+        }
+        self.registry.created(id);
+        let Some(record) = self.registry.get(id) else { return };
+        if record.state == State::Online {
+            log_durability(bdev.info());
+            self.bdevs.insert(id, bdev);
+        } else {
+            // The bdev was removed meanwhile: SPDK waits for this handle to close.
+            drop(bdev);
+        }
+        let ports: Vec<&str> = self.registry.ports_of(record).iter().map(|port| port.name.as_str()).collect();
+        tracing::info!(
+            export = %record.address,
+            bdev = %record.bdev_name,
+            sectors = record.sectors,
+            read_only = record.read_only,
+            ports = ?ports,
+            "serving"
+        );
+        // At the start all are announced together, when every one of them is there.
+        if super::is_ready() {
+            announce::send(&self.lcores, None, record.address);
+        }
+        answer.give(&json!(self.registry.info(record)));
+    }
+
+    fn bdev_gone(&mut self, name: &str) {
+        for id in self.registry.bdev_removed(name) {
+            tracing::warn!(bdev = %name, export = id.0, "the bdev was removed: its export answers with a device fault");
+            for lcore in &self.lcores {
+                let _ = lcore.send(move |lcore| lcore.take_offline(id));
+            }
+            // SPDK lets the bdev go when this handle and the lcores' channels are closed.
+            self.bdevs.remove(&id);
+        }
+    }
+
+    fn bdev_resized(&mut self, name: &str) {
+        let Some(blocks) = self.bdevs.values().find(|bdev| bdev.info().name == name).map(Bdev::blocks) else {
+            return;
+        };
+        for id in self.registry.bdev_resized(name, blocks) {
+            tracing::info!(bdev = %name, export = id.0, sectors = blocks, "the bdev has a new size");
+            for lcore in &self.lcores {
+                let _ = lcore.send(move |lcore| lcore.resize(id, blocks));
+            }
+        }
+    }
+}
+
+fn created(operation: u64, core: u32, result: Result<(), AddError>) {
+    with(|target| target.created(operation, core, result));
+}
+
+/// Hears of an exported bdev, on the app's thread.
+fn bdev_event(name: &str, event: BdevEvent) {
+    // SPDK may call while the target is being worked on (a close can bring a removal to its end), so the event
+    // is taken up afterwards.
+    let Some(app) = spdk::Thread::current() else { return };
+    let name = name.to_owned();
+    let _ = app.send(move || {
+        with(|target| match event {
+            BdevEvent::Removed => target.bdev_gone(&name),
+            BdevEvent::Resized => target.bdev_resized(&name),
+        });
+    });
+}
+
+fn open_failed(name: &str, error: &spdk::Error) -> RpcError {
+    const EPERM: i32 = 1;
+    let why = match (error.call, error.errno) {
+        ("spdk_bdev_open_ext", EPERM) => {
+            "it is claimed by another bdev or subsystem: export that one, or export this read-only".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    RpcError::new(ErrorCode::Unsuitable, format!("bdev {name} can't be opened: {why}"))
+}
+
+fn check_suitable(info: &BdevInfo) -> Result<(), RpcError> {
+    if info.block_size != SECTOR || info.metadata_size != 0 {
+        return Err(RpcError::new(
+            ErrorCode::Unsuitable,
+            format!(
+                "bdev {} has blocks of {} bytes with {} bytes of metadata: only blocks of {SECTOR} bytes without metadata \
+                 can be exported",
+                info.name, info.block_size, info.metadata_size
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The export as lcores serve it. Its serial is the same after every restart, on every host.
+fn export_of(record: &Record) -> Result<Export, RpcError> {
+    let identity =
+        Identity::new(&format!("kvblade-{}", record.address), "kvblade-dpdk", env!("CARGO_PKG_VERSION"))
+            .map_err(|error| RpcError::new(ErrorCode::Internal, error.to_string()))?;
+    let mut export = Export::new(record.id, record.address, record.ports, record.sectors, identity);
+    export.read_only = record.read_only;
+    Ok(export)
+}
+
+/// Says what an operator should know of how this bdev keeps and takes data.
+fn log_durability(info: &BdevInfo) {
+    let bdev = info.name.as_str();
+    match info.flush {
+        FlushMethod::Impossible => {
+            tracing::warn!(
+                bdev,
+                "a volatile cache that can't be flushed: FLUSH CACHE fails with an ATA abort"
+            );
+        }
+        method if info.write_cache => {
+            tracing::info!(
+                bdev,
+                ?method,
+                "a volatile cache: writes are answered before they are on stable media"
+            );
+        }
+        _ => {}
+    }
+    if info.alignment > PAYLOAD_ALIGNMENT {
+        tracing::info!(
+            bdev,
+            alignment = info.alignment,
+            "frames carry data at multiples of {PAYLOAD_ALIGNMENT}: SPDK copies each I/O of this bdev through a bounce \
+             buffer"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(block_size: u32, metadata_size: u32) -> BdevInfo {
+        BdevInfo {
+            name: "b0".into(),
+            product: "test".into(),
+            block_size,
+            metadata_size,
+            blocks: 8,
+            alignment: 4,
+            write_cache: false,
+            path: None,
+            flush: FlushMethod::Nothing,
+        }
+    }
+
+    #[test]
+    fn only_plain_512_byte_blocks_are_exported() {
+        assert_eq!(check_suitable(&info(512, 0)), Ok(()));
+        for (block_size, metadata_size) in [(4096, 0), (520, 0), (512, 8)] {
+            let error = check_suitable(&info(block_size, metadata_size)).expect_err("refused");
+            assert_eq!(error.code(), ErrorCode::Unsuitable);
+            let message = error.message();
+            assert!(message.contains("b0") && message.contains(&block_size.to_string()), "{message}");
+            assert!(message.contains("only blocks of 512 bytes"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_claimed_bdev_is_refused_in_words() {
+        let error = open_failed("m0", &spdk::Error { call: "spdk_bdev_open_ext", errno: 1 });
+        assert!(error.message().starts_with("bdev m0 can't be opened: it is claimed"), "{}", error.message());
+        let error = open_failed("f0", &spdk::Error { call: "open", errno: 13 });
+        assert!(error.message().contains("Permission denied"), "{}", error.message());
+    }
+}

@@ -1,0 +1,133 @@
+//! kvadd, kvdel, kvstat and kvannounce against a running target.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use aoe_initiator::ShelfSlot;
+use aoe_initiator::wire::SECTOR;
+use serde_json::{Value, json};
+
+use crate::lab::{Lab, PROGRAM, QUIET, SECTORS, find, hear};
+
+/// One of the commands, as the workspace has built it beside the program.
+fn tool(name: &str) -> PathBuf {
+    let path = Path::new(PROGRAM).with_file_name(name);
+    assert!(
+        path.exists(),
+        "{} is not built: run cargo build -p kvtools with the same profile",
+        path.display()
+    );
+    path
+}
+
+fn run(lab: &Lab, words: &[&str]) -> Output {
+    let mut command = std::process::Command::new(tool(words[0]));
+    command.arg("--rpc-socket").arg(lab.socket()).args(&words[1..]).output().unwrap()
+}
+
+/// What a command that succeeds prints.
+#[track_caller]
+fn prints(lab: &Lab, words: &[&str]) -> String {
+    let output = run(lab, words);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && error.is_empty(), "{words:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A command that must fail with this code and one sentence that holds each of `parts`.
+#[track_caller]
+fn fails(lab: &Lab, words: &[&str], code: i32, parts: &[&str]) {
+    let output = run(lab, words);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(code), 0), "{words:?}: {error}");
+    assert!(
+        error.starts_with(&format!("{}: ", words[0])) && error.lines().count() == 1,
+        "{words:?}: {error}"
+    );
+    for part in parts {
+        assert!(error.contains(part), "{words:?}: {error} lacks {part}");
+    }
+}
+
+#[test]
+fn kvadd_serves_a_file_or_bdev_kvstat_lists_it_kvannounce_tells_of_it_and_kvdel_ends_it() {
+    let lab = Lab::new(9000);
+    let file = lab.file("disk");
+    let target = lab.start(&[]);
+    let mut rpc = target.rpc();
+    rpc.call("bdev_malloc_create", json!({ "name": "m0", "num_blocks": SECTORS, "block_size": 512 }));
+    let mut initiator = lab.initiator(0);
+    assert_eq!(prints(&lab, &["kvstat"]), "");
+
+    assert_eq!(prints(&lab, &["kvadd", "1", "3", "t0", &file]), format!("e1.3 serves {file}\n"));
+    assert_eq!(
+        prints(&lab, &["kvadd", "1", "4", "net_af_packet0", "m0", "--read-only"]),
+        "e1.4 serves m0, read-only\n"
+    );
+    let addresses = [ShelfSlot::new(1, 3), ShelfSlot::new(1, 4)];
+    hear(&mut initiator, &addresses);
+    let table = format!("       1.3     t0    0.008GB {file}\n       1.4     t0    0.008GB m0 ro\n");
+    assert_eq!(prints(&lab, &["kvstat"]), table);
+
+    let export = find(&mut initiator, addresses[0]);
+    initiator.write(&export, 9, &[0x39; SECTOR]).unwrap();
+    initiator.flush(&export).unwrap();
+    assert_eq!(fs::read(&file).unwrap()[9 * SECTOR..10 * SECTOR], [0x39; SECTOR]);
+
+    for words in [&["kvannounce"][..], &["kvannounce", "1"], &["kvannounce", "1", "3"]] {
+        initiator.drain().unwrap();
+        assert_eq!(prints(&lab, words), "");
+        hear(&mut initiator, &addresses[..1]);
+    }
+
+    assert_eq!(prints(&lab, &["kvdel", "1", "3", "t0"]), "");
+    assert_eq!(prints(&lab, &["kvdel", "1", "4", "0"]), "");
+    assert_eq!(prints(&lab, &["kvstat"]), "");
+    assert_eq!(initiator.discover(ShelfSlot::ANY, QUIET).unwrap(), []);
+    // kvadd's own bdev went with its export; the other one is the operator's.
+    let bdevs = rpc.call("bdev_get_bdevs", Value::Null);
+    let names: Vec<&str> =
+        bdevs.as_array().unwrap().iter().map(|bdev| bdev["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["m0"]);
+    // And so may come again.
+    prints(&lab, &["kvadd", "1", "3", "t0", &file]);
+    prints(&lab, &["kvdel", "1", "3", "t0"]);
+    target.stop();
+}
+
+#[test]
+fn a_command_that_cannot_be_carried_out_says_why_and_changes_nothing() {
+    let lab = Lab::new(1500);
+    let file = lab.file("disk");
+    let odd = lab.path("odd").display().to_string();
+    fs::write(&odd, [0; 700]).unwrap();
+    fails(&lab, &["kvstat"], 1, &["rpc", "kvblade-dpdk"]);
+    let target = lab.start(&["-e", &format!("1.1=aio:{file}")]);
+    let before = prints(&lab, &["kvstat"]);
+    for (words, code, parts) in [
+        (&["kvadd", "65535", "1", "t0", &file][..], 2, &["65535", "65534"][..]),
+        (&["kvadd", "1", "255", "t0", &file], 2, &["255", "254"]),
+        (&["kvadd", "1", "2", "t0"], 2, &["PATH"]),
+        (
+            &["kvadd", "1", "2", "t0", "/nonexistent/disk"],
+            1,
+            &["/nonexistent/disk", "No such file", "aio1.1"],
+        ),
+        (&["kvadd", "1", "2", "t0", &odd], 1, &["700 bytes", "multiple of 512"]),
+        (&["kvadd", "1", "2", "t0", "/dev/null"], 1, &["/dev/null", "regular file or block device"]),
+        (&["kvadd", "1", "2", "t9", &lab.file("other")], 1, &["no port 't9'", "0 (net_af_packet0, t0)"]),
+        (&["kvadd", "1", "1", "t0", &lab.file("other")], 1, &["1.1 is already exported"]),
+        (&["kvadd", "1", "2", "t0", &file], 1, &["exported as 1.1 already", "read-only"]),
+        (&["kvdel", "9", "9", "t0"], 1, &["no export 9.9", "1.1"]),
+        (&["kvdel", "1", "1", "t9"], 1, &["no port 't9'"]),
+        (&["kvannounce", "9"], 1, &["no export 9.*"]),
+        (&["kvannounce", "x"], 2, &["x"]),
+    ] {
+        fails(&lab, words, code, parts);
+    }
+    assert_eq!(prints(&lab, &["kvstat"]), before);
+    let bdevs = target.rpc().call("bdev_get_bdevs", Value::Null);
+    assert_eq!(bdevs.as_array().unwrap().len(), 1, "no bdev is left of what was refused: {bdevs}");
+    target.stop();
+}

@@ -1,0 +1,316 @@
+//! What the tests share: the network, the target on it, and an initiator that looks at every reply.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use aoe_initiator::initiator::Export;
+use aoe_initiator::lab::{Daemon, Namespace, Veth};
+use aoe_initiator::load::{LoadSpec, Waiting, Workload};
+use aoe_initiator::wire::{Reply, SECTOR};
+use aoe_initiator::{Initiator, Link, Retransmit, ShelfSlot};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::rpc::Rpc;
+
+/// How long anything may take on a machine that is busy with other things; waits end with what they wait for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long silence is listened to.
+pub(crate) const QUIET: Duration = Duration::from_millis(200);
+
+/// Size of the malloc disks and files, in sectors.
+pub(crate) const SECTORS: u64 = 16 * 1024;
+
+/// The program.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kvblade-dpdk");
+
+/// EAL without hugepages and PCI; SPDK needs 1024 MB then.
+const EAL: [&str; 5] = ["--no-pci", "--no-huge", "--legacy-mem", "-m", "1024"];
+
+/// One test's network: initiators at `i0` (and `i1`), the target at `t0` (and `t1`).
+///
+/// Fields are dropped in this order; the turn ends last.
+pub(crate) struct Lab {
+    pub(crate) near: Namespace,
+    pub(crate) far: Namespace,
+    pub(crate) directory: TempDir,
+    prefix: String,
+    ports: usize,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Lab {
+    /// One veth pair.
+    pub(crate) fn new(mtu: u16) -> Self {
+        Self::with_ports(mtu, 1)
+    }
+
+    /// That many veth pairs.
+    pub(crate) fn with_ports(mtu: u16, ports: usize) -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // A test that failed has dropped its lab like any other.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(nix::unistd::geteuid().is_root(), "the end-to-end tests need root");
+        require("ip");
+        let near = Namespace::create("near").unwrap();
+        let far = Namespace::create("far").unwrap();
+        for port in 0..ports {
+            Veth::create(&near, &format!("i{port}"), &far, &format!("t{port}"), mtu).unwrap();
+        }
+        let prefix = format!("kve2e-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { near, far, directory: TempDir::new().unwrap(), prefix, ports, _turn: turn }
+    }
+
+    /// A path in the test's own directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Where the target listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("rpc")
+    }
+
+    /// A file of [`SECTORS`] sectors of zeroes, and its path as text.
+    pub(crate) fn file(&self, name: &str) -> String {
+        let path = self.path(name);
+        fs::File::create(&path).unwrap().set_len(SECTORS * SECTOR as u64).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// EAL's words for a port on `t<port>`.
+    pub(crate) fn vdev(port: usize) -> String {
+        format!(
+            "--vdev=net_af_packet{port},iface=t{port},framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1"
+        )
+    }
+
+    /// EAL's words for this lab: its memory, its prefix, its ports.
+    pub(crate) fn eal(&self) -> Vec<String> {
+        let mut words: Vec<String> = EAL.map(str::to_owned).into();
+        words.extend(["--file-prefix".into(), self.prefix.clone()]);
+        words.extend((0..self.ports).map(Self::vdev));
+        words
+    }
+
+    /// The program with `eal`, a `--`, the RPC socket, and `options`, in the target's namespace.
+    pub(crate) fn command<E, O>(&self, eal: &[E], options: &[O]) -> Command
+    where
+        E: AsRef<OsStr>,
+        O: AsRef<OsStr>,
+    {
+        let mut command = self.far.command(PROGRAM);
+        command.args(eal).arg("--").arg("--rpc-socket").arg(self.socket()).args(options);
+        // A core file goes with the test's directory.
+        command.env_remove("RUST_LOG").current_dir(self.directory.path());
+        command
+    }
+
+    /// Starts a target on lcore 0 and waits until it serves.
+    #[track_caller]
+    pub(crate) fn start(&self, options: &[&str]) -> Target {
+        self.start_on("0", options)
+    }
+
+    /// Starts a target on these lcores and waits until it serves.
+    #[track_caller]
+    pub(crate) fn start_on(&self, lcores: &str, options: &[&str]) -> Target {
+        let mut eal = self.eal();
+        eal.extend(["-l".to_owned(), lcores.to_owned()]);
+        self.start_command(self.command(&eal, options))
+    }
+
+    /// Starts `command` and waits until it serves.
+    #[track_caller]
+    pub(crate) fn start_command(&self, mut command: Command) -> Target {
+        let mut target = Target { daemon: Daemon::start(&mut command).unwrap(), socket: self.socket() };
+        target.wait_until_it_serves();
+        target
+    }
+
+    /// Takes the target's end of port `port` down or up.
+    pub(crate) fn set_far(&self, port: usize, state: &str) {
+        self.far.ip(&["link", "set", &format!("t{port}"), state]).unwrap();
+    }
+
+    /// What is left in the test's directory that a target may have put there.
+    pub(crate) fn sockets_and_locks(&self) -> Vec<String> {
+        let names = fs::read_dir(self.directory.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with("rpc")).collect()
+    }
+
+    /// An open link at `i<port>`.
+    pub(crate) fn link(&self, port: usize) -> Link {
+        self.near.enter(|| Link::open(&format!("i{port}"))).unwrap().unwrap()
+    }
+
+    /// An initiator at `i<port>` that waits long enough for a busy machine.
+    pub(crate) fn initiator(&self, port: usize) -> Initiator {
+        Initiator::new(self.link(port), timing())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // EAL leaves its directory; it is the test's own. A target that did not start left none.
+        let _ = fs::remove_dir_all(Path::new("/run/dpdk").join(&self.prefix));
+    }
+}
+
+/// A running target; stopped when dropped. Its log is shown when its test fails.
+pub(crate) struct Target {
+    pub(crate) daemon: Daemon,
+    socket: PathBuf,
+}
+
+impl Target {
+    #[track_caller]
+    fn wait_until_it_serves(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // SPDK listens at this path after it has carried out its configuration.
+            if std::os::unix::net::UnixStream::connect(&self.socket).is_ok() && self.log().contains(" ready ")
+            {
+                return;
+            }
+            self.daemon.check_running().unwrap_or_else(|error| panic!("{error}"));
+            assert!(Instant::now() < deadline, "the target does not serve after {PATIENCE:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// A connection to its management socket.
+    #[track_caller]
+    pub(crate) fn rpc(&self) -> Rpc {
+        Rpc::connect(&self.socket)
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.daemon.log().unwrap()
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn end(mut self, signal: Signal) -> (ExitStatus, String) {
+        self.daemon.signal(signal).unwrap();
+        let status = self.daemon.wait(PATIENCE).unwrap();
+        (status, self.log())
+    }
+
+    /// SIGTERM; it must end with 0.
+    #[track_caller]
+    pub(crate) fn stop(self) {
+        let (status, log) = self.end(Signal::SIGTERM);
+        assert_eq!(status.code(), Some(0), "{log}");
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the target's log:\n{}---", self.log());
+        }
+    }
+}
+
+/// Fails the test unless this program is installed.
+#[track_caller]
+pub(crate) fn require(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let mut found = directories.map(|directory| directory.join(program)).filter(|path| path.exists());
+    found.next().unwrap_or_else(|| panic!("{program} is not installed: run scripts/setup --tests"))
+}
+
+/// When requests are sent again: never given up while the machine is merely busy.
+pub(crate) fn timing() -> Retransmit {
+    Retransmit { give_up: PATIENCE, ..Retransmit::default() }
+}
+
+/// A random load that leaves the cores to the target.
+pub(crate) fn random_load(sectors_per_io: u8) -> LoadSpec {
+    LoadSpec {
+        workload: Workload::RandomMixed(50),
+        sectors_per_io,
+        depth: 16,
+        duration: Duration::from_secs(1),
+        waiting: Waiting::Sleep,
+        timing: timing(),
+        seed: 0xe2e,
+        ..LoadSpec::default()
+    }
+}
+
+/// The export at `address`, whose answer keeps every rule.
+#[track_caller]
+pub(crate) fn find(initiator: &mut Initiator, address: ShelfSlot) -> Export {
+    let export = initiator.find(address).unwrap();
+    assert!(export.breaches.is_empty(), "{export:?}");
+    export
+}
+
+/// Waits for an advertisement of each of `addresses`, each keeping every rule.
+#[track_caller]
+pub(crate) fn hear(initiator: &mut Initiator, addresses: &[ShelfSlot]) -> Vec<Export> {
+    let all =
+        |heard: &[Export]| addresses.iter().all(|one| heard.iter().any(|export| export.address == *one));
+    let heard = initiator.advertisements(PATIENCE, all).unwrap();
+    assert!(all(&heard), "{addresses:?} were to be advertised, heard {heard:?}");
+    assert!(heard.iter().all(|export| export.breaches.is_empty()), "{heard:?}");
+    heard
+}
+
+/// Sends a request until it is answered. The answer keeps every rule.
+#[track_caller]
+pub(crate) fn answer(initiator: &mut Initiator, request: &[u8]) -> Vec<u8> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        initiator.send_raw(request).unwrap();
+        while let Some(frame) = initiator.receive_raw(Duration::from_secs(2)).unwrap() {
+            let reply = Reply::parse(&frame).unwrap();
+            if frame[20..24] == request[20..24] && reply.is_response() {
+                assert_eq!(reply.breaches(), Vec::<String>::new(), "{reply:?}");
+                assert_eq!((reply.dst, reply.command), (initiator.link().mac(), request[19]), "{reply:?}");
+                return frame;
+            }
+        }
+    }
+    panic!("no answer to {request:02x?}");
+}
+
+/// Repeats `look` until it is true.
+#[track_caller]
+pub(crate) fn until(what: &str, mut look: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !look() {
+        assert!(Instant::now() < deadline, "{what}: not after {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs a target that must not start: it says this one sentence last, exits with `code`, and nothing of it is
+/// left or was sent. Before its sentence only log lines may stand, none if `alone`.
+#[track_caller]
+pub(crate) fn refuses(lab: &Lab, mut command: Command, code: i32, alone: bool, sentence: &str) {
+    let before = lab.sockets_and_locks();
+    let link = lab.link(0);
+    let mut daemon = Daemon::start(&mut command).unwrap();
+    let status = daemon.wait(PATIENCE).unwrap();
+    let log = daemon.log().unwrap();
+    let last = log.lines().last().unwrap_or_default();
+    assert_eq!(last, format!("kvblade-dpdk: {sentence}"), "{log}");
+    assert_eq!(status.code(), Some(code), "{log}");
+    assert!(!alone || log.lines().count() == 1, "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+    assert_eq!(lab.sockets_and_locks(), before, "{log}");
+    let mut frame = [0; 64];
+    assert_eq!(link.receive_now(&mut frame).unwrap(), None, "it sent {frame:02x?}\n{log}");
+}

@@ -1,0 +1,22 @@
+//! The program itself, end to end: the built binary on an af_packet port at one end of a veth pair, our
+//! initiator, raw frames and Debian's aoetools at the other, and its management socket.
+//!
+//! Each test has namespaces of its own and a target of its own, without hugepages except where those are the
+//! subject. A target polls a core at 100 %, so the tests take turns. Needs root and what
+//! `scripts/setup --tests` installs; without them a test fails and says so.
+#![forbid(unsafe_code)]
+
+mod aoetools;
+mod bad_frames;
+mod commands;
+mod hot_removal;
+mod lab;
+mod links;
+mod live_management;
+mod refused_machine;
+mod refused_values;
+mod restart;
+mod rpc;
+mod serving;
+mod shutdown;
+mod two_ports;

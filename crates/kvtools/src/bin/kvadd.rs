@@ -1,0 +1,43 @@
+//! Adds an AoE device to a running kvblade-dpdk.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use control::PortRef;
+use kvtools::add::{self, Addition};
+use kvtools::command::{self, AddressArgs, Connection, parse_port};
+
+/// Serve a file, block device or bdev as an AoE device
+///
+/// Example: kvadd 1 3 eth0 /dev/sdb
+#[derive(Debug, Parser)]
+#[command(name = "kvadd", version)]
+struct Kvadd {
+    #[command(flatten)]
+    address: AddressArgs,
+    /// Port to serve on: its name (net_af_packet0, a PCI address) or number, or the Linux interface behind it
+    #[arg(value_parser = parse_port)]
+    netif: PortRef,
+    /// Regular file, block device, or name of an SPDK bdev
+    path: PathBuf,
+    /// Refuse writes
+    #[arg(short, long)]
+    read_only: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+fn main() -> ExitCode {
+    command::run(|kvadd: Kvadd| {
+        let addition = Addition {
+            address: kvadd.address.address(),
+            port: kvadd.netif,
+            path: kvadd.path,
+            read_only: kvadd.read_only,
+        };
+        let export = add::add(&mut kvadd.connection.open()?, &addition)?;
+        Ok(add::describe(&addition.path, &export))
+    })
+}

@@ -1,0 +1,31 @@
+//! Removes an AoE device from a running kvblade-dpdk.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use control::PortRef;
+use kvtools::command::{self, AddressArgs, Connection, parse_port};
+use kvtools::del::del;
+
+/// Stop serving an AoE device on an interface; what is in flight is answered first
+///
+/// Example: kvdel 1 3 eth0
+#[derive(Debug, Parser)]
+#[command(name = "kvdel", version)]
+struct Kvdel {
+    #[command(flatten)]
+    address: AddressArgs,
+    /// Port to leave: its name (net_af_packet0, a PCI address) or number, or the Linux interface behind it
+    #[arg(value_parser = parse_port)]
+    netif: PortRef,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+fn main() -> ExitCode {
+    command::run(|kvdel: Kvdel| {
+        del(&mut kvdel.connection.open()?, kvdel.address.address(), &kvdel.netif)?;
+        Ok(String::new())
+    })
+}

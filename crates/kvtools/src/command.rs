@@ -1,0 +1,144 @@
+//! What the four commands share: their common options, and how they end.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser};
+use control::backing_file::BackingFileError;
+use control::{PortRef, Shelf, ShelfSlot, Slot};
+use thiserror::Error;
+
+use crate::rpc_client::{Client, ClientError, DEFAULT_SOCKET, DEFAULT_TIMEOUT};
+
+/// Options every command has.
+#[derive(Debug, Clone, Args)]
+pub struct Connection {
+    /// Unix socket that kvblade-dpdk listens on, as its --rpc-socket says
+    #[arg(short = 's', long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    rpc_socket: PathBuf,
+
+    /// How long to wait for an answer [default: 60]
+    #[arg(short, long, value_name = "SECONDS", value_parser = parse_timeout)]
+    timeout: Option<Duration>,
+}
+
+impl Connection {
+    /// Connects to kvblade-dpdk.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`].
+    pub fn open(&self) -> Result<Client, ClientError> {
+        Client::connect(&self.rpc_socket, self.timeout.unwrap_or(DEFAULT_TIMEOUT))
+    }
+}
+
+/// Why a command failed. Displays as one sentence; every one but `Usage` exits with 1.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    /// The command line is wrong: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] ClientError),
+    /// The file cannot be exported.
+    #[error(transparent)]
+    File(#[from] BackingFileError),
+    /// What was asked for would do harm or cannot be done.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Runs a command: reads its command line, carries it out, prints its output, or one sentence on stderr after
+/// the command's name. Exits with 0, 1 when it failed, 2 when the command line was wrong.
+pub fn run<C: Parser + CommandFactory>(
+    carry_out: impl FnOnce(C) -> Result<String, CommandError>,
+) -> ExitCode {
+    let name = C::command().get_name().to_owned();
+    let outcome = match C::try_parse_from(std::env::args_os().collect::<Vec<OsString>>()) {
+        Ok(command) => carry_out(command),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(error.render().to_string())
+        }
+        Err(error) => Err(CommandError::Usage(one_sentence(&error, &name))),
+    };
+    match outcome {
+        Ok(output) => {
+            print!("{output}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::from(if matches!(error, CommandError::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+/// clap's report without its further lines.
+fn one_sentence(error: &clap::Error, name: &str) -> String {
+    let report = error.render().to_string();
+    let sentence = report
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
+    format!("{} (see {name} --help)", sentence.strip_prefix("error: ").unwrap_or(&sentence))
+}
+
+/// For clap: a shelf in decimal.
+///
+/// # Errors
+/// A sentence naming the text and the range.
+pub fn parse_shelf(text: &str) -> Result<Shelf, String> {
+    text.parse().map_err(|error: control::AddressError| error.to_string())
+}
+
+/// For clap: a slot in decimal.
+///
+/// # Errors
+/// A sentence naming the text and the range.
+pub fn parse_slot(text: &str) -> Result<Slot, String> {
+    text.parse().map_err(|error: control::AddressError| error.to_string())
+}
+
+/// For clap: a port's name or number, or the Linux interface behind it.
+///
+/// # Errors
+/// A sentence naming the text and what is allowed.
+pub fn parse_port(text: &str) -> Result<PortRef, String> {
+    PortRef::parse(text)
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    const ALLOWED: &str = "a time is a number of seconds above 0, up to 86400";
+    let seconds: f64 = text.parse().map_err(|_| ALLOWED.to_owned())?;
+    if seconds > 0.0 && seconds <= 86_400.0 {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(ALLOWED.into())
+    }
+}
+
+/// Address as two words of the command line.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct AddressArgs {
+    /// Shelf of the AoE device, 0 to 65534
+    #[arg(value_parser = parse_shelf)]
+    shelf: Shelf,
+    /// Slot of the AoE device, 0 to 254
+    #[arg(value_parser = parse_slot)]
+    slot: Slot,
+}
+
+impl AddressArgs {
+    /// The address.
+    #[must_use]
+    pub fn address(self) -> ShelfSlot {
+        ShelfSlot::new(self.shelf, self.slot)
+    }
+}

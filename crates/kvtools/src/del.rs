@@ -1,0 +1,55 @@
+//! `kvdel`: takes an export off a port, and its bdev with the last one if it was made for it.
+
+use control::request::{DELETE_EXPORT, GET_EXPORTS};
+use control::{DeleteExport, ExportInfo, PortRef, ShelfSlot};
+use serde_json::{Value, json};
+
+use crate::add::aio_name;
+use crate::bdev_list;
+use crate::command::CommandError;
+use crate::rpc_client::Client;
+
+/// Deletes the export at `address` from `port`. The aio bdev that `kvadd` or `--export` made for it, known by its
+/// name, is deleted too once no export serves it and no SPDK module uses it; other bdevs stay.
+///
+/// # Errors
+/// One sentence; the export is still there then, unless it says otherwise.
+pub fn del(client: &mut Client, address: ShelfSlot, port: &PortRef) -> Result<(), CommandError> {
+    let before: Vec<ExportInfo> = client.call(GET_EXPORTS, None)?;
+    let request = DeleteExport { address, ports: Some(vec![port.clone()]) };
+    let _done: Value = client.call(DELETE_EXPORT, Some(request.to_params()))?;
+
+    let after: Vec<ExportInfo> = client.call(GET_EXPORTS, None)?;
+    let at_address = |export: &&ExportInfo| (export.shelf, export.slot) == (address.shelf.0, address.slot.0);
+    let unused = before
+        .iter()
+        .filter(at_address)
+        .map(|export| &export.bdev_name)
+        .filter(|name| is_made_for_export(name))
+        .filter(|name| !after.iter().any(|export| export.bdev_name == **name));
+    for name in unused {
+        delete_bdev(client, address, name)?;
+    }
+    Ok(())
+}
+
+fn delete_bdev(client: &mut Client, address: ShelfSlot, name: &str) -> Result<(), CommandError> {
+    let is_free = bdev_list::fetch(client)?
+        .iter()
+        .any(|bdev| bdev.name == name && bdev.aio_file().is_some() && !bdev.claimed);
+    if is_free {
+        client.call::<Value>("bdev_aio_delete", Some(json!({ "name": name }))).map_err(|error| {
+            CommandError::Refused(format!(
+                "{address} is no longer exported, but its bdev '{name}' could not be deleted: {error}"
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// `aio` and an address, maybe with a port: the names [`aio_name`] gives.
+fn is_made_for_export(name: &str) -> bool {
+    let place = name.strip_prefix("aio").unwrap_or_default();
+    let address = place.split_once('@').map_or(place, |(address, _)| address);
+    address.parse().is_ok_and(|address: ShelfSlot| name.starts_with(&aio_name(address)))
+}

@@ -1,0 +1,131 @@
+//! `kvstat`: one line for each export and port, in kvblade's columns: device, interface, size, path.
+
+use std::fmt::Write;
+
+use control::ExportInfo;
+use control::request::GET_EXPORTS;
+
+use crate::bdev_list::{self, BdevInfo};
+use crate::command::CommandError;
+use crate::rpc_client::Client;
+
+/// Asks for the exports and the files behind them, and writes the table.
+///
+/// # Errors
+/// One sentence, when a call fails.
+pub fn stat(client: &mut Client) -> Result<String, CommandError> {
+    let exports: Vec<ExportInfo> = client.call(GET_EXPORTS, None)?;
+    let bdevs = bdev_list::fetch(client)?;
+    Ok(table(&exports, &bdevs))
+}
+
+/// The table. The size is in GB of 10^9 bytes, cut to three places; the path is the file of an aio bdev and else
+/// the bdev's name, so that `kvadd` takes it as it is. A fifth column says what is not usual: `ro` for a
+/// read-only export, and a state other than online.
+fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
+    let mut rows: Vec<[String; 4]> = Vec::new();
+    for export in exports {
+        let path = bdevs
+            .iter()
+            .find(|bdev| bdev.is_called(&export.bdev_name))
+            .and_then(BdevInfo::aio_file)
+            .unwrap_or(&export.bdev_name);
+        let remarks =
+            [export.read_only.then_some("ro"), (export.state != "online").then_some(export.state.as_str())];
+        let remarks: Vec<&str> = remarks.into_iter().flatten().collect();
+        let path = if remarks.is_empty() { path.to_owned() } else { format!("{path} {}", remarks.join(",")) };
+        for port in &export.ports {
+            rows.push([
+                format!("{}.{}", export.shelf, export.slot),
+                port.netif.clone().unwrap_or_else(|| port.name.clone()),
+                gigabytes(export.size_bytes),
+                path.clone(),
+            ]);
+        }
+    }
+    let width = |column: usize, least: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(String::len).fold(least, usize::max)
+    };
+    let (device, netif, size) = (width(0, 10), width(1, 6), width(2, 10));
+    let mut text = String::new();
+    for [address, interface, bytes, path] in &rows {
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "{address:>device$} {interface:>netif$} {bytes:>size$} {path}");
+    }
+    text
+}
+
+fn gigabytes(bytes: u64) -> String {
+    let thousandths = bytes / 1_000_000;
+    format!("{}.{:03}GB", thousandths / 1000, thousandths % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use control::ExportPort;
+    use serde_json::json;
+
+    use super::*;
+
+    fn port(number: u16, name: &str, netif: Option<&str>) -> ExportPort {
+        ExportPort { number, name: name.into(), netif: netif.map(Into::into) }
+    }
+
+    fn export(slot: u8, bdev_name: &str, size_bytes: u64, ports: Vec<ExportPort>) -> ExportInfo {
+        ExportInfo {
+            shelf: 1,
+            slot,
+            bdev_name: bdev_name.into(),
+            size_bytes,
+            read_only: false,
+            state: "online".into(),
+            all_ports: false,
+            ports,
+        }
+    }
+
+    #[test]
+    fn sizes_are_cut_to_thousandths() {
+        for (bytes, text) in [
+            (0, "0.000GB"),
+            (512, "0.000GB"),
+            (999_999, "0.000GB"),
+            (67_108_864, "0.067GB"),
+            (1_000_000_000, "1.000GB"),
+            (12_345_678_901, "12.345GB"),
+            (u64::MAX, "18446744073.709GB"),
+        ] {
+            assert_eq!(gigabytes(bytes), text);
+        }
+    }
+
+    #[test]
+    fn every_port_has_a_line_in_kvblades_columns() {
+        let bdevs: Vec<BdevInfo> = serde_json::from_value(json!([
+            {"name": "aio1.2", "driver_specific": {"aio": {"filename": "/srv/disk"}}},
+            {"name": "malloc1.1", "aliases": ["0b1c"], "driver_specific": {}},
+        ]))
+        .unwrap();
+        let mut offline = export(3, "gone", 0, vec![port(0, "net_af_packet0", Some("eth0"))]);
+        offline.state = "offline".into();
+        offline.read_only = true;
+        let exports = [
+            export(
+                1,
+                "malloc1.1",
+                67_108_864,
+                vec![port(0, "net_af_packet0", Some("eth0")), port(1, "0000:03:00.0", None)],
+            ),
+            export(2, "aio1.2", 2_000_000_000, vec![port(0, "net_af_packet0", Some("eth0"))]),
+            offline,
+        ];
+        assert_eq!(
+            table(&exports, &bdevs),
+            "       1.1         eth0    0.067GB malloc1.1\n\
+             \x20      1.1 0000:03:00.0    0.067GB malloc1.1\n\
+             \x20      1.2         eth0    2.000GB /srv/disk\n\
+             \x20      1.3         eth0    0.000GB gone ro,offline\n"
+        );
+        assert_eq!(table(&[], &bdevs), "");
+    }
+}

@@ -1,0 +1,265 @@
+//! Finds SPDK by pkg-config, compiles the shim over its release's differences, and generates the bindings of
+//! an allow-list.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const FUNCTIONS: &[&str] = &[
+    "spdk_app_stop",
+    "spdk_app_fini",
+    "spdk_env_get_first_core",
+    "spdk_env_get_next_core",
+    "spdk_env_get_current_core",
+    "spdk_get_thread",
+    "spdk_thread_send_msg",
+    "spdk_thread_exit",
+    "spdk_thread_get_id",
+    "spdk_poller_register",
+    "spdk_poller_unregister",
+    "spdk_bdev_first",
+    "spdk_bdev_next",
+    "spdk_bdev_open_ext",
+    "spdk_bdev_close",
+    "spdk_bdev_desc_get_bdev",
+    "spdk_bdev_get_io_channel",
+    "spdk_put_io_channel",
+    "spdk_bdev_get_name",
+    "spdk_bdev_get_product_name",
+    "spdk_bdev_get_block_size",
+    "spdk_bdev_get_md_size",
+    "spdk_bdev_get_num_blocks",
+    "spdk_bdev_get_buf_align",
+    "spdk_bdev_has_write_cache",
+    "spdk_bdev_io_type_supported",
+    "spdk_bdev_readv_blocks",
+    "spdk_bdev_writev_blocks",
+    "spdk_bdev_flush_blocks",
+    "spdk_bdev_free_io",
+    "spdk_bdev_queue_io_wait",
+    "spdk_bdev_io_get_nvme_status",
+    "spdk_jsonrpc_begin_result",
+    "spdk_jsonrpc_end_result",
+    "spdk_jsonrpc_send_error_response",
+    "spdk_json_write_val_raw",
+    "spdk_rpc_register_method",
+    "spdk_shim_.*",
+];
+
+const TYPES: &[&str] = &["spdk_bdev_io_wait_entry", "spdk_bdev_event_type", "spdk_bdev_io_type", "iovec"];
+
+const CONSTANTS: &[&str] =
+    &["SPDK_RPC_RUNTIME", "SPDK_RPC_STARTUP", "SPDK_JSONRPC_ERROR_.*", "SPDK_LOG_.*", "SPDK_VERSION_M.*OR"];
+
+/// The packages of an SPDK that comes with .pc files of its own, as all but 20.07 do: the framework and its
+/// environment, the bdev subsystem with every bdev module that this SPDK was built with, and the system's
+/// libraries that they call. All else follows from what these require.
+const OWN_PACKAGES: &[&str] =
+    &["spdk_event", "spdk_env_dpdk", "spdk_event_bdev", "spdk_bdev_modules", "spdk_syslibs"];
+
+/// System libraries that both SPDK and DPDK's archives name.
+const SYSTEM_LIBRARIES: &[&str] = &["aio", "crypto", "dl", "m", "numa", "pthread", "rt", "ssl", "uuid"];
+
+/// What the search for SPDK ended with.
+struct Spdk {
+    include_paths: Vec<PathBuf>,
+    link_paths: Vec<PathBuf>,
+    libraries: Vec<String>,
+    /// The libraries are SPDK's own and those it calls, and not those that DPDK's archives would call.
+    names_its_libraries: bool,
+}
+
+fn probe(package: &str) -> Result<pkg_config::Library, pkg_config::Error> {
+    pkg_config::Config::new().cargo_metadata(false).env_metadata(false).statik(true).probe(package)
+}
+
+/// First what PKG_CONFIG_PATH offers: a user's own SPDK, or one made by scripts/setup. Then the place where
+/// scripts/setup puts it.
+fn find() -> Result<Spdk, String> {
+    let mut found = Vec::new();
+    let names_its_libraries = probe(OWN_PACKAGES[0]).is_ok();
+    if names_its_libraries {
+        for package in OWN_PACKAGES {
+            found.push(probe(package).map_err(|_| {
+                format!(
+                    "PKG_CONFIG_PATH offers an SPDK, but {package} of it can't be used: pkg-config --print-errors \
+                     --static --libs {package} says why"
+                )
+            })?);
+        }
+        check_dpdk()?;
+    } else if let Ok(library) = probe("spdk") {
+        found.push(library);
+    } else {
+        found.push(find_in_cache().ok_or(
+            "SPDK is not installed: run scripts/setup, or point PKG_CONFIG_PATH at the .pc files of your own SPDK \
+             (21.10 to 26.05) and of the DPDK it was built for",
+        )?);
+    }
+    let mut spdk = Spdk {
+        include_paths: Vec::new(),
+        link_paths: Vec::new(),
+        libraries: Vec::new(),
+        names_its_libraries,
+    };
+    for library in found {
+        extend_new(&mut spdk.include_paths, library.include_paths);
+        extend_new(&mut spdk.link_paths, library.link_paths);
+        extend_new(&mut spdk.libraries, library.libs);
+    }
+    check_archives(&spdk)?;
+    Ok(spdk)
+}
+
+/// What scripts/setup has installed, if it has.
+fn find_in_cache() -> Option<pkg_config::Library> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dpdk-build/cache-dir");
+    println!("cargo:rerun-if-changed={}", script.display());
+    let output = Command::new(&script).output().ok().filter(|output| output.status.success())?;
+    let directory = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
+    let packages = directory.join("lib/pkgconfig");
+    println!("cargo:rerun-if-changed={}", packages.join("spdk.pc").display());
+    let mut path = packages.into_os_string();
+    if let Some(existing) = env::var_os("PKG_CONFIG_PATH").filter(|value| !value.is_empty()) {
+        path.push(":");
+        path.push(existing);
+    }
+    // SAFETY: a build script's only thread.
+    unsafe { env::set_var("PKG_CONFIG_PATH", path) };
+    probe("spdk").ok()
+}
+
+/// SPDK's archives hold offsets into DPDK's structs: both crates must have found the DPDK that SPDK was built
+/// for. SPDK says where that is, unless it is where the linker looks anyway.
+fn check_dpdk() -> Result<(), String> {
+    let (Ok(spdks), Ok(libdir)) = (probe("spdk_dpdklibs"), pkg_config::get_variable("libdpdk", "libdir"))
+    else {
+        return Ok(());
+    };
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let ours = real(Path::new(&libdir));
+    let holds_dpdk =
+        |path: &&PathBuf| path.join("librte_eal.so").exists() || path.join("librte_eal.a").exists();
+    match spdks.link_paths.iter().find(holds_dpdk) {
+        Some(path) if real(path) != ours => Err(format!(
+            "SPDK was built for the DPDK in {}, but pkg-config finds the one in {}: put {} first in PKG_CONFIG_PATH",
+            path.display(),
+            ours.display(),
+            path.join("pkgconfig").display()
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Only whole archives keep what registers itself in constructors.
+fn check_archives(spdk: &Spdk) -> Result<(), String> {
+    let missing = |library: &&String| {
+        let archive = format!("lib{library}.a");
+        library.starts_with("spdk_") && !spdk.link_paths.iter().any(|path| path.join(&archive).exists())
+    };
+    // Without a search path they are among the system's libraries, where the linker looks.
+    match spdk.libraries.iter().find(missing) {
+        Some(library) if !spdk.link_paths.is_empty() => Err(format!(
+            "lib{library}.a is missing in {}: this SPDK must be built with its static libraries",
+            spdk.link_paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn extend_new<T: PartialEq>(list: &mut Vec<T>, items: Vec<T>) {
+    for item in items {
+        if !list.contains(&item) {
+            list.push(item);
+        }
+    }
+}
+
+fn main() {
+    println!("cargo:rerun-if-changed=shim");
+    for variable in ["PKG_CONFIG_PATH", "KVBLADE_CACHE", "XDG_CACHE_HOME", "CI"] {
+        println!("cargo:rerun-if-env-changed={variable}");
+    }
+
+    let spdk = match find() {
+        Ok(spdk) => spdk,
+        Err(sentence) => {
+            println!("cargo::error={sentence}");
+            std::process::exit(1);
+        }
+    };
+
+    let mut shim = cc::Build::new();
+    shim.file("shim/shim.c").flag("-march=x86-64-v2").warnings(true);
+    if env::var_os("CI").is_some() {
+        shim.flag("-Werror");
+    }
+    let mut bindings = bindgen::Builder::default()
+        .header("shim/shim.h")
+        .clang_arg("-march=x86-64-v2")
+        .layout_tests(true)
+        .derive_debug(false)
+        .derive_default(true)
+        .generate_comments(false)
+        .prepend_enum_name(false)
+        // Bit fields packed and aligned at once, which Rust cannot say; nothing here looks into them.
+        .opaque_type("spdk_nvme_.*|spdk_bdev_nvme_.*|spdk_bdev_ext_io_opts|spdk_app_opts")
+        .wrap_unsafe_ops(true);
+    for path in &spdk.include_paths {
+        // An upgrade in place is built against anew.
+        let version = path.join("spdk/version.h");
+        if version.exists() {
+            println!("cargo:rerun-if-changed={}", version.display());
+        }
+        // As system headers: their warnings are not ours.
+        shim.flag("-isystem").flag(path.to_str().expect("an include path in UTF-8"));
+        bindings = bindings.clang_arg(format!("-isystem{}", path.display()));
+    }
+    for name in FUNCTIONS {
+        bindings = bindings.allowlist_function(name);
+    }
+    for name in TYPES {
+        bindings = bindings.allowlist_type(name);
+    }
+    for name in CONSTANTS {
+        bindings = bindings.allowlist_var(name);
+    }
+    // The shim calls SPDK, so it comes first on the linker's line.
+    shim.compile("spdk_shim");
+    link(&spdk);
+
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
+    bindings
+        .generate()
+        .expect("bindgen reads SPDK's headers")
+        .write_to_file(out.join("bindings.rs"))
+        .expect("OUT_DIR is writable");
+}
+
+/// SPDK's archives are linked whole: their bdev modules, subsystems and RPC methods register themselves in
+/// constructors that nothing refers to.
+fn link(spdk: &Spdk) {
+    for path in &spdk.link_paths {
+        println!("cargo:rustc-link-search=native={}", path.display());
+    }
+    // Our own spdk.pc requires libdpdk, which asked for statically also lists what its archives would need; DPDK
+    // is linked as shared libraries by dpdk-sys, so of those only what SPDK needs itself remains.
+    let for_dpdk = if spdk.names_its_libraries {
+        Vec::new()
+    } else {
+        probe("libdpdk").map(|library| library.libs).unwrap_or_default()
+    };
+    for library in &spdk.libraries {
+        if library.starts_with("spdk_") {
+            println!("cargo:rustc-link-lib=static:+whole-archive,-bundle={library}");
+        } else if library.starts_with("rte_") {
+            // By dpdk-sys.
+        } else if SYSTEM_LIBRARIES.contains(&library.as_str()) || !for_dpdk.contains(library) {
+            println!("cargo:rustc-link-lib=dylib={library}");
+        }
+    }
+    // SPDK's env drives the PCI bus itself, which pkg-config counts among DPDK's plugins.
+    println!("cargo:rustc-link-lib=dylib=rte_bus_pci");
+}

@@ -1,0 +1,275 @@
+#include "shim.h"
+
+#include <libaio.h>
+
+#include <spdk/nvme_spec.h>
+#include <spdk/queue.h>
+#include <spdk/string.h>
+
+#include "subsystem.h"
+
+/*
+ * 20.07 is the one that dpdk-build makes, with its patches. Those between take all of env_context for one EAL
+ * argument.
+ */
+#if SPDK_VERSION > SPDK_VERSION_NUM(20, 7, 0) && SPDK_VERSION < SPDK_VERSION_NUM(21, 10, 0)
+#error "kvblade-dpdk works with SPDK 20.07 as scripts/setup builds it, and with 21.10 to 26.05"
+#endif
+#define IS_20_07 (SPDK_VERSION < SPDK_VERSION_NUM(21, 10, 0))
+
+static spdk_shim_log_sink log_sink;
+static enum spdk_log_level log_level;
+
+static void log_line(int level, const char *file, const int line, const char *function, const char *format,
+		     va_list args)
+{
+	char text[1024];
+	int length;
+
+	if (level > (int)log_level || level == SPDK_LOG_DISABLED)
+		return;
+	length = vsnprintf(text, sizeof(text), format, args);
+	if (length < 0)
+		return;
+	if ((size_t)length >= sizeof(text))
+		length = sizeof(text) - 1;
+	while (length > 0 && text[length - 1] == '\n')
+		length--;
+	log_sink(level, file != NULL ? file : "", line, function != NULL ? function : "", text, (size_t)length);
+}
+
+static void set_main_core(struct spdk_app_opts *opts, int core)
+{
+#if IS_20_07
+	opts->master_core = core;
+#else
+	opts->main_core = core;
+#endif
+}
+
+/* What 21.10 and later put on EAL's command line themselves. */
+static void set_env_options(struct spdk_app_opts *opts, const struct spdk_shim_app *app)
+{
+#if IS_20_07
+	(void)opts;
+	(void)app;
+#else
+	opts->iova_mode = app->iova_mode;
+	opts->hugepage_single_segments = app->single_file_segments;
+	if (app->base_virtaddr != 0)
+		opts->base_virtaddr = app->base_virtaddr;
+#if SPDK_VERSION >= SPDK_VERSION_NUM(24, 1, 0)
+	opts->no_huge = app->no_huge;
+#endif
+#endif
+}
+
+int spdk_shim_app_start(const struct spdk_shim_app *app, spdk_msg_fn start, void *arg)
+{
+	struct spdk_app_opts opts = {};
+
+#if IS_20_07
+	spdk_app_opts_init(&opts);
+#else
+	spdk_app_opts_init(&opts, sizeof(opts));
+#endif
+	opts.name = app->name;
+	opts.rpc_addr = app->rpc_addr;
+	opts.json_config_file = app->json_config_file;
+	if (app->reactor_mask != NULL)
+		opts.reactor_mask = app->reactor_mask;
+	if (app->main_core >= 0)
+		set_main_core(&opts, app->main_core);
+	if (app->mem_size_mb >= 0)
+		opts.mem_size = app->mem_size_mb;
+	opts.no_pci = app->no_pci;
+	/* EAL takes neither of these together with it. */
+	opts.unlink_hugepage = app->huge_unlink && !app->no_huge && !app->single_file_segments;
+	opts.env_context = (void *)app->env_context;
+	opts.shutdown_cb = app->shutdown;
+	set_env_options(&opts, app);
+	/*
+	 * No trace: it takes 135 MB of locked memory, which a killed process leaves in /dev/shm. 20.07's trace_* RPC
+	 * methods follow null pointers without one, so there it gets the least.
+	 */
+	opts.num_entries = IS_20_07 ? 16 : 0;
+	/* Whether a crash leaves a core, and of what size, is the operator's to say (RLIMIT_CORE). */
+	opts.enable_coredump = false;
+	/* Every line goes to the sink; SPDK's own printing to a console is slow enough to ask for ten seconds. */
+	opts.print_level = SPDK_LOG_ERROR;
+	if (app->log != NULL) {
+		log_sink = app->log;
+		log_level = app->log_level;
+		opts.log = log_line;
+		/* From the first line on; the app does so only once EAL has started. */
+		spdk_log_open(log_line);
+	}
+	return spdk_app_start(&opts, start, arg);
+}
+
+int spdk_shim_add_subsystem(const char *name, const char *const *depends, size_t depend_count, void (*init)(void),
+			    void (*fini)(void), void (*write_config)(struct spdk_json_write_ctx *w))
+{
+	struct spdk_subsystem *subsystem = calloc(1, sizeof(*subsystem));
+	struct spdk_subsystem_depend *depend = calloc(depend_count, sizeof(*depend));
+
+	if (subsystem == NULL || (depend == NULL && depend_count > 0)) {
+		free(subsystem);
+		free(depend);
+		return -ENOMEM;
+	}
+	subsystem->name = name;
+	subsystem->init = init;
+	subsystem->fini = fini;
+	subsystem->write_config_json = write_config;
+	spdk_add_subsystem(subsystem);
+	for (size_t i = 0; i < depend_count; i++) {
+		depend[i].name = name;
+		depend[i].depends_on = depends[i];
+		spdk_add_subsystem_depend(&depend[i]);
+	}
+	return 0;
+}
+
+void spdk_shim_subsystem_init_next(int rc)
+{
+	spdk_subsystem_init_next(rc);
+}
+
+void spdk_shim_subsystem_fini_next(void)
+{
+	spdk_subsystem_fini_next();
+}
+
+void spdk_shim_rpc_finish(void)
+{
+	spdk_rpc_finish();
+}
+
+struct spdk_thread *spdk_shim_thread_create(const char *name, uint32_t core)
+{
+	struct spdk_cpuset mask = {};
+
+	spdk_cpuset_set_cpu(&mask, core, true);
+	return spdk_thread_create(name, &mask);
+}
+
+uint32_t spdk_shim_no_core(void)
+{
+	return UINT32_MAX;
+}
+
+int32_t spdk_shim_core_numa_node(uint32_t core)
+{
+#if SPDK_VERSION < SPDK_VERSION_NUM(24, 9, 0)
+	uint32_t node = spdk_env_get_socket_id(core);
+
+	return node == (uint32_t)SPDK_ENV_SOCKET_ID_ANY ? -1 : (int32_t)node;
+#else
+	return spdk_env_get_numa_id(core);
+#endif
+}
+
+struct text_writer {
+	spdk_shim_text_sink sink;
+	void *ctx;
+};
+
+static int write_text(void *ctx, const void *data, size_t size)
+{
+	struct text_writer *writer = ctx;
+
+	writer->sink(writer->ctx, data, size);
+	return 0;
+}
+
+int spdk_shim_bdev_describe(struct spdk_bdev *bdev, spdk_shim_text_sink sink, void *ctx)
+{
+	struct text_writer writer = {sink, ctx};
+	struct spdk_json_write_ctx *w = spdk_json_write_begin(write_text, &writer, 0);
+
+	if (w == NULL)
+		return -ENOMEM;
+	spdk_json_write_object_begin(w);
+	spdk_bdev_dump_info_json(bdev, w);
+	spdk_json_write_object_end(w);
+	return spdk_json_write_end(w);
+}
+
+int spdk_shim_json_text(const struct spdk_json_val *value, spdk_shim_text_sink sink, void *ctx)
+{
+	struct text_writer writer = {sink, ctx};
+	struct spdk_json_write_ctx *w;
+
+	if (value == NULL)
+		return 0;
+	w = spdk_json_write_begin(write_text, &writer, 0);
+	if (w == NULL)
+		return -ENOMEM;
+	spdk_json_write_val(w, value);
+	return spdk_json_write_end(w);
+}
+
+int spdk_shim_nvme_flush(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, spdk_bdev_io_completion_cb cb,
+			 void *arg)
+{
+	/* The nvme module fills in the namespace, and copies the command. */
+	struct spdk_nvme_cmd command = {.opc = SPDK_NVME_OPC_FLUSH};
+
+	return spdk_bdev_nvme_io_passthru(desc, channel, &command, NULL, 0, cb, arg);
+}
+
+struct spdk_shim_fdsync {
+	io_context_t context;
+};
+
+struct spdk_shim_fdsync *spdk_shim_fdsync_open(unsigned int depth, int *rc)
+{
+	struct spdk_shim_fdsync *sync = calloc(1, sizeof(*sync));
+
+	if (sync == NULL) {
+		*rc = -ENOMEM;
+		return NULL;
+	}
+	*rc = io_setup((int)depth, &sync->context);
+	if (*rc < 0) {
+		free(sync);
+		return NULL;
+	}
+	return sync;
+}
+
+int spdk_shim_fdsync_submit(struct spdk_shim_fdsync *sync, int fd, void *arg)
+{
+	struct iocb iocb, *iocbs[1] = {&iocb};
+	int rc;
+
+	/* The kernel copies the iocb before io_submit returns. */
+	io_prep_fdsync(&iocb, fd);
+	iocb.data = arg;
+	rc = io_submit(sync->context, 1, iocbs);
+	return rc == 1 ? 0 : rc == 0 ? -EAGAIN : rc;
+}
+
+int spdk_shim_fdsync_poll(struct spdk_shim_fdsync *sync, void (*done)(void *arg, int64_t result))
+{
+	struct io_event events[16];
+	struct timespec now = {};
+	/* libaio looks at the completion ring, mapped into this process, before it calls the kernel. */
+	int count = io_getevents(sync->context, 0, 16, events, &now);
+
+	for (int i = 0; i < count; i++)
+		done(events[i].data, (int64_t)events[i].res);
+	return count < 0 ? 0 : count;
+}
+
+void spdk_shim_fdsync_close(struct spdk_shim_fdsync *sync)
+{
+	io_destroy(sync->context);
+	free(sync);
+}
+
+const char *spdk_shim_version(void)
+{
+	return SPDK_VERSION_STRING;
+}

@@ -1,0 +1,96 @@
+/*
+ * What SPDK gives as macros, and what differs between its releases 20.07 and 26.05, as functions that stay
+ * the same for Rust. Everything here runs on an SPDK thread unless it says otherwise.
+ */
+#ifndef SPDK_SHIM_H
+#define SPDK_SHIM_H
+
+#include <spdk/stdinc.h>
+
+#include <spdk/bdev.h>
+#include <spdk/env.h>
+#include <spdk/event.h>
+#include <spdk/json.h>
+#include <spdk/jsonrpc.h>
+#include <spdk/log.h>
+#include <spdk/rpc.h>
+#include <spdk/thread.h>
+#include <spdk/version.h>
+
+/* A log line without its line end. `level` is enum spdk_log_level. Any thread. */
+typedef void (*spdk_shim_log_sink)(int level, const char *file, int line, const char *function, const char *text,
+				   size_t length);
+
+/* What the app is started with; NULL, negative numbers and a base_virtaddr of 0 leave SPDK's default. */
+struct spdk_shim_app {
+	const char *name;
+	const char *reactor_mask;
+	const char *env_context;
+	const char *rpc_addr;
+	const char *json_config_file;
+	/* From here to base_virtaddr: since 21.10; SPDK 20.07, as dpdk-build patches it, finds them in env_context. */
+	const char *iova_mode;
+	bool no_huge;
+	bool single_file_segments;
+	uint64_t base_virtaddr;
+	int main_core;
+	int mem_size_mb;
+	bool no_pci;
+	bool huge_unlink;
+	spdk_shim_log_sink log;
+	enum spdk_log_level log_level;
+	/* Hears of SIGINT or SIGTERM, once, on the app's thread; NULL is spdk_app_stop(0). */
+	void (*shutdown)(void);
+};
+
+/* Runs the event framework on the calling thread until spdk_app_stop; returns the app's exit code. */
+int spdk_shim_app_start(const struct spdk_shim_app *app, spdk_msg_fn start, void *arg);
+
+/*
+ * Adds a subsystem after those named in `depends`. Before spdk_shim_app_start, from the main thread. The names
+ * must stay. Returns a negative errno.
+ */
+int spdk_shim_add_subsystem(const char *name, const char *const *depends, size_t depend_count, void (*init)(void),
+			    void (*fini)(void), void (*write_config)(struct spdk_json_write_ctx *w));
+void spdk_shim_subsystem_init_next(int rc);
+void spdk_shim_subsystem_fini_next(void);
+
+/*
+ * Closes every RPC server, and removes its socket. On the app's thread, also where there is none any more. Up to
+ * 23.05 SPDK does so before it finishes the subsystems, later after it.
+ */
+void spdk_shim_rpc_finish(void);
+
+/* A thread that only the reactor of `core`, which there must be, runs; NULL without memory for it. */
+struct spdk_thread *spdk_shim_thread_create(const char *name, uint32_t core);
+/* SPDK_ENV_LCORE_ID_ANY after the last. */
+uint32_t spdk_shim_no_core(void);
+/* NUMA node of a core; negative if unknown. */
+int32_t spdk_shim_core_numa_node(uint32_t core);
+
+/* Receives a piece of JSON text. */
+typedef void (*spdk_shim_text_sink)(void *ctx, const char *text, size_t length);
+/* The bdev module's own description of a bdev, as a JSON object. */
+int spdk_shim_bdev_describe(struct spdk_bdev *bdev, spdk_shim_text_sink sink, void *ctx);
+/* A decoded JSON value as text; nothing for NULL. */
+int spdk_shim_json_text(const struct spdk_json_val *value, spdk_shim_text_sink sink, void *ctx);
+
+/* NVMe FLUSH (opcode 00h) to the drive itself, for a bdev of the nvme module. As spdk_bdev_nvme_io_passthru. */
+int spdk_shim_nvme_flush(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, spdk_bdev_io_completion_cb cb,
+			 void *arg);
+
+/*
+ * Linux's asynchronous fdatasync (io_submit(2), IOCB_CMD_FDSYNC). `open` returns NULL and sets `*rc` on failure;
+ * `submit` returns a negative errno, -EAGAIN when too many are under way; `poll` calls `done` with the argument
+ * and the result (0 or a negative errno) of each that has ended, and makes no system call while none has.
+ */
+struct spdk_shim_fdsync;
+struct spdk_shim_fdsync *spdk_shim_fdsync_open(unsigned int depth, int *rc);
+int spdk_shim_fdsync_submit(struct spdk_shim_fdsync *sync, int fd, void *arg);
+int spdk_shim_fdsync_poll(struct spdk_shim_fdsync *sync, void (*done)(void *arg, int64_t result));
+void spdk_shim_fdsync_close(struct spdk_shim_fdsync *sync);
+
+/* SPDK_VERSION_STRING. Any thread. */
+const char *spdk_shim_version(void);
+
+#endif

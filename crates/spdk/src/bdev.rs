@@ -1,0 +1,312 @@
+//! The block device behind an export: opened once by the control plane, used by every lcore.
+
+use std::{
+    ffi::{CString, c_void},
+    fmt,
+    fs::File,
+    ptr::{self, NonNull},
+    sync::Arc,
+};
+
+use crate::{
+    IoChannel, Thread, app,
+    error::{EINVAL, Error, Result, check},
+    rpc::collect,
+    thread::free_later,
+};
+
+/// What SPDK says of a bdev.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BdevInfo {
+    /// Its name.
+    pub name: String,
+    /// Its kind, as "Malloc disk".
+    pub product: String,
+    /// Bytes a block, metadata not counted.
+    pub block_size: u32,
+    /// Metadata bytes a block.
+    pub metadata_size: u32,
+    /// Blocks.
+    pub blocks: u64,
+    /// Bytes that a buffer's address must be a multiple of; SPDK copies through a bounce buffer where it is
+    /// not.
+    pub alignment: usize,
+    /// True if a completed write may be in a volatile cache.
+    pub write_cache: bool,
+    /// The file or block device behind it, where there is one.
+    pub path: Option<String>,
+    /// How FLUSH reaches stable storage.
+    pub flush: FlushMethod,
+}
+
+/// How a FLUSH is carried out for a bdev.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushMethod {
+    /// The bdev's own flush (spdk_bdev_flush).
+    Bdev,
+    /// NVMe's FLUSH command, since bdev_nvme's own flush sends none (module/bdev/nvme/bdev_nvme.c; since 25.09 it
+    /// can, but is not set to).
+    NvmeCommand,
+    /// The kernel's asynchronous fdatasync on the file, since bdev_aio's own flush is an fsync that the lcore
+    /// would wait for (module/bdev/aio/bdev_aio.c).
+    FileSync,
+    /// Nothing to do: no volatile cache, or nothing that this descriptor could have written.
+    Nothing,
+    /// The bdev has a volatile cache and no way to flush it.
+    Impossible,
+}
+
+/// What happens to an open bdev.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BdevEvent {
+    /// It is being removed, and goes when this descriptor and its channels are closed.
+    Removed,
+    /// Its size changed.
+    Resized,
+}
+
+type OnEvent = Box<dyn Fn(BdevEvent)>;
+
+/// An open bdev. Clones share one descriptor, which is closed on the thread that opened it when the last
+/// clone and the last [`IoChannel`] are gone.
+#[derive(Clone)]
+pub struct Bdev {
+    pub(crate) inner: Arc<Descriptor>,
+}
+
+pub(crate) struct Descriptor {
+    raw: NonNull<spdk_sys::spdk_bdev_desc>,
+    owner: Thread,
+    on_event: NonNull<OnEvent>,
+    info: BdevInfo,
+    /// For [`FlushMethod::FileSync`].
+    pub(crate) file: Option<File>,
+}
+
+// SAFETY: the descriptor may be used by any SPDK thread to get a channel and to submit I/O (spdk/bdev.h); the
+// event closure is only called and dropped on the owner's thread.
+unsafe impl Send for Descriptor {}
+// SAFETY: as above.
+unsafe impl Sync for Descriptor {}
+
+extern "C" fn on_event(
+    kind: spdk_sys::spdk_bdev_event_type,
+    _bdev: *mut spdk_sys::spdk_bdev,
+    ctx: *mut c_void,
+) {
+    // SAFETY: the closure was leaked by `open` and is freed after spdk_bdev_close; events come on the owner's
+    // thread.
+    let on_event = unsafe { &*ctx.cast::<OnEvent>() };
+    match kind {
+        spdk_sys::SPDK_BDEV_EVENT_REMOVE => on_event(BdevEvent::Removed),
+        spdk_sys::SPDK_BDEV_EVENT_RESIZE => on_event(BdevEvent::Resized),
+        _ => {}
+    }
+}
+
+/// What a module's description (`driver_specific` of bdev_get_bdevs) says: the file of an aio or uring bdev,
+/// and whether this is an NVMe namespace.
+fn read_description(description: &str) -> (Option<String>, bool) {
+    let value: serde_json::Value = serde_json::from_str(description).unwrap_or_default();
+    let file = value.pointer("/aio/filename").or_else(|| value.pointer("/uring/filename"));
+    (file.and_then(serde_json::Value::as_str).map(str::to_owned), value.get("nvme").is_some())
+}
+
+/// How a bdev is flushed through a descriptor that may write, or not.
+fn flush_method(file: bool, nvme: bool, write: bool, write_cache: bool, can_flush: bool) -> FlushMethod {
+    match (file, nvme, write_cache) {
+        (true, ..) => FlushMethod::FileSync,
+        // SPDK takes neither a flush nor an NVMe command from a descriptor that only reads.
+        _ if !write => FlushMethod::Nothing,
+        (_, true, true) => FlushMethod::NvmeCommand,
+        (_, true, false) => FlushMethod::Nothing,
+        _ if can_flush => FlushMethod::Bdev,
+        (_, _, true) => FlushMethod::Impossible,
+        _ => FlushMethod::Nothing,
+    }
+}
+
+/// Reads what is known of a bdev, for a descriptor that may `write`, or not.
+///
+/// # Safety
+/// `bdev` is live and stays so during the call.
+unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevInfo> {
+    let mut description = Vec::new();
+    // SAFETY: a live bdev (the caller's promise); the functions read it (spdk/bdev.h), `collect` takes a Vec.
+    unsafe {
+        let code = spdk_sys::spdk_shim_bdev_describe(bdev, Some(collect), (&raw mut description).cast());
+        check("spdk_bdev_dump_info_json", code)?;
+        let (path, nvme) = read_description(&String::from_utf8_lossy(&description));
+        let write_cache = spdk_sys::spdk_bdev_has_write_cache(bdev);
+        let can_flush = spdk_sys::spdk_bdev_io_type_supported(bdev, spdk_sys::SPDK_BDEV_IO_TYPE_FLUSH);
+        let flush = flush_method(path.is_some(), nvme, write, write_cache, can_flush);
+        Ok(BdevInfo {
+            name: app::text(spdk_sys::spdk_bdev_get_name(bdev)),
+            product: app::text(spdk_sys::spdk_bdev_get_product_name(bdev)),
+            block_size: spdk_sys::spdk_bdev_get_block_size(bdev),
+            metadata_size: spdk_sys::spdk_bdev_get_md_size(bdev),
+            blocks: spdk_sys::spdk_bdev_get_num_blocks(bdev),
+            alignment: spdk_sys::spdk_bdev_get_buf_align(bdev),
+            write_cache,
+            path,
+            flush,
+        })
+    }
+}
+
+impl Bdev {
+    /// Opens the bdev called `name`, and hears of what happens to it through `on_event`, on this thread.
+    ///
+    /// # Errors
+    /// `ENODEV` if there is no such bdev (`EINVAL` in 20.07), `EPERM` if `write` is asked of one that another
+    /// module has claimed, and what open(2) says of a file that FLUSH would need.
+    pub fn open(name: &str, write: bool, events: impl Fn(BdevEvent) + 'static) -> Result<Self> {
+        let call = "spdk_bdev_open_ext";
+        let c_name = CString::new(name).map_err(|_| Error { call, errno: EINVAL })?;
+        let owner = Thread::current().ok_or(Error { call, errno: EINVAL })?;
+        let closure: *mut OnEvent = Box::into_raw(Box::new(Box::new(events)));
+        let mut raw = ptr::null_mut();
+        // SAFETY: on an SPDK thread; the closure outlives the descriptor.
+        let code = unsafe {
+            spdk_sys::spdk_bdev_open_ext(c_name.as_ptr(), write, Some(on_event), closure.cast(), &mut raw)
+        };
+        let (Ok(()), Some(raw), Some(on_event)) =
+            (check(call, code), NonNull::new(raw), NonNull::new(closure))
+        else {
+            // SAFETY: SPDK kept nothing of a failed open.
+            drop(unsafe { Box::from_raw(closure) });
+            return Err(Error { call, errno: code.saturating_neg().max(1) });
+        };
+        let closing = Closing(raw, on_event);
+        // SAFETY: an open descriptor keeps its bdev.
+        let info = match unsafe { read_info(spdk_sys::spdk_bdev_desc_get_bdev(raw.as_ptr()), write) } {
+            Ok(info) => info,
+            Err(error) => {
+                closing.close();
+                return Err(error);
+            }
+        };
+        // From here on the descriptor closes itself.
+        let mut descriptor = Descriptor { raw, owner, on_event, info, file: None };
+        if let (FlushMethod::FileSync, Some(path)) = (descriptor.info.flush, &descriptor.info.path) {
+            let file = File::open(path)
+                .map_err(|error| Error { call: "open", errno: error.raw_os_error().unwrap_or(EINVAL) })?;
+            descriptor.file = Some(file);
+        }
+        Ok(Self { inner: Arc::new(descriptor) })
+    }
+
+    /// What was known of it when it was opened.
+    pub fn info(&self) -> &BdevInfo {
+        &self.inner.info
+    }
+
+    /// Its size in blocks now.
+    pub fn blocks(&self) -> u64 {
+        // SAFETY: an open descriptor keeps its bdev.
+        unsafe { spdk_sys::spdk_bdev_get_num_blocks(self.inner.bdev()) }
+    }
+
+    /// A way into it for the current SPDK thread.
+    ///
+    /// # Errors
+    /// `EINVAL` outside an SPDK thread, `ENOMEM` if the bdev can't make one (removed, or out of resources).
+    pub fn channel(&self) -> Result<IoChannel> {
+        IoChannel::open(self.clone())
+    }
+
+    /// All bdevs there are, by name. On the app's thread.
+    pub fn list() -> Vec<String> {
+        let mut names = Vec::new();
+        // SAFETY: spdk_bdev_first and _next (spdk/bdev.h) walk live bdevs; none comes or goes while this
+        // thread, which makes and removes them, is here.
+        unsafe {
+            let mut bdev = spdk_sys::spdk_bdev_first();
+            while !bdev.is_null() {
+                names.push(app::text(spdk_sys::spdk_bdev_get_name(bdev)));
+                bdev = spdk_sys::spdk_bdev_next(bdev);
+            }
+        }
+        names
+    }
+}
+
+impl Descriptor {
+    pub(crate) fn raw(&self) -> *mut spdk_sys::spdk_bdev_desc {
+        self.raw.as_ptr()
+    }
+
+    pub(crate) fn info(&self) -> &BdevInfo {
+        &self.info
+    }
+
+    pub(crate) fn bdev(&self) -> *mut spdk_sys::spdk_bdev {
+        // SAFETY: an open descriptor (spdk/bdev.h).
+        unsafe { spdk_sys::spdk_bdev_desc_get_bdev(self.raw.as_ptr()) }
+    }
+}
+
+/// An open descriptor and its closure on their way to the owner's thread.
+struct Closing(NonNull<spdk_sys::spdk_bdev_desc>, NonNull<OnEvent>);
+
+// SAFETY: both are only used by `close`, on the owner's thread.
+unsafe impl Send for Closing {}
+
+impl Closing {
+    fn close(self) {
+        // SAFETY: on the thread that opened it, as spdk_bdev_close (spdk/bdev.h) wants; no channel is left.
+        // The closure was leaked by `open`, no event comes after the close, and the event that brought the
+        // descriptor's end may be running.
+        unsafe {
+            spdk_sys::spdk_bdev_close(self.0.as_ptr());
+            free_later(self.1);
+        }
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        let closing = Closing(self.raw, self.on_event);
+        if self.owner.is_current() {
+            closing.close();
+        } else {
+            // An owner that has exited leaves the descriptor open, which only a program's end can bring.
+            let _ = self.owner.send(move || closing.close());
+        }
+    }
+}
+
+impl fmt::Debug for Bdev {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Bdev").field("name", &self.inner.info.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_name_files_and_nvme() {
+        assert_eq!(read_description(r#"{"aio":{"filename":"/x"}}"#), (Some("/x".into()), false));
+        assert_eq!(read_description(r#"{"uring":{"filename":"/y"}}"#), (Some("/y".into()), false));
+        assert_eq!(read_description(r#"{"nvme":{"trid":{}}}"#), (None, true));
+        assert_eq!(read_description(r#"{"nvme":[{}]}"#), (None, true));
+        assert_eq!(read_description("{}"), (None, false));
+        assert_eq!(read_description("not json"), (None, false));
+    }
+    #[test]
+    fn a_flush_goes_where_the_data_is() {
+        use FlushMethod::{Bdev, FileSync, Impossible, Nothing, NvmeCommand};
+        // file, nvme, write, write cache, can flush
+        assert_eq!(flush_method(true, false, true, true, true), FileSync);
+        assert_eq!(flush_method(true, false, false, true, true), FileSync, "others may write the file");
+        assert_eq!(flush_method(false, true, true, true, true), NvmeCommand);
+        assert_eq!(flush_method(false, true, true, false, true), Nothing);
+        assert_eq!(flush_method(false, true, false, true, true), Nothing, "SPDK would refuse it");
+        assert_eq!(flush_method(false, false, true, true, true), Bdev);
+        assert_eq!(flush_method(false, false, false, true, true), Nothing);
+        assert_eq!(flush_method(false, false, true, true, false), Impossible);
+        assert_eq!(flush_method(false, false, true, false, false), Nothing);
+    }
+}

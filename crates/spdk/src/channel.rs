@@ -1,0 +1,347 @@
+//! submit: a request's I/O, from or into the bytes of its mbuf, through one lcore's channel of a bdev.
+
+use std::{
+    cell::Cell,
+    ffi::{c_int, c_void},
+    fmt,
+    os::fd::AsRawFd,
+    ptr::NonNull,
+};
+
+use dpdk::Mbuf;
+
+use crate::{
+    Bdev, CompletionQueue, FlushMethod, Thread,
+    completion::{Header, QueueHead, Slot, header},
+    error::{EAGAIN, EINVAL, ENOMEM, ENOTSUP, Error},
+};
+
+/// Segments of an mbuf that one I/O can cover.
+pub const MAX_SEGMENTS: usize = 8;
+
+/// What to do with a bdev.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IoKind {
+    /// Blocks into the frame.
+    Read,
+    /// The frame's bytes into blocks.
+    Write,
+    /// Everything written and completed before to stable storage. Covers the whole bdev.
+    Flush,
+}
+
+/// One I/O of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Io {
+    /// What to do.
+    pub kind: IoKind,
+    /// First block, in the bdev's blocks.
+    pub block: u64,
+    /// Blocks; with [`IoKind::Flush`] not looked at, as the first block.
+    pub blocks: u32,
+    /// Where the data starts in the frame.
+    pub payload: u16,
+}
+
+/// How an I/O ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// The medium could not be read or written there.
+    MediaError,
+    /// Beyond the bdev's end.
+    OutOfRange,
+    /// The bdev can't do this, or not now: removed, reset, claimed, read-only.
+    Aborted,
+    /// Any other failure of the device.
+    DeviceFault,
+}
+
+/// One SPDK thread's way into a bdev.
+///
+/// Not `Send`: it belongs to the thread that opened it. Dropped with I/O under way, it stays open.
+pub struct IoChannel {
+    inner: NonNull<Channel>,
+}
+
+/// At a fixed address while I/O is under way.
+pub(crate) struct Channel {
+    raw: NonNull<spdk_sys::spdk_io_channel>,
+    bdev: Bdev,
+    under_way: Cell<u32>,
+    /// A reactor runs several SPDK threads on one of the system's.
+    owner: Thread,
+}
+
+impl IoChannel {
+    pub(crate) fn open(bdev: Bdev) -> crate::Result<Self> {
+        let failed = Error { call: "spdk_bdev_get_io_channel", errno: ENOMEM };
+        let owner = Thread::current().ok_or(Error { errno: EINVAL, ..failed })?;
+        // SAFETY: an open descriptor, on an SPDK thread (spdk/bdev.h).
+        let raw = unsafe { spdk_sys::spdk_bdev_get_io_channel(bdev.inner.raw()) };
+        let raw = NonNull::new(raw).ok_or(failed)?;
+        let channel = Box::new(Channel { raw, bdev, under_way: Cell::new(0), owner });
+        Ok(Self { inner: NonNull::from(Box::leak(channel)) })
+    }
+
+    fn inner(&self) -> &Channel {
+        // SAFETY: leaked by `open`, freed by `drop` only.
+        unsafe { self.inner.as_ref() }
+    }
+
+    /// I/O under way.
+    pub fn under_way(&self) -> u32 {
+        self.inner().under_way.get()
+    }
+
+    /// Starts `io` on the bytes of `frame`, and keeps frame and `context` until `queue` gives them back, which
+    /// happens exactly once for every call that returns Ok, whatever becomes of it.
+    ///
+    /// `frame` must hold the I/O's data from `io.payload` on (a read's frame is resized before), in at most
+    /// [`MAX_SEGMENTS`] segments, or it comes back as [`Outcome::Aborted`]; and its mempool must have
+    /// [`crate::private_size`] bytes for each mbuf. When SPDK is out of memory for it, it waits its turn.
+    ///
+    /// Data goes from and to the mbuf itself; the bdev layer copies only where the bdev asks for an alignment
+    /// ([`crate::BdevInfo::alignment`]) that the payload does not have.
+    ///
+    /// # Errors
+    /// The frame, if its mempool's private areas are too small.
+    #[inline]
+    pub fn submit<C: Copy>(
+        &self,
+        queue: &CompletionQueue<C>,
+        io: Io,
+        frame: Mbuf,
+        context: C,
+    ) -> Result<(), Mbuf> {
+        let channel = self.inner();
+        debug_assert!(channel.owner.is_current(), "a channel is used on its own SPDK thread");
+        let Some(slot) = Slot::<C>::of(&frame) else { return Err(frame) };
+        let bytes = match io.kind {
+            IoKind::Flush => 0,
+            IoKind::Read | IoKind::Write => {
+                u64::from(io.blocks) * u64::from(channel.bdev.inner.info().block_size)
+            }
+        };
+        let header = Header::new(queue.enter(), self.inner, io);
+        // SAFETY: `of` checked the private area's size and alignment; this mbuf is owned, so its private area
+        // is ours. The iovecs are written in place.
+        let covered = unsafe {
+            slot.write(Slot { header, context });
+            (*slot.as_ptr()).header.cover(&frame, usize::from(io.payload), bytes)
+        };
+        channel.under_way.set(channel.under_way.get() + 1);
+        let mbuf = frame.into_raw().as_ptr().cast();
+        if covered {
+            start(mbuf);
+        } else {
+            finish(mbuf, Outcome::Aborted);
+        }
+        Ok(())
+    }
+}
+
+/// A channel on its way to its end.
+struct Closing(NonNull<Channel>);
+
+// SAFETY: it is only used by `close`, on the thread that opened the channel.
+unsafe impl Send for Closing {}
+
+impl Closing {
+    /// On the SPDK thread that opened it.
+    fn close(self) {
+        // SAFETY: leaked by `open`, the handle is gone and no I/O refers to it; this is the thread that opened it,
+        // as spdk_put_io_channel (spdk/thread.h) wants. The descriptor goes after the channel.
+        unsafe {
+            let channel = Box::from_raw(self.0.as_ptr());
+            spdk_sys::spdk_put_io_channel(channel.raw.as_ptr());
+        }
+    }
+}
+
+impl Drop for IoChannel {
+    fn drop(&mut self) {
+        if self.under_way() > 0 {
+            return;
+        }
+        let closing = Closing(self.inner);
+        let owner = &self.inner().owner;
+        if owner.is_current() {
+            closing.close();
+        } else {
+            // Without its thread the channel stays, and with it the descriptor.
+            let _ = owner.clone().send(move || closing.close());
+        }
+    }
+}
+
+impl fmt::Debug for IoChannel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("IoChannel")
+            .field("bdev", &self.inner().bdev)
+            .field("under_way", &self.under_way())
+            .finish()
+    }
+}
+
+/// Hands the request in `mbuf` to the bdev, or to those that wait.
+#[inline]
+fn start(mbuf: *mut c_void) {
+    let header = header(mbuf);
+    // SAFETY: called for submitted mbufs only, which nothing else has now; a channel stays while I/O is under way
+    // on it.
+    let (channel, io, iov_count) = unsafe { ((*header).channel.as_ref(), (*header).io, (*header).iov_count) };
+    // SAFETY: as above; the place of the iovecs, of which SPDK looks at `iov_count`.
+    let iov = unsafe { (&raw mut (*header).iov).cast::<spdk_sys::iovec>() };
+    let (desc, ch) = (channel.bdev.inner.raw(), channel.raw.as_ptr());
+    let (block, blocks) = (io.block, u64::from(io.blocks));
+    // SAFETY: descriptor and channel are open and this is the channel's thread; the iovecs, and the bytes
+    // they point to, belong to this request until `ended` runs (spdk/bdev.h). The bdev checks the range.
+    let code = unsafe {
+        match io.kind {
+            IoKind::Read => {
+                spdk_sys::spdk_bdev_readv_blocks(desc, ch, iov, iov_count, block, blocks, Some(ended), mbuf)
+            }
+            IoKind::Write => {
+                spdk_sys::spdk_bdev_writev_blocks(desc, ch, iov, iov_count, block, blocks, Some(ended), mbuf)
+            }
+            IoKind::Flush => flush(channel, mbuf),
+        }
+    };
+    // With 0 the request is the bdev's, and may have ended already; else it is still here.
+    match -code {
+        0 => {}
+        ENOMEM => wait(channel, mbuf),
+        EAGAIN => queue_of(mbuf).retry_later(mbuf),
+        // spdk/bdev.h: EINVAL is a range beyond the end, or a buffer SPDK can't use.
+        EINVAL if io.kind != IoKind::Flush => finish(mbuf, Outcome::OutOfRange),
+        _ => finish(mbuf, Outcome::Aborted),
+    }
+}
+
+/// Starts a flush, by the way that reaches this bdev's stable storage. Returns 0 or a negative errno.
+///
+/// # Safety
+/// As for the submission calls in `start`.
+unsafe fn flush(channel: &Channel, mbuf: *mut c_void) -> c_int {
+    let descriptor = &channel.bdev.inner;
+    let (desc, ch) = (descriptor.raw(), channel.raw.as_ptr());
+    match descriptor.info().flush {
+        FlushMethod::Nothing => {
+            finish(mbuf, Outcome::Done);
+            0
+        }
+        FlushMethod::Impossible => -ENOTSUP,
+        FlushMethod::Bdev => {
+            // All of it, as large as it is now.
+            let blocks = channel.bdev.blocks();
+            // SAFETY: the caller's promise.
+            unsafe { spdk_sys::spdk_bdev_flush_blocks(desc, ch, 0, blocks, Some(ended), mbuf) }
+        }
+        // SAFETY: the caller's promise.
+        FlushMethod::NvmeCommand => unsafe { spdk_sys::spdk_shim_nvme_flush(desc, ch, Some(ended), mbuf) },
+        FlushMethod::FileSync => match &descriptor.file {
+            Some(file) => queue_of(mbuf).fdatasync(file.as_raw_fd(), mbuf),
+            None => -EINVAL,
+        },
+    }
+}
+
+/// Lets a request wait until SPDK has memory for its I/O again.
+#[cold]
+fn wait(channel: &Channel, mbuf: *mut c_void) {
+    let queue = queue_of(mbuf);
+    queue.count_wait();
+    let bdev = channel.bdev.inner.bdev();
+    // SAFETY: the request is still here (see `start`), and nothing refers to an entry of it.
+    let entry = unsafe { (&raw mut (*header(mbuf)).wait).cast::<spdk_sys::spdk_bdev_io_wait_entry>() };
+    let waits =
+        spdk_sys::spdk_bdev_io_wait_entry { bdev, cb_fn: Some(restart), cb_arg: mbuf, ..Default::default() };
+    // SAFETY: the entry lives in the mbuf's private area until `restart` runs (spdk/bdev.h).
+    let code = unsafe {
+        entry.write(waits);
+        spdk_sys::spdk_bdev_queue_io_wait(bdev, channel.raw.as_ptr(), entry)
+    };
+    if code != 0 {
+        // Memory came back in between: SPDK refuses to wait for what is there.
+        queue.retry_later(mbuf);
+    }
+}
+
+extern "C" fn restart(mbuf: *mut c_void) {
+    start(mbuf);
+}
+
+/// Starts again a request that had to wait.
+pub(crate) fn retry(mbuf: NonNull<c_void>) {
+    start(mbuf.as_ptr());
+}
+
+/// For a submitted mbuf.
+#[inline]
+fn queue_of<'a>(mbuf: *mut c_void) -> &'a QueueHead {
+    // SAFETY: a completion queue stays while requests are under way on it; its head is only read, its members
+    // are cells.
+    unsafe { (*header(mbuf)).queue.as_ref() }
+}
+
+extern "C" fn ended(io: *mut spdk_sys::spdk_bdev_io, success: bool, mbuf: *mut c_void) {
+    let outcome = if success {
+        Outcome::Done
+    } else {
+        let (mut cdw0, mut status_type, mut status) = (0, 0, 0);
+        // SAFETY: a completed I/O of ours (spdk/bdev.h).
+        unsafe { spdk_sys::spdk_bdev_io_get_nvme_status(io, &mut cdw0, &mut status_type, &mut status) };
+        outcome_of(status_type, status)
+    };
+    // SAFETY: each completion frees its I/O, once.
+    unsafe { spdk_sys::spdk_bdev_free_io(io) };
+    finish(mbuf, outcome);
+}
+
+pub(crate) extern "C" fn synced(mbuf: *mut c_void, result: i64) {
+    finish(mbuf, if result == 0 { Outcome::Done } else { Outcome::DeviceFault });
+}
+
+/// What an NVMe status (spdk/nvme_spec.h: type, code) means for a request.
+fn outcome_of(status_type: c_int, status: c_int) -> Outcome {
+    match (status_type, status) {
+        (0, 0x80) => Outcome::OutOfRange,
+        // Invalid opcode or field, aborted by request or by a deleted queue, namespace write protected.
+        (0, 0x01 | 0x02 | 0x07 | 0x08 | 0x20) => Outcome::Aborted,
+        (2, _) => Outcome::MediaError,
+        _ => Outcome::DeviceFault,
+    }
+}
+
+/// Gives a request back to its queue.
+#[inline]
+fn finish(mbuf: *mut c_void, outcome: Outcome) {
+    let header = header(mbuf);
+    // SAFETY: called once for each submitted mbuf, by whichever way it ends; a channel stays while I/O is under
+    // way on it.
+    let channel = unsafe {
+        (*header).outcome = outcome;
+        (*header).channel.as_ref()
+    };
+    channel.under_way.set(channel.under_way.get() - 1);
+    queue_of(mbuf).push(mbuf);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nvme_statuses_map_to_what_an_initiator_is_told() {
+        assert_eq!(outcome_of(0, 0x80), Outcome::OutOfRange);
+        assert_eq!(outcome_of(0, 0x01), Outcome::Aborted);
+        assert_eq!(outcome_of(0, 0x08), Outcome::Aborted);
+        assert_eq!(outcome_of(2, 0x81), Outcome::MediaError, "unrecovered read error");
+        assert_eq!(outcome_of(2, 0x80), Outcome::MediaError, "write fault");
+        assert_eq!(outcome_of(0, 0x06), Outcome::DeviceFault, "internal device error");
+        assert_eq!(outcome_of(7, 0xff), Outcome::DeviceFault);
+    }
+}

@@ -1,0 +1,226 @@
+//! Descriptors and channels: who may close them where, and what flushes and refusals say.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use dpdk::Mempool;
+use serde_json::json;
+use spdk::{Bdev, BdevEvent, CompletionQueue, FlushMethod, Io, IoChannel, IoKind, Outcome};
+
+use crate::threads::neighbour;
+use crate::{Step, asks, chain, once, turns, until};
+
+/// Where the data starts in this test's frames.
+const PAYLOAD: u16 = 36;
+
+thread_local! {
+    static LEFT: RefCell<Option<IoChannel>> = const { RefCell::new(None) };
+}
+
+pub(crate) fn all() -> Vec<(&'static str, Step)> {
+    vec![
+        ("bdevs_are_listed_and_described", once(descriptions)),
+        ("a_removal_may_close_the_descriptor_it_is_told_through", removal()),
+        ("a_channel_may_be_dropped_on_another_thread_of_its_reactor", dropped_elsewhere()),
+        ("io_goes_through_the_frame_and_comes_back_once", io()),
+        ("a_descriptor_that_only_reads_flushes_nothing_and_writes_nothing", read_only()),
+    ]
+}
+
+fn descriptions() {
+    let mut names = Bdev::list();
+    names.sort();
+    assert_eq!(names, ["m0", "m1", "m2", "m3"]);
+    let bdev = Bdev::open("m0", true, |_| ()).expect("it is there");
+    let info = bdev.info();
+    assert_eq!((info.block_size, info.metadata_size, info.blocks, bdev.blocks()), (512, 0, 2048, 2048));
+    assert_eq!((info.name.as_str(), info.path.as_deref(), info.flush), ("m0", None, FlushMethod::Bdev));
+    let missing = Bdev::open("none", false, |_| ()).expect_err("there is none");
+    assert_eq!(missing.call, "spdk_bdev_open_ext");
+    assert!([19, 22].contains(&missing.errno), "ENODEV, or EINVAL in 20.07: {missing}");
+    assert_eq!(Bdev::open("a\0b", false, |_| ()).expect_err("no C string").errno, 22);
+}
+
+fn removal() -> Step {
+    thread_local!(static OPEN: RefCell<Option<Bdev>> = const { RefCell::new(None) });
+    let told = Rc::new(Cell::new(0));
+    let (counted, read) = (Rc::clone(&told), told);
+    chain(vec![
+        once(move || {
+            let bdev = Bdev::open("m1", true, move |event| {
+                assert_eq!(event, BdevEvent::Removed);
+                drop(OPEN.take());
+                // This closure, with what it holds, outlives the call.
+                counted.set(counted.get() + 1);
+            });
+            OPEN.set(Some(bdev.expect("it is there")));
+        }),
+        asks("bdev_malloc_delete", json!({ "name": "m1" }), |answer| {
+            assert_eq!(answer["result"], json!(true))
+        }),
+        turns(1000),
+        once(move || {
+            assert_eq!(read.get(), 1);
+            assert!(!Bdev::list().contains(&"m1".to_owned()), "nothing holds it");
+        }),
+    ])
+}
+
+fn dropped_elsewhere() -> Step {
+    let thread = Rc::new(RefCell::new(None));
+    let (made, ended) = (Rc::clone(&thread), thread);
+    chain(vec![
+        once(move || {
+            let thread = neighbour();
+            let bdev = Bdev::open("m2", true, |_| ()).expect("it is there");
+            let opens = thread.send(move || LEFT.set(Some(bdev.channel().expect("a channel"))));
+            opens.expect("room");
+            *made.borrow_mut() = Some(thread);
+        }),
+        until(|| LEFT.with_borrow(Option::is_some)),
+        once(|| drop(LEFT.take())),
+        // Which SPDK answers when descriptor and channels are closed.
+        asks("bdev_malloc_delete", json!({ "name": "m2" }), |answer| {
+            assert_eq!(answer["result"], json!(true))
+        }),
+        once(move || ended.take().expect("made above").exit().expect("room")),
+    ])
+}
+
+/// What a test submits to.
+struct Bench {
+    bdev: Bdev,
+    channel: IoChannel,
+    queue: CompletionQueue<u32>,
+    pool: Arc<Mempool>,
+}
+
+impl Bench {
+    fn open(name: &str, write: bool) -> Self {
+        let bdev = Bdev::open(name, write, |_| ()).expect("it is there");
+        let channel = bdev.channel().expect("a channel");
+        let queue = CompletionQueue::new().expect("an aio context");
+        let pool = Mempool::new(&format!("pool_{name}_{write}"), 31, spdk::private_size::<u32>(), 1024, None);
+        Self { bdev, channel, queue, pool: pool.expect("memory") }
+    }
+
+    fn submit(&self, kind: IoKind, block: u64, blocks: u32, bytes: &[u8], tag: u32) {
+        let mut frame = self.pool.alloc().expect("an mbuf");
+        assert!(frame.resize(usize::from(PAYLOAD) + bytes.len()));
+        frame.data_mut()[usize::from(PAYLOAD)..].copy_from_slice(bytes);
+        let io = Io { kind, block, blocks, payload: PAYLOAD };
+        self.channel.submit(&self.queue, io, frame, tag).expect("private areas are large enough");
+    }
+
+    /// Tags, outcomes and payloads of what has ended.
+    fn ended(&self) -> Vec<(u32, Outcome, Vec<u8>)> {
+        self.queue.advance();
+        std::iter::from_fn(|| self.queue.poll())
+            .map(|done| (done.context, done.outcome, done.frame.data()[usize::from(PAYLOAD)..].to_vec()))
+            .collect()
+    }
+}
+
+/// Submits, waits for as many ends, and looks at them by tag.
+fn io_on(
+    bench: impl FnOnce() -> Bench + 'static,
+    submit: impl FnOnce(&Bench) + 'static,
+    count: usize,
+    look: impl FnOnce(Vec<(u32, Outcome, Vec<u8>)>) + 'static,
+) -> Step {
+    let mut open = Some((bench, submit));
+    let mut look = Some(look);
+    let mut bench = None;
+    let mut ended = Vec::new();
+    Box::new(move || {
+        if let Some((make, submit)) = open.take() {
+            let made = make();
+            submit(&made);
+            assert_eq!(made.queue.under_way() as usize, count);
+            bench = Some(made);
+        }
+        let Some(state) = &bench else { return true };
+        ended.extend(state.ended());
+        if ended.len() < count {
+            return false;
+        }
+        assert_eq!((state.queue.under_way(), state.channel.under_way()), (0, 0));
+        assert_eq!(state.pool.available(), state.pool.size(), "every mbuf is back");
+        assert!(format!("{state:?}", state = state.bdev).contains(&state.bdev.info().name));
+        ended.sort_by_key(|(tag, ..)| *tag);
+        if let Some(look) = look.take() {
+            look(std::mem::take(&mut ended));
+        }
+        bench = None;
+        true
+    })
+}
+
+fn outcomes(ended: &[(u32, Outcome, Vec<u8>)]) -> Vec<Outcome> {
+    ended.iter().map(|(_, outcome, _)| *outcome).collect()
+}
+
+fn io() -> Step {
+    chain(vec![
+        io_on(
+            || Bench::open("m0", true),
+            |bench| bench.submit(IoKind::Write, 7, 1, &[0x5a; 512], 1),
+            1,
+            |ended| assert_eq!(outcomes(&ended), [Outcome::Done]),
+        ),
+        io_on(
+            || Bench::open("m0", true),
+            |bench| {
+                bench.submit(IoKind::Read, 7, 1, &[0; 512], 1);
+                bench.submit(IoKind::Flush, 0, 0, &[], 2);
+                bench.submit(IoKind::Read, 2048, 1, &[0; 512], 3);
+                bench.submit(IoKind::Read, u64::MAX, 1, &[0; 512], 4);
+                // A frame that does not hold what it should.
+                bench.submit(IoKind::Write, 0, 2, &[0; 512], 5);
+            },
+            5,
+            |ended| {
+                assert_eq!(ended[0].2, [0x5a; 512]);
+                assert_eq!(
+                    outcomes(&ended),
+                    [
+                        Outcome::Done,
+                        Outcome::Done,
+                        Outcome::OutOfRange,
+                        Outcome::OutOfRange,
+                        Outcome::Aborted
+                    ]
+                );
+            },
+        ),
+        once(|| {
+            let bench = Bench::open("m0", true);
+            let small = Mempool::new("small", 15, 8, 1024, None).expect("memory");
+            let frame = small.alloc().expect("an mbuf");
+            let io = Io { kind: IoKind::Flush, block: 0, blocks: 0, payload: PAYLOAD };
+            bench.channel.submit(&bench.queue, io, frame, 0).expect_err("no place for its state");
+            assert_eq!((bench.queue.under_way(), bench.channel.under_way()), (0, 0));
+        }),
+    ])
+}
+
+fn read_only() -> Step {
+    io_on(
+        || {
+            let bench = Bench::open("m3", false);
+            assert_eq!(bench.bdev.info().flush, FlushMethod::Nothing);
+            bench
+        },
+        |bench| {
+            bench.submit(IoKind::Flush, 0, 0, &[], 1);
+            bench.submit(IoKind::Write, 0, 1, &[1; 512], 2);
+            bench.submit(IoKind::Read, 0, 1, &[1; 512], 3);
+        },
+        3,
+        |ended| {
+            assert_eq!(outcomes(&ended), [Outcome::Done, Outcome::Aborted, Outcome::Done]);
+            assert_eq!(ended[2].2, [0; 512], "and nothing was written");
+        },
+    )
+}

@@ -1,0 +1,269 @@
+//! SPDK's threads, pollers, bdevs and RPCs in a running app, without hugepages, devices or ports.
+//!
+//! SPDK's app runs once in a process, on the main thread: this test brings its own main. Everything here is on
+//! one reactor, as the target's control plane and its first lcore are.
+
+mod bdevs;
+mod threads;
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use spdk::app::{self, AppOptions};
+use spdk::{Finished, Initialized, Poller, Subsystem, Thread, add_subsystem, rpc};
+
+/// One test, called each time the reactor comes around; says when it is finished.
+pub(crate) type Step = Box<dyn FnMut() -> bool>;
+
+/// How often a test is called before it has failed. Not a time: it takes far longer than any of them needs.
+const MAX_TURNS: u32 = 20_000_000;
+
+thread_local! {
+    static DRIVER: RefCell<Option<Poller>> = const { RefCell::new(None) };
+    /// What the subsystem heard.
+    static HEARD: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Witness;
+
+impl Subsystem for Witness {
+    const NAME: &'static std::ffi::CStr = c"witness";
+    const DEPENDS: &'static [&'static std::ffi::CStr] = &[c"bdev"];
+
+    fn init(done: Initialized) {
+        HEARD.with_borrow_mut(|heard| heard.push("init"));
+        done.succeed();
+    }
+
+    fn fini(_: Finished) {
+        HEARD.with_borrow_mut(|heard| heard.push("fini"));
+        assert!(!socket().exists(), "RPCs have ended before subsystems do");
+    }
+
+    fn config() -> String {
+        json!([{ "method": "witness", "params": { "heard": true } }]).to_string()
+    }
+}
+
+struct Echo;
+
+impl rpc::Method for Echo {
+    const NAME: &'static std::ffi::CStr = c"echo";
+
+    fn call(params: Option<&str>, request: rpc::Request) {
+        match params {
+            Some("{\"give\":\"up\"}") => drop(request),
+            Some("{\"fail\":true}") => request.error(rpc::INVALID_PARAMS, "as you say"),
+            Some(params) => request.result(params),
+            None => request.result("null"),
+        }
+    }
+}
+
+/// Where this test's RPC server listens.
+pub(crate) fn socket() -> PathBuf {
+    std::env::temp_dir().join(format!("spdk-app-test-{}.sock", std::process::id()))
+}
+
+/// Calls a method, from a thread of its own; the whole answer comes through the channel.
+pub(crate) fn call(method: &str, params: &Value) -> Receiver<Value> {
+    let mut request = json!({ "jsonrpc": "2.0", "id": 1, "method": method });
+    if !params.is_null() {
+        request["params"] = params.clone();
+    }
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut stream = UnixStream::connect(socket()).expect("the RPC server listens");
+        stream.write_all(request.to_string().as_bytes()).expect("it reads");
+        let mut answer = Vec::new();
+        let mut piece = [0; 4096];
+        loop {
+            let length = stream.read(&mut piece).expect("it answers");
+            assert!(length > 0, "no answer but {:?}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&piece[..length]);
+            if let Ok(whole) = serde_json::from_slice(&answer) {
+                let _ = sender.send(whole);
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Calls a method and then looks at its answer.
+pub(crate) fn asks(method: &'static str, params: Value, look: impl FnOnce(Value) + 'static) -> Step {
+    let mut receiver = None;
+    let mut look = Some(look);
+    Box::new(move || {
+        let receiver = receiver.get_or_insert_with(|| call(method, &params));
+        let Ok(answer) = receiver.try_recv() else { return false };
+        if let Some(look) = look.take() {
+            look(answer);
+        }
+        true
+    })
+}
+
+/// Does something once.
+pub(crate) fn once(act: impl FnOnce() + 'static) -> Step {
+    let mut act = Some(act);
+    Box::new(move || {
+        if let Some(act) = act.take() {
+            act();
+        }
+        true
+    })
+}
+
+/// Waits for something to be so.
+pub(crate) fn until(so: impl FnMut() -> bool + 'static) -> Step {
+    Box::new(so)
+}
+
+/// Lets the reactor come around some times.
+pub(crate) fn turns(mut left: u32) -> Step {
+    Box::new(move || {
+        left -= 1;
+        left == 0
+    })
+}
+
+/// One step after the other.
+pub(crate) fn chain(steps: Vec<Step>) -> Step {
+    let mut steps = steps.into_iter().peekable();
+    Box::new(move || {
+        let Some(step) = steps.peek_mut() else { return true };
+        if step() {
+            steps.next();
+        }
+        steps.peek().is_none()
+    })
+}
+
+fn all() -> Vec<(&'static str, Step)> {
+    let mut tests = threads::all();
+    tests.extend(bdevs::all());
+    tests.push(("a_method_answers_fails_or_gives_up", methods()));
+    tests.push((
+        "a_subsystems_configuration_is_saved",
+        asks("framework_get_config", json!({ "name": "witness" }), |answer| {
+            assert_eq!(answer["result"], json!([{ "method": "witness", "params": { "heard": true } }]));
+        }),
+    ));
+    tests
+}
+
+fn long() -> Value {
+    json!({ "long": "ü".repeat(5000), "odd": format!("x{}", "ü".repeat(5000)) })
+}
+
+fn methods() -> Step {
+    let error = |answer: &Value| (answer["error"]["code"].clone(), answer["error"]["message"].clone());
+    chain(vec![
+        asks("echo", json!({ "a": [1, "ü", null] }), |answer| {
+            assert_eq!(answer["result"], json!({ "a": [1, "ü", null] }));
+        }),
+        // More than SPDK writes at once, with characters on its borders.
+        asks("echo", long(), |answer| assert_eq!(answer["result"], long())),
+        asks("echo", Value::Null, |answer| assert_eq!(answer.get("result"), Some(&Value::Null))),
+        asks("echo", json!({ "fail": true }), move |answer| {
+            assert_eq!(error(&answer), (json!(-32602), json!("as you say")));
+        }),
+        asks("echo", json!({ "give": "up" }), move |answer| {
+            assert_eq!(error(&answer), (json!(-32603), json!("the target gave this call up")));
+        }),
+    ])
+}
+
+fn main() {
+    let directory = std::env::temp_dir();
+    let config = directory.join(format!("spdk-app-test-{}.json", std::process::id()));
+    let bdevs = ["m0", "m1", "m2", "m3"]
+        .map(|name| json!({ "method": "bdev_malloc_create", "params": { "name": name, "num_blocks": 2048, "block_size": 512 } }));
+    let document = json!({ "subsystems": [{ "subsystem": "bdev", "config": bdevs }] });
+    std::fs::write(&config, document.to_string()).expect("a temporary file");
+    add_subsystem::<Witness>().expect("memory");
+    rpc::register::<Echo>();
+    let options = AppOptions {
+        name: "spdk-app-test".into(),
+        eal_arguments: "--no-huge --legacy-mem".into(),
+        mem_mb: Some(1024),
+        no_pci: true,
+        rpc_socket: Some(socket().display().to_string()),
+        config_file: Some(config.display().to_string()),
+        ..AppOptions::default()
+    };
+    let results = Rc::new(RefCell::new((0u32, 0u32)));
+    let outcome = Rc::clone(&results);
+    let app_thread = Rc::new(RefCell::new(None));
+    let noted = Rc::clone(&app_thread);
+    let code = app::run(&options, move || {
+        *noted.borrow_mut() = Thread::current();
+        run_all(&outcome);
+    });
+    finish(&config, &options, code, app_thread.take(), *results.borrow());
+}
+
+/// What holds after the app has ended, and the result.
+fn finish(
+    config: &Path,
+    options: &AppOptions,
+    code: spdk::Result<i32>,
+    app_thread: Option<Thread>,
+    (passed, failed): (u32, u32),
+) {
+    std::fs::remove_file(config).expect("the configuration was there");
+    // EAL made a directory by SPDK's name for it, and leaves it.
+    let _ = std::fs::remove_dir_all(format!("/run/dpdk/spdk_pid{}", std::process::id()));
+    assert_eq!(code, Ok(0));
+    assert_eq!(HEARD.take(), ["init", "fini"]);
+    assert!(Thread::current().is_none());
+    let app_thread = app_thread.expect("start runs on an SPDK thread");
+    assert_eq!(app_thread.send(|| ()).expect_err("it has ended").errno, 3);
+    let again = app::run(options, || ()).expect_err("once in a process");
+    assert_eq!((again.call, again.errno), ("spdk_app_start", 114));
+    println!("test after_the_app_nothing_reaches_it ... ok");
+    let passed = passed + 1;
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out"
+    );
+    std::process::exit(i32::from(failed > 0 || passed < 2));
+}
+
+/// Runs the tests one after the other from a poller, then stops the app. A failed assertion ends the process.
+fn run_all(results: &Rc<RefCell<(u32, u32)>>) {
+    let results = Rc::clone(results);
+    let mut tests = all().into_iter();
+    let mut current: Option<(&'static str, Step, u32)> = None;
+    println!("\nrunning the app's tests");
+    let driver = Poller::register(Duration::ZERO, move || {
+        let Some((name, step, turns)) = &mut current else {
+            current = tests.next().map(|(name, step)| (name, step, 0));
+            if current.is_none() {
+                DRIVER.take();
+                app::stop(0);
+            }
+            return true;
+        };
+        *turns += 1;
+        if step() {
+            println!("test {name} ... ok");
+            results.borrow_mut().0 += 1;
+            current = None;
+        } else if *turns > MAX_TURNS {
+            println!("test {name} ... FAILED: no end after {turns} turns");
+            results.borrow_mut().1 += 1;
+            DRIVER.take();
+            app::stop(0);
+        }
+        true
+    });
+    DRIVER.set(Some(driver.expect("a poller")));
+}
