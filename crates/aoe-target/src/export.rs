@@ -1,8 +1,9 @@
 //! What a request is for: a disk under its shelf and slot.
 
 use std::fmt;
+use std::sync::Arc;
 
-use aoe_wire::{MAX_CONFIG_STRING, ShelfSlot};
+use aoe_wire::{MAX_CONFIG_STRING, MacAddr, ShelfSlot};
 use ata::Identity;
 
 use crate::ports::Ports;
@@ -31,8 +32,15 @@ pub struct Export {
     ports: Ports,
     /// Size in sectors of 512 bytes, whatever the block size of the bdev.
     pub sectors: u64,
+    /// First sector of the bdev that is served: the bdev's sector under LBA 0.
+    pub first_sector: u64,
     /// Refuse writes.
     pub read_only: bool,
+    /// The operator's list of the only initiators to answer; empty means everybody. Not looked at by routing or
+    /// admission: what is checked there is made from it.
+    pub allow: Arc<[MacAddr]>,
+    /// The operator's list of initiators never to answer. As [`Export::allow`].
+    pub deny: Arc<[MacAddr]>,
     /// Whether the bdev is there.
     pub state: ExportState,
     /// Messages the target says it can hold. Values below [`Export::MIN_BUFFER_COUNT`] are advertised as that.
@@ -58,7 +66,10 @@ impl Export {
             address,
             ports,
             sectors,
+            first_sector: 0,
             read_only: false,
+            allow: Arc::default(),
+            deny: Arc::default(),
             state: ExportState::Online,
             buffer_count: Self::DEFAULT_BUFFER_COUNT,
             identity,

@@ -8,14 +8,16 @@
 
 pub mod backing_file;
 pub mod error;
+pub mod options;
 pub mod port;
 pub mod registry;
 pub mod report;
 pub mod request;
 
-pub use aoe_target::{AddressError, Shelf, ShelfSlot, Slot};
+pub use aoe_target::{AddressError, MacAddr, Shelf, ShelfSlot, Slot};
 pub use backing_file::BackingFile;
 pub use error::{ErrorCode, RpcError};
+pub use options::ExportOptions;
 pub use port::{PortInfo, PortRef, PortTable};
 pub use registry::{Deletion, Record, Registry, State, unknown_bdev};
 pub use report::{ExportInfo, ExportPort, LcoreStats, PortStats};

@@ -5,9 +5,10 @@
 //! Between the halves the address stays taken on the ports concerned, so that two requests cannot cross. All of
 //! it runs on one thread, SPDK's app thread.
 
-use aoe_target::{ExportId, PortId, PortSet, Ports, ShelfSlot};
+use aoe_target::{ExportId, Identity, PortId, PortSet, Ports, ShelfSlot};
 
 use crate::error::{ErrorCode, Quoted, RpcError};
+use crate::options::ExportOptions;
 use crate::port::{PortInfo, PortRef, PortTable};
 use crate::request::{Announce, CreateExport, DeleteExport};
 
@@ -32,12 +33,24 @@ pub struct Record {
     pub leaving: PortSet,
     /// The bdev's name, also when the bdev is gone.
     pub bdev_name: String,
-    /// Size in sectors of 512 bytes.
+    /// Size in sectors of 512 bytes: of what is served, which may be a part of the bdev.
     pub sectors: u64,
     /// Writes are refused.
     pub read_only: bool,
+    /// What else the operator said of it.
+    pub options: ExportOptions,
     /// How far it has come.
     pub state: State,
+}
+
+impl Record {
+    /// The names in its IDENTIFY page.
+    ///
+    /// # Errors
+    /// As [`ExportOptions::identity`].
+    pub fn identity(&self) -> Result<Identity, String> {
+        self.options.identity(self.address, env!("CARGO_PKG_VERSION"))
+    }
 }
 
 /// An export's life, in this order.
@@ -112,9 +125,9 @@ impl Registry {
     /// 512 bytes. The record says what the lcores are to serve; its state is [`State::Creating`].
     ///
     /// # Errors
-    /// An unknown port, the address taken on a port, or no sectors; nothing has changed then.
-    pub fn create(&mut self, request: &CreateExport, sectors: u64) -> Result<&Record, RpcError> {
-        if sectors == 0 {
+    /// An unknown port, the address taken on a port, no sectors, or not those asked for; nothing has changed then.
+    pub fn create(&mut self, request: &CreateExport, bdev_sectors: u64) -> Result<&Record, RpcError> {
+        if bdev_sectors == 0 {
             return Err(RpcError::new(
                 ErrorCode::Unsuitable,
                 format!(
@@ -123,6 +136,9 @@ impl Registry {
                 ),
             ));
         }
+        request.options.check_range(bdev_sectors).map_err(|message| {
+            RpcError::new(ErrorCode::Unsuitable, format!("bdev {}: {message}", Quoted(&request.bdev_name)))
+        })?;
         let ports = match &request.ports {
             None => Ports::All,
             Some(listed) => Ports::Set(self.resolve_all(listed)?),
@@ -156,8 +172,9 @@ impl Registry {
             ports,
             leaving: PortSet::EMPTY,
             bdev_name: request.bdev_name.clone(),
-            sectors,
+            sectors: request.options.range_in(bdev_sectors).1,
             read_only: request.read_only,
+            options: request.options.clone(),
             state: State::Creating,
         }))
     }
@@ -258,9 +275,10 @@ impl Registry {
         })
     }
 
-    /// The bdev has another size, in sectors of 512 bytes: its exports are returned.
-    pub fn bdev_resized(&mut self, bdev_name: &str, sectors: u64) -> Vec<ExportId> {
-        self.change_all_of(bdev_name, |record| record.sectors = sectors)
+    /// The bdev has another size, in sectors of 512 bytes: its exports are returned. One of a given length keeps
+    /// it as long as the bdev has those sectors; one without reaches to the bdev's end.
+    pub fn bdev_resized(&mut self, bdev_name: &str, bdev_sectors: u64) -> Vec<ExportId> {
+        self.change_all_of(bdev_name, |record| record.sectors = record.options.range_in(bdev_sectors).1)
     }
 
     /// The exports that `aoe_announce` is to advertise: those that are online and match.

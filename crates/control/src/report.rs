@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aoe_target::{DropCounters, ExportCounters, ExportId, PortCounters, PortId, Ports};
+use aoe_target::{DropCounters, Export, ExportCounters, ExportId, PortCounters, PortId, Ports};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -21,8 +21,32 @@ pub struct ExportInfo {
     pub bdev_name: String,
     /// Size in bytes, a multiple of 512.
     pub size_bytes: u64,
+    /// First sector (512 bytes) of the bdev that is served.
+    #[serde(default)]
+    pub offset: u64,
+    /// Sectors (512 bytes) that were asked for; `null` for all from `offset` on.
+    #[serde(default)]
+    pub length: Option<u64>,
     /// Writes are refused.
     pub read_only: bool,
+    /// Messages the export says it can hold.
+    #[serde(default)]
+    pub buffers: u16,
+    /// If not empty, the only initiators that are answered.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Initiators that are never answered.
+    #[serde(default)]
+    pub deny: Vec<String>,
+    /// Serial number in the IDENTIFY page.
+    #[serde(default)]
+    pub serial: String,
+    /// Model name in the IDENTIFY page.
+    #[serde(default)]
+    pub model: String,
+    /// Firmware revision in the IDENTIFY page.
+    #[serde(default)]
+    pub firmware: String,
     /// `creating`, `online`, `offline` (the bdev is gone) or `deleting`.
     pub state: String,
     /// Served on every port there is, rather than on ports that were listed.
@@ -83,12 +107,22 @@ impl Registry {
             name: port.name.clone(),
             netif: port.netif.clone(),
         };
+        let options = &record.options;
+        let identity = record.identity().ok();
         ExportInfo {
             shelf: record.address.shelf.0,
             slot: record.address.slot.0,
             bdev_name: record.bdev_name.clone(),
             size_bytes: record.sectors.saturating_mul(512),
+            offset: options.offset,
+            length: options.length,
             read_only: record.read_only,
+            buffers: options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT),
+            allow: options.allow.iter().map(ToString::to_string).collect(),
+            deny: options.deny.iter().map(ToString::to_string).collect(),
+            serial: identity.as_ref().map_or_else(String::new, |identity| identity.serial().to_owned()),
+            model: identity.as_ref().map_or_else(String::new, |identity| identity.model().to_owned()),
+            firmware: identity.as_ref().map_or_else(String::new, |identity| identity.firmware().to_owned()),
             state: record.state.name().into(),
             all_ports: record.ports == Ports::All,
             ports: self.ports_of(record).into_iter().map(port).collect(),
@@ -114,6 +148,7 @@ impl Registry {
                 bdev_name: record.bdev_name.clone(),
                 ports: (record.ports != Ports::All).then(|| names.collect()),
                 read_only: record.read_only,
+                options: record.options.clone(),
             };
             json!({ "method": CREATE_EXPORT, "params": request.to_params() })
         };

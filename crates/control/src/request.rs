@@ -1,9 +1,10 @@
 //! From the JSON of an RPC to a checked request: the methods and what each may carry.
 
-use aoe_target::{Shelf, ShelfSlot, Slot};
+use aoe_target::{MacAddr, Shelf, ShelfSlot, Slot};
 use serde_json::{Map, Value, json};
 
 use crate::error::{ErrorCode, Quoted, RpcError};
+use crate::options::{self, ExportOptions};
 use crate::port::PortRef;
 
 /// Most ports one request may list; DPDK's own limit is `RTE_MAX_ETHPORTS`, 32 in Debian's build.
@@ -51,6 +52,8 @@ pub struct CreateExport {
     pub ports: Option<Vec<PortRef>>,
     /// Refuse writes.
     pub read_only: bool,
+    /// Everything else the operator may say of it.
+    pub options: ExportOptions,
 }
 
 /// Parameters of `aoe_delete_export`.
@@ -94,6 +97,7 @@ impl Action {
                 bdev_name: fields.bdev_name()?,
                 ports: fields.ports()?,
                 read_only: fields.flag("read_only")?,
+                options: fields.options()?,
             }),
             DELETE_EXPORT => {
                 Self::DeleteExport(DeleteExport { address: fields.address()?, ports: fields.ports()? })
@@ -125,6 +129,9 @@ impl CreateExport {
         put_ports(&mut params, self.ports.as_deref());
         if self.read_only {
             params["read_only"] = Value::Bool(true);
+        }
+        if let Value::Object(params) = &mut params {
+            self.options.put(params);
         }
         params
     }
@@ -235,6 +242,60 @@ impl<'a> Fields<'a> {
             None => Ok(false),
             Some(Value::Bool(flag)) => Ok(flag),
             Some(value) => Err(self.wrong(name, &value, "true or false")),
+        }
+    }
+
+    fn options(&mut self) -> Result<ExportOptions, RpcError> {
+        let buffers =
+            format!("a number of messages from {} to {}", options::BUFFERS_MIN, options::BUFFERS_MAX);
+        Ok(ExportOptions {
+            offset: self.number("offset", "a number of sectors of 512 bytes, from 0", Some)?.unwrap_or(0),
+            length: self.number("length", "a number of sectors of 512 bytes, from 1", |length| {
+                (length > 0).then_some(length)
+            })?,
+            buffers: self.number("buffers", &buffers, options::buffers_from)?,
+            allow: self.macs("allow")?,
+            deny: self.macs("deny")?,
+            serial: self.text("serial", options::parse_serial)?,
+            model: self.text("model", options::parse_model)?,
+            firmware: self.text("firmware", options::parse_firmware)?,
+        })
+    }
+
+    fn number<N>(
+        &mut self,
+        name: &'static str,
+        allowed: &str,
+        convert: impl FnOnce(u64) -> Option<N>,
+    ) -> Result<Option<N>, RpcError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        value.as_u64().and_then(convert).map(Some).ok_or_else(|| self.wrong(name, &value, allowed))
+    }
+
+    fn macs(&mut self, name: &'static str) -> Result<Vec<MacAddr>, RpcError> {
+        const ALLOWED: &str = "a list of MAC addresses in text, such as \"52:54:00:12:34:56\"";
+        let listed = match self.take(name) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(listed)) => listed,
+            Some(value) => return Err(self.wrong(name, &value, ALLOWED)),
+        };
+        let texts: Option<Vec<&str>> = listed.iter().map(Value::as_str).collect();
+        let texts = texts.ok_or_else(|| self.wrong(name, &Value::Array(listed.clone()), ALLOWED))?;
+        options::collect_macs(name, texts)
+            .map_err(|message| RpcError::invalid(format!("{}: {message}", self.method)))
+    }
+
+    fn text(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<String, String>,
+    ) -> Result<Option<String>, RpcError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => parse(&text)
+                .map(Some)
+                .map_err(|message| RpcError::invalid(format!("{}: {message}", self.method))),
+            Some(value) => Err(self.wrong(name, &value, "a string")),
         }
     }
 

@@ -57,7 +57,9 @@ impl Lcore {
                 };
                 let context = InFlight { lane: lane_index, export: id, io };
                 let refused = match &backing.channel {
-                    Some(channel) => channel.submit(&self.completions, spdk_io(&io), frame, context),
+                    Some(channel) => {
+                        channel.submit(&self.completions, spdk_io(&io, export.first_sector), frame, context)
+                    }
                     None => Err(frame),
                 };
                 match refused {
@@ -95,11 +97,11 @@ fn with_room(mut frame: Mbuf, io: &BdevIo) -> Option<Mbuf> {
 
 /// The I/O on a bdev of 512-byte blocks, the only ones that are exported.
 #[inline]
-fn spdk_io(io: &BdevIo) -> Io {
+fn spdk_io(io: &BdevIo, first_sector: u64) -> Io {
     let kind = match io.op {
         BdevOp::Read => IoKind::Read,
         BdevOp::Write => IoKind::Write,
         BdevOp::Flush => IoKind::Flush,
     };
-    Io { kind, block: io.lba, blocks: u32::from(io.sectors), payload: PAYLOAD }
+    Io { kind, block: first_sector + io.lba, blocks: u32::from(io.sectors), payload: PAYLOAD }
 }

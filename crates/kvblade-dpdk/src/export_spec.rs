@@ -10,7 +10,8 @@ use std::str::FromStr;
 
 use control::backing_file::SECTOR;
 use control::error::Quoted;
-use control::{PortRef, ShelfSlot};
+use control::options::FORMS;
+use control::{ExportOptions, PortRef, ShelfSlot};
 
 use crate::args::LaunchError;
 
@@ -30,6 +31,8 @@ pub(crate) struct ExportSpec {
     pub(crate) bdev: BdevSpec,
     /// Refuse writes.
     pub(crate) read_only: bool,
+    /// Everything else that was said of it.
+    pub(crate) options: ExportOptions,
 }
 
 /// What an export serves.
@@ -111,7 +114,7 @@ impl ExportSpec {
     }
 
     fn parse_text(text: &str) -> Result<Self, String> {
-        const FORM: &str = "write SHELF.SLOT[@PORT]=BDEV[,ro], such as 1.1=malloc:64M";
+        const FORM: &str = "write SHELF.SLOT[@PORT]=BDEV[,option...], such as 1.1=malloc:64M";
         if text.contains('\0') {
             return Err("it holds a zero byte: a text without one is needed".into());
         }
@@ -124,19 +127,27 @@ impl ExportSpec {
         let mut parts = split_at_single_commas(what).into_iter();
         let bdev = BdevSpec::parse(&parts.next().unwrap_or_default())?;
         let mut read_only = false;
+        let mut options = ExportOptions::default();
         for option in parts {
-            match option.as_str() {
-                "ro" if read_only => return Err("option 'ro' is given twice: once is enough".into()),
-                "ro" => read_only = true,
-                other => {
-                    return Err(format!(
-                        "unknown option {}: the only option is ro, and a comma in a path is written ',,'",
-                        Quoted(other)
-                    ));
+            let known = match option.split_once('=') {
+                None if option == "ro" && read_only => {
+                    return Err("option 'ro' is given twice: once is enough".into());
                 }
+                None if option == "ro" => {
+                    read_only = true;
+                    true
+                }
+                None => false,
+                Some((name, value)) => options.set(name, value)?,
+            };
+            if !known {
+                return Err(format!(
+                    "unknown option {}: the options are ro, {FORMS}, and a comma in a path is written ',,'",
+                    Quoted(&option)
+                ));
             }
         }
-        Ok(Self { text: text.to_owned(), address, port, bdev, read_only })
+        Ok(Self { text: text.to_owned(), address, port, bdev, read_only, options })
     }
 
     /// Where it is served, as the user wrote it: `1.1` or `1.1@PORT`.

@@ -230,20 +230,25 @@ impl<'a> Plan<'a> {
             bdev_name,
             ports: export.port.clone().map(|port| vec![port]),
             read_only: export.read_only,
+            options: export.options.clone(),
         };
         self.creations.push(call(CREATE_EXPORT, request.to_params()));
     }
 }
 
 /// Two addresses look like two disks to an initiator, and writes through one would damage what it keeps on the
-/// other. One address on several ports is one disk with several paths, and readers harm nobody.
+/// other, unless they are parts that do not overlap. One address on several ports is one disk with several paths, and readers harm nobody.
 fn check_sharing(served: &ServedFile<'_>) -> Result<(), LaunchError> {
-    let Some(first) = served.exports.first() else { return Ok(()) };
-    let other = served.exports.iter().find(|export| export.address != first.address);
-    match other {
-        Some(other) if !served.is_read_only() => Err(LaunchError::usage(format!(
-            "--export {} and --export {} serve one file as two disks: give all of them the option ro, or serve \
-             it under one address on several ports",
+    let pairs =
+        served.exports.iter().enumerate().flat_map(|(index, first)| {
+            served.exports.iter().skip(index + 1).map(move |other| (*first, *other))
+        });
+    let mut clashing = pairs
+        .filter(|(first, other)| first.address != other.address && first.options.overlaps(&other.options));
+    match clashing.next() {
+        Some((first, other)) if !served.is_read_only() => Err(LaunchError::usage(format!(
+            "--export {} and --export {} serve one file as two disks: give all of them the option ro, serve it \
+             under one address on several ports, or give them parts of it that do not overlap (offset=, length=)",
             Quoted(&first.text),
             Quoted(&other.text)
         ))),

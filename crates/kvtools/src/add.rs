@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use control::error::Quoted;
 use control::request::{CREATE_EXPORT, GET_EXPORTS};
-use control::{BackingFile, CreateExport, ExportInfo, PortRef, ShelfSlot};
+use control::{BackingFile, CreateExport, ExportInfo, ExportOptions, PortRef, ShelfSlot};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,12 +24,14 @@ pub struct Addition {
     pub path: PathBuf,
     /// Refuse writes.
     pub read_only: bool,
+    /// Everything else to be said of the export.
+    pub options: ExportOptions,
 }
 
 /// Carries it out. If the export cannot be made, a bdev made for it is deleted again.
 ///
 /// A bdev of that name comes before a file. A file that an aio bdev serves already is served through that one;
-/// under another address only if no export of it takes writes, since initiators would take the two for
+/// under another address only if no export of it takes writes, or the parts do not overlap, since initiators would take the two for
 /// independent disks.
 ///
 /// # Errors
@@ -69,18 +71,24 @@ fn check_sharing(client: &mut Client, addition: &Addition, bdev_name: &str) -> R
         export.bdev_name == bdev_name
             && (export.shelf, export.slot) != (addition.address.shelf.0, addition.address.slot.0)
             && !(export.read_only && addition.read_only)
+            && served_part(export).overlaps(&addition.options)
     });
     match other {
         None => Ok(()),
         Some(other) => Err(CommandError::Refused(format!(
-            "'{}' is exported as {}.{} already, and as {} it would look like a second disk: make both read-only, or \
-             use the same shelf and slot on another interface",
+            "'{}' is exported as {}.{} already, and as {} it would look like a second disk: make both read-only, \
+             use the same shelf and slot on another interface, or serve parts that do not overlap (--offset, --length)",
             addition.path.display(),
             other.shelf,
             other.slot,
             addition.address
         ))),
     }
+}
+
+/// The part of its bdev that an export serves.
+fn served_part(export: &ExportInfo) -> ExportOptions {
+    ExportOptions { offset: export.offset, length: export.length, ..ExportOptions::default() }
 }
 
 fn create_bdev(
@@ -154,6 +162,7 @@ fn create_export(
         bdev_name: bdev_name.to_owned(),
         ports: Some(vec![addition.port.clone()]),
         read_only: addition.read_only,
+        options: addition.options.clone(),
     };
     client.call(CREATE_EXPORT, Some(request.to_params()))
 }

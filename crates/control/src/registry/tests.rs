@@ -52,6 +52,7 @@ impl Bench {
             bdev_name: format!("b{at}"),
             ports: ports(on),
             read_only: false,
+            options: ExportOptions::default(),
         };
         self.0.create(&request, 2048).map(|record| record.id)
     }
@@ -138,8 +139,13 @@ fn ports_must_exist_and_be_named_once() {
 #[test]
 fn a_bdev_without_a_sector_cannot_be_exported() {
     let mut bench = Bench::new();
-    let request =
-        CreateExport { address: address("1.1"), bdev_name: "tiny".into(), ports: None, read_only: false };
+    let request = CreateExport {
+        address: address("1.1"),
+        bdev_name: "tiny".into(),
+        ports: None,
+        read_only: false,
+        options: ExportOptions::default(),
+    };
     refused(bench.0.create(&request, 0).cloned(), ErrorCode::Unsuitable, &["'tiny'", "512 bytes"]);
 }
 

@@ -33,7 +33,9 @@ fn filled() -> (Registry, ExportId, ExportId) {
     let mut registry = registry();
     let two = create(
         &mut registry,
-        &json!({"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "ports": [1], "read_only": true}),
+        &json!({"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "ports": [1], "read_only": true, "offset": 100,
+                "length": 20, "buffers": 64, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
+                "serial": "S1", "model": "M 1", "firmware": "F1"}),
     );
     let one = create(&mut registry, &json!({"shelf": 1, "slot": 1, "bdev_name": "malloc1.1"}));
     (registry, one, two)
@@ -49,10 +51,12 @@ fn exports_are_listed_by_address_with_their_ports() {
     assert_eq!(
         report,
         json!([
-            {"shelf": 1, "slot": 1, "bdev_name": "malloc1.1", "size_bytes": 67_108_864, "read_only": false,
-             "state": "online", "all_ports": true, "ports": [veth, nic]},
-            {"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "size_bytes": 67_108_864, "read_only": true,
-             "state": "offline", "all_ports": false, "ports": [nic]},
+            {"shelf": 1, "slot": 1, "bdev_name": "malloc1.1", "size_bytes": 67_108_864, "offset": 0, "length": null,
+             "read_only": false, "buffers": 16, "allow": [], "deny": [], "serial": "kvblade-1.1",
+             "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "state": "online", "all_ports": true, "ports": [veth, nic]},
+            {"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "size_bytes": 10240, "offset": 100, "length": 20,
+             "read_only": true, "buffers": 64, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
+             "serial": "S1", "model": "M 1", "firmware": "F1", "state": "offline", "all_ports": false, "ports": [nic]},
         ])
     );
     let read_back: Vec<ExportInfo> = serde_json::from_value(report).unwrap();

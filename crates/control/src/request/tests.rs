@@ -8,6 +8,40 @@ fn address(shelf: u16, slot: u8) -> ShelfSlot {
     ShelfSlot::new(Shelf(shelf), Slot(slot))
 }
 
+fn all_options() -> ExportOptions {
+    ExportOptions {
+        offset: 8,
+        length: Some(16),
+        buffers: Some(512),
+        allow: vec![MacAddr([0x52, 0x54, 0, 0, 0, 1])],
+        deny: vec![MacAddr([0x52, 0x54, 0, 0, 0, 2])],
+        serial: Some("s".into()),
+        model: Some("m".into()),
+        firmware: Some("f".into()),
+    }
+}
+
+#[test]
+fn options_of_the_wrong_kind_are_named() {
+    for (name, value, parts) in [
+        ("offset", json!(-1), ["offset is -1", "512 bytes, from 0"]),
+        ("length", json!(0), ["length is 0", "from 1"]),
+        ("length", json!("8"), ["length is '8'", "from 1"]),
+        ("buffers", json!(1), ["buffers is 1", "from 2 to 512"]),
+        ("allow", json!("52:54:00:00:00:01"), ["allow is '52:54", "a list of MAC addresses"]),
+        ("deny", json!([1]), ["deny is a list", "a list of MAC addresses in text"]),
+        ("deny", json!(["x"]), ["deny: 'x'", "six bytes"]),
+        ("serial", json!(5), ["serial is 5", "a string"]),
+        ("model", json!(""), ["model ''", "1 to 40"]),
+    ] {
+        let error = refusal(CREATE_EXPORT, json!({ "shelf": 1, "slot": 1, "bdev_name": "b", name: value }));
+        assert_eq!(error.code(), ErrorCode::InvalidParams);
+        for part in parts {
+            assert!(error.message().contains(part), "{} lacks {part}", error.message());
+        }
+    }
+}
+
 fn refusal(method: &str, params: Value) -> RpcError {
     match Action::decode(method, Some(&params)) {
         Ok(action) => panic!("{method} took {params} as {action:?}"),
@@ -18,13 +52,16 @@ fn refusal(method: &str, params: Value) -> RpcError {
 #[test]
 fn create_takes_every_parameter() {
     let params = json!({
-        "shelf": 65534, "slot": 254, "bdev_name": "Malloc0", "ports": [1, "eth0", "2"], "read_only": true
+        "shelf": 65534, "slot": 254, "bdev_name": "Malloc0", "ports": [1, "eth0", "2"], "read_only": true,
+        "offset": 8, "length": 16, "buffers": 512, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
+        "serial": "s", "model": "m", "firmware": "f",
     });
     let expected = CreateExport {
         address: address(65534, 254),
         bdev_name: "Malloc0".into(),
         ports: Some(vec![PortRef::Number(1), PortRef::Name("eth0".into()), PortRef::Number(2)]),
         read_only: true,
+        options: all_options(),
     };
     assert_eq!(Action::decode(CREATE_EXPORT, Some(&params)), Ok(Action::CreateExport(expected)));
 }
@@ -32,8 +69,13 @@ fn create_takes_every_parameter() {
 #[test]
 fn what_is_left_out_has_its_default() {
     let params = json!({"shelf": 0, "slot": 0, "bdev_name": "b", "ports": null});
-    let expected =
-        CreateExport { address: address(0, 0), bdev_name: "b".into(), ports: None, read_only: false };
+    let expected = CreateExport {
+        address: address(0, 0),
+        bdev_name: "b".into(),
+        ports: None,
+        read_only: false,
+        options: ExportOptions::default(),
+    };
     assert_eq!(Action::decode(CREATE_EXPORT, Some(&params)), Ok(Action::CreateExport(expected)));
     assert_eq!(Action::decode(ANNOUNCE, None), Ok(Action::Announce(Announce { shelf: None, slot: None })));
     assert_eq!(
@@ -51,6 +93,7 @@ fn parameters_survive_the_way_out_and_in_again() {
         bdev_name: "n1".into(),
         ports: Some(vec![PortRef::Name("0000:03:00.0".into()), PortRef::Number(4)]),
         read_only: true,
+        options: all_options(),
     };
     assert_eq!(Action::decode(CREATE_EXPORT, Some(&create.to_params())), Ok(Action::CreateExport(create)));
     let delete = DeleteExport { address: address(7, 3), ports: None };

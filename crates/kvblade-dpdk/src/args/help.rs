@@ -13,7 +13,7 @@ port each), -a PCI-ADDRESS for the NICs to use, --vdev for ports without hardwar
 --no-pci and so on; lcores cannot be mapped onto other CPUs, and no option may hold white space. Without a \
 '--' every word is an option of kvblade-dpdk itself.";
 
-pub(super) const EXPORT_FORM: &str = "SHELF.SLOT[@PORT]=BDEV[,ro]";
+pub(super) const EXPORT_FORM: &str = "SHELF.SLOT[@PORT]=BDEV[,option...]";
 
 pub(super) const EXPORT: &str = "\
 Serve BDEV as AoE device eSHELF.SLOT; may be given several times.
@@ -27,9 +27,19 @@ BDEV is one of
   nvme:PCI-ADDRESS[nNSID]    a namespace (1 if not given) of a drive bound to vfio-pci or uio_pci_generic
   NAME or bdev:NAME          a bdev that --config defines
 SIZE is a positive multiple of 512 bytes; K, M, G and T stand for powers of 1024.
-The option ro refuses writes. A comma inside PATH or NAME is written twice (aio:/a,,b); an '=' needs nothing.
+A comma inside PATH, NAME or TEXT is written twice (aio:/a,,b); an '=' needs nothing.
 
-One file may be served on several ports under one address, and under several addresses if all are ro.";
+Options, each once:
+  ro                         refuse writes
+  offset=SECTORS             serve the bdev from that sector (512 bytes) on
+  length=SECTORS             serve so many sectors; without it, to the bdev's end, also when it grows
+  buffers=N                  messages initiators may have under way, 2 to 512; 16 if not given
+  allow=MAC[+MAC...]         answer these initiators only
+  deny=MAC[+MAC...]          never answer these, whatever allow says
+  serial=, model=, firmware=TEXT  names of the disk: up to 20, 40 and 8 printable ASCII characters
+
+One file may be served on several ports under one address, and under several addresses if all are ro or the \
+parts they serve do not overlap.";
 
 pub(super) const CONFIG: &str = "\
 Load SPDK's configuration from a JSON file before the exports are made.

@@ -24,6 +24,11 @@ fn every_form_is_read() {
     assert_eq!((spec.port, spec.read_only), (None, false));
     assert_eq!(spec.bdev, BdevSpec::Named("Nvme0n1p1".into()));
 
+    let spec = parse("1.1=b,offset=8,length=16,serial=a,,b,ro,buffers=32,deny=52:54:00:00:00:01").unwrap();
+    assert!(spec.read_only);
+    assert_eq!((spec.options.offset, spec.options.length, spec.options.buffers), (8, Some(16), Some(32)));
+    assert_eq!((spec.options.serial.as_deref(), spec.options.deny.len()), (Some("a,b"), 1));
+
     assert_eq!(parse("0.0@3=b").unwrap().port, Some(PortRef::Number(3)));
     assert_eq!(parse("0.0@0000:03:00.0=b").unwrap().port, Some(PortRef::Name("0000:03:00.0".into())));
 }
@@ -116,8 +121,12 @@ fn refusals_name_the_part_and_what_is_allowed() {
         ("1.1=malloc:1.5G", &["size '1.5G'", "multiple of 512"]),
         ("1.1=malloc:16777216T", &["size '16777216T'", "multiple of 512"]),
         ("1.1=malloc:18446744073709551616", &["size '18446744073709551616'", "multiple"]),
-        ("1.1=malloc:64M,rw", &["'rw'", "only option is ro"]),
-        ("1.1=malloc:64M,", &["unknown option ''", "only option is ro"]),
+        ("1.1=malloc:64M,rw", &["'rw'", "the options are ro, offset=SECTORS"]),
+        ("1.1=malloc:64M,", &["unknown option ''", "the options are ro, offset=SECTORS"]),
+        ("1.1=malloc:64M,ro=1", &["unknown option 'ro=1'", "the options are ro"]),
+        ("1.1=malloc:64M,length=0", &["length '0'", "from 1"]),
+        ("1.1=malloc:64M,buffers=1", &["buffers '1'", "from 2 to 512"]),
+        ("1.1=malloc:64M,offset", &["unknown option 'offset'", "offset=SECTORS"]),
         ("1.1=malloc:64M,ro,ro", &["'ro' is given twice", "once"]),
         ("1.1=aio:/a,b", &["unknown option 'b'", "',,'"]),
         ("1.1=nvme:", &["'' is no PCI address", "DDDD:BB:DD.F"]),

@@ -141,6 +141,7 @@ fn one_file_as_two_disks_is_refused_unless_nobody_writes() {
     for texts in [
         &["1.1=aio:%/disk", "1.2=aio:%/disk"][..],
         &["1.1=aio:%/disk,ro", "1.2=aio:%/disk"],
+        &["1.1=aio:%/disk,length=9", "1.2=aio:%/disk,offset=8"],
         &["1.1@0=aio:%/disk", "1.1@1=aio:%/disk", "2.1=aio:%/disk,ro"],
     ] {
         let error = build_for(&place, texts, None, OLD).unwrap_err();
@@ -148,6 +149,14 @@ fn one_file_as_two_disks_is_refused_unless_nobody_writes() {
         let message = error.to_string();
         assert!(message.contains("two disks") && message.contains("option ro"), "{message}");
     }
+    let parts = ["1.1=aio:%/disk,length=1", "1.2=aio:%/disk,offset=1,length=1,serial=two"];
+    let launch = build_for(&place, &parts, None, OLD).unwrap();
+    let params: Vec<_> = config_of(&launch, "aoe").iter().map(|call| call["params"].clone()).collect();
+    assert_eq!(params[0], json!({"shelf": 1, "slot": 1, "bdev_name": "aio1.1", "length": 1}));
+    assert_eq!(
+        params[1],
+        json!({"shelf": 1, "slot": 2, "bdev_name": "aio1.1", "offset": 1, "length": 1, "serial": "two"})
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `aoe_create_export`: a bdev opened, its export given to every lcore.
 
-use aoe_target::{Export, ExportId, Identity};
+use aoe_target::{Export, ExportId};
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::{AddError, PAYLOAD_ALIGNMENT};
 use serde_json::json;
@@ -143,9 +143,10 @@ impl Target {
             return;
         };
         for id in self.registry.bdev_resized(name, blocks) {
-            tracing::info!(bdev = %name, export = id.0, sectors = blocks, "the bdev has a new size");
+            let Some(sectors) = self.registry.get(id).map(|record| record.sectors) else { continue };
+            tracing::info!(bdev = %name, export = id.0, sectors, "the bdev has a new size");
             for lcore in &self.lcores {
-                let _ = lcore.send(move |lcore| lcore.resize(id, blocks));
+                let _ = lcore.send(move |lcore| lcore.resize(id, sectors));
             }
         }
     }
@@ -194,13 +195,16 @@ fn check_suitable(info: &BdevInfo) -> Result<(), RpcError> {
     Ok(())
 }
 
-/// The export as lcores serve it. Its serial is the same after every restart, on every host.
+/// The export as lcores serve it.
 fn export_of(record: &Record) -> Result<Export, RpcError> {
-    let identity =
-        Identity::new(&format!("kvblade-{}", record.address), "kvblade-dpdk", env!("CARGO_PKG_VERSION"))
-            .map_err(|error| RpcError::new(ErrorCode::Internal, error.to_string()))?;
+    let identity = record.identity().map_err(|message| RpcError::new(ErrorCode::Internal, message))?;
     let mut export = Export::new(record.id, record.address, record.ports, record.sectors, identity);
+    let options = &record.options;
+    export.first_sector = options.offset;
     export.read_only = record.read_only;
+    export.buffer_count = options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT);
+    export.allow = options.allow.clone().into();
+    export.deny = options.deny.clone().into();
     Ok(export)
 }
 

@@ -22,7 +22,8 @@ fn an_export_made_and_deleted_by_rpc_is_listed_announced_counted_and_gone() {
     let ports = json!([{ "number": 0, "name": "net_af_packet0", "netif": "t0" }]);
     let listed = json!({
         "shelf": 1, "slot": 2, "bdev_name": "m0", "size_bytes": SECTORS * SECTOR as u64, "read_only": true,
-        "state": "online", "all_ports": false, "ports": ports,
+        "offset": 0, "length": null, "buffers": 16, "allow": [], "deny": [], "serial": "kvblade-1.2",
+        "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "state": "online", "all_ports": false, "ports": ports,
     });
     let params = json!({ "shelf": 1, "slot": 2, "bdev_name": "m0", "ports": ["t0"], "read_only": true });
     assert_eq!(rpc.call("aoe_create_export", params), listed);

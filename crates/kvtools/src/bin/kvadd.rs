@@ -8,6 +8,7 @@ use clap::Parser;
 use control::PortRef;
 use kvtools::add::{self, Addition};
 use kvtools::command::{self, AddressArgs, Connection, parse_port};
+use kvtools::option_args::OptionArgs;
 
 /// Serve a file, block device or bdev as an AoE device
 ///
@@ -26,6 +27,8 @@ struct Kvadd {
     #[arg(short, long)]
     read_only: bool,
     #[command(flatten)]
+    options: OptionArgs,
+    #[command(flatten)]
     connection: Connection,
 }
 
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
             port: kvadd.netif,
             path: kvadd.path,
             read_only: kvadd.read_only,
+            options: kvadd.options.into_options(),
         };
         let export = add::add(&mut kvadd.connection.open()?, &addition)?;
         Ok(add::describe(&addition.path, &export))
