@@ -1,8 +1,12 @@
 //! Step three, admit: what is to be done with a request for this export.
 
-use aoe_wire::{ATA_LEN, AoeError, CONFIG_LEN, ConfigCommand, MAX_CONFIG_STRING, SECTOR_BYTES};
+use aoe_wire::{
+    ATA_LEN, AoeError, CONFIG_LEN, ConfigCommand, KeyedCommand, MAX_CONFIG_STRING, MaskCommand, MaskError,
+    ReserveCommand, SECTOR_BYTES,
+};
 use ata::{AddressWidth, AtaCommand, Registers};
 
+use crate::claims::Verdict;
 use crate::drop_reason::DropReason;
 use crate::export::{Export, ExportState};
 use crate::ports::PortLimits;
@@ -21,6 +25,10 @@ pub enum Disposition {
     Reply(Reply),
     /// Ask the bdev, and answer with [`Reply::completed`] when it is done.
     Submit(BdevIo),
+    /// The request may change the export's claims: bring it to whoever keeps them, who calls
+    /// [`Claims::apply`](crate::Claims::apply), and answer with [`Reply::verdict`] when the change is stored and
+    /// every lcore has it.
+    Consult,
 }
 
 /// What a bdev is asked to do.
@@ -89,10 +97,18 @@ impl Export {
         frame_len: usize,
         limits: PortLimits,
     ) -> Disposition {
+        if let Some(guard) = &self.guard
+            && let Some(stopped) = guard.stops(request)
+        {
+            return stopped;
+        }
         match request.kind {
             RequestKind::Ata(command) => self.admit_ata(command, frame_len, limits),
             RequestKind::Config { command, string_len } => {
                 self.admit_config(command, usize::from(string_len), frame_head, frame_len)
+            }
+            RequestKind::Mask { .. } | RequestKind::Reserve { .. } | RequestKind::Keyed { .. } => {
+                self.admit_claim(request, frame_head, frame_len, limits)
             }
             RequestKind::Other(_) => Disposition::Reply(Reply::refused(AoeError::UnknownCommand)),
         }
@@ -156,11 +172,15 @@ impl Export {
         if string_len > MAX_CONFIG_STRING || string_len > frame_len.saturating_sub(CONFIG_LEN) {
             return Disposition::Drop(DropReason::ConfigTooLong);
         }
-        let ours = self.config.as_bytes();
+        let ours = self.claims.config.as_bytes();
         let holds: fn(&[u8], &[u8]) -> bool = match command {
             ConfigCommand::Test => |ours, asked| ours == asked,
             ConfigCommand::PrefixTest => |ours, asked| ours.starts_with(asked),
-            // Setting the string is not offered yet, so asking for it is a bad argument.
+            ConfigCommand::Set | ConfigCommand::ForceSet | ConfigCommand::TestAndReplace => {
+                let second = if command == ConfigCommand::TestAndReplace { 2 + MAX_CONFIG_STRING } else { 0 };
+                let whole = frame_head.len() >= frame_len.min(CONFIG_LEN + string_len + second);
+                return consult(whole);
+            }
             _ => return Disposition::Reply(Reply::config(self, command, Some(AoeError::BadArgument))),
         };
         match frame_head.get(CONFIG_LEN..CONFIG_LEN + string_len) {
@@ -169,4 +189,42 @@ impl Export {
             None => Disposition::Drop(DropReason::ConfigSplit),
         }
     }
+
+    /// MAC mask list and reservations: told from what was published last, changed by who keeps them.
+    #[cold]
+    fn admit_claim(
+        &self,
+        request: &Request,
+        frame_head: &[u8],
+        frame_len: usize,
+        limits: PortLimits,
+    ) -> Disposition {
+        let verdict = match request.kind {
+            RequestKind::Mask { reserved: true, .. } => return Disposition::Drop(DropReason::MaskReserved),
+            RequestKind::Mask { command: command @ MaskCommand::Read, .. } => {
+                Verdict::Mask(command, MaskError::None, 0)
+            }
+            RequestKind::Reserve { command: command @ ReserveCommand::Read, .. } => {
+                Verdict::Reserve(command, None)
+            }
+            RequestKind::Keyed { command: command @ KeyedCommand::Status, .. } => {
+                Verdict::Keyed(command, None)
+            }
+            RequestKind::Mask { command: MaskCommand::Unknown(_), .. }
+            | RequestKind::Reserve { command: ReserveCommand::Unknown(_), .. }
+            | RequestKind::Keyed { command: KeyedCommand::Unknown(_), .. } => {
+                Verdict::Refused(AoeError::BadArgument)
+            }
+            _ => return consult(frame_head.len() >= request.contiguous_len(frame_len)),
+        };
+        match Reply::verdict(self, verdict, limits) {
+            Ok(reply) => Disposition::Reply(reply),
+            Err(reason) => Disposition::Drop(reason),
+        }
+    }
+}
+
+/// A request that may change claims needs all of what it carries in one piece.
+const fn consult(whole: bool) -> Disposition {
+    if whole { Disposition::Consult } else { Disposition::Drop(DropReason::ConfigSplit) }
 }

@@ -3,6 +3,7 @@
 use ata::AtaCommand;
 
 use crate::admit::{BdevIo, BdevOp, Disposition, IoOutcome};
+use crate::reply::Reply;
 use crate::request::{Request, RequestKind};
 
 /// Declares a struct of counters with its names, so that no dump can forget one.
@@ -46,6 +47,10 @@ counters! {
         unsupported,
         /// Query/config messages that were answered.
         configs,
+        /// MAC mask messages.
+        masks,
+        /// Reserve/release messages, by address or by key.
+        reserves,
         /// AoE commands that are not known.
         unknown_commands,
         /// Bytes of successful reads.
@@ -91,13 +96,22 @@ impl ExportCounters {
             RequestKind::Ata(AtaCommand::CheckPowerMode) => &mut self.power_checks,
             RequestKind::Ata(AtaCommand::BadCount(..) | AtaCommand::Unsupported(_)) => &mut self.unsupported,
             RequestKind::Config { .. } => &mut self.configs,
+            RequestKind::Mask { .. } => &mut self.masks,
+            RequestKind::Reserve { .. } | RequestKind::Keyed { .. } => &mut self.reserves,
             RequestKind::Other(_) => &mut self.unknown_commands,
         };
         *counter += 1;
         if let Disposition::Reply(reply) = disposition {
-            self.ata_errors += u64::from(reply.is_ata_error());
-            self.aoe_errors += u64::from(reply.aoe_error().is_some());
+            self.answered(reply);
         }
+    }
+
+    /// Counts the errors of a reply that was not made at once: the end of a
+    /// [`Disposition::Consult`](crate::Disposition::Consult).
+    #[inline]
+    pub fn answered(&mut self, reply: &Reply) {
+        self.ata_errors += u64::from(reply.is_ata_error());
+        self.aoe_errors += u64::from(reply.aoe_error().is_some());
     }
 
     /// Counts the end of an I/O that was submitted.

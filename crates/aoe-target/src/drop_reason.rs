@@ -37,9 +37,13 @@ drop_reasons! {
     SourceNotUnicast, "source_not_unicast", "The source address is a group address, which no station has.";
     NotOurMac, "not_our_mac", "The frame is addressed to another station; seen on promiscuous ports.";
     UnknownShelfSlot, "unknown_shelf_slot", "No export has this shelf and slot on this port.";
+    Denied, "denied", "The operator's allow or deny list keeps the sender off the export.";
+    Masked, "masked", "The export's MAC mask list does not name the sender; the protocol demands silence.";
+    ClaimsUnknown, "claims_unknown", "The export is closed: its stored mask and reservation are damaged or not yet known.";
+    MaskReserved, "mask_reserved", "The reserved byte of a MAC mask message is not zero.";
     ConfigMismatch, "config_mismatch", "A config test named another string; the protocol demands silence.";
     ConfigTooLong, "config_too_long", "A config string is longer than 1024 bytes or than its frame.";
-    ConfigSplit, "config_split", "A config string to compare is spread over several buffer segments.";
+    ConfigSplit, "config_split", "A config string or a list that is needed is spread over several buffer segments.";
     FanoutFull, "fanout_full", "Too many wildcard requests are being answered at once.";
     NoMbuf, "no_mbuf", "No mbuf was free for a further answer to a wildcard request.";
     NoRoom, "no_room", "The mbuf has no room for the reply.";

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use aoe_wire::{MAX_CONFIG_STRING, MacAddr, ShelfSlot};
 use ata::Identity;
 
+use crate::claims::Claims;
+use crate::guard::Guard;
 use crate::ports::Ports;
 
 /// Index of an export, chosen by the control plane and the same on every lcore. Small numbers: the table is a
@@ -47,8 +49,10 @@ pub struct Export {
     pub buffer_count: u16,
     /// Names in the IDENTIFY page.
     pub identity: Identity,
-    /// The string initiators may keep here.
-    pub config: ConfigString,
+    /// What initiators keep here, as it was published last.
+    pub claims: Arc<Claims>,
+    /// Who is kept off, as the operator's lists and the claims have it; `None` when nobody is.
+    pub guard: Option<Arc<Guard>>,
 }
 
 impl Export {
@@ -73,7 +77,8 @@ impl Export {
             state: ExportState::Online,
             buffer_count: Self::DEFAULT_BUFFER_COUNT,
             identity,
-            config: ConfigString::EMPTY,
+            claims: Arc::default(),
+            guard: None,
         }
     }
 
@@ -82,6 +87,29 @@ impl Export {
     pub fn on(mut self: Box<Self>, ports: Ports) -> Box<Self> {
         self.ports = ports;
         self
+    }
+
+    /// Puts new claims and the guard that goes with them in place, and hands back the old ones, whose last owner
+    /// frees memory: send them back to where they were made. Neither allocates nor frees.
+    #[must_use]
+    pub fn publish(
+        &mut self,
+        claims: Arc<Claims>,
+        guard: Option<Arc<Guard>>,
+    ) -> (Arc<Claims>, Option<Arc<Guard>>) {
+        (std::mem::replace(&mut self.claims, claims), std::mem::replace(&mut self.guard, guard))
+    }
+
+    /// Where advertisements go: to each address of the mask list, or to everybody when it is empty.
+    pub fn advertisement_destinations(&self) -> impl Iterator<Item = MacAddr> + '_ {
+        (0..).map_while(|nth| self.advertisement_destination(nth))
+    }
+
+    /// One of [`Export::advertisement_destinations`], for who must pause between two; counts from 0.
+    #[must_use]
+    pub fn advertisement_destination(&self, nth: usize) -> Option<MacAddr> {
+        let mask = self.claims.mask.as_slice();
+        if mask.is_empty() { (nth == 0).then_some(MacAddr::BROADCAST) } else { mask.get(nth).copied() }
     }
 
     /// Its index.

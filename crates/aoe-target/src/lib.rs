@@ -4,7 +4,8 @@
 //!
 //! 1. [`request`]: [`Request::parse`] judges the frame and copies out what decides its fate;
 //! 2. [`table`]: [`Table::route`] finds the export, or says that a wildcard means many;
-//! 3. [`admit`]: [`Export::admit`] gives the [`Disposition`]: drop, reply at once, or submit to the bdev;
+//! 3. [`admit`]: [`Export::admit`] gives the [`Disposition`]: drop, reply at once, submit to the bdev, or
+//!    consult whoever keeps the export's [`claims`]; a [`guard`], if there is one, is asked first;
 //! 4. [`reply`]: a [`Reply`], made at once or by [`Reply::completed`] when the bdev is done, writes itself
 //!    over the request's own bytes.
 //!
@@ -19,21 +20,27 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod claims;
 pub mod counters;
 pub mod drop_reason;
 pub mod export;
+pub mod guard;
 pub mod ports;
 pub mod reply;
 pub mod request;
 pub mod table;
 
-pub use aoe_wire::{AddressError, MacAddr, Shelf, ShelfSlot, Slot};
+pub use aoe_wire::{AddressError, AoeError, MacAddr, Shelf, ShelfSlot, Slot};
 pub use ata::{Identity, IdentityError};
 
 pub use admit::{BdevIo, BdevOp, Disposition, IoOutcome, PAYLOAD_OFFSET};
+pub use claims::{
+    Applied, Claims, ClaimsError, Key, MaskList, Registration, Reservation, ReservationType, Verdict,
+};
 pub use counters::{ExportCounters, PortCounters};
 pub use drop_reason::{DropCounters, DropReason};
 pub use export::{ConfigString, ConfigStringTooLong, Export, ExportId, ExportState};
+pub use guard::Guard;
 pub use ports::{PortId, PortLimits, PortOutOfRange, PortSet, Ports};
 pub use reply::{Reply, emit_advertisement};
 pub use request::{Request, RequestKind};

@@ -155,6 +155,7 @@ impl fmt::Display for Ports {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortLimits {
     max_sectors: u8,
+    max_frame: usize,
 }
 
 impl PortLimits {
@@ -163,7 +164,8 @@ impl PortLimits {
     #[must_use]
     pub const fn for_mtu(mtu: u16) -> Option<Self> {
         match aoe_wire::max_sectors_for_mtu(mtu) {
-            Some(max_sectors) => Some(Self { max_sectors }),
+            // u16 to usize widens.
+            Some(max_sectors) => Some(Self { max_sectors, max_frame: mtu as usize + aoe_wire::ETHERNET_LEN }),
             None => None,
         }
     }
@@ -173,6 +175,13 @@ impl PortLimits {
     #[must_use]
     pub const fn max_sectors(self) -> u8 {
         self.max_sectors
+    }
+
+    /// Bytes of the longest frame, without FCS and VLAN tag: the MTU and the Ethernet header.
+    #[inline]
+    #[must_use]
+    pub const fn max_frame(self) -> usize {
+        self.max_frame
     }
 }
 
@@ -219,5 +228,6 @@ mod tests {
         assert_eq!(PortLimits::for_mtu(547), None);
         assert_eq!(PortLimits::for_mtu(1500).unwrap().max_sectors(), 2);
         assert_eq!(PortLimits::for_mtu(9000).unwrap().max_sectors(), 16);
+        assert_eq!(PortLimits::for_mtu(1500).unwrap().max_frame(), 1514);
     }
 }

@@ -2,13 +2,17 @@
 
 use aoe_wire::{
     ATA_LEN, AoeCommand, AoeError, AtaArgs, CONFIG_LEN, ConfigCommand, ConfigRepr, HEADER_LEN, Header,
-    HeaderRepr, MIN_FRAME, MacAddr, Tag,
+    HeaderRepr, KEYED_STATUS_LEN, MASK_LEN, MIN_FRAME, MacAddr, MaskError, RESERVE_LEN, Tag,
 };
 use ata::{AddressWidth, IDENTIFY_BYTES, Registers, write_identify};
 
 use crate::admit::{BdevIo, BdevOp, IoOutcome};
+use crate::claims::Verdict;
+use crate::drop_reason::DropReason;
 use crate::export::Export;
 use crate::ports::PortLimits;
+
+mod claims;
 
 /// The firmware version in query/config answers: our own version, major in the high byte, minor in the low.
 pub const FIRMWARE_VERSION: u16 =
@@ -35,6 +39,8 @@ enum Kind {
     Refused(AoeError),
     /// The query/config answer; the length is that of the config string.
     Config { command: ConfigCommand, error: Option<AoeError>, string_len: u16 },
+    /// The answer about claims: a list of `entries`, as many as the port's frames have room for.
+    Claims { verdict: Verdict, entries: u16 },
     /// ATA registers.
     Registers { registers: Registers, lba: Option<Lba>, data_len: u16 },
     /// ATA registers and the IDENTIFY page.
@@ -60,7 +66,32 @@ impl Reply {
     #[inline]
     #[must_use]
     pub(crate) fn config(export: &Export, command: ConfigCommand, error: Option<AoeError>) -> Self {
-        Self { kind: Kind::Config { command, error, string_len: export.config.len() } }
+        Self { kind: Kind::Config { command, error, string_len: export.claims.config.len() } }
+    }
+
+    /// The answer to a request about claims, with what `export` has of them now. Make it when it is to be sent,
+    /// from the claims that were published last. `limits` are those of the port the request came in by: lists
+    /// are cut to what its frames can carry, and their count says so.
+    ///
+    /// # Errors
+    /// The reason, when the verdict is silence.
+    pub fn verdict(export: &Export, verdict: Verdict, limits: PortLimits) -> Result<Self, DropReason> {
+        let reservation = &export.claims.reservation;
+        let (fixed, each, entries) = match verdict {
+            Verdict::Config(command, error) => return Ok(Self::config(export, command, error)),
+            Verdict::Done => return Ok(Self::registers(Registers::SUCCESS)),
+            Verdict::Aborted => return Ok(Self::registers(Registers::ABORTED)),
+            Verdict::Refused(error) => return Ok(Self::refused(error)),
+            Verdict::Drop(reason) => return Err(reason),
+            Verdict::Mask(_, MaskError::None, _) => (MASK_LEN, 8, export.claims.mask.as_slice().len()),
+            Verdict::Mask(_, _, completed) => (MASK_LEN, 8, usize::from(completed)),
+            Verdict::Reserve(..) => (RESERVE_LEN, 6, reservation.holders().take(255).count()),
+            Verdict::Keyed(..) => (KEYED_STATUS_LEN, 8, reservation.shown_keys().count()),
+        };
+        let fit = entries.min(limits.max_frame().saturating_sub(fixed) / each);
+        // No list has more than 255 entries, so this does not saturate.
+        let entries = u16::try_from(fit).unwrap_or(u16::MAX);
+        Ok(Self { kind: Kind::Claims { verdict, entries } })
     }
 
     /// An ATA answer without data. The LBA registers stay as the request filled them in.
@@ -104,6 +135,14 @@ impl Reply {
         let unpadded = match self.kind {
             Kind::Refused(_) => HEADER_LEN,
             Kind::Config { string_len, .. } => CONFIG_LEN + usize::from(string_len),
+            Kind::Claims { verdict, entries } => {
+                let (fixed, each) = match verdict {
+                    Verdict::Mask(..) => (MASK_LEN, 8),
+                    Verdict::Reserve(..) => (RESERVE_LEN, 6),
+                    _ => (KEYED_STATUS_LEN, 8),
+                };
+                fixed + each * usize::from(entries)
+            }
             Kind::Registers { data_len, .. } => ATA_LEN + usize::from(data_len),
             Kind::Identify => ATA_LEN + IDENTIFY_BYTES,
         };
@@ -127,8 +166,9 @@ impl Reply {
     pub const fn aoe_error(&self) -> Option<AoeError> {
         match self.kind {
             Kind::Refused(error) => Some(error),
-            Kind::Config { error, .. } => error,
-            Kind::Registers { .. } | Kind::Identify => None,
+            Kind::Config { error, .. }
+            | Kind::Claims { verdict: Verdict::Reserve(_, error) | Verdict::Keyed(_, error), .. } => error,
+            Kind::Claims { .. } | Kind::Registers { .. } | Kind::Identify => None,
         }
     }
 
@@ -146,7 +186,7 @@ impl Reply {
     /// Of the request only the first 36 bytes are read: that much of it, copied to a fresh buffer, makes a
     /// further answer to a wildcard. Writes the first `emit_len()` bytes and nothing else; padding is zero, so that no stale byte of the
     /// buffer leaves the machine. `None`, with nothing written, when `frame` is shorter than that: count it as
-    /// [`DropReason::NoRoom`](crate::DropReason::NoRoom).
+    /// [`DropReason::NoRoom`].
     #[inline]
     #[must_use]
     pub fn emit(
@@ -163,6 +203,9 @@ impl Reply {
         match self.kind {
             Kind::Refused(_) => argument.fill(0),
             Kind::Config { command, .. } => write_config(argument, command, export, limits)?,
+            Kind::Claims { verdict, entries } => {
+                claims::write(argument, verdict, usize::from(entries), &export.claims)?;
+            }
             Kind::Registers { registers, lba, .. } => write_registers(argument, registers, lba)?.fill(0),
             Kind::Identify => {
                 let page = write_registers(argument, Registers::SUCCESS, None)?;
@@ -210,13 +253,13 @@ fn write_config(
     export: &Export,
     limits: PortLimits,
 ) -> Option<()> {
-    let string = export.config.as_bytes();
+    let string = export.claims.config.as_bytes();
     let fixed = ConfigRepr {
         buffer_count: export.buffer_count.max(Export::MIN_BUFFER_COUNT),
         firmware: FIRMWARE_VERSION,
         sectors: limits.max_sectors(),
         command,
-        string_len: export.config.len(),
+        string_len: export.claims.config.len(),
     };
     let room = fixed.emit(argument).ok()?;
     let (text, padding) = room.split_at_mut_checked(string.len())?;
@@ -225,20 +268,22 @@ fn write_config(
     Some(())
 }
 
-/// Writes an unsolicited query/config answer of `export` into `frame`: broadcast from `port_mac`, tag 0. Sent
-/// when an export appears and when a link comes up, so that initiators need not ask. Returns the length to
+/// Writes an unsolicited query/config answer of `export` into `frame`, from `port_mac` to `destination`, one of
+/// [`Export::advertisement_destinations`], tag 0. Sent when an export appears, when a link comes up, and when
+/// the config string changed, so that initiators need not ask. Returns the length to
 /// send; `None` when `frame` is shorter than that, at most 1056 bytes.
 #[must_use]
 pub fn emit_advertisement(
     frame: &mut [u8],
     port_mac: MacAddr,
+    destination: MacAddr,
     export: &Export,
     limits: PortLimits,
 ) -> Option<usize> {
     let reply = Reply::config(export, ConfigCommand::Read, None);
     let frame = frame.get_mut(..reply.frame_len())?;
     let header = HeaderRepr {
-        destination: MacAddr::BROADCAST,
+        destination,
         source: port_mac,
         response: true,
         error: None,

@@ -2,7 +2,8 @@
 
 use aoe_wire::{
     AoeCommand, AtaRepr, CONFIG_LEN, ConfigCommand, ConfigRepr, ETHERTYPE_AOE, EthernetHeader, Header,
-    MacAddr, ShelfSlot, VERSION,
+    KEYED_LEN, KEYED_STATUS_LEN, KeyedCommand, MASK_LEN, MAX_CONFIG_STRING, MacAddr, MaskArgs, MaskCommand,
+    RESERVE_LEN, ReserveArgs, ReserveCommand, ShelfSlot, VERSION,
 };
 use ata::{AtaCommand, Taskfile};
 
@@ -33,6 +34,29 @@ pub enum RequestKind {
         command: ConfigCommand,
         /// Length of the string the request claims to carry, in bytes; not yet judged.
         string_len: u16,
+    },
+    /// MAC mask list.
+    Mask {
+        /// What to do with the list.
+        command: MaskCommand,
+        /// The message's reserved byte is not zero.
+        reserved: bool,
+        /// Directives the request claims to carry.
+        count: u8,
+    },
+    /// Reserve/release.
+    Reserve {
+        /// What to do with the reservation.
+        command: ReserveCommand,
+        /// Addresses the request claims to carry.
+        count: u8,
+    },
+    /// Keyed reserve/release.
+    Keyed {
+        /// What to do with reservation and registrations.
+        command: KeyedCommand,
+        /// Addresses a register request claims to carry.
+        count: u8,
     },
     /// A command this target does not know.
     Other(AoeCommand),
@@ -73,7 +97,23 @@ impl Request {
                 let (args, _) = ConfigRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
                 RequestKind::Config { command: args.command, string_len: args.string_len }
             }
-            other => RequestKind::Other(other),
+            AoeCommand::MacMask => {
+                let (args, _) = MaskArgs::view(argument).map_err(|_| DropReason::TooShort)?;
+                RequestKind::Mask {
+                    command: args.command.into(),
+                    reserved: args.reserved != 0,
+                    count: args.count,
+                }
+            }
+            AoeCommand::Reserve => {
+                let (args, _) = ReserveArgs::view(argument).map_err(|_| DropReason::TooShort)?;
+                RequestKind::Reserve { command: args.command.into(), count: args.count }
+            }
+            AoeCommand::KeyedReserve => {
+                let (args, _) = ReserveArgs::view(argument).map_err(|_| DropReason::TooShort)?;
+                RequestKind::Keyed { command: args.command.into(), count: args.count }
+            }
+            other @ AoeCommand::Unknown(_) => RequestKind::Other(other),
         };
         Ok(Self {
             destination: ethernet.destination,
@@ -91,17 +131,27 @@ impl Request {
         self.destination == own || self.destination.is_broadcast()
     }
 
-    /// Bytes from the start of the frame that [`Export::admit`](crate::Export::admit) wants in one piece: 0
-    /// unless a config string is to be compared. Bounded by 1056, or by `frame_len` if that is less.
+    /// Bytes from the start of the frame that [`Export::admit`](crate::Export::admit) and
+    /// [`Claims::apply`](crate::Claims::apply) want in one piece: 0 unless a config string is to be compared or
+    /// stored, or a list is to be run. Bounded by 2082, or by `frame_len` if that is less.
     #[inline]
     #[must_use]
     pub fn contiguous_len(&self, frame_len: usize) -> usize {
-        match self.kind {
-            RequestKind::Config { command: ConfigCommand::Test | ConfigCommand::PrefixTest, string_len } => {
-                let string_len = usize::from(string_len).min(aoe_wire::MAX_CONFIG_STRING);
-                frame_len.min(CONFIG_LEN + string_len)
+        let needed = match self.kind {
+            RequestKind::Ata(_) | RequestKind::Other(_) => return 0,
+            RequestKind::Config { command: ConfigCommand::Read | ConfigCommand::Unknown(_), .. } => return 0,
+            RequestKind::Config { command, string_len } => {
+                let string = usize::from(string_len).min(MAX_CONFIG_STRING);
+                let second = if command == ConfigCommand::TestAndReplace { 2 + MAX_CONFIG_STRING } else { 0 };
+                CONFIG_LEN + string + second
             }
-            _ => 0,
-        }
+            RequestKind::Mask { count, .. } => MASK_LEN + 8 * usize::from(count),
+            RequestKind::Reserve { count, .. } => RESERVE_LEN + 6 * usize::from(count),
+            RequestKind::Keyed { command: KeyedCommand::Register, count } => {
+                KEYED_LEN + 6 * usize::from(count)
+            }
+            RequestKind::Keyed { .. } => KEYED_STATUS_LEN,
+        };
+        frame_len.min(needed)
     }
 }

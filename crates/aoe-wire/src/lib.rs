@@ -27,6 +27,7 @@ extern crate std;
 
 mod address;
 mod ata_args;
+mod claims_args;
 mod config_args;
 mod ethernet;
 mod header;
@@ -34,6 +35,10 @@ mod open_enum;
 
 pub use address::{AddressError, Excerpt, Shelf, ShelfSlot, Slot};
 pub use ata_args::{AtaArgs, AtaFlags, AtaRepr};
+pub use claims_args::{
+    Directive, DirectiveCommand, Key, KeyedArgs, KeyedCommand, KeyedReplaceArgs, KeyedStatus, MaskArgs,
+    MaskCommand, MaskError, ReserveArgs, ReserveCommand, mac_list, test_and_replace,
+};
 pub use config_args::{ConfigArgs, ConfigCommand, ConfigRepr};
 pub use ethernet::{EthernetHeader, MacAddr};
 pub use header::{AoeCommand, AoeError, Header, HeaderRepr, ParseError, Tag, TooShort};
@@ -53,6 +58,18 @@ pub const ATA_LEN: usize = HEADER_LEN + 12;
 
 /// Bytes up to the config string of a query/config message.
 pub const CONFIG_LEN: usize = HEADER_LEN + 8;
+
+/// Bytes up to the directives of a MAC mask message.
+pub const MASK_LEN: usize = HEADER_LEN + 4;
+
+/// Bytes up to the addresses of a reserve/release message; also the shortest keyed one (a status request).
+pub const RESERVE_LEN: usize = HEADER_LEN + 2;
+
+/// Bytes up to the addresses of a keyed register message; the whole of a keyed set.
+pub const KEYED_LEN: usize = HEADER_LEN + 12;
+
+/// Bytes up to the keys of an answer to a keyed message.
+pub const KEYED_STATUS_LEN: usize = HEADER_LEN + 20;
 
 /// Smallest frame, without its FCS, that every initiator accepts: 60 bytes. Shorter replies are padded.
 pub const MIN_FRAME: usize = 60;

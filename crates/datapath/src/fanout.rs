@@ -25,8 +25,8 @@ pub(crate) struct Fanout {
 enum Job {
     /// Answer this request, from a copy for each export.
     Request(Mbuf),
-    /// Announce the export.
-    Advertise,
+    /// Announce the export, next to this one of its destinations.
+    Advertise { nth: usize },
 }
 
 impl Lcore {
@@ -46,7 +46,7 @@ impl Lcore {
         for (lane, state) in self.lanes.iter().enumerate() {
             if state.advertises && port.is_none_or(|port| port == state.port) {
                 let cursor = Cursor::default();
-                self.fanouts.push_back(Fanout { lane, pattern, cursor, job: Job::Advertise });
+                self.fanouts.push_back(Fanout { lane, pattern, cursor, job: Job::Advertise { nth: 0 } });
             }
         }
     }
@@ -78,7 +78,7 @@ impl Lcore {
                 fanout.cursor = before;
                 return false;
             };
-            match &fanout.job {
+            match &mut fanout.job {
                 Job::Request(request) => {
                     if !frame.copy_from(request) {
                         self.lanes[fanout.lane].drop(frame, DropReason::NoRoom);
@@ -89,13 +89,27 @@ impl Lcore {
                         Err(reason) => self.lanes[fanout.lane].drop(frame, reason),
                     }
                 }
-                Job::Advertise => {
+                Job::Advertise { nth } => {
                     let lane = &mut self.lanes[fanout.lane];
                     let Some(export) = self.table.get(export) else { continue };
+                    let Some(destination) = export.advertisement_destination(*nth) else {
+                        // The list became shorter meanwhile.
+                        *nth = 0;
+                        continue;
+                    };
+                    *nth += 1;
+                    if export.advertisement_destination(*nth).is_some() {
+                        // The same export again, for the next address of its mask list.
+                        fanout.cursor = before;
+                    } else {
+                        *nth = 0;
+                    }
                     let room = frame.room();
                     let length = frame
                         .resize(room)
-                        .then(|| emit_advertisement(frame.data_mut(), lane.mac, export, lane.limits))
+                        .then(|| {
+                            emit_advertisement(frame.data_mut(), lane.mac, destination, export, lane.limits)
+                        })
                         .flatten();
                     if length.is_some_and(|length| frame.resize(length)) {
                         lane.counters.advertisements += 1;

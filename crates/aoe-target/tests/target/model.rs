@@ -25,6 +25,8 @@ pub(crate) enum Verdict {
     Reply(Vec<u8>),
     /// An I/O: `r`, `w` or `f`, first sector, sectors.
     Submit(char, u64, usize),
+    /// To whoever keeps the claims.
+    Consult,
 }
 
 /// The header of an answer to `frame`, with the flags and error given.
@@ -76,8 +78,11 @@ pub(crate) fn verdict(frame: &[u8], disk: &Disk) -> Verdict {
     match frame[19] {
         0 if frame.len() < 36 => Verdict::Drop("too_short"),
         1 if frame.len() < 32 => Verdict::Drop("too_short"),
+        2 if frame.len() < 28 => Verdict::Drop("too_short"),
+        3 | 4 if frame.len() < 26 => Verdict::Drop("too_short"),
         0 => ata(frame, disk),
         1 => config(frame, disk),
+        2..=4 => claims(frame, disk),
         _ => Verdict::Reply(padded(header(frame, disk, 0x1c, 1))),
     }
 }
@@ -140,6 +145,26 @@ fn config(frame: &[u8], disk: &Disk) -> Verdict {
         1 if asked == disk.config => answer(0x18, 0),
         2 if asked.len() <= disk.config.len() && *asked == disk.config[..asked.len()] => answer(0x18, 0),
         1 | 2 => Verdict::Drop("config_mismatch"),
+        3..=5 => Verdict::Consult,
         _ => answer(0x1c, 2),
     }
+}
+
+/// Commands 2, 3 and 4 of a disk on which nobody has a claim but its config string.
+fn claims(frame: &[u8], disk: &Disk) -> Verdict {
+    let (command, changes, fixed) = match frame[19] {
+        2 if frame[24] != 0 => return Verdict::Drop("mask_reserved"),
+        2 => (frame[25], 1..=1, 4),
+        3 => (frame[24], 1..=2, 2),
+        _ => (frame[24], 1..=4, 20),
+    };
+    if changes.contains(&command) {
+        return Verdict::Consult;
+    }
+    if command != 0 {
+        return Verdict::Reply(padded(header(frame, disk, 0x1c, 2)));
+    }
+    let mut reply = header(frame, disk, 0x18, 0);
+    reply.resize(24 + fixed, 0);
+    Verdict::Reply(padded(reply))
 }

@@ -1,5 +1,7 @@
 //! Replies written over requests: what initiators read, and what must not be touched.
 
+use std::sync::Arc;
+
 use aoe_target::reply::FIRMWARE_VERSION;
 use aoe_target::{
     BdevIo, BdevOp, ConfigString, Disposition, Export, IoOutcome, MacAddr, Reply, Request, emit_advertisement,
@@ -126,10 +128,10 @@ fn wildcards_are_replaced_by_the_own_address() {
 #[test]
 fn an_advertisement_byte_by_byte() {
     let mut named = export();
-    named.config = ConfigString::new(b"kv").unwrap();
+    Arc::make_mut(&mut named.claims).config = ConfigString::new(b"kv").unwrap();
     named.buffer_count = 1;
     let mut buffer = vec![0xa5; 64];
-    assert_eq!(emit_advertisement(&mut buffer, PORT, &named, jumbo()), Some(60));
+    assert_eq!(emit_advertisement(&mut buffer, PORT, MacAddr::BROADCAST, &named, jumbo()), Some(60));
     let mut expected = vec![0xff; 6];
     expected.extend(PORT.0);
     expected.extend([0x88, 0xa2, 0x18, 0x00, 0x01, 0x02, 0x03, 0x01, 0, 0, 0, 0]);
@@ -139,10 +141,10 @@ fn an_advertisement_byte_by_byte() {
     expected.resize(60, 0);
     expected.resize(64, 0xa5);
     assert_eq!(buffer, expected);
-    named.config = ConfigString::new(&[7; 1024]).unwrap();
+    Arc::make_mut(&mut named.claims).config = ConfigString::new(&[7; 1024]).unwrap();
     let mut buffer = vec![0xa5; 1056];
-    assert_eq!(emit_advertisement(&mut buffer, PORT, &named, jumbo()), Some(1056));
-    assert_eq!(emit_advertisement(&mut buffer[..1055], PORT, &named, jumbo()), None);
+    assert_eq!(emit_advertisement(&mut buffer, PORT, MacAddr::BROADCAST, &named, jumbo()), Some(1056));
+    assert_eq!(emit_advertisement(&mut buffer[..1055], PORT, MacAddr::BROADCAST, &named, jumbo()), None);
 }
 
 #[test]
@@ -150,7 +152,7 @@ fn a_string_that_changed_since_admission_is_told_as_it_is() {
     let frame = config(0, b"");
     let reply = immediate(&export(), &frame);
     let mut renamed = export();
-    renamed.config = ConfigString::new(&[7; 100]).unwrap();
+    Arc::make_mut(&mut renamed.claims).config = ConfigString::new(&[7; 100]).unwrap();
     let (buffer, length) = emitted(reply, &renamed, &frame, 132);
     assert_eq!((length, &buffer[30..32], &buffer[32..]), (132, &[0, 100][..], &[7; 100][..]));
 }
@@ -171,6 +173,7 @@ proptest! {
         let reply = match export().admit(&request, &frame, frame.len(), jumbo()) {
             Disposition::Reply(reply) => reply,
             Disposition::Submit(io) => Reply::completed(&io, outcome),
+            Disposition::Consult => panic!("no ATA command here changes claims"),
             Disposition::Drop(reason) => panic!("{reason:?}"),
         };
         let mut buffer = frame.clone();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aoe_target::{Disposition, IoOutcome, Reply, Request, emit_advertisement};
+use aoe_target::{Claims, Disposition, IoOutcome, MacAddr, Reply, Request, emit_advertisement};
 
 use crate::frames::{PORT, ata, ata_write, config, export, jumbo, request};
 use crate::vector_file::Vector;
@@ -142,6 +142,10 @@ fn tshark_reads_our_replies_and_pairs_them_with_their_requests() {
         let reply = match export.admit(&request, &frame, frame.len(), jumbo()) {
             Disposition::Reply(reply) => reply,
             Disposition::Submit(io) => Reply::completed(&io, IoOutcome::Ok),
+            Disposition::Consult => {
+                let applied = Claims::default().apply(&frame);
+                Reply::verdict(&export, applied.verdict, jumbo()).unwrap()
+            }
             Disposition::Drop(reason) => panic!("{reason:?}"),
         };
         let mut buffer = frame.clone();
@@ -166,7 +170,7 @@ fn tshark_reads_our_replies_and_pairs_them_with_their_requests() {
 #[test]
 fn tshark_reads_our_advertisement() {
     let mut frame = vec![0xa5; 60];
-    emit_advertisement(&mut frame, PORT, &export(), jumbo()).unwrap();
+    emit_advertisement(&mut frame, PORT, MacAddr::BROADCAST, &export(), jumbo()).unwrap();
     let row = decoded(std::slice::from_ref(&frame)).remove(0);
     assert_eq!(row[..16], expected(&frame, None));
 }

@@ -1,5 +1,7 @@
 //! The target against the model, for frames that somebody might send and frames that nobody would.
 
+use std::sync::Arc;
+
 use aoe_target::{BdevOp, ConfigString, Disposition, Export, ExportState, PortLimits, Request};
 use proptest::prelude::*;
 
@@ -17,7 +19,7 @@ fn disk(export: &Export, limits: PortLimits) -> Disk {
         read_only: export.read_only,
         offline: export.state == ExportState::Offline,
         buffers: export.buffer_count,
-        config: export.config.as_bytes().to_vec(),
+        config: export.claims.config.as_bytes().to_vec(),
         max_sectors: limits.max_sectors(),
         page: page.to_vec(),
     }
@@ -32,6 +34,7 @@ fn ours(frame: &[u8], export: &Export, limits: PortLimits) -> Verdict {
     };
     match export.admit(&request, frame, frame.len(), limits) {
         Disposition::Drop(reason) => Verdict::Drop(reason.name()),
+        Disposition::Consult => Verdict::Consult,
         Disposition::Submit(io) => {
             let operation = match io.op {
                 BdevOp::Read => 'r',
@@ -69,7 +72,7 @@ fn some_export() -> impl Strategy<Value = (Export, PortLimits)> {
             export.read_only = ro;
             export.state = if offline { ExportState::Offline } else { ExportState::Online };
             export.buffer_count = buffers;
-            export.config = ConfigString::new(&string).unwrap();
+            Arc::make_mut(&mut export.claims).config = ConfigString::new(&string).unwrap();
             (export, PortLimits::for_mtu(mtu).unwrap())
         },
     )

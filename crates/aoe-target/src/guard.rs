@@ -1,0 +1,116 @@
+//! Step three, admit, first question: is this sender heard, and may it use the disk?
+//!
+//! Most exports have no guard, which costs a request one null check. A guard is built off the lcore whenever
+//! the operator's lists or the claims change, and published with them.
+
+use std::sync::Arc;
+
+use aoe_wire::{AoeError, MacAddr};
+use ata::AtaCommand;
+
+use crate::admit::Disposition;
+use crate::claims::Claims;
+use crate::drop_reason::DropReason;
+use crate::reply::Reply;
+use crate::request::{Request, RequestKind};
+
+/// Who is kept off an export. All lists are sorted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    closed: bool,
+    allow: Box<[MacAddr]>,
+    deny: Box<[MacAddr]>,
+    mask: Box<[MacAddr]>,
+    reserved: Option<Reserved>,
+}
+
+/// A reservation that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reserved {
+    holders: Box<[MacAddr]>,
+    others_read: bool,
+}
+
+fn sorted(macs: impl Iterator<Item = MacAddr>) -> Box<[MacAddr]> {
+    let mut macs: Vec<MacAddr> = macs.collect();
+    macs.sort_unstable();
+    macs.dedup();
+    macs.into_boxed_slice()
+}
+
+fn lists(macs: &[MacAddr], mac: MacAddr) -> bool {
+    macs.binary_search(&mac).is_ok()
+}
+
+impl Guard {
+    /// The guard of an export. `allow` and `deny` are the operator's lists: a non-empty `allow` lets only its
+    /// own in, `deny` always wins. `closed` says that the claims are not known, so that nobody is heard.
+    /// `None` when nobody is kept off. Allocates: not for an lcore.
+    #[must_use]
+    pub fn build(allow: &[MacAddr], deny: &[MacAddr], claims: &Claims, closed: bool) -> Option<Arc<Self>> {
+        let held = claims.reservation.is_held();
+        if !closed && !held && allow.is_empty() && deny.is_empty() && claims.mask.is_empty() {
+            return None;
+        }
+        let reserved = held.then(|| Reserved {
+            holders: sorted(claims.reservation.holders()),
+            others_read: claims.reservation.kind().others_read(),
+        });
+        Some(Arc::new(Self {
+            closed,
+            allow: sorted(allow.iter().copied()),
+            deny: sorted(deny.iter().copied()),
+            mask: sorted(claims.mask.as_slice().iter().copied()),
+            reserved,
+        }))
+    }
+
+    /// Whether messages from `source` are heard.
+    ///
+    /// # Errors
+    /// Why not: silence, counted under this name.
+    pub fn hears(&self, source: MacAddr) -> Result<(), DropReason> {
+        if self.closed {
+            Err(DropReason::ClaimsUnknown)
+        } else if lists(&self.deny, source) || !self.allow.is_empty() && !lists(&self.allow, source) {
+            Err(DropReason::Denied)
+        } else if !self.mask.is_empty() && !lists(&self.mask, source) {
+            Err(DropReason::Masked)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the reservation, if any, lets `source` do this to the disk. IDENTIFY is always let through; what
+    /// neither writes nor is IDENTIFY only where others may read.
+    #[must_use]
+    pub fn lets(&self, source: MacAddr, command: AtaCommand) -> bool {
+        let Some(reserved) = &self.reserved else { return true };
+        if command == AtaCommand::Identify || lists(&reserved.holders, source) {
+            return true;
+        }
+        // Named one by one, so that a command that is new here is refused until somebody thought of it.
+        reserved.others_read
+            && matches!(
+                command,
+                AtaCommand::Read { .. }
+                    | AtaCommand::Flush
+                    | AtaCommand::CheckPowerMode
+                    | AtaCommand::BadCount(..)
+                    | AtaCommand::Unsupported(_)
+            )
+    }
+
+    /// What is decided on a request without asking further; `None` lets it pass.
+    pub(crate) fn stops(&self, request: &Request) -> Option<Disposition> {
+        if let Err(reason) = self.hears(request.source) {
+            return Some(Disposition::Drop(reason));
+        }
+        match request.kind {
+            RequestKind::Ata(command) if !self.lets(request.source, command) => {
+                Some(Disposition::Reply(Reply::refused(AoeError::TargetReserved)))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The answers about claims: MAC mask list and reservations, with the lists as they were published last.
+
+use aoe_wire::{Directive, KeyedStatus, MaskArgs, MaskError, ReserveArgs};
+use zerocopy::IntoBytes;
+
+use crate::claims::{Claims, Verdict};
+
+/// Fills in the whole argument: fixed part, `entries` of the list, zero padding. Between the reply's making and
+/// its writing the lists may have become shorter: then the count says so.
+pub(super) fn write(argument: &mut [u8], verdict: Verdict, entries: usize, claims: &Claims) -> Option<()> {
+    argument.fill(0);
+    let held = &claims.reservation;
+    match verdict {
+        // The directives that were done are told by their number; what they said is not repeated.
+        Verdict::Mask(command, error, completed) if error != MaskError::None => {
+            let (args, _) = MaskArgs::view_mut(argument).ok()?;
+            *args = MaskArgs { reserved: 0, command: command.into(), error: error.into(), count: completed };
+        }
+        Verdict::Mask(command, error, _) => {
+            let (args, rest) = MaskArgs::view_mut(argument).ok()?;
+            let list = claims.mask.as_slice().iter();
+            let count = fill(rest, entries, list.map(|mac| Directive { reserved: 0, command: 0, mac: *mac }));
+            let count = u8::try_from(count).ok()?;
+            *args = MaskArgs { reserved: 0, command: command.into(), error: error.into(), count };
+        }
+        Verdict::Reserve(command, _) => {
+            let (args, rest) = ReserveArgs::view_mut(argument).ok()?;
+            let count = u8::try_from(fill(rest, entries, held.holders())).ok()?;
+            *args = ReserveArgs { command: command.into(), count };
+        }
+        Verdict::Keyed(command, _) => {
+            let (status, rest) = KeyedStatus::view_mut(argument).ok()?;
+            let keys = u16::try_from(fill(rest, entries, held.shown_keys())).ok()?;
+            *status = KeyedStatus {
+                command: command.into(),
+                reservation_type: held.kind() as u8,
+                keys: keys.into(),
+                reserved: [0; 4],
+                generation: held.generation().into(),
+                owner: held.shown_owner(),
+            };
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Writes up to `most` items one after the other; returns how many there were.
+fn fill<T: IntoBytes + zerocopy::Immutable>(
+    room: &mut [u8],
+    most: usize,
+    items: impl Iterator<Item = T>,
+) -> usize {
+    let mut written = 0;
+    for (place, item) in room.chunks_exact_mut(size_of::<T>()).zip(items).take(most) {
+        place.copy_from_slice(item.as_bytes());
+        written += 1;
+    }
+    written
+}
