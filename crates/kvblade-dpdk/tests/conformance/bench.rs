@@ -1,0 +1,227 @@
+//! One subject on the wire: raw frames to it, and what comes back.
+//!
+//! Silence is never a matter of waiting alone: behind a request goes a second one that must be answered, and only
+//! when that answer is there does the wait for the first become short.
+
+use std::time::{Duration, Instant};
+
+use aoe_initiator::Link;
+
+/// How long a request may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much later than the answer to the second request that to the first may come.
+const GRACE: Duration = Duration::from_millis(120);
+
+/// Everybody's address.
+pub(crate) const BROADCAST: [u8; 6] = [0xff; 6];
+
+/// A running target and one export of it.
+pub(crate) struct Bench<'l> {
+    pub(crate) link: &'l Link,
+    /// The target's Ethernet address.
+    pub(crate) target: [u8; 6],
+    /// The source of our frames.
+    pub(crate) own: [u8; 6],
+    /// Who asks the second request.
+    pub(crate) witness: [u8; 6],
+    pub(crate) shelf: u16,
+    pub(crate) slot: u8,
+    /// Advertisements of this export that were heard when the target started.
+    pub(crate) heard: Vec<Vec<u8>>,
+    /// The network namespace of the initiators, and the name of its interface.
+    pub(crate) namespace: &'l aoe_initiator::lab::Namespace,
+    tag: u32,
+}
+
+impl<'l> Bench<'l> {
+    /// A subject at `shelf.slot` whose Ethernet address is found by asking for it.
+    pub(crate) fn find(
+        link: &'l Link,
+        namespace: &'l aoe_initiator::lab::Namespace,
+        shelf: u16,
+        slot: u8,
+        heard: Vec<Vec<u8>>,
+    ) -> Result<Self, String> {
+        let own = link.mac().0;
+        let mut bench =
+            Self { link, target: BROADCAST, own, witness: own, shelf, slot, heard, namespace, tag: 0x100 };
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let request = bench.config(0, &[]);
+            bench.send(&request)?;
+            let until = Instant::now() + Duration::from_millis(100);
+            while let Some(frame) = bench.receive(until)? {
+                if frame.len() >= 24 && frame[20..24] == request[20..24] && frame[14] & 8 != 0 {
+                    bench.target.copy_from_slice(&frame[6..12]);
+                    return Ok(bench);
+                }
+            }
+        }
+        Err(format!("{shelf}.{slot} does not answer"))
+    }
+
+    /// A request with the next tag.
+    pub(crate) fn message(&mut self, command: u8, argument: &[u8]) -> Vec<u8> {
+        self.tag += 1;
+        let mut frame = Vec::with_capacity(64);
+        frame.extend(self.target);
+        frame.extend(self.own);
+        frame.extend([0x88, 0xa2, 0x10, 0]);
+        frame.extend(self.shelf.to_be_bytes());
+        frame.extend([self.slot, command]);
+        frame.extend(self.tag.to_be_bytes());
+        frame.extend(argument);
+        frame
+    }
+
+    /// A query/config request of 32 bytes and the string.
+    pub(crate) fn config(&mut self, ccmd: u8, string: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(string.len()).unwrap_or(u16::MAX).to_be_bytes();
+        self.message(1, &[&[0, 0, 0, 0, 0, ccmd], &length[..], string].concat())
+    }
+
+    /// An ATA request: AFlags, count, opcode, address.
+    pub(crate) fn ata(&mut self, flags: u8, count: u8, opcode: u8, lba: u64, data: &[u8]) -> Vec<u8> {
+        self.message(0, &[&[flags, 0, count, opcode], &lba.to_le_bytes()[..6], &[0, 0], data].concat())
+    }
+
+    pub(crate) fn read(&mut self, lba: u64, count: u8) -> Vec<u8> {
+        self.ata(0x40, count, 0x24, lba, &[])
+    }
+
+    pub(crate) fn write(&mut self, lba: u64, count: u8, data: &[u8]) -> Vec<u8> {
+        self.ata(0x41, count, 0x34, lba, data)
+    }
+
+    pub(crate) fn identify(&mut self) -> Vec<u8> {
+        self.ata(0, 1, 0xec, 0, &[])
+    }
+
+    /// Puts a frame on the wire.
+    pub(crate) fn send(&self, frame: &[u8]) -> Result<(), String> {
+        match self.link.send(frame) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("the kernel took no frame".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// The next frame.
+    pub(crate) fn receive(&self, until: Instant) -> Result<Option<Vec<u8>>, String> {
+        let mut buffer = vec![0; 10_000];
+        let length = self.link.receive_until(&mut buffer, until).map_err(|error| error.to_string())?;
+        Ok(length.map(|length| {
+            buffer.truncate(length);
+            buffer
+        }))
+    }
+
+    /// The answers of this export to a request; `None` for silence. A request too short to have a tag is answered
+    /// by any frame.
+    pub(crate) fn ask(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        self.try_ask(request).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn try_ask(&mut self, request: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        while self.receive(Instant::now())?.is_some() {}
+        self.send(request)?;
+        let own = std::mem::replace(&mut self.own, self.witness);
+        let second = self.config(0, &[]);
+        self.own = own;
+        self.send(&second)?;
+        let mut until = Instant::now() + PATIENCE;
+        let mut witnessed = false;
+        while let Some(frame) = self.receive(until)? {
+            if frame.len() < 24 || frame[14] & 8 == 0 {
+                continue;
+            }
+            if frame[20..24] == second[20..24] {
+                witnessed = true;
+                until = Instant::now() + GRACE;
+            } else if request.len() < 24
+                || frame[20..24] == request[20..24]
+                    && (!is_wildcard(request) || frame[16..19] == self.address())
+            {
+                return Ok(Some(frame));
+            }
+        }
+        if witnessed { Ok(None) } else { Err("it is gone".into()) }
+    }
+
+    /// Sends all of `requests` at once and says how many are answered.
+    pub(crate) fn flood(&mut self, requests: &[Vec<u8>], good: impl Fn(&[u8]) -> bool) -> String {
+        let run = || -> Result<String, String> {
+            for request in requests {
+                self.send(request)?;
+            }
+            let mut open: Vec<&[u8]> = requests.iter().map(|request| &request[20..24]).collect();
+            let until = Instant::now() + PATIENCE;
+            while !open.is_empty() {
+                let Some(frame) = self.receive(until)? else { break };
+                if frame.len() >= 36 && frame[16..19] == self.address() && good(&frame) {
+                    open.retain(|tag| *tag != &frame[20..24]);
+                }
+            }
+            Ok(format!("{} of {} answered", requests.len() - open.len(), requests.len()))
+        };
+        run().unwrap_or_else(|error| error)
+    }
+
+    /// Shelf and slot as bytes 16 to 18 of a frame.
+    pub(crate) fn address(&self) -> [u8; 3] {
+        let [high, low] = self.shelf.to_be_bytes();
+        [high, low, self.slot]
+    }
+
+    /// [`Bench::ask`] in words.
+    pub(crate) fn seen(&mut self, request: &[u8]) -> String {
+        match self.try_ask(request) {
+            Ok(answer) => words(answer.as_deref()),
+            Err(error) => error,
+        }
+    }
+}
+
+/// True if other exports may answer too.
+fn is_wildcard(request: &[u8]) -> bool {
+    request[16..18] == [0xff; 2] || request[18] == 0xff
+}
+
+/// `frame` with `bytes` at `at`.
+pub(crate) fn with(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+    frame[at..at + bytes.len()].copy_from_slice(bytes);
+    frame
+}
+
+/// What a reply says.
+pub(crate) fn words(reply: Option<&[u8]>) -> String {
+    let Some(reply) = reply else { return "silence".into() };
+    if reply.len() < 26 {
+        return format!("a frame of {} bytes", reply.len());
+    }
+    if reply[14] & 4 != 0 {
+        return format!("AoE error {}", reply[15]);
+    }
+    match reply[19] {
+        0 if reply.len() >= 36 => {
+            let data = match reply.len() {
+                ..=60 => String::new(),
+                length => format!(", {} bytes", length - 36),
+            };
+            format!("status {:02x} error {:02x}{data}", reply[27], reply[25])
+        }
+        1 if reply.len() >= 32 => format!("string {:?}", string(reply)),
+        2 => format!("list of {}, MError {}", reply[27], reply[26]),
+        3 => format!("list of {}", reply[25]),
+        command => format!("an answer to command {command}"),
+    }
+}
+
+/// The config string of a config reply.
+pub(crate) fn string(reply: &[u8]) -> String {
+    let length = usize::from(u16::from_be_bytes([reply[30], reply[31]]));
+    reply
+        .get(32..32 + length)
+        .map_or_else(|| "cut".into(), |bytes| String::from_utf8_lossy(bytes).into_owned())
+}

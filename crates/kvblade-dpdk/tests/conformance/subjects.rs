@@ -1,0 +1,73 @@
+//! The two targets: ours, with one export a rule, and vblade, started for each rule.
+
+use std::time::{Duration, Instant};
+
+use aoe_initiator::lab::{Vblade, Veth};
+use aoe_initiator::{Link, ShelfSlot};
+
+use crate::bench::Bench;
+use crate::case::Case;
+use crate::lab::Lab;
+
+/// The shelf of every export.
+const SHELF: u16 = 5;
+
+/// Bytes of each disk.
+const SIZE: u64 = 1 << 20;
+
+/// vblade's ends of its veth pair.
+const VBLADE_PORTS: (&str, &str) = ("i9", "t9");
+
+/// Asks both about every rule, and tells `seen` what they did.
+pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
+    let lab = Lab::new(9000);
+    let link = lab.link(0);
+    let exports: Vec<String> = (0..cases.len()).map(|slot| format!("{SHELF}.{slot}=malloc:1M")).collect();
+    let options: Vec<&str> = exports.iter().flat_map(|export| ["-e", export.as_str()]).collect();
+    let target = lab.start(&options);
+    let heard = frames(&link);
+    for (slot, case) in (0u8..).zip(cases) {
+        let own = heard.iter().filter(|frame| frame[16..19] == [0, 5, slot]).cloned().collect();
+        let words = match Bench::find(&link, &lab.near, SHELF, slot, own) {
+            Ok(mut bench) => (case.run)(&mut bench),
+            Err(error) => error,
+        };
+        seen(case, "us", &words);
+    }
+    target.stop();
+
+    let (near, far) = VBLADE_PORTS;
+    let _veth = Veth::create(&lab.near, near, &lab.far, far, 9000).unwrap();
+    let disk = lab.path("vblade");
+    for (slot, case) in (0u8..).zip(cases) {
+        std::fs::File::create(&disk).unwrap().set_len(SIZE).unwrap();
+        let link = lab.link(9);
+        let vblade = Vblade::start(&lab.far, far, ShelfSlot::new(SHELF, slot), &disk, None).unwrap();
+        let heard = first_frame(&link);
+        let words = match Bench::find(&link, &lab.near, SHELF, slot, heard) {
+            Ok(mut bench) => (case.run)(&mut bench),
+            Err(error) => error,
+        };
+        drop(vblade);
+        seen(case, "vblade", &words);
+    }
+}
+
+/// What has come in by now.
+fn frames(link: &Link) -> Vec<Vec<u8>> {
+    let mut buffer = [0; 2048];
+    let mut frames = Vec::new();
+    while let Some(length) = link.receive_now(&mut buffer).unwrap() {
+        frames.push(buffer[..length].to_vec());
+    }
+    frames.retain(|frame| frame.len() >= 32);
+    frames
+}
+
+/// The first frame that comes in, if one does in a few seconds.
+fn first_frame(link: &Link) -> Vec<Vec<u8>> {
+    let mut buffer = [0; 2048];
+    let until = Instant::now() + Duration::from_secs(5);
+    let length = link.receive_until(&mut buffer, until).unwrap();
+    length.map(|length| buffer[..length].to_vec()).into_iter().collect()
+}

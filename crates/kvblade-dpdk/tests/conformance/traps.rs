@@ -1,0 +1,113 @@
+//! What initiators do that breaks a careless target.
+
+use crate::case::Elsewhere;
+
+const ATA: &str = "crates/kvblade-dpdk/tests/conformance/ata.rs";
+const CONFIG: &str = "crates/kvblade-dpdk/tests/conformance/config.rs";
+const HEADER: &str = "crates/kvblade-dpdk/tests/conformance/header.rs";
+const INITIATORS: &str = "crates/kvblade-dpdk/tests/conformance/initiators.rs";
+
+pub(crate) const ELSEWHERE: &[Elsewhere] = &[
+    Elsewhere {
+        rule: "1. A failed I/O is answered with ATA registers, never with an AoE error, on which aoe.ko retransmits for minutes.",
+        source: "lin, lab",
+        file: ATA,
+        test: "more_sectors_than_advertised_are_aborted",
+    },
+    Elsewhere {
+        rule: "2. The buffer count is at least 2.",
+        source: "lin",
+        file: CONFIG,
+        test: "the_buffer_count_is_at_least_2",
+    },
+    Elsewhere {
+        rule: "3. Every reply is padded to 60 bytes.",
+        source: "tools, lab",
+        file: HEADER,
+        test: "every_reply_is_padded_to_60_bytes",
+    },
+    Elsewhere {
+        rule: "4. Requests of 32 and 36 bytes are accepted.",
+        source: "lab",
+        file: HEADER,
+        test: "requests_need_not_be_padded",
+    },
+    Elsewhere {
+        rule: "5. The sector count is at most 16.",
+        source: "lin, srx",
+        file: CONFIG,
+        test: "the_sector_count_is_at_most_16",
+    },
+    Elsewhere {
+        rule: "6. A frame that was advertised room for is never dropped.",
+        source: "lin, srx",
+        file: "scripts/lab/guest/initiator",
+        test: "no frame was lost",
+    },
+    Elsewhere {
+        rule: "7. aoe.ko sends no FLUSH, so an acknowledged write must last: here through the end of the target.",
+        source: "lin, lab",
+        file: "crates/kvblade-dpdk/tests/end_to_end/shutdown.rs",
+        test: "a_stop_under_load_loses_no_acknowledged_write",
+    },
+    Elsewhere {
+        rule: "9. An export on several ports is a path for each, and one disk.",
+        source: "lin, lab",
+        file: "crates/kvblade-dpdk/tests/end_to_end/two_ports.rs",
+        test: "a_disk_loaded_through_both_ports_at_once_keeps_what_each_wrote",
+    },
+    Elsewhere {
+        rule: "10. A read reply is exactly as long as what was asked.",
+        source: "lin",
+        file: ATA,
+        test: "read_and_write_with_48_bits_move_the_data",
+    },
+    Elsewhere {
+        rule: "11. Repeated writes are carried out.",
+        source: "spec",
+        file: INITIATORS,
+        test: "repeated_writes_are_carried_out_again",
+    },
+    Elsewhere {
+        rule: "12. Shelf ffff and slot ff cannot be exported.",
+        source: "lin",
+        file: "crates/kvblade-dpdk/tests/end_to_end/commands.rs",
+        test: "a_command_that_cannot_be_carried_out_says_why_and_changes_nothing",
+    },
+    Elsewhere {
+        rule: "13. Trailing bytes are ignored.",
+        source: "tools",
+        file: ATA,
+        test: "trailing_bytes_are_ignored",
+    },
+    Elsewhere {
+        rule: "14. WinAoE discovers with IDENTIFY, reads and writes by broadcast, probes the payload, keeps 64 in flight.",
+        source: "win",
+        file: INITIATORS,
+        test: "winaoe_keeps_64_in_flight",
+    },
+    Elsewhere {
+        rule: "15. iPXE asks one address by broadcast and reads 2 sectors at a time.",
+        source: "ipxe",
+        file: INITIATORS,
+        test: "ipxe_asks_one_address_by_broadcast_and_reads_two_sectors",
+    },
+    Elsewhere {
+        rule: "16. Plan 9 keeps 128 in flight and tests status with a9.",
+        source: "p9",
+        file: INITIATORS,
+        test: "plan_9_keeps_128_in_flight_and_tests_status_with_a9",
+    },
+    Elsewhere {
+        rule: "17. A target that was killed is back at once with the same disks.",
+        source: "lin",
+        file: "crates/kvblade-dpdk/tests/end_to_end/restart.rs",
+        test: "after_a_kill_it_starts_again_at_once_on_the_same_socket_with_the_same_disks",
+    },
+    Elsewhere {
+        rule: "18. Linux asks for the size of an open device when told to, and the device stays up.",
+        source: "tools, lab",
+        file: "scripts/lab/guest/initiator",
+        test: "aoe-revalidate keeps $disk up",
+    },
+];
