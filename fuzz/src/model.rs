@@ -1,0 +1,244 @@
+//! The answers the protocol demands, worked out from the bytes of a frame with none of the target's code.
+//!
+//! Source: the AoE protocol (AoEr11 and, for what it leaves open, what this target has chosen: ATA abort for counts
+//! of 0, for what a port can't carry and for short payloads).
+
+use std::collections::BTreeMap;
+
+/// The port's station address.
+pub const PORT: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
+
+/// How the disk behind a request behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It does what it is asked.
+    Works,
+    /// The medium fails.
+    BadMedium,
+    /// The device fails.
+    Fails,
+    /// It has no such sectors any more.
+    Shrunk,
+    /// It refuses.
+    Refuses,
+}
+
+/// A disk and what belongs to it.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// Shelf address.
+    pub shelf: u16,
+    /// Slot address.
+    pub slot: u8,
+    /// Size, in sectors of 512 bytes.
+    pub size: u64,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// The bdev is gone.
+    pub offline: bool,
+    /// Buffer count as the operator set it.
+    pub buffers: u16,
+    /// Config string.
+    pub config: Vec<u8>,
+    /// Serial, model and firmware as in the IDENTIFY page.
+    pub names: [&'static str; 3],
+    /// What was written; all else is zero.
+    pub written: BTreeMap<u64, Vec<u8>>,
+}
+
+/// The target on one port.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// By id.
+    pub disks: Vec<Disk>,
+    /// Most sectors the port can carry.
+    pub max_sectors: u8,
+}
+
+impl Model {
+    /// The replies to a frame, one for each disk meant, in the order of the disks.
+    pub fn replies(&mut self, frame: &[u8], fate: Fate) -> Vec<Vec<u8>> {
+        let most = self.max_sectors;
+        if !is_request(frame) || frame[..6] != PORT && frame[..6] != [0xff; 6] {
+            return Vec::new();
+        }
+        let (shelf, slot) = (u16::from_be_bytes([frame[16], frame[17]]), frame[18]);
+        self.disks
+            .iter_mut()
+            .filter(|disk| (shelf == 0xffff || shelf == disk.shelf) && (slot == 0xff || slot == disk.slot))
+            .filter_map(|disk| match frame[19] {
+                0 => Some(disk.ata(frame, most, fate)),
+                1 => disk.query(frame, most),
+                _ => Some(disk.header(frame, Some(1))),
+            })
+            .map(|mut reply| {
+                reply.resize(reply.len().max(60), 0);
+                reply
+            })
+            .collect()
+    }
+}
+
+/// Long enough, of AoE version 1, no response, from a station.
+fn is_request(frame: &[u8]) -> bool {
+    let least = |frame: &[u8]| match frame[19] {
+        0 => 36,
+        1 => 32,
+        _ => 24,
+    };
+    frame.len() >= 24
+        && frame[12..14] == [0x88, 0xa2]
+        && frame[14] >> 4 == 1
+        && frame[14] & 8 == 0
+        && frame[6] & 1 == 0
+        && frame.len() >= least(frame)
+}
+
+impl Disk {
+    fn header(&self, frame: &[u8], error: Option<u8>) -> Vec<u8> {
+        let mut reply = frame[6..12].to_vec();
+        reply.extend(PORT);
+        reply.extend([0x88, 0xa2]);
+        reply.extend(error.map_or([0x18, 0], |error| [0x1c, error]));
+        reply.extend(self.shelf.to_be_bytes());
+        reply.push(self.slot);
+        reply.extend(&frame[19..24]);
+        reply
+    }
+
+    /// The ATA answer: status and error; count and address as in the request unless they are given.
+    fn registers(&self, frame: &[u8], status: u8, error: u8, count: Option<u8>) -> Vec<u8> {
+        let mut reply = self.header(frame, None);
+        // Flags that are not defined are not sent back.
+        reply.extend([frame[24] & 0x53, error, count.unwrap_or(frame[26]), status]);
+        reply.extend(&frame[28..34]);
+        reply.extend([0, 0]);
+        reply
+    }
+
+    fn ata(&mut self, frame: &[u8], most: u8, fate: Fate) -> Vec<u8> {
+        let abort = self.registers(frame, 0x41, 0x04, None);
+        if self.offline {
+            return self.registers(frame, 0x61, 0x04, None);
+        }
+        let (opcode, count) = (frame[27], frame[26]);
+        let wide = matches!(opcode, 0x24 | 0x34);
+        match opcode {
+            0xec if count == 1 => {
+                let mut reply = self.registers(frame, 0x40, 0, Some(0));
+                reply.extend(self.identify());
+                reply
+            }
+            0xe5 => self.registers(frame, 0x40, 0, Some(0xff)),
+            0xe7 | 0xea => match fate {
+                Fate::Works => self.registers(frame, 0x40, 0, Some(0)),
+                Fate::BadMedium | Fate::Fails => self.registers(frame, 0x61, 0x04, None),
+                Fate::Shrunk => self.registers(frame, 0x41, 0x10, None),
+                Fate::Refuses => abort,
+            },
+            0x20 | 0x24 | 0x30 | 0x34 => {
+                let write = opcode & 0x10 != 0;
+                let first = address(frame, wide);
+                let bytes = 512 * usize::from(count);
+                if count == 0 || count > most || write && (self.read_only || frame.len() - 36 < bytes) {
+                    return abort;
+                }
+                if first + u128::from(count) > u128::from(self.size) {
+                    return self.registers(frame, 0x41, 0x10, None);
+                }
+                match fate {
+                    Fate::Works => self.transfer(frame, write, wide),
+                    Fate::BadMedium if !write => self.registers(frame, 0x41, 0x40, None),
+                    Fate::BadMedium | Fate::Fails => self.registers(frame, 0x61, 0x04, None),
+                    Fate::Shrunk => self.registers(frame, 0x41, 0x10, None),
+                    Fate::Refuses => abort,
+                }
+            }
+            _ => abort,
+        }
+    }
+
+    fn transfer(&mut self, frame: &[u8], write: bool, wide: bool) -> Vec<u8> {
+        let first = u64::try_from(address(frame, wide)).expect("48 bits");
+        let count = u64::from(frame[26]);
+        let mut reply = self.registers(frame, 0x40, 0, Some(0));
+        // The address past the last sector, in the bits the command has; a 28-bit one leaves the device register.
+        let next = (first + count).to_le_bytes();
+        if wide {
+            reply[28..34].copy_from_slice(&next[..6]);
+        } else {
+            reply[28..31].copy_from_slice(&next[..3]);
+            reply[31] = frame[31] & 0xf0 | next[3] & 0x0f;
+        }
+        for sector in first..first + count {
+            let at = 36 + 512 * usize::try_from(sector - first).expect("at most 255");
+            if write {
+                self.written.insert(sector, frame[at..at + 512].to_vec());
+            } else {
+                reply.extend(self.written.get(&sector).map_or(&[0; 512][..], Vec::as_slice));
+            }
+        }
+        reply
+    }
+
+    fn query(&mut self, frame: &[u8], most: u8) -> Option<Vec<u8>> {
+        let command = frame[29] & 0x0f;
+        let length = usize::from(u16::from_be_bytes([frame[30], frame[31]]));
+        let given = frame.get(32..32 + length).filter(|_| length <= 1024);
+        let error = match (command, given) {
+            (0, _) => None,
+            (_, None) => return None,
+            (1, Some(given)) if given == self.config => None,
+            (2, Some(given)) if self.config.starts_with(given) => None,
+            (1 | 2, _) => return None,
+            _ => Some(2),
+        };
+        let mut reply = self.header(frame, error);
+        reply.extend(self.buffers.max(2).to_be_bytes());
+        reply.extend([0, 1, most, 0x10 | command]);
+        reply.extend(u16::try_from(self.config.len()).expect("at most 1024").to_be_bytes());
+        reply.extend(&self.config);
+        Some(reply)
+    }
+
+    /// The IDENTIFY page: little-endian words, texts with the first character of each pair in the high byte.
+    fn identify(&self) -> Vec<u8> {
+        let mut words = [0u16; 256];
+        for (at, value) in [
+            (0, 0x0040),
+            (2, 0xc837),
+            (47, 0x8000),
+            (49, 0x0200),
+            (50, 0x4000),
+            (83, 0x7400),
+            (84, 0x4000),
+            (86, 0x3400),
+            (87, 0x4000),
+        ] {
+            words[at] = value;
+        }
+        for ((at, len), name) in [(10, 10), (27, 20), (23, 4)].into_iter().zip(self.names) {
+            let mut characters = name.bytes().chain(std::iter::repeat(b' '));
+            for word in &mut words[at..at + len] {
+                let (high, low) = (characters.next().expect("endless"), characters.next().expect("endless"));
+                *word = u16::from(high) << 8 | u16::from(low);
+            }
+        }
+        let (short, long) = (self.size.min(0x0fff_ffff), self.size.min(0xffff_ffff_ffff));
+        for (at, size, len) in [(60, short, 2), (100, long, 4)] {
+            for part in 0..len {
+                words[at + part] = (size >> (16 * part) & 0xffff) as u16;
+            }
+        }
+        let mut page: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        page[510] = 0xa5;
+        page[511] = 0u8.wrapping_sub(page[..511].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)));
+        page
+    }
+}
+
+/// The first sector; of a 28-bit command the nibble above belongs to the device register.
+fn address(frame: &[u8], wide: bool) -> u128 {
+    let all = frame[28..34].iter().rev().fold(0, |all, byte| all << 8 | u128::from(*byte));
+    if wide { all } else { all & 0x0fff_ffff }
+}
