@@ -107,7 +107,7 @@ impl ExportCounters {
     }
 
     /// Counts the errors of a reply that was not made at once: the end of a
-    /// [`Disposition::Consult`](crate::Disposition::Consult).
+    /// [`Disposition::Consult`].
     #[inline]
     pub fn answered(&mut self, reply: &Reply) {
         self.ata_errors += u64::from(reply.is_ata_error());

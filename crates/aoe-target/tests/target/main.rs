@@ -1,5 +1,6 @@
 //! The target as its caller sees it: frames in, verdicts and frames out.
 
+mod claims;
 mod frames;
 mod model;
 mod replies;

@@ -1,6 +1,6 @@
 //! `aoe_create_export`: a bdev opened, its export given to every lcore.
 
-use aoe_target::{Export, ExportId};
+use aoe_target::{Export, ExportId, Guard};
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::{AddError, PAYLOAD_ALIGNMENT};
 use serde_json::json;
@@ -205,6 +205,7 @@ fn export_of(record: &Record) -> Result<Export, RpcError> {
     export.buffer_count = options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT);
     export.allow = options.allow.clone().into();
     export.deny = options.deny.clone().into();
+    export.guard = Guard::build(&export.allow, &export.deny, &export.claims, false);
     Ok(export)
 }
 
