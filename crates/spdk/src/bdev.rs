@@ -39,6 +39,15 @@ pub struct BdevInfo {
     pub flush: FlushMethod,
 }
 
+impl BdevInfo {
+    /// Sectors of 512 bytes in a block; 0 for a block that is smaller.
+    #[inline]
+    #[must_use]
+    pub fn sectors_per_block(&self) -> u32 {
+        self.block_size / 512
+    }
+}
+
 /// How a FLUSH is carried out for a bdev.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlushMethod {
@@ -205,6 +214,11 @@ impl Bdev {
     pub fn blocks(&self) -> u64 {
         // SAFETY: an open descriptor keeps its bdev.
         unsafe { spdk_sys::spdk_bdev_get_num_blocks(self.inner.bdev()) }
+    }
+
+    /// Its size in sectors of 512 bytes now, for blocks that are a multiple of that.
+    pub fn sectors(&self) -> u64 {
+        self.blocks().saturating_mul(u64::from(self.info().sectors_per_block()))
     }
 
     /// A way into it for the current SPDK thread.

@@ -14,6 +14,7 @@ use crate::{
     Bdev, CompletionQueue, FlushMethod, Thread,
     completion::{Header, QueueHead, Slot, header},
     error::{EAGAIN, EINVAL, ENOMEM, ENOTSUP, Error},
+    rmw,
 };
 
 /// Segments of an mbuf that one I/O can cover.
@@ -26,6 +27,12 @@ pub enum IoKind {
     Read,
     /// The frame's bytes into blocks.
     Write,
+    /// Sectors of 512 bytes into the frame, which are not whole blocks: `block` and `blocks` count sectors, 16 at
+    /// most. [`CompletionQueue::prepare_sectors`] comes first. Costs a copy.
+    ReadSectors,
+    /// The frame's bytes into sectors of 512 bytes, as [`IoKind::ReadSectors`]. Other sectors of the same blocks stay
+    /// what they are, and what others write there at the same time.
+    WriteSectors,
     /// Everything written and completed before to stable storage. Covers the whole bdev.
     Flush,
 }
@@ -123,6 +130,7 @@ impl IoChannel {
             IoKind::Read | IoKind::Write => {
                 u64::from(io.blocks) * u64::from(channel.bdev.inner.info().block_size)
             }
+            IoKind::ReadSectors | IoKind::WriteSectors => u64::from(io.blocks) * 512,
         };
         let header = Header::new(queue.enter(), self.inner, io);
         // SAFETY: `of` checked the private area's size and alignment; this mbuf is owned, so its private area
@@ -139,6 +147,17 @@ impl IoChannel {
             finish(mbuf, Outcome::Aborted);
         }
         Ok(())
+    }
+}
+
+impl Channel {
+    pub(crate) fn bdev(&self) -> &Bdev {
+        &self.bdev
+    }
+
+    /// Descriptor and channel, as SPDK's calls want them.
+    pub(crate) fn raw_pair(&self) -> (*mut spdk_sys::spdk_bdev_desc, *mut spdk_sys::spdk_io_channel) {
+        (self.bdev.inner.raw(), self.raw.as_ptr())
     }
 }
 
@@ -207,6 +226,7 @@ fn start(mbuf: *mut c_void) {
             IoKind::Write => {
                 spdk_sys::spdk_bdev_writev_blocks(desc, ch, iov, iov_count, block, blocks, Some(ended), mbuf)
             }
+            IoKind::ReadSectors | IoKind::WriteSectors => return rmw::start(mbuf),
             IoKind::Flush => flush(channel, mbuf),
         }
     };
@@ -281,7 +301,7 @@ pub(crate) fn retry(mbuf: NonNull<c_void>) {
 
 /// For a submitted mbuf.
 #[inline]
-fn queue_of<'a>(mbuf: *mut c_void) -> &'a QueueHead {
+pub(crate) fn queue_of<'a>(mbuf: *mut c_void) -> &'a QueueHead {
     // SAFETY: a completion queue stays while requests are under way on it; its head is only read, its members
     // are cells.
     unsafe { (*header(mbuf)).queue.as_ref() }
@@ -291,9 +311,8 @@ extern "C" fn ended(io: *mut spdk_sys::spdk_bdev_io, success: bool, mbuf: *mut c
     let outcome = if success {
         Outcome::Done
     } else {
-        let (mut cdw0, mut status_type, mut status) = (0, 0, 0);
-        // SAFETY: a completed I/O of ours (spdk/bdev.h).
-        unsafe { spdk_sys::spdk_bdev_io_get_nvme_status(io, &mut cdw0, &mut status_type, &mut status) };
+        // SAFETY: a completed I/O of ours.
+        let (status_type, status) = unsafe { status_of(io) };
         outcome_of(status_type, status)
     };
     // SAFETY: each completion frees its I/O, once.
@@ -301,12 +320,23 @@ extern "C" fn ended(io: *mut spdk_sys::spdk_bdev_io, success: bool, mbuf: *mut c
     finish(mbuf, outcome);
 }
 
+/// NVMe's status type and code of a failed I/O.
+///
+/// # Safety
+/// `io` is completed, and not freed.
+pub(crate) unsafe fn status_of(io: *mut spdk_sys::spdk_bdev_io) -> (c_int, c_int) {
+    let (mut cdw0, mut status_type, mut status) = (0, 0, 0);
+    // SAFETY: the caller's promise (spdk/bdev.h).
+    unsafe { spdk_sys::spdk_bdev_io_get_nvme_status(io, &mut cdw0, &mut status_type, &mut status) };
+    (status_type, status)
+}
+
 pub(crate) extern "C" fn synced(mbuf: *mut c_void, result: i64) {
     finish(mbuf, if result == 0 { Outcome::Done } else { Outcome::DeviceFault });
 }
 
 /// What an NVMe status (spdk/nvme_spec.h: type, code) means for a request.
-fn outcome_of(status_type: c_int, status: c_int) -> Outcome {
+pub(crate) fn outcome_of(status_type: c_int, status: c_int) -> Outcome {
     match (status_type, status) {
         (0, 0x80) => Outcome::OutOfRange,
         // Invalid opcode or field, aborted by request or by a deleted queue, namespace write protected.
@@ -318,7 +348,7 @@ fn outcome_of(status_type: c_int, status: c_int) -> Outcome {
 
 /// Gives a request back to its queue.
 #[inline]
-fn finish(mbuf: *mut c_void, outcome: Outcome) {
+pub(crate) fn finish(mbuf: *mut c_void, outcome: Outcome) {
     let header = header(mbuf);
     // SAFETY: called once for each submitted mbuf, by whichever way it ends; a channel stays while I/O is under
     // way on it.

@@ -16,6 +16,7 @@ use crate::{
     channel::{Channel, retry, synced},
     error::Result,
     fdsync::FdSync,
+    rmw::Bounces,
 };
 
 /// fdatasyncs one lcore can have under way.
@@ -105,20 +106,20 @@ impl Header {
 }
 
 /// A singly linked list through the headers of requests.
-struct List {
+pub(crate) struct List {
     first: Cell<*mut c_void>,
     last: Cell<*mut c_void>,
 }
 
 impl List {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { first: Cell::new(ptr::null_mut()), last: Cell::new(ptr::null_mut()) }
     }
 
     /// # Safety
     /// `mbuf` holds a request that is in no list.
     #[inline]
-    unsafe fn push(&self, mbuf: *mut c_void) {
+    pub(crate) unsafe fn push(&self, mbuf: *mut c_void) {
         if self.first.get().is_null() {
             self.first.set(mbuf);
         } else {
@@ -135,8 +136,12 @@ impl List {
         self.first.replace(ptr::null_mut())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.get().is_null()
+    }
+
     #[inline]
-    fn pop(&self) -> Option<NonNull<c_void>> {
+    pub(crate) fn pop(&self) -> Option<NonNull<c_void>> {
         let first = NonNull::new(self.first.get())?;
         // SAFETY: what is in the list are requests' mbufs.
         self.first.set(unsafe { (*header(first.as_ptr())).next });
@@ -159,6 +164,7 @@ pub(crate) struct QueueHead {
     under_way: Cell<u32>,
     waits: Cell<u64>,
     fdsync: RefCell<FdSync>,
+    pub(crate) bounces: Bounces,
 }
 
 impl QueueHead {
@@ -220,6 +226,7 @@ impl<C: Copy> CompletionQueue<C> {
             under_way: Cell::new(0),
             waits: Cell::new(0),
             fdsync: RefCell::new(FdSync::open(FDSYNC_DEPTH, synced)?),
+            bounces: Bounces::none(),
         });
         Ok(Self { head: NonNull::from(Box::leak(head)), _this_thread: PhantomData })
     }
@@ -227,6 +234,15 @@ impl<C: Copy> CompletionQueue<C> {
     fn inner(&self) -> &QueueHead {
         // SAFETY: leaked by `new`, freed by `drop` only.
         unsafe { self.head.as_ref() }
+    }
+
+    /// Makes ready for [`crate::IoKind::ReadSectors`] and [`crate::IoKind::WriteSectors`]: buffers of 768 KiB in all,
+    /// once. Before the first such request; allocates.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn prepare_sectors(&self) -> Result<()> {
+        self.inner().bounces.make()
     }
 
     /// Takes a request that starts now.
@@ -254,6 +270,7 @@ impl<C: Copy> CompletionQueue<C> {
     pub fn advance(&self) {
         let head = self.inner();
         head.fdsync.borrow_mut().poll();
+        head.bounces.advance();
         if head.waiting.first.get().is_null() {
             return;
         }

@@ -16,6 +16,7 @@ mod completion;
 mod eal_arguments;
 mod error;
 mod fdsync;
+mod rmw;
 pub mod rpc;
 mod subsystem;
 mod thread;
