@@ -32,6 +32,8 @@ pub(crate) struct Backing {
     /// `None` once the bdev is gone.
     pub(crate) channel: Option<IoChannel>,
     pub(crate) counters: ExportCounters,
+    /// A block of the bdev is 512 bytes shifted left by this.
+    pub(crate) block_shift: u32,
     pub(crate) under_way: u32,
     pub(crate) leaving: Option<Leaving>,
 }
@@ -129,7 +131,9 @@ impl Lcore {
         }
         let id = export.id();
         self.table.insert(export)?;
-        let channel = match bdev.channel() {
+        let block_shift = bdev.info().sectors_per_block().max(1).ilog2();
+        let ready = if block_shift > 0 { self.completions.prepare_sectors() } else { Ok(()) };
+        let channel = match ready.and_then(|()| bdev.channel()) {
             Ok(channel) => channel,
             Err(error) => {
                 self.table.remove(id);
@@ -142,6 +146,7 @@ impl Lcore {
         self.backings[index] = Some(Backing {
             channel: Some(channel),
             counters: ExportCounters::default(),
+            block_shift,
             under_way: 0,
             leaving: None,
         });

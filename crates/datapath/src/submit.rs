@@ -66,9 +66,12 @@ impl Lcore {
                 };
                 let context = InFlight { lane: lane_index, export: id, io };
                 let refused = match &backing.channel {
-                    Some(channel) => {
-                        channel.submit(&self.completions, spdk_io(&io, export.first_sector), frame, context)
-                    }
+                    Some(channel) => channel.submit(
+                        &self.completions,
+                        spdk_io(&io, export.first_sector, backing.block_shift),
+                        frame,
+                        context,
+                    ),
                     None => Err(frame),
                 };
                 match refused {
@@ -104,13 +107,50 @@ fn with_room(mut frame: Mbuf, io: &BdevIo) -> Option<Mbuf> {
     frame.resize(PAYLOAD_OFFSET + io.data_len()).then_some(frame)
 }
 
-/// The I/O on a bdev of 512-byte blocks, the only ones that are exported.
+/// The I/O on a bdev of `512 << block_shift` bytes a block, of an export that starts at its `first_sector`. What
+/// covers whole blocks goes straight to it; with 512 bytes, everything does.
 #[inline]
-fn spdk_io(io: &BdevIo, first_sector: u64) -> Io {
+fn spdk_io(io: &BdevIo, first_sector: u64, block_shift: u32) -> Io {
+    let sector = first_sector + io.lba;
+    let sectors = u32::from(io.sectors);
+    let whole = (sector | u64::from(sectors)) & ((1 << block_shift) - 1) == 0;
     let kind = match io.op {
-        BdevOp::Read => IoKind::Read,
-        BdevOp::Write => IoKind::Write,
         BdevOp::Flush => IoKind::Flush,
+        BdevOp::Read if whole => IoKind::Read,
+        BdevOp::Write if whole => IoKind::Write,
+        BdevOp::Read => {
+            return Io { kind: IoKind::ReadSectors, block: sector, blocks: sectors, payload: PAYLOAD };
+        }
+        BdevOp::Write => {
+            return Io { kind: IoKind::WriteSectors, block: sector, blocks: sectors, payload: PAYLOAD };
+        }
     };
-    Io { kind, block: first_sector + io.lba, blocks: u32::from(io.sectors), payload: PAYLOAD }
+    Io { kind, block: sector >> block_shift, blocks: sectors >> block_shift, payload: PAYLOAD }
+}
+
+#[cfg(test)]
+mod tests {
+    use aoe_target::BdevOp::{Flush, Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn whole_blocks_go_straight_to_the_bdev() {
+        let width = aoe_target::AddressWidth::Lba48;
+        for (op, lba, sectors, first_sector, block_shift, kind, block, blocks) in [
+            (Read, 7, 3, 0, 0, IoKind::Read, 7, 3),
+            (Write, 7, 3, 5, 0, IoKind::Write, 12, 3),
+            (Read, 8, 16, 0, 3, IoKind::Read, 1, 2),
+            (Write, 8, 16, 8, 3, IoKind::Write, 2, 2),
+            (Read, 8, 15, 0, 3, IoKind::ReadSectors, 8, 15),
+            (Write, 7, 8, 0, 3, IoKind::WriteSectors, 7, 8),
+            (Write, 8, 8, 1, 3, IoKind::WriteSectors, 9, 8),
+            (Write, 7, 8, 1, 3, IoKind::Write, 1, 1),
+            (Flush, 0, 0, 5, 3, IoKind::Flush, 0, 0),
+        ] {
+            let io = BdevIo { op, lba, sectors, width };
+            let asked = spdk_io(&io, first_sector, block_shift);
+            assert_eq!((asked.kind, asked.block, asked.blocks), (kind, block, blocks), "{io:?}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! The lcore's turn is called by hand, once each time the reactor comes around, so that bdevs make their
 //! progress in between as they do in the target.
 
+mod blocks;
 mod frames;
 mod scenarios;
 
@@ -36,6 +37,8 @@ pub(crate) struct Bench {
     /// Frames are made in a pool of their own, so that the lane's can be counted.
     pub(crate) outside: Arc<Mempool>,
     pub(crate) pool: Arc<Mempool>,
+    /// For a second lcore.
+    pub(crate) second_pool: Arc<Mempool>,
     pub(crate) malloc: Bdev,
     pub(crate) file: Bdev,
     pub(crate) path: std::path::PathBuf,
@@ -44,7 +47,7 @@ pub(crate) struct Bench {
 /// One scenario, called once before each turn with what has arrived since; says when it is finished.
 pub(crate) type Step = Box<dyn FnMut(&mut Bench, Vec<Vec<u8>>) -> bool>;
 
-fn lane(bench_ports: &mut Vec<Port>, number: u16, pool: &Arc<Mempool>) -> Lane {
+pub(crate) fn lane(bench_ports: &mut Vec<Port>, number: u16, pool: &Arc<Mempool>) -> Lane {
     let config =
         PortConfig { mempools: vec![Arc::clone(pool)], rx_descriptors: 256, tx_descriptors: 256, mtu: None };
     let port = Port::start(number, &config).expect("a ring port starts");
@@ -65,12 +68,13 @@ fn set_up(path: std::path::PathBuf, ports: &mut Vec<Port>) -> Bench {
     let (number, peer) = ring_port("wire", RING).expect("a ring port");
     let pool = Mempool::new("lane", MBUFS, datapath::private_size(), 9216, None).expect("memory for mbufs");
     let outside = Mempool::new("outside", 1023, datapath::private_size(), 9216, None).expect("memory");
+    let second_pool = Mempool::new("second", 1023, datapath::private_size(), 9216, None).expect("memory");
     let mut lcore = Lcore::new(vec![lane(ports, number, &pool)]).expect("an lcore");
     let malloc = Bdev::open("m0", true, |_| ()).expect("the malloc bdev");
     let file = Bdev::open("f0", true, |_| ()).expect("the aio bdev");
     lcore.add(export(0, "1.1", &malloc), &malloc).expect("the table is empty");
     lcore.add(export(1, "1.2", &file), &file).expect("another address");
-    Bench { lcore, peer, outside, pool, malloc, file, path }
+    Bench { lcore, peer, outside, pool, second_pool, malloc, file, path }
 }
 
 fn main() {
@@ -81,6 +85,7 @@ fn main() {
     let config = json!({ "subsystems": [{ "subsystem": "bdev", "config": [
         { "method": "bdev_set_options", "params": { "bdev_io_pool_size": 200, "bdev_io_cache_size": 50 } },
         { "method": "bdev_malloc_create", "params": { "name": "m0", "num_blocks": 16384, "block_size": 512 } },
+        { "method": "bdev_malloc_create", "params": { "name": "m4", "num_blocks": 64, "block_size": 4096 } },
         { "method": "bdev_aio_create", "params": { "name": "f0", "filename": path, "block_size": 512 } },
     ]}]});
     let memfd = nix::sys::memfd::memfd_create("config", nix::sys::memfd::MFdFlags::empty()).expect("a memfd");
@@ -88,9 +93,14 @@ fn main() {
     memfd.write_all(config.to_string().as_bytes()).expect("writing to memory");
 
     let directory = tempfile::tempdir().expect("a temporary directory");
+    // A second reactor, where there is a CPU for it, so that two lcores really meet in one block.
+    let cores = match std::thread::available_parallelism() {
+        Ok(cpus) if cpus.get() > 1 => "0,1",
+        _ => "0",
+    };
     let options = AppOptions {
         name: "ring".into(),
-        eal_arguments: "--no-huge --legacy-mem --vdev=net_null0".into(),
+        eal_arguments: format!("--no-huge --legacy-mem --vdev=net_null0 -l {cores}"),
         mem_mb: Some(1024),
         no_pci: true,
         rpc_socket: Some(directory.path().join("rpc").display().to_string()),

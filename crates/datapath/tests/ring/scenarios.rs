@@ -9,7 +9,7 @@ use aoe_target::{DropReason, ExportId, ShelfSlot};
 use dpdk::Mbuf;
 
 use crate::frames::{self, DATA, check_reply, pattern, status, tag};
-use crate::{Bench, MBUFS, RING, Step};
+use crate::{Bench, MBUFS, RING, Step, blocks};
 
 impl Bench {
     fn mbuf(&self, bytes: &[u8]) -> Mbuf {
@@ -20,12 +20,12 @@ impl Bench {
     }
 
     /// Sends a frame in one segment; false if the ring is full.
-    fn send(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn send(&self, bytes: &[u8]) -> bool {
         self.peer.send(self.mbuf(bytes)).is_ok()
     }
 
     /// Sends a frame in segments that end at `cuts`.
-    fn send_segments(&self, bytes: &[u8], cuts: &[usize]) {
+    pub(crate) fn send_segments(&self, bytes: &[u8], cuts: &[usize]) {
         let mut start = 0;
         let mut whole: Option<Mbuf> = None;
         for end in cuts.iter().copied().chain([bytes.len()]) {
@@ -108,6 +108,9 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
         ("a_removed_export_answers_what_it_has_first", removal()),
         ("an_offline_export_faults_at_once", offline()),
         ("advertisements_go_to_everybody", advertisements()),
+        ("every_place_in_a_large_block_is_read_and_written", blocks::every_place()),
+        ("neighbours_in_a_large_block_keep_their_updates", blocks::neighbours()),
+        ("more_unaligned_requests_than_buffers_are_all_answered", blocks::more_than_buffers()),
         ("every_mbuf_comes_back", conservation()),
     ]
 }

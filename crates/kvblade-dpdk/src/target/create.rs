@@ -9,8 +9,8 @@ use spdk::{Bdev, BdevEvent, BdevInfo, FlushMethod};
 use super::{Target, announce, with};
 use crate::rpc::Answer;
 
-/// The only bdev block size that is exported: AoE's sector.
-const SECTOR: u32 = 512;
+/// The bdev block sizes that are exported, in bytes: AoE's sector, and blocks that hold 2, 4 or 8 of them.
+const BLOCK_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
 
 /// An export on its way to the lcores.
 pub(super) struct Creating {
@@ -41,7 +41,7 @@ impl Target {
         let bdev = Bdev::open(name, !request.read_only, move |event| bdev_event(&watched, event))
             .map_err(|error| open_failed(name, &error))?;
         check_suitable(bdev.info())?;
-        let record = self.registry.create(request, bdev.info().blocks)?;
+        let record = self.registry.create(request, bdev.sectors())?;
         match export_of(record) {
             Ok(export) => Ok((export, bdev)),
             Err(error) => {
@@ -139,10 +139,11 @@ impl Target {
     }
 
     fn bdev_resized(&mut self, name: &str) {
-        let Some(blocks) = self.bdevs.values().find(|bdev| bdev.info().name == name).map(Bdev::blocks) else {
+        let Some(sectors) = self.bdevs.values().find(|bdev| bdev.info().name == name).map(Bdev::sectors)
+        else {
             return;
         };
-        for id in self.registry.bdev_resized(name, blocks) {
+        for id in self.registry.bdev_resized(name, sectors) {
             let Some(sectors) = self.registry.get(id).map(|record| record.sectors) else { continue };
             tracing::info!(bdev = %name, export = id.0, sectors, "the bdev has a new size");
             for lcore in &self.lcores {
@@ -182,12 +183,12 @@ fn open_failed(name: &str, error: &spdk::Error) -> RpcError {
 }
 
 fn check_suitable(info: &BdevInfo) -> Result<(), RpcError> {
-    if info.block_size != SECTOR || info.metadata_size != 0 {
+    if !BLOCK_SIZES.contains(&info.block_size) || info.metadata_size != 0 {
         return Err(RpcError::new(
             ErrorCode::Unsuitable,
             format!(
-                "bdev {} has blocks of {} bytes with {} bytes of metadata: only blocks of {SECTOR} bytes without metadata \
-                 can be exported",
+                "bdev {} has blocks of {} bytes with {} bytes of metadata: only blocks of 512, 1024, 2048 or 4096 bytes \
+                 without metadata can be exported",
                 info.name, info.block_size, info.metadata_size
             ),
         ));
@@ -257,14 +258,18 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_512_byte_blocks_are_exported() {
-        assert_eq!(check_suitable(&info(512, 0)), Ok(()));
-        for (block_size, metadata_size) in [(4096, 0), (520, 0), (512, 8)] {
+    fn only_blocks_of_whole_sectors_without_metadata_are_exported() {
+        for block_size in [512, 1024, 2048, 4096] {
+            assert_eq!(check_suitable(&info(block_size, 0)), Ok(()));
+        }
+        for (block_size, metadata_size) in
+            [(520, 0), (4160, 0), (512, 8), (4096, 64), (8192, 0), (1536, 0), (0, 0)]
+        {
             let error = check_suitable(&info(block_size, metadata_size)).expect_err("refused");
             assert_eq!(error.code(), ErrorCode::Unsuitable);
             let message = error.message();
             assert!(message.contains("b0") && message.contains(&block_size.to_string()), "{message}");
-            assert!(message.contains("only blocks of 512 bytes"), "{message}");
+            assert!(message.contains("only blocks of 512, 1024, 2048 or 4096 bytes"), "{message}");
         }
     }
 
