@@ -31,7 +31,7 @@ pub mod request;
 pub mod table;
 
 pub use aoe_wire::{AddressError, AoeError, MacAddr, Shelf, ShelfSlot, Slot};
-pub use ata::{Identity, IdentityError};
+pub use ata::{AddressWidth, Identity, IdentityError};
 
 pub use admit::{BdevIo, BdevOp, Disposition, IoOutcome, PAYLOAD_OFFSET};
 pub use claims::{

@@ -108,9 +108,12 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
         ("a_removed_export_answers_what_it_has_first", removal()),
         ("an_offline_export_faults_at_once", offline()),
         ("advertisements_go_to_everybody", advertisements()),
-        ("every_place_in_a_large_block_is_read_and_written", blocks::every_place()),
-        ("neighbours_in_a_large_block_keep_their_updates", blocks::neighbours()),
-        ("more_unaligned_requests_than_buffers_are_all_answered", blocks::more_than_buffers()),
+        ("every_place_in_a_large_block_is_read_and_written", chain(vec![blocks::every_place(), silence(10)])),
+        ("neighbours_in_a_large_block_keep_their_updates", chain(vec![blocks::neighbours(), silence(10)])),
+        (
+            "more_unaligned_requests_than_buffers_are_all_answered",
+            chain(vec![blocks::more_than_buffers(), silence(10)]),
+        ),
         ("every_mbuf_comes_back", conservation()),
     ]
 }
