@@ -1,8 +1,10 @@
 //! Any bytes as one frame: whatever arrives, nothing panics, and a reply touches the bytes it declares and no others.
 
+use std::sync::Arc;
+
 use aoe_target::{
-    BdevOp, ConfigString, Disposition, Export, ExportId, Identity, IoOutcome, MacAddr, PAYLOAD_OFFSET,
-    PortLimits, Ports, Reply, Request, Shelf, ShelfSlot, Slot,
+    BdevOp, Claims, ConfigString, Disposition, Export, ExportId, Identity, IoOutcome, MacAddr,
+    PAYLOAD_OFFSET, PortLimits, Ports, Reply, Request, Shelf, ShelfSlot, Slot,
 };
 
 const PORT: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 2]);
@@ -20,8 +22,10 @@ pub fn check(input: &[u8]) {
     let mut export = Export::new(ExportId(0), address, Ports::All, 1000, identity);
     export.read_only = choice & 4 != 0;
     export.sectors = [1000, 0, 1 << 28, u64::MAX][usize::from(choice >> 3 & 3)];
-    export.config =
+    let config =
         ConfigString::new(&[choice; 1024][..[0, 3, 64, 1024][usize::from(choice >> 5 & 3)]]).expect("fits");
+
+    export.claims = Arc::new(Claims { config, ..Claims::default() });
 
     let first = Request::parse(frame, frame.len());
     let head = &frame[..frame.len().min(64)];
@@ -31,6 +35,16 @@ pub fn check(input: &[u8]) {
     let needed = &frame[..request.contiguous_len(frame.len()).max(head.len())];
     assert_eq!(export.admit(&request, needed, frame.len(), limits), disposition, "a second look agrees");
     match disposition {
+        Disposition::Consult => {
+            let (mut whole, mut part) = (Claims::clone(&export.claims), Claims::clone(&export.claims));
+            let applied = whole.apply(frame);
+            assert_eq!(part.apply(needed), applied, "what was asked for in one piece is enough");
+            assert_eq!((part == whole, applied.changed), (true, whole != *export.claims));
+            export.claims = Arc::new(whole);
+            if let Ok(reply) = Reply::verdict(&export, applied.verdict, limits) {
+                emits_what_it_declares(&reply, frame, &export, limits);
+            }
+        }
         Disposition::Drop(_) => {}
         Disposition::Reply(reply) => emits_what_it_declares(&reply, frame, &export, limits),
         Disposition::Submit(io) => {

@@ -5,6 +5,10 @@
 
 use std::collections::BTreeMap;
 
+mod claims;
+
+pub use claims::Claims;
+
 /// The port's station address.
 pub const PORT: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
 
@@ -38,8 +42,12 @@ pub struct Disk {
     pub offline: bool,
     /// Buffer count as the operator set it.
     pub buffers: u16,
-    /// Config string.
-    pub config: Vec<u8>,
+    /// What initiators keep here.
+    pub claims: Claims,
+    /// The operator's list of the only stations that are heard; everybody when empty.
+    pub allow: Vec<[u8; 6]>,
+    /// The operator's list of stations that are never heard.
+    pub deny: Vec<[u8; 6]>,
     /// Serial, model and firmware as in the IDENTIFY page.
     pub names: [&'static str; 3],
     /// What was written; all else is zero.
@@ -53,12 +61,14 @@ pub struct Model {
     pub disks: Vec<Disk>,
     /// Most sectors the port can carry.
     pub max_sectors: u8,
+    /// Most bytes of a frame the port can carry.
+    pub max_frame: usize,
 }
 
 impl Model {
     /// The replies to a frame, one for each disk meant, in the order of the disks.
     pub fn replies(&mut self, frame: &[u8], fate: Fate) -> Vec<Vec<u8>> {
-        let most = self.max_sectors;
+        let (most, room) = (self.max_sectors, self.max_frame);
         if !is_request(frame) || frame[..6] != PORT && frame[..6] != [0xff; 6] {
             return Vec::new();
         }
@@ -66,9 +76,12 @@ impl Model {
         self.disks
             .iter_mut()
             .filter(|disk| (shelf == 0xffff || shelf == disk.shelf) && (slot == 0xff || slot == disk.slot))
+            .filter(|disk| disk.hears(&frame[6..12]))
             .filter_map(|disk| match frame[19] {
+                0 if !disk.claims.let_through(frame) => Some(disk.header(frame, Some(6))),
                 0 => Some(disk.ata(frame, most, fate)),
                 1 => disk.query(frame, most),
+                2..=4 => disk.claim(frame, room),
                 _ => Some(disk.header(frame, Some(1))),
             })
             .map(|mut reply| {
@@ -84,6 +97,8 @@ fn is_request(frame: &[u8]) -> bool {
     let least = |frame: &[u8]| match frame[19] {
         0 => 36,
         1 => 32,
+        2 => 28,
+        3 | 4 => 26,
         _ => 24,
     };
     frame.len() >= 24
@@ -183,22 +198,34 @@ impl Disk {
 
     fn query(&mut self, frame: &[u8], most: u8) -> Option<Vec<u8>> {
         let command = frame[29] & 0x0f;
-        let length = usize::from(u16::from_be_bytes([frame[30], frame[31]]));
-        let given = frame.get(32..32 + length).filter(|_| length <= 1024);
-        let error = match (command, given) {
-            (0, _) => None,
-            (_, None) => return None,
-            (1, Some(given)) if given == self.config => None,
-            (2, Some(given)) if self.config.starts_with(given) => None,
-            (1 | 2, _) => return None,
-            _ => Some(2),
-        };
+        let error = self.claims.query(command, &frame[30..])?;
+        let config = &self.claims.config;
         let mut reply = self.header(frame, error);
         reply.extend(self.buffers.max(2).to_be_bytes());
         reply.extend([0, 1, most, 0x10 | command]);
-        reply.extend(u16::try_from(self.config.len()).expect("at most 1024").to_be_bytes());
-        reply.extend(&self.config);
+        reply.extend(u16::try_from(config.len()).expect("at most 1024").to_be_bytes());
+        reply.extend(config);
         Some(reply)
+    }
+
+    /// Commands 2, 3 and 4. Silence only for a mask request whose reserved byte is set.
+    fn claim(&mut self, frame: &[u8], room: usize) -> Option<Vec<u8>> {
+        let (error, argument) = match frame[19] {
+            2 if frame[24] != 0 => return None,
+            2 => self.claims.mask_request(&frame[24..], room),
+            3 => self.claims.reserve_request(&frame[6..12], &frame[24..], room),
+            _ => self.claims.keyed_request(&frame[6..12], &frame[24..], room),
+        };
+        let mut reply = self.header(frame, error);
+        reply.extend(argument);
+        Some(reply)
+    }
+
+    fn hears(&self, station: &[u8]) -> bool {
+        let lists = |list: &[[u8; 6]]| list.iter().any(|listed| listed == station);
+        !lists(&self.deny)
+            && (self.allow.is_empty() || lists(&self.allow))
+            && (self.claims.mask.is_empty() || lists(&self.claims.mask))
     }
 
     /// The IDENTIFY page: little-endian words, texts with the first character of each pair in the high byte.

@@ -5,7 +5,7 @@
 
 use aoe_target::PortLimits;
 
-use crate::model::{Disk, Fate, Model, PORT};
+use crate::model::{Claims, Disk, Fate, Model, PORT};
 use crate::subject::Subject;
 
 /// Most steps of one input; longer ones only slow the fuzzer down.
@@ -27,7 +27,8 @@ pub fn check(input: &[u8]) {
     let mtu = [9000, 1500, 4200, 548][usize::from(source.byte() & 3)];
     let limits = PortLimits::for_mtu(mtu).expect("room for a sector");
     let max_sectors = u8::try_from((mtu - 36) / 512).expect("few").min(16);
-    let mut model = Model { disks: disks(), max_sectors };
+    let max_frame = usize::from(mtu) + 14;
+    let mut model = Model { disks: disks(), max_sectors, max_frame };
     let mut subject = Subject::new(&model.disks, limits);
     for step in 0..MAX_STEPS {
         if source.0.is_empty() {
@@ -36,8 +37,10 @@ pub fn check(input: &[u8]) {
         let (what, fate) = (source.byte(), source.fate());
         let frame = match what % 8 {
             0 => source.raw(),
-            1..=4 => source.ata(&model),
-            5 | 6 => source.query(),
+            1..=3 => source.ata(&model),
+            4 => source.query(),
+            5 => source.mask(),
+            6 => source.reservation(),
             _ => {
                 let (id, disk) = source.change(&mut model);
                 subject.follow(id, &disk);
@@ -68,7 +71,9 @@ fn disks() -> Vec<Disk> {
         read_only,
         offline: false,
         buffers: 16,
-        config: config.to_vec(),
+        claims: Claims::of(config),
+        allow: Vec::new(),
+        deny: Vec::new(),
         names: ["0123456789abcdef", "a model", "1.0"],
         written: std::collections::BTreeMap::new(),
     };
@@ -198,8 +203,105 @@ impl Source<'_> {
         let length = if lie < 0xf0 { u16::try_from(string.len()).expect("short") } else { self.two() };
         frame.extend(length.to_be_bytes());
         frame.extend(string);
+        if frame[29] & 0x0f == 5 {
+            // What replaces it.
+            let length = self.two() % 1030;
+            frame.extend(length.to_be_bytes());
+            frame.extend(b"claimed".iter().cycle().take(length.into()));
+        }
         frame.extend(vec![0x77; usize::from(lie % 4) * 9]);
         self.cut(frame)
+    }
+
+    /// A station: often one that sends, or one of many so that lists grow long.
+    fn station(&mut self) -> [u8; 6] {
+        match self.byte() {
+            choice @ 0..0xc0 => STATIONS[usize::from(choice % 4)],
+            choice => [6, 0, 0, 0, choice, self.byte()],
+        }
+    }
+
+    /// Up to 3 stations, or a run of up to 255.
+    fn stations(&mut self) -> Vec<[u8; 6]> {
+        let choice = self.byte();
+        if choice < 0xe0 {
+            return (0..choice % 4).map(|_| self.station()).collect();
+        }
+        let (first, many) = (self.byte(), self.byte());
+        let mut run: Vec<_> = (0..many).map(|at| [6, 0, 0, 0, first, at]).collect();
+        if choice & 1 != 0 && !run.is_empty() {
+            run[0] = STATIONS[0];
+        }
+        run
+    }
+
+    /// The number of a list: now and then not what it is.
+    fn count(&mut self, length: usize) -> u8 {
+        match self.byte() {
+            0xf0.. => self.byte(),
+            _ => u8::try_from(length).expect("at most 255"),
+        }
+    }
+
+    fn mask(&mut self) -> Vec<u8> {
+        let mut frame = self.header(2);
+        let (command, verb) = (self.byte(), self.byte());
+        let stations = self.stations();
+        frame.extend([u8::from(command >= 0xf8), if command < 0xe0 { command % 2 } else { command % 5 }, 0]);
+        frame.push(self.count(stations.len()));
+        for station in stations {
+            let verb = match verb {
+                0..0x80 => 1,
+                0x80..0xc0 => 2,
+                _ => self.byte() % 4,
+            };
+            frame.extend([verb >> 7, verb]);
+            frame.extend(station);
+        }
+        self.cut(frame)
+    }
+
+    fn reservation(&mut self) -> Vec<u8> {
+        let choice = self.byte();
+        if choice & 1 == 0 {
+            let mut frame = self.header(3);
+            let stations = self.stations();
+            frame.push((choice >> 1) % 4);
+            frame.push(self.count(stations.len()));
+            frame.extend(stations.concat());
+            return self.cut(frame);
+        }
+        let mut frame = self.header(4);
+        let command = (choice >> 1) % 6;
+        frame.push(command);
+        match command {
+            1 => {
+                let stations = self.stations();
+                frame.push(self.count(stations.len()));
+                frame.extend([0, 0]);
+                frame.extend(self.key());
+                frame.extend(stations.concat());
+            }
+            2 => {
+                frame.extend([self.byte() % 8, 0, 0]);
+                frame.extend(self.key());
+            }
+            _ => {
+                frame.extend([self.byte() % 8, self.byte() & 1, 0]);
+                frame.extend(self.key());
+                frame.extend(self.key());
+            }
+        }
+        self.cut(frame)
+    }
+
+    /// One of a few keys, two of which are not to be used.
+    fn key(&mut self) -> [u8; 8] {
+        match self.byte() {
+            0xf0..=0xf7 => [0; 8],
+            0xf8.. => [0xff; 8],
+            choice => [choice % 5 + 1; 8],
+        }
     }
 
     /// The frame, one time in sixteen with its end cut off.
@@ -217,11 +319,13 @@ impl Source<'_> {
         let what = self.byte();
         let value = self.two();
         let disk = &mut model.disks[id];
-        match what % 6 {
+        match what % 8 {
             0 => disk.offline = true,
             1 | 2 => disk.offline = false,
             3 => disk.read_only = value & 1 != 0,
             4 => disk.buffers = value,
+            5 => disk.allow = STATIONS[..usize::from(value % 4)].to_vec(),
+            6 => disk.deny = STATIONS[usize::from(value % 5)..].to_vec(),
             _ => disk.size = u64::from(value),
         }
         (u32::try_from(id).expect("few"), disk.clone())

@@ -1,10 +1,12 @@
 //! The target as its caller runs it: the table, the exports, and a bdev in memory for each.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aoe_target::{
-    BdevIo, BdevOp, ConfigString, Cursor, Disposition, Export, ExportId, ExportState, Identity, IoOutcome,
-    MacAddr, PAYLOAD_OFFSET, PortId, PortLimits, Ports, Reply, Request, Route, Shelf, ShelfSlot, Slot, Table,
+    BdevIo, BdevOp, Claims, ConfigString, Cursor, Disposition, Export, ExportId, ExportState, Guard,
+    Identity, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId, PortLimits, Ports, Reply, Request, Route, Shelf,
+    ShelfSlot, Slot, Table,
 };
 
 use crate::model::{Disk, Fate, PORT};
@@ -30,7 +32,8 @@ impl Subject {
             let mut export = Export::new(ExportId(id), address, Ports::All, disk.size, identity);
             export.read_only = disk.read_only;
             export.buffer_count = disk.buffers;
-            export.config = ConfigString::new(&disk.config).expect("at most 1024 bytes");
+            let config = ConfigString::new(&disk.claims.config).expect("at most 1024 bytes");
+            export.claims = Arc::new(Claims { config, ..Claims::default() });
             table.insert(export).expect("addresses of their own");
         }
         Self { table, limits, disks: vec![BTreeMap::new(); disks.len()] }
@@ -43,6 +46,9 @@ impl Subject {
         export.read_only = disk.read_only;
         export.buffer_count = disk.buffers;
         export.state = if disk.offline { ExportState::Offline } else { ExportState::Online };
+        export.allow = disk.allow.iter().copied().map(MacAddr).collect();
+        export.deny = disk.deny.iter().copied().map(MacAddr).collect();
+        publish(export, Claims::clone(&export.claims));
     }
 
     /// The replies to a frame, in the order of the exports.
@@ -66,7 +72,7 @@ impl Subject {
     }
 
     fn reply(&mut self, id: ExportId, request: &Request, frame: &[u8], fate: Fate) -> Option<Vec<u8>> {
-        let export = self.table.get(id).expect("just found");
+        let export = self.table.get_mut(id).expect("just found");
         // What is behind the frame is stale.
         let mut buffer = frame.to_vec();
         buffer.resize(frame.len().max(10_000), 0xa5);
@@ -78,6 +84,15 @@ impl Subject {
                     carry_out(&mut self.disks[id.0 as usize], &io, export.sectors, &mut buffer, fate);
                 Reply::completed(&io, outcome)
             }
+            Disposition::Consult => {
+                let mut claims = Claims::clone(&export.claims);
+                let applied = claims.apply(frame);
+                assert_eq!(applied.changed, claims != *export.claims, "{applied:?}");
+                if applied.changed {
+                    publish(export, claims);
+                }
+                Reply::verdict(export, applied.verdict, self.limits).ok()?
+            }
         };
         let (declared, before) = (reply.emit_len(), buffer.clone());
         let length = reply.emit(&mut buffer, MacAddr(PORT), export, self.limits).expect("room for any reply");
@@ -86,6 +101,12 @@ impl Subject {
         buffer.truncate(length);
         Some(buffer)
     }
+}
+
+/// Puts new claims in place, and the guard they make.
+fn publish(export: &mut Export, claims: Claims) {
+    let guard = Guard::build(&export.allow, &export.deny, &claims, false);
+    drop(export.publish(Arc::new(claims), guard));
 }
 
 /// The bdev: does the I/O on the frame's own bytes, unless it is to fail.
