@@ -1,6 +1,10 @@
 //! Frames of real initiators and targets, read and written again.
 
-use aoe_wire::{AoeCommand, AtaArgs, AtaRepr, ConfigRepr, HEADER_LEN, HeaderRepr, ParseError, TooShort};
+use aoe_wire::{
+    AoeCommand, AtaArgs, AtaRepr, ConfigCommand, ConfigRepr, Directive, DirectiveCommand, HEADER_LEN,
+    HeaderRepr, Key, KeyedArgs, KeyedCommand, KeyedReplaceArgs, KeyedStatus, MaskArgs, MaskCommand,
+    MaskError, ParseError, ReserveArgs, ReserveCommand, TooShort, mac_list, test_and_replace,
+};
 
 mod vector_file;
 
@@ -44,11 +48,63 @@ fn meaning(frame: &[u8]) -> Vec<String> {
                 format!("config: {:?}", args.command),
                 format!("string_len: {}", args.string_len),
             ]);
+            if args.command == ConfigCommand::TestAndReplace {
+                let (old, new) = test_and_replace(string, usize::from(args.string_len)).unwrap();
+                lines.push(format!("replace: {} -> {}", old.escape_ascii(), new.escape_ascii()));
+            }
             if header.response && args.string_len > 0 {
                 lines.push(format!("string: {}", string[..usize::from(args.string_len)].escape_ascii()));
             }
         }
-        _ => {}
+        AoeCommand::MacMask => {
+            let (args, rest) = MaskArgs::view(argument).unwrap();
+            lines.extend([
+                format!("mask: {:?}", MaskCommand::from(args.command)),
+                format!("mask_error: {:?}", MaskError::from(args.error)),
+                format!("count: {}", args.count),
+            ]);
+            lines.extend(Directive::list(rest, args.count).unwrap().iter().map(|directive| {
+                format!("directive: {:?} {}", DirectiveCommand::from(directive.command), directive.mac)
+            }));
+        }
+        AoeCommand::Reserve => {
+            let (args, rest) = ReserveArgs::view(argument).unwrap();
+            lines.push(format!("reserve: {:?}", ReserveCommand::from(args.command)));
+            lines.push(format!("count: {}", args.count));
+            lines.extend(mac_list(rest, args.count).unwrap().iter().map(|mac| format!("mac: {mac}")));
+        }
+        AoeCommand::KeyedReserve => lines.extend(keyed(argument, header.response)),
+        AoeCommand::Unknown(_) => {}
+    }
+    lines
+}
+
+/// The argument of command 4.
+fn keyed(argument: &[u8], response: bool) -> Vec<String> {
+    let key = |Key(bytes): Key| format!("{:016x}", u64::from_be_bytes(bytes));
+    let command = KeyedCommand::from(argument[0]);
+    let mut lines = vec![format!("keyed: {command:?}")];
+    if response {
+        let (status, _) = KeyedStatus::view(argument).unwrap();
+        lines.extend([
+            format!("type: {}", status.reservation_type),
+            format!("keys: {}", status.keys),
+            format!("generation: {}", status.generation),
+            format!("owner: {}", key(status.owner)),
+        ]);
+    } else if command == KeyedCommand::Replace {
+        let (args, _) = KeyedReplaceArgs::view(argument).unwrap();
+        lines.extend([
+            format!("type: {}", args.reservation_type),
+            format!("flags: {:02x}", args.flags),
+            format!("target: {}", key(args.target)),
+            format!("new: {}", key(args.new)),
+        ]);
+    } else {
+        let (args, rest) = KeyedArgs::view(argument).unwrap();
+        lines.push(format!("count_or_type: {}", args.count_or_type));
+        lines.push(format!("key: {}", key(args.key)));
+        lines.extend(mac_list(rest, args.count_or_type).unwrap().iter().map(|mac| format!("mac: {mac}")));
     }
     lines
 }

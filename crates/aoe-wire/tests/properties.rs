@@ -1,8 +1,9 @@
 //! What holds for every frame, not only for the ones somebody thought of.
 
 use aoe_wire::{
-    AoeCommand, AoeError, AtaArgs, AtaFlags, AtaRepr, ConfigArgs, ConfigCommand, ConfigRepr, HEADER_LEN,
-    Header, HeaderRepr, MacAddr, Shelf, ShelfSlot, Slot, Tag,
+    AoeCommand, AoeError, AtaArgs, AtaFlags, AtaRepr, ConfigArgs, ConfigCommand, ConfigRepr, Directive,
+    HEADER_LEN, Header, HeaderRepr, KEYED_LEN, KEYED_STATUS_LEN, KeyedArgs, KeyedStatus, MASK_LEN, MacAddr,
+    MaskArgs, RESERVE_LEN, ReserveArgs, Shelf, ShelfSlot, Slot, Tag, mac_list, test_and_replace,
 };
 use proptest::prelude::*;
 
@@ -68,6 +69,45 @@ proptest! {
         value.emit(&mut argument).unwrap();
         prop_assert!(argument[8..].iter().all(|byte| *byte == 0xa5), "only declared bytes are written");
         prop_assert_eq!(ConfigRepr::parse(&argument).unwrap().0, value);
+    }
+
+    #[test]
+    fn arguments_of_claims_need_their_fixed_part_and_no_more(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+        let frame_len = HEADER_LEN + bytes.len();
+        prop_assert_eq!(MaskArgs::view(&bytes).is_ok(), frame_len >= MASK_LEN);
+        prop_assert_eq!(ReserveArgs::view(&bytes).is_ok(), frame_len >= RESERVE_LEN);
+        prop_assert_eq!(KeyedArgs::view(&bytes).is_ok(), frame_len >= KEYED_LEN);
+        prop_assert_eq!(KeyedStatus::view(&bytes).is_ok(), frame_len >= KEYED_STATUS_LEN);
+    }
+
+    #[test]
+    fn lists_are_all_there_or_not_at_all(bytes in proptest::collection::vec(any::<u8>(), 0..80), count: u8) {
+        let macs = mac_list(&bytes, count);
+        prop_assert_eq!(macs.is_some(), usize::from(count) * 6 <= bytes.len());
+        for (i, mac) in macs.unwrap_or_default().iter().enumerate() {
+            prop_assert_eq!(&mac.0, &bytes[6 * i..6 * i + 6]);
+        }
+        let directives = Directive::list(&bytes, count);
+        prop_assert_eq!(directives.is_some(), usize::from(count) * 8 <= bytes.len());
+        for (i, directive) in directives.unwrap_or_default().iter().enumerate() {
+            prop_assert_eq!(directive.command, bytes[8 * i + 1]);
+            prop_assert_eq!(&directive.mac.0, &bytes[8 * i + 2..8 * i + 8]);
+        }
+    }
+
+    #[test]
+    fn strings_to_test_and_replace_are_found_or_missing(
+        old in proptest::collection::vec(any::<u8>(), 0..20), new in proptest::collection::vec(any::<u8>(), 0..20),
+        trailing in proptest::collection::vec(any::<u8>(), 0..5), cut in 0..50usize,
+    ) {
+        let mut data = old.clone();
+        data.extend(u16::try_from(new.len()).unwrap().to_be_bytes());
+        data.extend(&new);
+        let whole = data.len();
+        data.extend(&trailing);
+        prop_assert_eq!(test_and_replace(&data, old.len()), Some((&old[..], &new[..])));
+        data.truncate(cut);
+        prop_assert_eq!(test_and_replace(&data, old.len()).is_some(), data.len() >= whole);
     }
 
     #[test]
