@@ -9,6 +9,7 @@
 mod aoetools;
 mod bad_frames;
 mod commands;
+mod export_options;
 mod hot_removal;
 mod lab;
 mod links;

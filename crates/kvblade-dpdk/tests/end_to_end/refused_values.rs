@@ -9,7 +9,7 @@ use crate::lab::{Lab, refuses};
 
 /// Each `--export` with the sentence after `--export '...': `.
 const MALFORMED: [(&str, &str); 14] = [
-    ("1.1malloc:8M", "there is no '=': write SHELF.SLOT[@PORT]=BDEV[,ro], such as 1.1=malloc:64M"),
+    ("1.1malloc:8M", "there is no '=': write SHELF.SLOT[@PORT]=BDEV[,option...], such as 1.1=malloc:64M"),
     ("1=malloc:8M", "address \"1\": expected SHELF.SLOT such as 1.2, shelf 0 to 65534, slot 0 to 254"),
     ("1.x=malloc:8M", "slot \"x\": expected a decimal number from 0 to 254"),
     (
@@ -37,7 +37,11 @@ const MALFORMED: [(&str, &str); 14] = [
         "size '8X' is not allowed: a size is a positive multiple of 512 bytes, with K, M, G or T for powers of 1024, \
          such as 64M",
     ),
-    ("1.1=malloc:8M,rw", "unknown option 'rw': the only option is ro, and a comma in a path is written ',,'"),
+    (
+        "1.1=malloc:8M,rw",
+        "unknown option 'rw': the options are ro, offset=SECTORS, length=SECTORS, buffers=N, \
+         allow=MAC[+MAC...], deny=MAC[+MAC...], serial=TEXT, model=TEXT, firmware=TEXT, and a comma in a path is written ',,'",
+    ),
     ("1.1=malloc:8M,ro,ro", "option 'ro' is given twice: once is enough"),
     ("1.1@=malloc:8M", "the port is empty: give a port number, a DPDK device name or a Linux interface"),
     ("1.1=/srv/disk", "'/srv/disk' is a path, not a bdev: write aio:/srv/disk"),
@@ -101,8 +105,8 @@ fn a_file_is_not_served_as_two_disks_that_can_be_written() {
     let lab = Lab::new(1500);
     let [one, other] = ["1.1", "1.2"].map(|address| format!("{address}=aio:{}", lab.file("disk")));
     let sentence = format!(
-        "--export '{one}' and --export '{other}' serve one file as two disks: give all of them the option ro, or serve it \
-         under one address on several ports"
+        "--export '{one}' and --export '{other}' serve one file as two disks: give all of them the option ro, serve it \
+             under one address on several ports, or give them parts of it that do not overlap (offset=, length=)"
     );
     refuses(&lab, lab.command(&lab.eal(), &["-e", &one, "-e", &other]), 2, true, &sentence);
 }
@@ -147,10 +151,10 @@ fn a_configuration_that_cannot_be_carried_out_is_refused_with_the_entry() {
         ),
     );
     // Blocks that AoE has no way to address.
-    let large = json!({ "name": "large", "num_blocks": 64, "block_size": 4096 });
+    let large = json!({ "name": "large", "num_blocks": 64, "block_size": 8192 });
     fs::write(&config, with("bdev", "bdev_malloc_create", large)).unwrap();
     let words = ["-e", "1.1=malloc:8M", "-e", "1.2=large", "--config", config.to_str().unwrap()];
-    let sentence = "bdev large has blocks of 4096 bytes with 0 bytes of metadata: only blocks of 512 bytes without \
+    let sentence = "bdev large has blocks of 8192 bytes with 0 bytes of metadata: only blocks of 512, 1024, 2048 or 4096 bytes without \
                     metadata can be exported";
     refuses(&lab, lab.command(&lab.eal(), &words), 1, false, sentence);
 }
