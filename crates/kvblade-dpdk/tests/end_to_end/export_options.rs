@@ -4,7 +4,6 @@
 use std::fs;
 use std::sync::atomic::AtomicBool;
 
-use aoe_initiator::wire::SECTOR;
 use aoe_initiator::{ShelfSlot, load};
 use serde_json::{Value, json};
 
@@ -48,13 +47,13 @@ fn two_parts_of_a_bdev_of_4096_byte_blocks_keep_what_was_written_where_they_meet
         // The last 64 sectors of the first part and the first 64 of the second: the block they share is written all
         // the time, by both.
         let specs = [
-            load::LoadSpec { first_lba: CUT - 64, sectors: Some(64), ..spec.clone() },
+            load::LoadSpec { first_lba: CUT - 64, sectors: Some(64), ..spec },
             load::LoadSpec { first_lba: 0, sectors: Some(64), ..spec },
         ];
         std::thread::scope(|scope| {
             let loads = [0, 1].map(|index| {
                 let (export, spec, size) = (&exports[index], &specs[index], sizes[index]);
-                let (link, lab, stop) = (lab.link(0), &lab, &stop);
+                let (link, stop) = (lab.link(0), &stop);
                 scope.spawn(move || {
                     let mut ledger = load::ledger_for(spec, size).unwrap();
                     let report = load::run_verified(link, export, size, spec, stop, &mut ledger).unwrap();
