@@ -157,6 +157,8 @@ impl Export {
         }
     }
 
+    /// Out of line: it would make every read and write keep its arguments for longer.
+    #[inline(never)]
     fn admit_config(
         &self,
         command: ConfigCommand,
@@ -192,6 +194,7 @@ impl Export {
 
     /// MAC mask list and reservations: told from what was published last, changed by who keeps them.
     #[cold]
+    #[inline(never)]
     fn admit_claim(
         &self,
         request: &Request,

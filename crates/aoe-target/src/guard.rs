@@ -101,7 +101,10 @@ impl Guard {
             )
     }
 
-    /// What is decided on a request without asking further; `None` lets it pass.
+    /// What is decided on a request without asking further; `None` lets it pass. Out of line: most exports have
+    /// no guard.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn stops(&self, request: &Request) -> Option<Disposition> {
         if let Err(reason) = self.hears(request.source) {
             return Some(Disposition::Drop(reason));

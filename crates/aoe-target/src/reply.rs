@@ -39,8 +39,9 @@ enum Kind {
     Refused(AoeError),
     /// The query/config answer; the length is that of the config string.
     Config { command: ConfigCommand, error: Option<AoeError>, string_len: u16 },
-    /// The answer about claims: a list of `entries`, as many as the port's frames have room for.
-    Claims { verdict: Verdict, entries: u16 },
+    /// The answer about claims: a list of `entries`, as many as the port's frames have room for, and the bytes up
+    /// to its end.
+    Claims { verdict: Verdict, error: Option<AoeError>, entries: u16, unpadded: u16 },
     /// ATA registers.
     Registers { registers: Registers, lba: Option<Lba>, data_len: u16 },
     /// ATA registers and the IDENTIFY page.
@@ -91,7 +92,12 @@ impl Reply {
         let fit = entries.min(limits.max_frame().saturating_sub(fixed) / each);
         // No list has more than 255 entries, so this does not saturate.
         let entries = u16::try_from(fit).unwrap_or(u16::MAX);
-        Ok(Self { kind: Kind::Claims { verdict, entries } })
+        let unpadded = u16::try_from(fixed + each * fit).unwrap_or(u16::MAX);
+        let error = match verdict {
+            Verdict::Reserve(_, error) | Verdict::Keyed(_, error) => error,
+            _ => None,
+        };
+        Ok(Self { kind: Kind::Claims { verdict, error, entries, unpadded } })
     }
 
     /// An ATA answer without data. The LBA registers stay as the request filled them in.
@@ -135,14 +141,7 @@ impl Reply {
         let unpadded = match self.kind {
             Kind::Refused(_) => HEADER_LEN,
             Kind::Config { string_len, .. } => CONFIG_LEN + usize::from(string_len),
-            Kind::Claims { verdict, entries } => {
-                let (fixed, each) = match verdict {
-                    Verdict::Mask(..) => (MASK_LEN, 8),
-                    Verdict::Reserve(..) => (RESERVE_LEN, 6),
-                    _ => (KEYED_STATUS_LEN, 8),
-                };
-                fixed + each * usize::from(entries)
-            }
+            Kind::Claims { unpadded, .. } => usize::from(unpadded),
             Kind::Registers { data_len, .. } => ATA_LEN + usize::from(data_len),
             Kind::Identify => ATA_LEN + IDENTIFY_BYTES,
         };
@@ -166,9 +165,8 @@ impl Reply {
     pub const fn aoe_error(&self) -> Option<AoeError> {
         match self.kind {
             Kind::Refused(error) => Some(error),
-            Kind::Config { error, .. }
-            | Kind::Claims { verdict: Verdict::Reserve(_, error) | Verdict::Keyed(_, error), .. } => error,
-            Kind::Claims { .. } | Kind::Registers { .. } | Kind::Identify => None,
+            Kind::Config { error, .. } | Kind::Claims { error, .. } => error,
+            Kind::Registers { .. } | Kind::Identify => None,
         }
     }
 
@@ -203,7 +201,7 @@ impl Reply {
         match self.kind {
             Kind::Refused(_) => argument.fill(0),
             Kind::Config { command, .. } => write_config(argument, command, export, limits)?,
-            Kind::Claims { verdict, entries } => {
+            Kind::Claims { verdict, entries, .. } => {
                 claims::write(argument, verdict, usize::from(entries), &export.claims)?;
             }
             Kind::Registers { registers, lba, .. } => write_registers(argument, registers, lba)?.fill(0),

@@ -62,6 +62,29 @@ pub enum RequestKind {
     Other(AoeCommand),
 }
 
+impl RequestKind {
+    /// What a message asks that is neither ATA nor config; out of the way of those that are.
+    #[cold]
+    #[inline(never)]
+    fn rare(command: AoeCommand, argument: &[u8]) -> Result<Self, DropReason> {
+        Ok(match command {
+            AoeCommand::MacMask => {
+                let (args, _) = MaskArgs::view(argument).map_err(|_| DropReason::TooShort)?;
+                Self::Mask { command: args.command.into(), reserved: args.reserved != 0, count: args.count }
+            }
+            AoeCommand::Reserve => {
+                let (args, _) = ReserveArgs::view(argument).map_err(|_| DropReason::TooShort)?;
+                Self::Reserve { command: args.command.into(), count: args.count }
+            }
+            AoeCommand::KeyedReserve => {
+                let (args, _) = ReserveArgs::view(argument).map_err(|_| DropReason::TooShort)?;
+                Self::Keyed { command: args.command.into(), count: args.count }
+            }
+            other => Self::Other(other),
+        })
+    }
+}
+
 impl Request {
     /// Judges a frame. `head` is its first contiguous bytes: at least 64, or all of it if it is shorter.
     /// `frame_len` is the length of the whole frame in bytes, without FCS.
@@ -97,23 +120,7 @@ impl Request {
                 let (args, _) = ConfigRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
                 RequestKind::Config { command: args.command, string_len: args.string_len }
             }
-            AoeCommand::MacMask => {
-                let (args, _) = MaskArgs::view(argument).map_err(|_| DropReason::TooShort)?;
-                RequestKind::Mask {
-                    command: args.command.into(),
-                    reserved: args.reserved != 0,
-                    count: args.count,
-                }
-            }
-            AoeCommand::Reserve => {
-                let (args, _) = ReserveArgs::view(argument).map_err(|_| DropReason::TooShort)?;
-                RequestKind::Reserve { command: args.command.into(), count: args.count }
-            }
-            AoeCommand::KeyedReserve => {
-                let (args, _) = ReserveArgs::view(argument).map_err(|_| DropReason::TooShort)?;
-                RequestKind::Keyed { command: args.command.into(), count: args.count }
-            }
-            other @ AoeCommand::Unknown(_) => RequestKind::Other(other),
+            other => RequestKind::rare(other, argument)?,
         };
         Ok(Self {
             destination: ethernet.destination,

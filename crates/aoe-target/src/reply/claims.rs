@@ -7,6 +7,8 @@ use crate::claims::{Claims, Verdict};
 
 /// Fills in the whole argument: fixed part, `entries` of the list, zero padding. Between the reply's making and
 /// its writing the lists may have become shorter: then the count says so.
+#[cold]
+#[inline(never)]
 pub(super) fn write(argument: &mut [u8], verdict: Verdict, entries: usize, claims: &Claims) -> Option<()> {
     argument.fill(0);
     let held = &claims.reservation;
