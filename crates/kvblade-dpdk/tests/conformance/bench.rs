@@ -31,6 +31,8 @@ pub(crate) struct Bench<'l> {
     pub(crate) heard: Vec<Vec<u8>>,
     /// The network namespace of the initiators, and the name of its interface.
     pub(crate) namespace: &'l aoe_initiator::lab::Namespace,
+    /// The target's process.
+    pub(crate) pid: u32,
     tag: u32,
 }
 
@@ -42,10 +44,13 @@ impl<'l> Bench<'l> {
         shelf: u16,
         slot: u8,
         heard: Vec<Vec<u8>>,
+        pid: u32,
     ) -> Result<Self, String> {
         let own = link.mac().0;
+        // No tag comes twice on a link: what others answer late to a wildcard is not taken for an answer.
+        let tag = u32::from(slot) << 12;
         let mut bench =
-            Self { link, target: BROADCAST, own, witness: own, shelf, slot, heard, namespace, tag: 0x100 };
+            Self { link, target: BROADCAST, own, witness: own, shelf, slot, heard, namespace, pid, tag };
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             let request = bench.config(0, &[]);
@@ -123,7 +128,7 @@ impl<'l> Bench<'l> {
         self.try_ask(request).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn try_ask(&mut self, request: &[u8]) -> Result<Option<Vec<u8>>, String> {
+    pub(crate) fn try_ask(&mut self, request: &[u8]) -> Result<Option<Vec<u8>>, String> {
         while self.receive(Instant::now())?.is_some() {}
         self.send(request)?;
         let own = std::mem::replace(&mut self.own, self.witness);
@@ -132,7 +137,13 @@ impl<'l> Bench<'l> {
         self.send(&second)?;
         let mut until = Instant::now() + PATIENCE;
         let mut witnessed = false;
-        while let Some(frame) = self.receive(until)? {
+        while Instant::now() < until {
+            let Some(frame) = self.receive(until.min(Instant::now() + Duration::from_millis(50)))? else {
+                if self.has_ended() {
+                    return Err("it is gone".into());
+                }
+                continue;
+            };
             if frame.len() < 24 || frame[14] & 8 == 0 {
                 continue;
             }
@@ -146,7 +157,12 @@ impl<'l> Bench<'l> {
                 return Ok(Some(frame));
             }
         }
-        if witnessed { Ok(None) } else { Err("it is gone".into()) }
+        if witnessed { Ok(None) } else { Err("nobody is answered".into()) }
+    }
+
+    /// True if the target's process is no more, or waits to be buried.
+    fn has_ended(&self) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).map_or(true, |stat| stat.contains(") Z "))
     }
 
     /// Sends all of `requests` at once and says how many are answered.

@@ -28,7 +28,7 @@ pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     let heard = frames(&link);
     for (slot, case) in (0u8..).zip(cases) {
         let own = heard.iter().filter(|frame| frame[16..19] == [0, 5, slot]).cloned().collect();
-        let words = match Bench::find(&link, &lab.near, SHELF, slot, own) {
+        let words = match Bench::find(&link, &lab.near, SHELF, slot, own, target.daemon.pid()) {
             Ok(mut bench) => (case.run)(&mut bench),
             Err(error) => error,
         };
@@ -42,9 +42,9 @@ pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     for (slot, case) in (0u8..).zip(cases) {
         std::fs::File::create(&disk).unwrap().set_len(SIZE).unwrap();
         let link = lab.link(9);
-        let vblade = Vblade::start(&lab.far, far, ShelfSlot::new(SHELF, slot), &disk, None).unwrap();
+        let mut vblade = Vblade::start(&lab.far, far, ShelfSlot::new(SHELF, slot), &disk, None).unwrap();
         let heard = first_frame(&link);
-        let words = match Bench::find(&link, &lab.near, SHELF, slot, heard) {
+        let words = match Bench::find(&link, &lab.near, SHELF, slot, heard, vblade.daemon().pid()) {
             Ok(mut bench) => (case.run)(&mut bench),
             Err(error) => error,
         };
