@@ -1,0 +1,215 @@
+//! The directory: a lock for one writer, one file for each export, and what is damaged set aside.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use thiserror::Error;
+
+use crate::name;
+use crate::record;
+
+/// The file that the one writer holds locked. The kernel gives the lock back however the process ends.
+const LOCK: &str = "lock";
+
+/// A state directory that this process may write to.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    directory: File,
+    _lock: Flock<File>,
+}
+
+/// What is known of an export from before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept<T> {
+    /// What was saved last.
+    Intact(T),
+    /// Something was saved and can't be read: nobody knows who may use the export. The sentence says why. It stays
+    /// so, over restarts, until something is saved for it: a file that was set aside and has no successor is the
+    /// mark.
+    Unknown(String),
+}
+
+/// A file that was damaged, and where it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// The export's file name.
+    pub name: String,
+    /// Where the file is now; `None` if it could not be renamed and lies where it was.
+    pub moved_to: Option<PathBuf>,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A store with everything that was in it.
+#[derive(Debug)]
+pub struct Opened<T> {
+    /// To save with.
+    pub store: Store,
+    /// By the name that [`name::of_export`] makes. What is not here was never saved.
+    pub kept: BTreeMap<String, Kept<T>>,
+    /// What was found damaged now.
+    pub set_aside: Vec<SetAside>,
+}
+
+/// Why a state directory can't be used. Each is one sentence that names it.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another process writes to it.
+    #[error(
+        "the state directory {} is in use by another kvblade-dpdk: give this one its own with --state-dir",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// It can't be made, read or locked.
+    #[error("the state directory {}: {what}: {error}: give another with --state-dir", path.display())]
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Why something was not saved.
+#[derive(Debug, Error)]
+#[error("{}: {what}: {error}", path.display())]
+pub struct SaveError {
+    path: PathBuf,
+    what: &'static str,
+    error: io::Error,
+}
+
+impl Store {
+    /// Opens the directory, made with mode 0700 if it is not there, and reads what is in it. `decode` makes what the
+    /// caller works with of a payload, or says what is wrong with it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`OpenError`]. A damaged file is no error: it is renamed to `NAME.damaged-N` and reported in
+    /// [`Opened::set_aside`].
+    pub fn open<T>(path: &Path, decode: impl Fn(&str) -> Result<T, String>) -> Result<Opened<T>, OpenError> {
+        let unusable = |what| move |error| OpenError::Unusable { path: path.to_owned(), what, error };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(unusable("it can't be made"))?;
+        let directory = File::open(path).map_err(unusable("it can't be opened"))?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join(LOCK))
+            .map_err(unusable("its lock file can't be opened"))?;
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+            Errno::EWOULDBLOCK => OpenError::InUse(path.to_owned()),
+            error => unusable("it can't be locked")(error.into()),
+        })?;
+        let store = Self { path: path.to_owned(), directory, _lock: lock };
+        store.read_all(decode).map_err(unusable("it can't be read"))
+    }
+
+    fn read_all<T>(self, decode: impl Fn(&str) -> Result<T, String>) -> io::Result<Opened<T>> {
+        let mut kept = BTreeMap::new();
+        let mut marks = BTreeMap::new();
+        let mut set_aside = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let Ok(file) = entry?.file_name().into_string() else { continue };
+            if let Some(name) = name::set_aside_from(&file) {
+                marks.insert(name.to_owned(), file);
+            } else if name::is_export(&file) {
+                let read = read(&self.path.join(&file)).and_then(|bytes| {
+                    record::decode(&bytes).map_err(|damage| damage.to_string()).and_then(&decode)
+                });
+                match read {
+                    Ok(value) => {
+                        kept.insert(file, Kept::Intact(value));
+                    }
+                    Err(reason) => {
+                        let moved_to = self.set_aside(&file);
+                        kept.insert(file.clone(), Kept::Unknown(reason.clone()));
+                        set_aside.push(SetAside { name: file, moved_to, reason });
+                    }
+                }
+            } else if file.starts_with('.') && file.ends_with(".new") {
+                // A save that a crash ended before it counted.
+                let _ = fs::remove_file(self.path.join(file));
+            }
+        }
+        for (name, file) in marks {
+            kept.entry(name).or_insert_with(|| Kept::Unknown(format!("{file} was set aside as damaged")));
+        }
+        Ok(Opened { store: self, kept, set_aside })
+    }
+
+    /// Renames a damaged file; `None` if that can't be done.
+    fn set_aside(&self, name: &str) -> Option<PathBuf> {
+        let aside = (1u32..)
+            .map(|number| self.path.join(format!("{name}{}{number}", name::SET_ASIDE)))
+            .find(|path| fs::symlink_metadata(path).is_err())?;
+        fs::rename(self.path.join(name), &aside).ok()?;
+        // Without it a crash might bring the damaged file back under its name, where it is found again.
+        let _ = self.directory.sync_all();
+        Some(aside)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts `payload` in the place of what was saved for `name`, wholly or not at all, and returns when it would
+    /// outlast a power failure. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`SaveError`]. What was saved before counts then; only if the last step failed (making the rename durable)
+    /// may a restart find the new one.
+    pub fn save(&self, name: &str, payload: &str) -> Result<(), SaveError> {
+        let temporary = self.path.join(format!(".{name}.new"));
+        let path = self.path.join(name);
+        let failed = |what| {
+            let path = path.clone();
+            move |error| SaveError { path, what, error }
+        };
+        if !name::is_export(name) || payload.len() > record::PAYLOAD_MAX {
+            return Err(failed("it can't be saved")(io::ErrorKind::InvalidInput.into()));
+        }
+        let written = write_durably(&temporary, &record::encode(payload))
+            .map_err(failed("it can't be written"))
+            .and_then(|()| fs::rename(&temporary, &path).map_err(failed("it can't be put in its place")));
+        if written.is_err() {
+            // What a full disk has no room for must not take up the rest of it.
+            let _ = fs::remove_file(&temporary);
+        }
+        written?;
+        self.directory.sync_all().map_err(failed("its directory can't be synced"))
+    }
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// A file's bytes, if there are not more than a file of ours has.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let limit = record::PAYLOAD_MAX + 100;
+    let unreadable = |error: io::Error| format!("it can't be read: {error}");
+    // Not a FIFO, on which opening would wait.
+    if !fs::symlink_metadata(path).map_err(unreadable)?.is_file() {
+        return Err("it is no plain file".into());
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > limit {
+        return Err(format!("it has more than {limit} bytes"));
+    }
+    Ok(bytes)
+}
