@@ -146,6 +146,8 @@ fn start_kvblade(place: &Place<'_>) -> Result<Daemon> {
         .arg("--")
         .arg("--rpc-socket")
         .arg(place.scratch.join("rpc.sock"))
+        .arg("--state-dir")
+        .arg(place.scratch.join("claims"))
         .arg("--export")
         .arg(format!("{}=malloc:{}M", place.address, place.store_mib));
     Ok(Daemon::start(&mut command)?)

@@ -89,7 +89,7 @@ start_kvblade_dpdk() {
 	: >"$LAB_DIR/target.log"
 	"$LAB_BINARY" -l "$(first_cpu)" --no-pci --file-prefix="lab$LAB_SEED" --huge-dir="$LAB_DIR/huge" \
 		--vdev="net_af_packet0,iface=$interface,framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1" \
-		-- --rpc-socket "$LAB_DIR/rpc.sock" --export "1.1=malloc:${mib}M" --export "1.2=aio:$file" \
+		-- --rpc-socket "$LAB_DIR/rpc.sock" --state-dir "$LAB_DIR/claims" --export "1.1=malloc:${mib}M" --export "1.2=aio:$file" \
 		</dev/null >"$LAB_DIR/target.log" 2>&1 &
 	target_pids=($!)
 	wait_for 60 target_settled

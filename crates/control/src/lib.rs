@@ -21,4 +21,4 @@ pub use options::ExportOptions;
 pub use port::{PortInfo, PortRef, PortTable};
 pub use registry::{Deletion, Record, Registry, State, unknown_bdev};
 pub use report::{ExportInfo, ExportPort, LcoreStats, PortStats};
-pub use request::{Action, Announce, CreateExport, DeleteExport};
+pub use request::{Action, Announce, Claimed, ClearClaims, CreateExport, DeleteExport};

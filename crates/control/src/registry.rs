@@ -304,6 +304,23 @@ impl Registry {
         Ok(matching)
     }
 
+    /// The one export at `address`, or, where several have it, the one on `port`.
+    ///
+    /// # Errors
+    /// No such export or port, and several exports when no port was named.
+    pub fn one(&self, address: ShelfSlot, port: Option<&PortRef>) -> Result<&Record, RpcError> {
+        let port = port.map(|port| self.ports.resolve(port)).transpose()?;
+        let mut found =
+            self.at(address).filter(|record| port.is_none_or(|port| record.ports.contains(PortId(port.number))));
+        match (found.next(), found.next()) {
+            (Some(record), None) => Ok(record),
+            (Some(_), Some(_)) => Err(RpcError::invalid(format!(
+                "several exports have the address {address}: say which one is meant by a port of it"
+            ))),
+            (None, _) => Err(self.no_export(address)),
+        }
+    }
+
     fn get_mut(&mut self, id: ExportId) -> Option<&mut Record> {
         self.exports.get_mut(id.0 as usize)?.as_mut()
     }

@@ -20,10 +20,13 @@ pub const GET_EXPORTS: &str = "aoe_get_exports";
 pub const ANNOUNCE: &str = "aoe_announce";
 /// Name of the method behind [`Action::GetStats`].
 pub const GET_STATS: &str = "aoe_get_stats";
+/// Name of the method behind [`Action::ClearClaims`].
+pub const CLEAR_CLAIMS: &str = "aoe_clear_claims";
 
 /// Every method, in the order the documentation lists them. All are legal once the `aoe` subsystem has been
 /// initialised (`SPDK_RPC_RUNTIME`), none before.
-pub const METHODS: [&str; 5] = [CREATE_EXPORT, DELETE_EXPORT, GET_EXPORTS, ANNOUNCE, GET_STATS];
+pub const METHODS: [&str; 6] =
+    [CREATE_EXPORT, DELETE_EXPORT, GET_EXPORTS, ANNOUNCE, GET_STATS, CLEAR_CLAIMS];
 
 /// What a management request asks for. One variant per RPC method.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub enum Action {
     Announce(Announce),
     /// Counters per export and per port.
     GetStats,
+    /// Forget what initiators keep on an export. Answered with `true` once that is on disk and every lcore knows.
+    ClearClaims(ClearClaims),
 }
 
 /// Parameters of `aoe_create_export`.
@@ -63,6 +68,30 @@ pub struct DeleteExport {
     pub address: ShelfSlot,
     /// Ports to leave; `None` means every port that address is served on.
     pub ports: Option<Vec<PortRef>>,
+}
+
+/// Parameters of `aoe_clear_claims`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClearClaims {
+    /// Address of the export.
+    pub address: ShelfSlot,
+    /// A port of it, where several exports have that address.
+    pub port: Option<PortRef>,
+    /// What is to be forgotten; all of it if that was left out.
+    pub what: Claimed,
+}
+
+/// What an initiator can keep on an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// The config string.
+    Config,
+    /// The MAC mask list.
+    Mask,
+    /// The reservation, plain or keyed.
+    Reservation,
+    /// Everything; the only one that opens an export whose state is not known.
+    All,
 }
 
 /// Parameters of `aoe_announce`: a missing part matches every export.
@@ -105,6 +134,11 @@ impl Action {
             GET_EXPORTS => Self::GetExports,
             ANNOUNCE => Self::Announce(Announce { shelf: fields.shelf()?, slot: fields.slot()? }),
             GET_STATS => Self::GetStats,
+            CLEAR_CLAIMS => Self::ClearClaims(ClearClaims {
+                address: fields.address()?,
+                port: fields.port()?,
+                what: fields.claimed()?,
+            }),
             _ => {
                 return Err(RpcError::new(
                     ErrorCode::MethodNotFound,
@@ -336,6 +370,33 @@ impl<'a> Fields<'a> {
             ports.push(port);
         }
         Ok(Some(ports))
+    }
+
+    fn port(&mut self) -> Result<Option<PortRef>, RpcError> {
+        let Some(value) = self.take("port") else { return Ok(None) };
+        match &value {
+            Value::String(name) => PortRef::parse(name)
+                .map(Some)
+                .map_err(|message| RpcError::invalid(format!("{}: port: {message}", self.method))),
+            other => other
+                .as_u64()
+                .and_then(|number| u16::try_from(number).ok())
+                .map(|number| Some(PortRef::Number(number)))
+                .ok_or_else(|| {
+                    self.wrong("port", &value, "a port number from 0 to 65535 or a port name")
+                }),
+        }
+    }
+
+    fn claimed(&mut self) -> Result<Claimed, RpcError> {
+        let Some(value) = self.take("what") else { return Ok(Claimed::All) };
+        match value.as_str() {
+            Some("config") => Ok(Claimed::Config),
+            Some("mask") => Ok(Claimed::Mask),
+            Some("reservation") => Ok(Claimed::Reservation),
+            Some("all") => Ok(Claimed::All),
+            _ => Err(self.wrong("what", &value, "config, mask, reservation or all")),
+        }
     }
 
     fn finish(self) -> Result<(), RpcError> {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use aoe_target::{Export, ExportCounters, ExportId, ExportState, Ports, Table, TableError};
 use spdk::{Bdev, CompletionQueue, IoChannel};
 
-use crate::{Lane, LaneStats, fanout::Fanout, submit::InFlight};
+use crate::{Lane, LaneStats, consult::Mailbox, fanout::Fanout, submit::InFlight};
 
 /// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared.
 #[derive(Debug)]
@@ -18,6 +18,10 @@ pub struct Lcore {
     pub(crate) fanouts: VecDeque<Fanout>,
     /// Requests among the fan-outs.
     pub(crate) wildcards: usize,
+    /// Where requests go that the control plane decides.
+    pub(crate) mailbox: Option<Mailbox>,
+    /// Requests that are there.
+    pub(crate) consulting: usize,
     /// Exports that leave when nothing is under way on them.
     leaving: Vec<ExportId>,
     /// Set when the lcore takes no new requests.
@@ -91,6 +95,8 @@ impl Lcore {
             completions: CompletionQueue::new()?,
             fanouts: VecDeque::with_capacity(256),
             wildcards: 0,
+            mailbox: None,
+            consulting: 0,
             leaving: Vec::new(),
             stopping: false,
             turns: 0,
@@ -224,6 +230,7 @@ impl Lcore {
     pub fn is_idle(&self) -> bool {
         self.stopping
             && self.completions.under_way() == 0
+            && self.consulting == 0
             && self.lanes.iter().all(|lane| lane.tx.waiting() == 0)
     }
 

@@ -7,6 +7,7 @@
 //! 2. `receive`: a burst of frames in, judged and routed to their exports;
 //! 3. `fanout`: what goes to many exports at once, in slices: wildcard requests and advertisements;
 //! 4. `submit`: to the bdev, with the frame's own bytes;
+//!    ([`consult`]: or to the control plane, if it may change what initiators keep on the export)
 //! 5. `complete`: what the bdevs have finished;
 //! 6. `reply`: the answer written over the request, and queued for tx.
 //!
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod complete;
+pub mod consult;
 mod fanout;
 pub mod lane;
 mod lcore;
@@ -30,6 +32,7 @@ mod remote;
 mod reply;
 mod submit;
 
+pub use consult::{Consult, MAX_CONSULTS, Mailbox, mailbox};
 pub use lane::{Lane, LaneStats};
 pub use lcore::{AddError, Lcore, Snapshot};
 pub use remote::Remote;

@@ -16,6 +16,9 @@ use crate::export_spec::{self, ExportSpec};
 /// SPDK's own default, so that its tools find the program without an option.
 pub(crate) const DEFAULT_RPC_SOCKET: &str = "/var/tmp/spdk.sock";
 
+/// Where the state of the target that a machine commonly has one of lives.
+pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/kvblade-dpdk";
+
 /// Smallest `--mtu`, in bytes of Ethernet payload: AoE and ATA headers and one sector, 36 + 512.
 pub(crate) const MTU_MIN: u16 = 548;
 
@@ -81,6 +84,8 @@ pub(crate) struct CommandLine {
     pub(crate) config: Option<PathBuf>,
     /// `--rpc-socket`, absolute: SPDK 20.07 ignores a relative one while it loads its configuration.
     pub(crate) rpc_socket: PathBuf,
+    /// `--state-dir`.
+    pub(crate) state_dir: PathBuf,
     /// `--mtu`, in bytes of Ethernet payload, for ports without a Linux interface behind them.
     pub(crate) mtu: Option<u16>,
     /// `--mbufs`: mbufs in the mempool of each port's queue pair.
@@ -111,6 +116,10 @@ struct Options {
     /// Unix socket for management by kvadd, kvdel, kvstat, kvannounce and SPDK's rpc.py
     #[arg(long, short, value_name = "PATH", default_value = DEFAULT_RPC_SOCKET)]
     rpc_socket: PathBuf,
+
+    /// Directory for what initiators keep here: config strings, MAC masks, reservations
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR, long_help = help::STATE_DIR)]
+    state_dir: PathBuf,
 
     /// MTU of ports that have no Linux interface behind them [default: what the port says]
     #[arg(long, value_name = "BYTES", long_help = help::MTU, value_parser = parse_mtu)]
@@ -173,6 +182,7 @@ pub(crate) fn parse(
         exports,
         config: options.config,
         rpc_socket,
+        state_dir: options.state_dir,
         mtu: options.mtu,
         mbufs: options.mbufs,
         log_level: options.log_level,

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use control::request::{ANNOUNCE, CREATE_EXPORT, DELETE_EXPORT, GET_EXPORTS, GET_STATS};
+use control::request::{ANNOUNCE, CLEAR_CLAIMS, CREATE_EXPORT, DELETE_EXPORT, GET_EXPORTS, GET_STATS};
 use control::{Action, RpcError};
 use serde_json::Value;
 use spdk::rpc::{INVALID_PARAMS, Method, Request, register as register_method};
@@ -40,6 +40,7 @@ methods! {
     GetExports, c"aoe_get_exports", GET_EXPORTS;
     Announce, c"aoe_announce", ANNOUNCE;
     GetStats, c"aoe_get_stats", GET_STATS;
+    ClearClaims, c"aoe_clear_claims", CLEAR_CLAIMS;
 }
 
 fn call(method: &str, params: Option<&str>, request: Request) {

@@ -183,3 +183,27 @@ fn an_unknown_method_is_answered_with_the_methods_there_are() {
     assert_eq!(error.code(), ErrorCode::MethodNotFound);
     assert!(error.message().contains("'aoe_make_export'") && error.message().contains("aoe_create_export"));
 }
+
+#[test]
+fn claims_are_cleared_whole_or_in_part() {
+    let decode = |params| Action::decode(CLEAR_CLAIMS, Some(&params));
+    let whole = ClearClaims { address: ShelfSlot::new(Shelf(1), Slot(2)), port: None, what: Claimed::All };
+    assert_eq!(decode(json!({ "shelf": 1, "slot": 2 })), Ok(Action::ClearClaims(whole.clone())));
+    for (word, what) in [
+        ("config", Claimed::Config),
+        ("mask", Claimed::Mask),
+        ("reservation", Claimed::Reservation),
+        ("all", Claimed::All),
+    ] {
+        let part = ClearClaims { what, port: Some(PortRef::Number(3)), ..whole.clone() };
+        let params = json!({ "shelf": 1, "slot": 2, "port": 3, "what": word });
+        assert_eq!(decode(params), Ok(Action::ClearClaims(part)));
+    }
+    let refused = |params| decode(params).expect_err("refused").message().to_owned();
+    assert_eq!(
+        refused(json!({ "shelf": 1, "slot": 2, "what": "every" })),
+        "aoe_clear_claims: what is 'every': it must be config, mask, reservation or all"
+    );
+    let message = refused(json!({ "shelf": 1, "slot": 2, "port": 65536 }));
+    assert!(message.contains("port is 65536") && message.contains("0 to 65535"), "{message}");
+}

@@ -47,6 +47,14 @@ Load SPDK's configuration from a JSON file before the exports are made.
 The form is that of SPDK's save_config: {\"subsystems\": [{\"subsystem\": \"bdev\", \"config\": [...]}, ...]}. \
 Exports are in the subsystem \"aoe\", so what save_config wrote starts the same exports again.";
 
+pub(super) const STATE_DIR: &str = "\
+Directory for what initiators keep on the target: config strings, MAC mask lists, reservations. It is made, for \
+root alone, if it is not there, and used by one kvblade-dpdk at a time.
+
+Each export has a file in it called as the export is written: 1.2, or 1.2@PORT with the DPDK name of its port. \
+Deleting an export keeps its file, and an export made again under the same name finds it. A damaged file is renamed \
+to NAME.damaged-1 (-2, ...); its export answers nobody, after a restart too, until aoe_clear_claims opens it.";
+
 pub(super) const MTU: &str = "\
 MTU of ports that have no Linux interface behind them, in bytes of Ethernet payload; the default is what the \
 port says.

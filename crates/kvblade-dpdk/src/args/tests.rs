@@ -28,6 +28,7 @@ fn without_options_nothing_is_exported_and_the_defaults_hold() {
         assert_eq!(command.eal, EalOptions::default());
         assert_eq!(command.exports, []);
         assert_eq!(command.rpc_socket, PathBuf::from(DEFAULT_RPC_SOCKET));
+        assert_eq!(command.state_dir, PathBuf::from(DEFAULT_STATE_DIR));
         assert_eq!((command.config, command.mtu, command.log_level), (None, None, None));
     }
 }
@@ -42,10 +43,11 @@ fn the_double_dash_divides_eal_from_us() {
 #[test]
 fn every_option_is_read() {
     let command = serve(
-        "-l 1 -- -c /etc/kv.json -r /run/kv.sock --mtu 9000 --log-level DEBUG -e 1.1=malloc:1M --export=2.2=b,ro",
+        "-l 1 -- -c /etc/kv.json -r /run/kv.sock --state-dir /srv/state --mtu 9000 --log-level DEBUG -e 1.1=malloc:1M --export=2.2=b,ro",
     );
     assert_eq!(command.config, Some("/etc/kv.json".into()));
     assert_eq!(command.rpc_socket, PathBuf::from("/run/kv.sock"));
+    assert_eq!(command.state_dir, PathBuf::from("/srv/state"));
     assert_eq!(command.mtu, Some(9000));
     assert_eq!(command.log_level, Some(LevelFilter::DEBUG));
     let texts: Vec<&str> = command.exports.iter().map(|export| export.text.as_str()).collect();
@@ -70,6 +72,7 @@ fn help_explains_everything_with_examples() {
             "nvme:PCI-ADDRESS",
             "--config",
             "--rpc-socket",
+            "--state-dir",
             "/var/tmp/spdk.sock",
             "--mtu",
             "--log-level",

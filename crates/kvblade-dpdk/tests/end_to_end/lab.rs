@@ -78,6 +78,11 @@ impl Lab {
         self.path("rpc")
     }
 
+    /// Where the target keeps what initiators tell it to; the same for every target of this lab.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.path("state")
+    }
+
     /// A file of [`SECTORS`] sectors of zeroes, and its path as text.
     pub(crate) fn file(&self, name: &str) -> String {
         let path = self.path(name);
@@ -107,7 +112,8 @@ impl Lab {
         O: AsRef<OsStr>,
     {
         let mut command = self.far.command(PROGRAM);
-        command.args(eal).arg("--").arg("--rpc-socket").arg(self.socket()).args(options);
+        command.args(eal).arg("--").arg("--rpc-socket").arg(self.socket());
+        command.arg("--state-dir").arg(self.state_dir()).args(options);
         // A core file goes with the test's directory.
         command.env_remove("RUST_LOG").current_dir(self.directory.path());
         command

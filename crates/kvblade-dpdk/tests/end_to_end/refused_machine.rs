@@ -19,6 +19,7 @@ fn after(lab: &Lab, preparation: &str, eal: &[&str]) -> Command {
     let mut command = lab.far.command("sh");
     command.args(["-c", &format!("{preparation} && exec \"$@\""), "sh", PROGRAM]);
     command.args(eal).args([OsStr::new("--"), OsStr::new("--rpc-socket"), lab.socket().as_os_str()]);
+    command.arg("--state-dir").arg(lab.state_dir());
     command.args(EXPORT).env_remove("RUST_LOG");
     command
 }
