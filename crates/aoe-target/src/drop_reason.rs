@@ -44,6 +44,8 @@ drop_reasons! {
     ConfigMismatch, "config_mismatch", "A config test named another string; the protocol demands silence.";
     ConfigTooLong, "config_too_long", "A config string is longer than 1024 bytes or than its frame.";
     ConfigSplit, "config_split", "A config string or a list that is needed is spread over several buffer segments.";
+    ConsultFull, "consult_full", "Too many requests that may change an export's claims are being decided at once.";
+    NotStored, "not_stored", "A change of an export's claims could not be written to disk, so it was not made.";
     FanoutFull, "fanout_full", "Too many wildcard requests are being answered at once.";
     NoMbuf, "no_mbuf", "No mbuf was free for a further answer to a wildcard request.";
     NoRoom, "no_room", "The mbuf has no room for the reply.";

@@ -8,8 +8,8 @@ const MAGIC: &str = "kvblade-claims";
 /// The version written, and the only one read.
 pub const VERSION: u32 = 1;
 
-/// Largest payload, in bytes: a config string of 1024 bytes and lists of 255 addresses need less than a third.
-pub const PAYLOAD_MAX: usize = 64 * 1024;
+/// Largest payload, in bytes: 255 reservation keys of 255 addresses each need a third of it.
+pub const PAYLOAD_MAX: usize = 4 * 1024 * 1024;
 
 /// Why a file is not what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -122,7 +122,7 @@ fn a_payload_its_owner_refuses_counts_as_damage() {
 fn what_is_no_plain_file_or_too_large_is_set_aside() {
     let directory = TempDir::new().unwrap();
     fs::create_dir(directory.path().join("1.1")).unwrap();
-    fs::write(directory.path().join("1.2"), vec![b'x'; 1 << 20]).unwrap();
+    fs::write(directory.path().join("1.2"), vec![b'x'; 8 << 20]).unwrap();
     nix::unistd::mkfifo(&directory.path().join("1.3"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     fs::write(directory.path().join("README"), "not ours").unwrap();
     let opened = open(directory.path());
@@ -141,7 +141,7 @@ fn what_can_not_be_saved_changes_nothing() {
     let failed = opened.store.save("1.2", "new").unwrap_err().to_string();
     assert!(failed.contains("1.2: it can't be written: "), "{failed}");
     assert!(opened.store.save("../1.2", "new").is_err());
-    assert!(opened.store.save("1.3", &"x".repeat(1 << 20)).is_err());
+    assert!(opened.store.save("1.3", &"x".repeat(8 << 20)).is_err());
     drop(opened);
     fs::remove_dir(obstacle).unwrap();
     assert_eq!(open(directory.path()).kept.get("1.2").cloned(), intact("old"));

@@ -310,8 +310,9 @@ impl Registry {
     /// No such export or port, and several exports when no port was named.
     pub fn one(&self, address: ShelfSlot, port: Option<&PortRef>) -> Result<&Record, RpcError> {
         let port = port.map(|port| self.ports.resolve(port)).transpose()?;
-        let mut found =
-            self.at(address).filter(|record| port.is_none_or(|port| record.ports.contains(PortId(port.number))));
+        let mut found = self
+            .at(address)
+            .filter(|record| port.is_none_or(|port| record.ports.contains(PortId(port.number))));
         match (found.next(), found.next()) {
             (Some(record), None) => Ok(record),
             (Some(_), Some(_)) => Err(RpcError::invalid(format!(

@@ -25,8 +25,7 @@ pub const CLEAR_CLAIMS: &str = "aoe_clear_claims";
 
 /// Every method, in the order the documentation lists them. All are legal once the `aoe` subsystem has been
 /// initialised (`SPDK_RPC_RUNTIME`), none before.
-pub const METHODS: [&str; 6] =
-    [CREATE_EXPORT, DELETE_EXPORT, GET_EXPORTS, ANNOUNCE, GET_STATS, CLEAR_CLAIMS];
+pub const METHODS: [&str; 6] = [CREATE_EXPORT, DELETE_EXPORT, GET_EXPORTS, ANNOUNCE, GET_STATS, CLEAR_CLAIMS];
 
 /// What a management request asks for. One variant per RPC method.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -382,9 +381,7 @@ impl<'a> Fields<'a> {
                 .as_u64()
                 .and_then(|number| u16::try_from(number).ok())
                 .map(|number| Some(PortRef::Number(number)))
-                .ok_or_else(|| {
-                    self.wrong("port", &value, "a port number from 0 to 65535 or a port name")
-                }),
+                .ok_or_else(|| self.wrong("port", &value, "a port number from 0 to 65535 or a port name")),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Beside submit: a request that may change what initiators keep on an export goes to the control plane, which
-//! decides for all lcores, and comes back with the answer.
+//! decides for all lcores, and comes back with the verdict.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use aoe_target::{DropReason, ExportId, Reply};
+use aoe_target::{Claims, DropReason, Export, ExportId, Guard, Reply, Verdict};
 use dpdk::Mbuf;
 
 use crate::{Lcore, reply};
@@ -12,7 +13,7 @@ use crate::{Lcore, reply};
 pub const MAX_CONSULTS: usize = 64;
 
 /// A request on its way to the control plane and back. It counts as under way on its export, so it must come back
-/// by [`Lcore::answer`] or [`Lcore::leave_unanswered`] on the lcore it came from.
+/// by [`Lcore::answer`] on the lcore it came from.
 #[derive(Debug)]
 pub struct Consult {
     lane: usize,
@@ -38,7 +39,7 @@ impl Consult {
         self.export
     }
 
-    /// The request, as long as it is in one piece: all that `Request::contiguous_len` asks for.
+    /// The request from its Ethernet header on; all that `Request::contiguous_len` asks for.
     #[must_use]
     pub fn request(&self) -> &[u8] {
         self.frame.data()
@@ -57,50 +58,60 @@ impl Lcore {
         let Some(Some(backing)) = self.backings.get_mut(export.0 as usize) else {
             return self.lanes[lane].drop(frame, DropReason::UnknownShelfSlot);
         };
-        let refused = match &self.mailbox {
+        let sent = match &self.mailbox {
             Some(Mailbox(sender)) if self.consulting < MAX_CONSULTS => {
-                sender.try_send(Consult { lane, export, frame }).err().map(|error| match error {
-                    std::sync::mpsc::TrySendError::Full(consult)
-                    | std::sync::mpsc::TrySendError::Disconnected(consult) => consult.frame,
+                sender.try_send(Consult { lane, export, frame }).map_err(|refused| {
+                    let (TrySendError::Full(consult) | TrySendError::Disconnected(consult)) = refused;
+                    consult.frame
                 })
             }
-            _ => Some(frame),
+            _ => Err(frame),
         };
-        match refused {
-            None => {
+        match sent {
+            Ok(()) => {
                 backing.under_way += 1;
                 self.consulting += 1;
             }
-            Some(frame) => self.lanes[lane].drop(frame, DropReason::ConsultFull),
+            Err(frame) => self.lanes[lane].drop(frame, DropReason::ConsultFull),
         }
     }
 
-    /// Takes a consult back and answers it.
-    pub fn answer(&mut self, consult: Consult, answer: &Reply) {
+    /// Takes a consult back and does what the verdict says, with the claims that were published last.
+    pub fn answer(&mut self, consult: Consult, verdict: Verdict) {
         let Consult { lane, export: id, frame } = consult;
+        let lane = &mut self.lanes[lane];
+        self.consulting -= 1;
         let Some(Some(backing)) = self.backings.get_mut(id.0 as usize) else {
             // A backing goes when nothing is under way on it.
-            return self.lanes[lane].drop(frame, DropReason::UnknownShelfSlot);
+            unreachable!("export {} went with requests under way", id.0);
         };
         backing.ended();
-        self.consulting -= 1;
-        backing.counters.answered(answer);
         let export = match &backing.leaving {
-            Some(leaving) => Some(&*leaving.export),
-            None => self.table.get(id),
+            Some(leaving) => &leaving.export,
+            None => self.table.get(id).expect("an export that is not leaving is in the table"),
         };
-        match export {
-            Some(export) => reply::send(&mut self.lanes[lane], export, answer, frame),
-            None => self.lanes[lane].drop(frame, DropReason::UnknownShelfSlot),
+        match Reply::verdict(export, verdict, lane.limits) {
+            Ok(answer) => {
+                backing.counters.answered(&answer);
+                reply::send(lane, export, &answer, frame);
+            }
+            Err(reason) => lane.drop(frame, reason),
         }
     }
 
-    /// Takes a consult back without an answer, for this reason.
-    pub fn leave_unanswered(&mut self, consult: Consult, reason: DropReason) {
-        if let Some(Some(backing)) = self.backings.get_mut(consult.export.0 as usize) {
-            backing.ended();
-        }
-        self.consulting -= 1;
-        self.lanes[consult.lane].drop(consult.frame, reason);
+    /// Puts an export's new claims in place, with the guard that goes with them. The old ones are handed back: their
+    /// memory is freed where it was made. An export that is leaving has them too, for the answers under way.
+    pub fn publish(
+        &mut self,
+        id: ExportId,
+        claims: Arc<Claims>,
+        guard: Option<Arc<Guard>>,
+    ) -> Option<(Arc<Claims>, Option<Arc<Guard>>)> {
+        let leaving = self.backings.get_mut(id.0 as usize)?.as_mut()?.leaving.as_mut();
+        let export: &mut Export = match leaving {
+            Some(leaving) => &mut leaving.export,
+            None => self.table.get_mut(id)?,
+        };
+        Some(export.publish(claims, guard))
     }
 }

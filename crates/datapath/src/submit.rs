@@ -1,8 +1,7 @@
 //! admit, submit: an export's decision on a request, and the bdev I/O it may need.
 
 use aoe_target::{
-    AoeError, BdevIo, BdevOp, Disposition, DropReason, ExportId, IoOutcome, PAYLOAD_OFFSET, Reply, Request,
-    Verdict,
+    BdevIo, BdevOp, Disposition, DropReason, ExportId, IoOutcome, PAYLOAD_OFFSET, Reply, Request,
 };
 use dpdk::Mbuf;
 use spdk::{Io, IoKind};
@@ -51,14 +50,7 @@ impl Lcore {
         match disposition {
             Disposition::Drop(reason) => lane.drop(frame, reason),
             Disposition::Reply(answer) => reply::send(lane, export, &answer, frame),
-            // Nobody keeps claims here yet, so none can be changed: the device cannot answer for that now.
-            Disposition::Consult => {
-                let verdict = Verdict::Refused(AoeError::DeviceUnavailable);
-                match Reply::verdict(export, verdict, lane.limits) {
-                    Ok(answer) => reply::send(lane, export, &answer, frame),
-                    Err(reason) => lane.drop(frame, reason),
-                }
-            }
+            Disposition::Consult => self.consult(lane_index, id, frame),
             Disposition::Submit(io) => {
                 let Some(frame) = with_room(frame, &io) else {
                     lane.drops.count(DropReason::NoRoom);

@@ -62,22 +62,30 @@ fn run() -> Result<ExitCode, LaunchError> {
     for warning in &launch.warnings {
         tracing::warn!("{warning}");
     }
-    serve(&command, &launch)
+    let state = target::State::open(&command.state_dir)?;
+    serve(&command, &launch, state)
 }
 
 /// Runs until it is told to stop.
-fn serve(command: &CommandLine, launch: &LaunchConfig) -> Result<ExitCode, LaunchError> {
+fn serve(
+    command: &CommandLine,
+    launch: &LaunchConfig,
+    state: target::State,
+) -> Result<ExitCode, LaunchError> {
     let failed =
         |what: &str, error: &dyn std::error::Error| LaunchError::environment(format!("{what}: {error}"));
 
     dpdk::eal::log_to(logging::dpdk_log).map_err(|error| failed("DPDK's log", &error))?;
     spdk::add_subsystem::<AoeSubsystem>().map_err(|error| failed("the aoe subsystem", &error))?;
     rpc::register();
-    target::prepare(PortOptions {
-        mtu: command.mtu,
-        mbufs: command.mbufs,
-        vdevs: command.eal.vdevs().map(str::to_owned).collect(),
-    });
+    target::prepare(
+        PortOptions {
+            mtu: command.mtu,
+            mbufs: command.mbufs,
+            vdevs: command.eal.vdevs().map(str::to_owned).collect(),
+        },
+        state,
+    );
 
     // SPDK reads its configuration from a path; this file has no name that could be left behind.
     let config = memfd_create("kvblade-dpdk.json", MFdFlags::MFD_CLOEXEC)

@@ -4,6 +4,7 @@
 mod announce;
 mod create;
 mod delete;
+mod keeper;
 mod stats;
 
 use std::cell::{Cell, RefCell};
@@ -16,6 +17,9 @@ use datapath::Remote;
 use serde_json::Value;
 use spdk::{Bdev, Finished, Initialized, Poller, Thread};
 
+use keeper::Keeper;
+pub(crate) use keeper::State;
+
 use crate::ports::{self, PortOptions, Started};
 use crate::rpc::Answer;
 
@@ -27,7 +31,7 @@ const LINK_PATIENCE: Duration = Duration::from_secs(10);
 const LINK_PERIOD: Duration = Duration::from_millis(500);
 
 thread_local! {
-    static OPTIONS: RefCell<Option<PortOptions>> = const { RefCell::new(None) };
+    static OPTIONS: RefCell<Option<(PortOptions, State)>> = const { RefCell::new(None) };
     static TARGET: RefCell<Option<Target>> = const { RefCell::new(None) };
     /// Why the program does not start: the first reason given.
     static FAILURE: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -39,6 +43,8 @@ thread_local! {
 /// Everything the control plane knows.
 pub(super) struct Target {
     app: Thread,
+    /// Before the ports: it may hold frames of their mempools.
+    keeper: Keeper,
     ports: Vec<Started>,
     links: Vec<bool>,
     lcores: Vec<Remote>,
@@ -66,9 +72,9 @@ impl Operations {
     }
 }
 
-/// Remembers what the operator said, for [`start`]. Before the app runs, on its thread.
-pub(crate) fn prepare(options: PortOptions) {
-    OPTIONS.set(Some(options));
+/// Remembers what the operator said, and what initiators keep, for [`start`]. Before the app runs, on its thread.
+pub(crate) fn prepare(options: PortOptions, state: State) {
+    OPTIONS.set(Some((options, state)));
 }
 
 /// Remembers why the program does not start, unless it has started, or there is a reason already.
@@ -106,7 +112,7 @@ pub(crate) fn start(done: Initialized) {
 }
 
 fn try_start(done: Initialized) -> Result<(), String> {
-    let options = OPTIONS.take().ok_or("the aoe subsystem was started without its options")?;
+    let (options, state) = OPTIONS.take().ok_or("the aoe subsystem was started without its options")?;
     let app = Thread::current().ok_or("the aoe subsystem was started outside SPDK's app thread")?;
     let cores = spdk::app::cores();
     let mut ports = match ports::start(&cores, &options) {
@@ -134,8 +140,16 @@ fn try_start(done: Initialized) -> Result<(), String> {
             }
         }
     }
+    let keeper = match Keeper::start(app.clone(), lcores.clone(), state) {
+        Ok(keeper) => keeper,
+        Err(sentence) => {
+            done.fail(12);
+            return Err(sentence);
+        }
+    };
     let target = Target {
         app,
+        keeper,
         links: vec![false; ports.started.len()],
         ports: ports.started,
         lcores,
@@ -240,6 +254,7 @@ pub(crate) fn act(action: Action, answer: Answer) {
             Action::GetExports => answer.give(&target.exports()),
             Action::Announce(request) => target.announce(request, answer),
             Action::GetStats => target.count(answer),
+            Action::ClearClaims(request) => target.clear_claims(&request, answer),
         }
     });
 }
@@ -255,6 +270,7 @@ pub(crate) fn stop(done: Finished) {
     target.watch = None;
     // Their callers are told that the target gave their calls up.
     target.operations = Operations::default();
+    target.keeper.give_up_calls();
     let lcores = std::mem::take(&mut target.lcores);
     target.stopping = Some(done);
     let app = target.app.clone();

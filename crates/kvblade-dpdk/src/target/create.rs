@@ -3,7 +3,6 @@
 use aoe_target::{Export, ExportId, Guard};
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::{AddError, PAYLOAD_ALIGNMENT};
-use serde_json::json;
 use spdk::{Bdev, BdevEvent, BdevInfo, FlushMethod};
 
 use super::{Target, announce, with};
@@ -25,7 +24,11 @@ impl Target {
     /// Carries out `aoe_create_export`.
     pub(super) fn create(&mut self, request: CreateExport, answer: Answer) {
         match self.admit(&request) {
-            Ok((export, bdev)) => self.spread(export, bdev, answer),
+            Ok((mut export, bdev)) => {
+                let name = self.file_name(export.id());
+                self.keeper.hold(&mut export, name);
+                self.spread(export, bdev, answer);
+            }
             Err(error) => answer.refuse(&error),
         }
     }
@@ -98,6 +101,7 @@ impl Target {
             for lcore in &self.lcores {
                 let _ = lcore.send(move |lcore| lcore.remove(id, || ()));
             }
+            self.keeper.release(id);
             self.registry.abandoned(id);
             answer.refuse(&RpcError::new(ErrorCode::NoMemory, sentence));
             return;
@@ -124,7 +128,7 @@ impl Target {
         if super::is_ready() {
             announce::send(&self.lcores, None, record.address);
         }
-        answer.give(&json!(self.registry.info(record)));
+        answer.give(&self.shown(record));
     }
 
     fn bdev_gone(&mut self, name: &str) {

@@ -76,6 +76,7 @@ impl Target {
                         tracing::info!(export = %record.address, bdev = %record.bdev_name, "no longer served");
                     }
                     self.bdevs.remove(&id);
+                    self.keeper.release(id);
                     self.registry.removed(id);
                 }
                 Deletion::Rebind(id, ports) => {
@@ -83,6 +84,8 @@ impl Target {
                         tracing::info!(export = %record.address, %ports, "served on fewer ports");
                     }
                     self.registry.rebound(id);
+                    let name = self.file_name(id);
+                    self.keeper.rename(id, name);
                 }
             }
         }

@@ -17,7 +17,7 @@ pub(super) struct Counting {
 impl Target {
     /// The answer to `aoe_get_exports`.
     pub(super) fn exports(&self) -> Value {
-        self.registry.exports_report()
+        self.registry.exports().into_iter().map(|record| self.shown(record)).collect()
     }
 
     /// Carries out `aoe_get_stats`: each lcore copies its own counters, nothing is shared with it.
