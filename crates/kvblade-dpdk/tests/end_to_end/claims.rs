@@ -6,7 +6,7 @@ use std::time::Duration;
 use aoe_initiator::{Initiator, ShelfSlot};
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, QUIET, answer, find, require};
+use crate::lab::{Lab, PATIENCE, QUIET, Target, answer, find, require, until};
 
 const ADDRESS: ShelfSlot = ShelfSlot::new(1, 1);
 const STRANGER: [u8; 6] = [2, 0, 0, 0, 0, 0x99];
@@ -67,11 +67,11 @@ pub(crate) fn error(frame: &[u8]) -> u8 {
 }
 
 pub(crate) fn mac(initiator: &Initiator) -> [u8; 6] {
-    initiator.link().mac()
+    initiator.link().mac().0
 }
 
 /// What `aoe_get_exports` says is kept on the first export.
-pub(crate) fn kept(target: &crate::lab::Target) -> Value {
+pub(crate) fn kept(target: &Target) -> Value {
     target.rpc().call("aoe_get_exports", Value::Null)[0]["claims"].clone()
 }
 
@@ -86,13 +86,13 @@ fn aoecfg_sets_reads_and_forces_the_config_string() {
     let target = lab.start(&["-e", "1.1=malloc:8M"]);
     find(&mut lab.initiator(0), ADDRESS);
     assert_eq!(config(&lab), "");
-    let set = aoecfg(&lab, &["-s", "mine"]);
+    let set = aoecfg(&lab, &["-c", "set", "-s", "mine"]);
     assert!(set.status.success(), "{set:?}");
     assert_eq!(config(&lab), "mine");
     // Error 4: somebody else's string is there.
-    aoecfg(&lab, &["-s", "yours"]);
+    aoecfg(&lab, &["-c", "set", "-s", "yours"]);
     assert_eq!(config(&lab), "mine");
-    let forced = aoecfg(&lab, &["-f", "-s", "yours"]);
+    let forced = aoecfg(&lab, &["-c", "fset", "-s", "yours"]);
     assert!(forced.status.success(), "{forced:?}");
     assert_eq!(config(&lab), "yours");
     assert_eq!(kept(&target)["config"], "yours");
@@ -131,7 +131,7 @@ fn a_changed_string_is_advertised() {
     other.drain().unwrap();
     let own = mac(&initiator);
     answer(&mut initiator, &config_request(own, 4, b"news"));
-    let heard = other.receive_raw(crate::lab::PATIENCE).unwrap().expect("an advertisement on the other port");
+    let heard = other.receive_raw(PATIENCE).unwrap().expect("an advertisement on the other port");
     assert_eq!((&heard[..6], &heard[20..24], string(&heard)), (&[0xff; 6][..], &[0; 4][..], &b"news"[..]));
     target.stop();
 }
@@ -151,12 +151,10 @@ fn a_mask_silences_everybody_else_and_advertisements_go_to_its_addresses() {
         // An answer would go to the stranger, whom this link does not hear of; the counter tells.
         initiator.send_raw(&frame).unwrap();
     }
-    crate::lab::until("three frames are masked", || {
-        target.rpc().call("aoe_get_stats", Value::Null).to_string().contains("\"masked\":3")
-    });
+    until("three frames are masked", || target.rpc().drops(0, "masked") == 3);
     initiator.drain().unwrap();
     target.rpc().call("aoe_announce", json!({}));
-    let heard = initiator.receive_raw(crate::lab::PATIENCE).unwrap().expect("an advertisement");
+    let heard = initiator.receive_raw(PATIENCE).unwrap().expect("an advertisement");
     assert_eq!((&heard[..6], &heard[20..24]), (&own[..], &[0; 4][..]));
     assert_eq!(initiator.receive_raw(QUIET).unwrap(), None, "one for each address");
     // The operator lets everybody in again.

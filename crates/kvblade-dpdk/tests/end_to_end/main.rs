@@ -8,6 +8,7 @@
 
 mod aoetools;
 mod bad_frames;
+mod claims;
 mod commands;
 mod export_options;
 mod hot_removal;
@@ -20,4 +21,5 @@ mod restart;
 mod rpc;
 mod serving;
 mod shutdown;
+mod state_dir;
 mod two_ports;
