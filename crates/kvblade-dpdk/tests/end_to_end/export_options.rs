@@ -7,34 +7,45 @@ use std::sync::atomic::AtomicBool;
 use aoe_initiator::{ShelfSlot, load};
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, QUIET, find, random_load};
+use crate::lab::{Lab, QUIET, SECTORS, find, random_load};
 
 const FIRST: ShelfSlot = ShelfSlot::new(1, 1);
 const SECOND: ShelfSlot = ShelfSlot::new(1, 2);
 
-/// Blocks of the bdev `m4`, and the sector at which its second part begins: inside a block.
+/// Blocks of the bdev `m4`, and the sector at which a bdev's second part begins: inside a block.
 const BLOCKS: u64 = 1024;
 const CUT: u64 = 4093;
 
-/// A configuration with a malloc bdev of 4096-byte blocks.
+/// A configuration with a malloc bdev and a file of 4096-byte blocks.
 fn large_blocks(lab: &Lab) -> String {
     let config = lab.path("config.json");
     let params = json!({ "name": "m4", "num_blocks": BLOCKS, "block_size": 4096 });
+    let file = json!({ "name": "f4", "filename": lab.file("blocks"), "block_size": 4096 });
     let document = json!({ "subsystems": [{ "subsystem": "bdev", "config": [
-        { "method": "bdev_malloc_create", "params": params }
+        { "method": "bdev_malloc_create", "params": params },
+        { "method": "bdev_aio_create", "params": file },
     ] }] });
     fs::write(&config, document.to_string()).unwrap();
     config.to_str().unwrap().to_owned()
 }
 
 #[test]
-fn two_parts_of_a_bdev_of_4096_byte_blocks_keep_what_was_written_where_they_meet() {
+fn two_parts_of_memory_in_4096_byte_blocks_keep_what_was_written_where_they_meet() {
+    two_parts_meet("m4", BLOCKS * 8);
+}
+
+#[test]
+fn two_parts_of_a_file_in_4096_byte_blocks_keep_what_was_written_where_they_meet() {
+    two_parts_meet("f4", SECTORS);
+}
+
+fn two_parts_meet(bdev: &str, bdev_sectors: u64) {
     let lab = Lab::new(9000);
     let config = large_blocks(&lab);
-    let first = format!("1.1=m4,length={CUT}");
-    let second = format!("1.2=m4,offset={CUT}");
+    let first = format!("1.1={bdev},length={CUT}");
+    let second = format!("1.2={bdev},offset={CUT}");
     let target = lab.start(&["--config", &config, "-e", &first, "-e", &second]);
-    let sizes = [CUT, BLOCKS * 8 - CUT];
+    let sizes = [CUT, bdev_sectors - CUT];
     let mut initiator = lab.initiator(0);
     let exports = [FIRST, SECOND].map(|address| find(&mut initiator, address));
     for (export, size) in exports.iter().zip(sizes) {
