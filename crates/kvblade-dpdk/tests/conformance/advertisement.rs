@@ -27,9 +27,23 @@ pub(crate) const CASES: &[Case] = &[Case {
     },
 }];
 
-pub(crate) const ELSEWHERE: &[Elsewhere] = &[Elsewhere {
-    rule: "An export that is added is advertised, and again when the operator asks.",
-    source: "srx",
-    file: "crates/kvblade-dpdk/tests/end_to_end/commands.rs",
-    test: "kvadd_serves_a_file_or_bdev_kvstat_lists_it_kvannounce_tells_of_it_and_kvdel_ends_it",
-}];
+pub(crate) const ELSEWHERE: &[Elsewhere] = &[
+    Elsewhere {
+        rule: "A config string that changed is advertised.",
+        source: "srx",
+        file: "crates/kvblade-dpdk/tests/end_to_end/claims.rs",
+        test: "a_changed_string_is_advertised",
+    },
+    Elsewhere {
+        rule: "An export is advertised when its link comes up.",
+        source: "srx",
+        file: "crates/kvblade-dpdk/tests/end_to_end/links.rs",
+        test: "a_link_that_goes_down_under_load_is_served_and_announced_on_when_it_is_up_again",
+    },
+    Elsewhere {
+        rule: "An export that is added is advertised, and again when the operator asks.",
+        source: "srx",
+        file: "crates/kvblade-dpdk/tests/end_to_end/commands.rs",
+        test: "kvadd_serves_a_file_or_bdev_kvstat_lists_it_kvannounce_tells_of_it_and_kvdel_ends_it",
+    },
+];

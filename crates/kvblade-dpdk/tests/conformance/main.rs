@@ -13,11 +13,15 @@ mod ata;
 mod bench;
 mod case;
 mod config;
+mod config_set;
 mod header;
 mod initiators;
+mod keyed;
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 #[path = "../end_to_end/lab.rs"]
 mod lab;
+mod mask;
+mod reserve;
 #[allow(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 #[path = "../end_to_end/rpc.rs"]
 mod rpc;
@@ -33,6 +37,10 @@ const SECTIONS: &[Section] = &[
     Section { title: "Header", cases: header::CASES, elsewhere: header::ELSEWHERE },
     Section { title: "ATA", cases: ata::CASES, elsewhere: ata::ELSEWHERE },
     Section { title: "Config", cases: config::CASES, elsewhere: config::ELSEWHERE },
+    Section { title: "Config set", cases: config_set::CASES, elsewhere: config_set::ELSEWHERE },
+    Section { title: "Mask", cases: mask::CASES, elsewhere: mask::ELSEWHERE },
+    Section { title: "Reserve", cases: reserve::CASES, elsewhere: reserve::ELSEWHERE },
+    Section { title: "Keyed", cases: keyed::CASES, elsewhere: &[] },
     Section { title: "Advertisement", cases: advertisement::CASES, elsewhere: advertisement::ELSEWHERE },
     Section { title: "Initiators", cases: initiators::CASES, elsewhere: initiators::ELSEWHERE },
     Section { title: "Traps", cases: &[], elsewhere: traps::ELSEWHERE },

@@ -54,7 +54,7 @@ pub(crate) const ELSEWHERE: &[Elsewhere] = &[
         rule: "8. A sector has 512 bytes whatever the blocks of the bdev have.",
         source: "lin",
         file: "crates/kvblade-dpdk/tests/end_to_end/export_options.rs",
-        test: "two_parts_of_a_bdev_of_4096_byte_blocks_keep_what_was_written_where_they_meet",
+        test: "two_parts_of_memory_in_4096_byte_blocks_keep_what_was_written_where_they_meet",
     },
     Elsewhere {
         rule: "9. An export on several ports is a path for each, and one disk.",
