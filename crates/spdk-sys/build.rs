@@ -38,6 +38,7 @@ const FUNCTIONS: &[&str] = &[
     "spdk_bdev_writev_blocks",
     "spdk_bdev_comparev_and_writev_blocks",
     "spdk_bdev_flush_blocks",
+    "spdk_bdev_unmap_blocks",
     "spdk_bdev_free_io",
     "spdk_bdev_queue_io_wait",
     "spdk_bdev_io_get_nvme_status",

@@ -1,5 +1,7 @@
 //! Step three, admit: what is to be done with a request for this export.
 
+mod features;
+
 use aoe_wire::{
     ATA_LEN, AoeError, CONFIG_LEN, ConfigCommand, KeyedCommand, MAX_CONFIG_STRING, MaskCommand, MaskError,
     ReserveCommand, SECTOR_BYTES,
@@ -40,6 +42,22 @@ pub enum BdevOp {
     Write,
     /// Bring all acknowledged writes to stable storage.
     Flush,
+    /// Give up the sectors of the [`Ranges`](ata::Ranges) in the frame's payload, all of which lie within the disk;
+    /// `sectors` is the length of that payload in sectors.
+    Trim,
+    /// Put a page about the drive's [`Health`](ata::Health) into the frame's payload, or judge it.
+    Health(HealthUse),
+}
+
+/// What a drive's health is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthUse {
+    /// The page of SMART READ DATA.
+    Data,
+    /// The page of SMART READ THRESHOLDS.
+    Thresholds,
+    /// Whether the drive expects to fail: [`IoOutcome::Ok`] or [`IoOutcome::Failing`].
+    Status,
 }
 
 /// An I/O that passed every check: it lies within the disk, within what the port can carry, and, for a write,
@@ -50,7 +68,7 @@ pub struct BdevIo {
     pub op: BdevOp,
     /// First sector (512 bytes); 0 for a flush.
     pub lba: u64,
-    /// Number of sectors (512 bytes each), 1 to 16; 0 for a flush.
+    /// Number of sectors (512 bytes each), 1 to 16; 0 for a flush. For the others the length of the payload.
     pub sectors: u16,
     /// Width of the address registers, in which the reply tells how far it came.
     pub width: AddressWidth,
@@ -70,6 +88,8 @@ impl BdevIo {
 pub enum IoOutcome {
     /// Done in full.
     Ok,
+    /// Done, and the drive says that it may fail; for [`HealthUse::Status`] only.
+    Failing,
     /// The medium failed under this I/O.
     MediaError,
     /// The device failed, or was removed.
@@ -103,7 +123,7 @@ impl Export {
             return stopped;
         }
         match request.kind {
-            RequestKind::Ata(command) => self.admit_ata(command, frame_len, limits),
+            RequestKind::Ata(command) => self.admit_ata(command, frame_head, frame_len, limits),
             RequestKind::Config { command, string_len } => {
                 self.admit_config(command, usize::from(string_len), frame_head, frame_len)
             }
@@ -115,7 +135,13 @@ impl Export {
     }
 
     #[inline]
-    fn admit_ata(&self, command: AtaCommand, frame_len: usize, limits: PortLimits) -> Disposition {
+    fn admit_ata(
+        &self,
+        command: AtaCommand,
+        frame_head: &[u8],
+        frame_len: usize,
+        limits: PortLimits,
+    ) -> Disposition {
         if self.state == ExportState::Offline {
             return Disposition::Reply(Reply::registers(Registers::DEVICE_FAULT));
         }
@@ -139,6 +165,10 @@ impl Export {
             }),
             AtaCommand::Identify => Disposition::Reply(Reply::identify()),
             AtaCommand::CheckPowerMode => Disposition::Reply(Reply::registers(Registers::ACTIVE)),
+            AtaCommand::Trim { blocks } => self.admit_trim(blocks, frame_head, frame_len, limits),
+            AtaCommand::Smart(smart) => self.admit_smart(smart),
+            AtaCommand::SetWriteCache(on) => self.admit_write_cache(on),
+            AtaCommand::PowerMode => Disposition::Reply(Reply::registers(Registers::SUCCESS)),
             AtaCommand::BadCount(..) | AtaCommand::Unsupported(_) => {
                 Disposition::Reply(Reply::registers(Registers::ABORTED))
             }

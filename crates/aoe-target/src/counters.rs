@@ -43,6 +43,12 @@ counters! {
         identifies,
         /// CHECK POWER MODE commands.
         power_checks,
+        /// DATA SET MANAGEMENT commands with TRIM, failed ones included.
+        trims,
+        /// SMART commands, failed ones included.
+        health_checks,
+        /// SET FEATURES and power commands, failed ones included.
+        settings,
         /// ATA commands that are not supported, or not with that count.
         unsupported,
         /// Query/config messages that were answered.
@@ -94,6 +100,9 @@ impl ExportCounters {
             RequestKind::Ata(AtaCommand::Flush) => &mut self.flushes,
             RequestKind::Ata(AtaCommand::Identify) => &mut self.identifies,
             RequestKind::Ata(AtaCommand::CheckPowerMode) => &mut self.power_checks,
+            RequestKind::Ata(AtaCommand::Trim { .. }) => &mut self.trims,
+            RequestKind::Ata(AtaCommand::Smart(_)) => &mut self.health_checks,
+            RequestKind::Ata(AtaCommand::PowerMode | AtaCommand::SetWriteCache(_)) => &mut self.settings,
             RequestKind::Ata(AtaCommand::BadCount(..) | AtaCommand::Unsupported(_)) => &mut self.unsupported,
             RequestKind::Config { .. } => &mut self.configs,
             RequestKind::Mask { .. } => &mut self.masks,
@@ -122,7 +131,7 @@ impl ExportCounters {
         match (outcome, io.op) {
             (IoOutcome::Ok, BdevOp::Read) => self.read_bytes += bytes,
             (IoOutcome::Ok, BdevOp::Write) => self.written_bytes += bytes,
-            (IoOutcome::Ok, BdevOp::Flush) => {}
+            (IoOutcome::Ok, BdevOp::Flush | BdevOp::Trim | BdevOp::Health(_)) | (IoOutcome::Failing, _) => {}
             _ => self.ata_errors += 1,
         }
     }

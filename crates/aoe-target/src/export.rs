@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use aoe_wire::{MAX_CONFIG_STRING, MacAddr, ShelfSlot};
-use ata::Identity;
+use ata::{Features, Identity};
 
 use crate::claims::Claims;
 use crate::guard::Guard;
-use crate::ports::Ports;
+use crate::ports::{PortLimits, Ports};
 
 /// Index of an export, chosen by the control plane and the same on every lcore. Small numbers: the table is a
 /// slab indexed by it.
@@ -49,6 +49,9 @@ pub struct Export {
     pub buffer_count: u16,
     /// Names in the IDENTIFY page.
     pub identity: Identity,
+    /// What the disk can do beyond reading, writing and flushing, as its bdev can; `trim_blocks` and
+    /// `write_cache` of it say only whether: see [`Export::features_on`].
+    pub features: Features,
     /// What initiators keep here, as it was published last.
     pub claims: Arc<Claims>,
     /// Who is kept off, as the operator's lists and the claims have it; `None` when nobody is.
@@ -77,6 +80,7 @@ impl Export {
             state: ExportState::Online,
             buffer_count: Self::DEFAULT_BUFFER_COUNT,
             identity,
+            features: Features::default(),
             claims: Arc::default(),
             guard: None,
         }
@@ -110,6 +114,18 @@ impl Export {
     pub fn advertisement_destination(&self, nth: usize) -> Option<MacAddr> {
         let mask = self.claims.mask.as_slice();
         if mask.is_empty() { (nth == 0).then_some(MacAddr::BROADCAST) } else { mask.get(nth).copied() }
+    }
+
+    /// What the disk can do, as it is said on a port: of TRIM's blocks as many as its frames carry, and none of a
+    /// disk that refuses writes.
+    #[must_use]
+    pub fn features_on(&self, limits: PortLimits) -> Features {
+        let trims = self.features.trim_blocks > 0 && !self.read_only;
+        Features {
+            trim_blocks: if trims { limits.max_sectors() } else { 0 },
+            write_cache: self.features.write_cache.map(|_| self.claims.write_cache),
+            ..self.features
+        }
     }
 
     /// Its index.

@@ -31,9 +31,9 @@ pub mod request;
 pub mod table;
 
 pub use aoe_wire::{AddressError, AoeError, MacAddr, Shelf, ShelfSlot, Slot};
-pub use ata::{AddressWidth, Identity, IdentityError};
+pub use ata::{AddressWidth, Features, Health, Identity, IdentityError, Range, Ranges, SMART_BYTES};
 
-pub use admit::{BdevIo, BdevOp, Disposition, IoOutcome, PAYLOAD_OFFSET};
+pub use admit::{BdevIo, BdevOp, Disposition, HealthUse, IoOutcome, PAYLOAD_OFFSET};
 pub use claims::{
     Applied, Claims, ClaimsError, Key, MaskList, Registration, Reservation, ReservationType, Verdict,
 };

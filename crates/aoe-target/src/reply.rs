@@ -6,7 +6,7 @@ use aoe_wire::{
 };
 use ata::{AddressWidth, IDENTIFY_BYTES, Registers, write_identify};
 
-use crate::admit::{BdevIo, BdevOp, IoOutcome};
+use crate::admit::{BdevIo, BdevOp, HealthUse, IoOutcome};
 use crate::claims::Verdict;
 use crate::drop_reason::DropReason;
 use crate::export::Export;
@@ -25,6 +25,11 @@ const fn version_byte(digits: &str) -> u16 {
         Err(_) => panic!("a part of the package version does not fit a byte"),
     }
 }
+
+/// LBA registers 1 and 2 of SMART RETURN STATUS: 4Fh and C2h, no threshold exceeded.
+const SMART_HEALTHY: u64 = 0x00c2_4f00;
+/// As before: F4h and 2Ch, the drive may fail.
+const SMART_FAILING: u64 = 0x002c_f400;
 
 /// An answer. It is small and self-contained: what it does not carry itself (command, tag, initiator's address)
 /// is still in the request's frame, over which [`Reply::emit`] writes it.
@@ -114,12 +119,23 @@ impl Reply {
         Self { kind: Kind::Identify }
     }
 
+    /// The answer to SMART RETURN STATUS: the verdict in LBA registers 1 and 2.
+    const fn smart_status(lba: u64) -> Self {
+        let lba = Some(Lba { lba, width: AddressWidth::Lba28 });
+        Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba, data_len: 0 } }
+    }
+
     /// The answer when the bdev is done with `io`. A successful read's data is already in the frame.
     #[inline]
     #[must_use]
     pub fn completed(io: &BdevIo, outcome: IoOutcome) -> Self {
         match (outcome, io.op) {
-            (IoOutcome::Ok, BdevOp::Flush) => Self::registers(Registers::SUCCESS),
+            (IoOutcome::Ok, BdevOp::Flush | BdevOp::Trim) => Self::registers(Registers::SUCCESS),
+            (IoOutcome::Ok, BdevOp::Health(HealthUse::Status)) => Self::smart_status(SMART_HEALTHY),
+            (IoOutcome::Failing, _) => Self::smart_status(SMART_FAILING),
+            (IoOutcome::Ok, BdevOp::Health(_)) => {
+                Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba: None, data_len: 512 } }
+            }
             (IoOutcome::Ok, op) => {
                 let lba = Some(Lba { lba: io.lba.wrapping_add(u64::from(io.sectors)), width: io.width });
                 // At most 16 sectors pass admission, so this does not saturate.
@@ -207,7 +223,8 @@ impl Reply {
             Kind::Registers { registers, lba, .. } => write_registers(argument, registers, lba)?.fill(0),
             Kind::Identify => {
                 let page = write_registers(argument, Registers::SUCCESS, None)?;
-                write_identify(page.first_chunk_mut()?, export.sectors, &export.identity);
+                let features = export.features_on(limits);
+                write_identify(page.first_chunk_mut()?, export.sectors, &export.identity, &features);
             }
         }
         Some(reply.frame_len())

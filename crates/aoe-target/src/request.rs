@@ -3,10 +3,11 @@
 use aoe_wire::{
     AoeCommand, AtaRepr, CONFIG_LEN, ConfigCommand, ConfigRepr, ETHERTYPE_AOE, EthernetHeader, Header,
     KEYED_LEN, KEYED_STATUS_LEN, KeyedCommand, MASK_LEN, MAX_CONFIG_STRING, MacAddr, MaskArgs, MaskCommand,
-    RESERVE_LEN, ReserveArgs, ReserveCommand, ShelfSlot, VERSION,
+    RESERVE_LEN, ReserveArgs, ReserveCommand, SECTOR_BYTES, ShelfSlot, VERSION,
 };
 use ata::{AtaCommand, Taskfile};
 
+use crate::admit::PAYLOAD_OFFSET;
 use crate::drop_reason::DropReason;
 
 /// What decides a request's fate, copied out of its headers. The frame itself stays where it is and carries
@@ -113,7 +114,12 @@ impl Request {
         let kind = match header.command() {
             AoeCommand::Ata => {
                 let (args, _) = AtaRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
-                let taskfile = Taskfile { command: args.command_status, count: args.count, lba: args.lba };
+                let taskfile = Taskfile {
+                    command: args.command_status,
+                    feature: args.feature_error,
+                    count: args.count,
+                    lba: args.lba,
+                };
                 RequestKind::Ata(taskfile.decode())
             }
             AoeCommand::Config => {
@@ -140,11 +146,14 @@ impl Request {
 
     /// Bytes from the start of the frame that [`Export::admit`](crate::Export::admit) and
     /// [`Claims::apply`](crate::Claims::apply) want in one piece: 0 unless a config string is to be compared or
-    /// stored, or a list is to be run. Bounded by 2082, or by `frame_len` if that is less.
+    /// stored, a list is to be run, or TRIM's ranges are to be read. Bounded by `frame_len`.
     #[inline]
     #[must_use]
     pub fn contiguous_len(&self, frame_len: usize) -> usize {
         let needed = match self.kind {
+            RequestKind::Ata(AtaCommand::Trim { blocks }) => {
+                PAYLOAD_OFFSET + usize::from(blocks) * SECTOR_BYTES
+            }
             RequestKind::Ata(_) | RequestKind::Other(_) => return 0,
             RequestKind::Config { command: ConfigCommand::Read | ConfigCommand::Unknown(_), .. } => return 0,
             RequestKind::Config { command, string_len } => {

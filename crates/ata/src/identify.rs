@@ -101,13 +101,36 @@ fn unpadded(field: &[u8]) -> &str {
     core::str::from_utf8(field).unwrap_or_default().trim_end_matches(' ')
 }
 
+/// What a disk has beyond reading, writing and flushing. The default is a disk of which nothing more is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// A volatile write cache, and whether it is on; `None` if there is none.
+    pub write_cache: Option<bool>,
+    /// SMART tells of the drive's health.
+    pub smart: bool,
+    /// Blocks of ranges that a DATA SET MANAGEMENT command may carry; 0 if it has no TRIM.
+    pub trim_blocks: u8,
+    /// The physical sector is 2 to this power logical sectors of 512 bytes; 0 to 15.
+    pub physical_exponent: u8,
+    /// Logical sectors by which LBA 0 lies behind the start of its physical sector.
+    pub first_in_physical: u16,
+    /// The medium does not rotate.
+    pub solid_state: bool,
+}
+
 /// Fills in the page of a disk of `sectors` (512 bytes each). Every byte is written.
 ///
-/// The page claims what [`OPCODES`](crate::OPCODES) can do and nothing else. Words that would claim more are
-/// left at zero, which the standard reads as "not reported": no version of the standard (words 80 and 81),
-/// because each obliges a disk to commands that are not here; no feature sets of word 82 (SMART, power
-/// management, NOP); no volatile write cache bit; no cable (word 93); no geometry.
-pub fn write_identify(page: &mut [u8; IDENTIFY_BYTES], sectors: u64, identity: &Identity) {
+/// The page claims what [`OPCODES`](crate::OPCODES) can do and what `features` says, and nothing else. Words that
+/// would claim more are left at zero, which the standard reads as "not reported": no version of the standard (words
+/// 80 and 81), because each obliges a disk to commands that are not here; no transfer modes (63, 88: word 53 says
+/// they are not valid) and no cable (93), as there is no bus; no power management (82 bit 3), since its commands
+/// are accepted but the mode never changes; no NOP; no geometry.
+pub fn write_identify(
+    page: &mut [u8; IDENTIFY_BYTES],
+    sectors: u64,
+    identity: &Identity,
+    features: &Features,
+) {
     page.fill(0);
     // An ATA device, not removable.
     word(page, 0, 0x0040);
@@ -118,13 +141,17 @@ pub fn write_identify(page: &mut [u8; IDENTIFY_BYTES], sectors: u64, identity: &
     text(page, 27, &identity.model);
     // The high byte is fixed by the standard; a low byte of 0 says READ/WRITE MULTIPLE are not supported.
     word(page, 47, 0x8000);
-    // LBA.
-    word(page, 49, 0x0200);
+    // LBA (bit 9), and the DMA commands (bit 8).
+    word(page, 49, 0x0300);
     // Bit 14 is fixed by the standard, here and in words 83, 84 and 87: it marks them as filled in.
     word(page, 50, 0x4000);
     let [a, b, c, d, ..] = sectors.min(LBA28_SECTORS).to_le_bytes();
     word(page, 60, u16::from_le_bytes([a, b]));
     word(page, 61, u16::from_le_bytes([c, d]));
+    // SMART (bit 0) and the volatile write cache (bit 5): supported, and in word 85 enabled.
+    let smart = u16::from(features.smart);
+    word(page, 82, smart | u16::from(features.write_cache.is_some()) << 5);
+    word(page, 85, smart | u16::from(features.write_cache == Some(true)) << 5);
     // 48-bit addresses (bit 10), FLUSH CACHE (bit 12), FLUSH CACHE EXT (bit 13): supported ...
     word(page, 83, 0x7400);
     word(page, 84, 0x4000);
@@ -136,6 +163,18 @@ pub fn write_identify(page: &mut [u8; IDENTIFY_BYTES], sectors: u64, identity: &
     word(page, 101, u16::from_le_bytes([c, d]));
     word(page, 102, u16::from_le_bytes([e, f]));
     word(page, 103, u16::from_le_bytes([g, h]));
+    if features.trim_blocks > 0 {
+        word(page, 105, u16::from(features.trim_blocks));
+        // TRIM. That trimmed sectors read as zeros, or as anything in particular, is not promised (word 69).
+        word(page, 169, 0x0001);
+    }
+    if features.physical_exponent > 0 {
+        // Bit 14 marks words 106 and 209 as filled in; bit 13: several logical sectors make a physical one.
+        word(page, 106, 0x6000 | u16::from(features.physical_exponent & 0x0f));
+        word(page, 209, 0x4000 | features.first_in_physical & 0x3fff);
+    }
+    // 1 is a medium that does not rotate, 0 "not reported".
+    word(page, 217, u16::from(features.solid_state));
     // The signature that says a checksum follows, and the checksum: all 512 bytes add up to zero.
     page[510] = 0xa5;
     let sum = page[..511].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));

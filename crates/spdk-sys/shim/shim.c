@@ -219,6 +219,20 @@ int spdk_shim_nvme_flush(struct spdk_bdev_desc *desc, struct spdk_io_channel *ch
 	return spdk_bdev_nvme_io_passthru(desc, channel, &command, NULL, 0, cb, arg);
 }
 
+int spdk_shim_nvme_health(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, void *log,
+			  spdk_bdev_io_completion_cb cb, void *arg)
+{
+	const uint32_t bytes = sizeof(struct spdk_nvme_health_information_page);
+	/* Of all namespaces together; the number of dwords is given less one, in the upper half. */
+	struct spdk_nvme_cmd command = {
+		.opc = SPDK_NVME_OPC_GET_LOG_PAGE,
+		.nsid = SPDK_NVME_GLOBAL_NS_TAG,
+		.cdw10 = SPDK_NVME_LOG_HEALTH_INFORMATION | (bytes / 4 - 1) << 16,
+	};
+
+	return spdk_bdev_nvme_admin_passthru(desc, channel, &command, log, bytes, cb, arg);
+}
+
 struct spdk_shim_fdsync {
 	io_context_t context;
 };

@@ -80,6 +80,13 @@ int spdk_shim_nvme_flush(struct spdk_bdev_desc *desc, struct spdk_io_channel *ch
 			 void *arg);
 
 /*
+ * NVMe's log page of SMART and health information (02h, 512 bytes) of the drive, into `log`, which DMA reaches and
+ * which starts at a multiple of 4. As spdk_bdev_nvme_admin_passthru: the drive is asked without waiting for it.
+ */
+int spdk_shim_nvme_health(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, void *log,
+			  spdk_bdev_io_completion_cb cb, void *arg);
+
+/*
  * Linux's asynchronous fdatasync (io_submit(2), IOCB_CMD_FDSYNC). `open` returns NULL and sets `*rc` on failure;
  * `submit` returns a negative errno, -EAGAIN when too many are under way; `poll` calls `done` with the argument
  * and the result (0 or a negative errno) of each that has ended, and makes no system call while none has.

@@ -37,6 +37,10 @@ pub struct BdevInfo {
     pub path: Option<String>,
     /// How FLUSH reaches stable storage.
     pub flush: FlushMethod,
+    /// True if it can unmap blocks ([`crate::IoKind::Unmap`]) through this descriptor.
+    pub unmaps: bool,
+    /// True if it is an NVMe drive that tells of its health ([`crate::IoKind::Health`]) through this descriptor.
+    pub health: bool,
 }
 
 impl BdevInfo {
@@ -147,7 +151,8 @@ unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevI
         check("spdk_bdev_dump_info_json", code)?;
         let (path, nvme) = read_description(&String::from_utf8_lossy(&description));
         let write_cache = spdk_sys::spdk_bdev_has_write_cache(bdev);
-        let can_flush = spdk_sys::spdk_bdev_io_type_supported(bdev, spdk_sys::SPDK_BDEV_IO_TYPE_FLUSH);
+        let supported = |kind| spdk_sys::spdk_bdev_io_type_supported(bdev, kind);
+        let can_flush = supported(spdk_sys::SPDK_BDEV_IO_TYPE_FLUSH);
         let flush = flush_method(path.is_some(), nvme, write, write_cache, can_flush);
         Ok(BdevInfo {
             name: app::text(spdk_sys::spdk_bdev_get_name(bdev)),
@@ -159,6 +164,9 @@ unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevI
             write_cache,
             path,
             flush,
+            unmaps: write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_UNMAP),
+            // SPDK takes no NVMe command from a descriptor that only reads.
+            health: nvme && write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_NVME_ADMIN),
         })
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use dpdk::Mbuf;
 
 use crate::{
-    Bdev, CompletionQueue, FlushMethod, Thread,
+    Bdev, CompletionQueue, FlushMethod, HEALTH_LOG_BYTES, Thread,
     completion::{Header, QueueHead, Slot, header},
     error::{EAGAIN, EINVAL, ENOMEM, ENOTSUP, Error},
     rmw,
@@ -35,6 +35,11 @@ pub enum IoKind {
     WriteSectors,
     /// Everything written and completed before to stable storage. Covers the whole bdev.
     Flush,
+    /// The blocks are no longer needed; the frame is not looked at. For a bdev with [`crate::BdevInfo::unmaps`].
+    Unmap,
+    /// NVMe's log page of health information ([`crate::HEALTH_LOG_BYTES`]) into the frame. For a bdev with
+    /// [`crate::BdevInfo::health`].
+    Health,
 }
 
 /// One I/O of a request.
@@ -126,7 +131,8 @@ impl IoChannel {
         debug_assert!(channel.owner.is_current(), "a channel is used on its own SPDK thread");
         let Some(slot) = Slot::<C>::of(&frame) else { return Err(frame) };
         let bytes = match io.kind {
-            IoKind::Flush => 0,
+            IoKind::Flush | IoKind::Unmap => 0,
+            IoKind::Health => HEALTH_LOG_BYTES as u64,
             IoKind::Read | IoKind::Write => {
                 u64::from(io.blocks) * u64::from(channel.bdev.inner.info().block_size)
             }
@@ -228,6 +234,12 @@ fn start(mbuf: *mut c_void) {
             }
             IoKind::ReadSectors | IoKind::WriteSectors => return rmw::start(mbuf),
             IoKind::Flush => flush(channel, mbuf),
+            IoKind::Unmap => spdk_sys::spdk_bdev_unmap_blocks(desc, ch, block, blocks, Some(ended), mbuf),
+            IoKind::Health => match iov_count {
+                // `cover` has put all the log's bytes into the one piece.
+                1 => spdk_sys::spdk_shim_nvme_health(desc, ch, (*iov).iov_base, Some(ended), mbuf),
+                _ => -EINVAL,
+            },
         }
     };
     // With 0 the request is the bdev's, and may have ended already; else it is still here.
@@ -236,7 +248,7 @@ fn start(mbuf: *mut c_void) {
         ENOMEM => wait(channel, mbuf),
         EAGAIN => queue_of(mbuf).retry_later(mbuf),
         // spdk/bdev.h: EINVAL is a range beyond the end, or a buffer SPDK can't use.
-        EINVAL if io.kind != IoKind::Flush => finish(mbuf, Outcome::OutOfRange),
+        EINVAL if !matches!(io.kind, IoKind::Flush | IoKind::Health) => finish(mbuf, Outcome::OutOfRange),
         _ => finish(mbuf, Outcome::Aborted),
     }
 }

@@ -96,12 +96,14 @@ fn ata(frame: &[u8], disk: &Disk) -> Verdict {
     let lba: u128 = frame[28..34].iter().rev().fold(0, |lba, byte| lba << 8 | u128::from(*byte));
     let count = frame[26];
     let (operation, lba) = match frame[27] {
-        0x20 => ('r', lba & 0x0fff_ffff),
-        0x24 => ('r', lba),
-        0x30 => ('w', lba & 0x0fff_ffff),
-        0x34 => ('w', lba),
+        0x20 | 0xc8 => ('r', lba & 0x0fff_ffff),
+        0x24 | 0x25 => ('r', lba),
+        0x30 | 0xca => ('w', lba & 0x0fff_ffff),
+        0x34 | 0x35 => ('w', lba),
         0xe7 | 0xea => return Verdict::Submit('f', 0, 0),
         0xe5 => return answer(0x40, 0, Some(0xff)),
+        0xe0..=0xe3 | 0xe6 => return answer(0x40, 0, Some(0)),
+        // SMART, TRIM and the write cache are for disks that have them, which this one is not.
         0xec if count == 1 => {
             let mut reply = registers(frame, disk, 0x40, 0, Some(0));
             reply.extend(&disk.page);

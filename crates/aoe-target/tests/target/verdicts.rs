@@ -11,7 +11,7 @@ use crate::model::{Disk, Verdict, verdict};
 /// The disk the model knows, for the export that is tested.
 fn disk(export: &Export, limits: PortLimits) -> Disk {
     let mut page = [0; ata::IDENTIFY_BYTES];
-    ata::write_identify(&mut page, export.sectors, &export.identity);
+    ata::write_identify(&mut page, export.sectors, &export.identity, &export.features_on(limits));
     Disk {
         shelf: export.address().shelf.0,
         slot: export.address().slot.0,
@@ -40,6 +40,8 @@ fn ours(frame: &[u8], export: &Export, limits: PortLimits) -> Verdict {
                 BdevOp::Read => 'r',
                 BdevOp::Write => 'w',
                 BdevOp::Flush => 'f',
+                BdevOp::Trim => 't',
+                BdevOp::Health(_) => 'h',
             };
             Verdict::Submit(operation, io.lba, usize::from(io.sectors))
         }
@@ -81,7 +83,9 @@ fn some_export() -> impl Strategy<Value = (Export, PortLimits)> {
 /// An ATA request near the limits: of the disk, of the frame, of the port.
 fn some_ata() -> impl Strategy<Value = Vec<u8>> {
     let opcodes = prop_oneof![
-        prop::sample::select(vec![0x20, 0x24, 0x30, 0x34, 0xe5, 0xe7, 0xea, 0xec, 0xb0]),
+        prop::sample::select(vec![
+            0x20, 0x24, 0x30, 0x34, 0x25, 0x35, 0xc8, 0xca, 0xe0, 0xe5, 0xe7, 0xea, 0xec, 0xb0
+        ]),
         any::<u8>()
     ];
     let counts = prop_oneof![0..19u8, any::<u8>()];

@@ -1,0 +1,175 @@
+//! Step three, admit, for what only some disks have: TRIM, SMART and the write cache.
+
+use ata::{AddressWidth, Ranges, Registers, Smart};
+
+use super::{BdevIo, BdevOp, Disposition, HealthUse, PAYLOAD_OFFSET};
+use crate::export::Export;
+use crate::ports::PortLimits;
+use crate::reply::Reply;
+
+/// An ATA answer without data.
+const fn answer(registers: Registers) -> Disposition {
+    Disposition::Reply(Reply::registers(registers))
+}
+
+impl Export {
+    /// TRIM is done only when every range of it lies within the disk; without any range it is done at once.
+    pub(super) fn admit_trim(
+        &self,
+        blocks: u16,
+        frame_head: &[u8],
+        frame_len: usize,
+        limits: PortLimits,
+    ) -> Disposition {
+        if blocks > u16::from(self.features_on(limits).trim_blocks) {
+            return answer(Registers::ABORTED);
+        }
+        let io = BdevIo { op: BdevOp::Trim, lba: 0, sectors: blocks, width: AddressWidth::Lba48 };
+        let end = PAYLOAD_OFFSET + io.data_len();
+        // What is behind the frame in its buffer plays no part.
+        let payload = frame_head.get(PAYLOAD_OFFSET..end).filter(|_| end <= frame_len);
+        let Some(payload) = payload else { return answer(Registers::ABORTED) };
+        let ranges = Ranges::new(payload);
+        match ranges.next_from(0) {
+            None => answer(Registers::SUCCESS),
+            Some(_) if ranges.within(self.sectors) => Disposition::Submit(io),
+            Some(_) => answer(Registers::NOT_FOUND),
+        }
+    }
+
+    /// SMART is on where the drive tells of its health, and cannot be turned off.
+    pub(super) fn admit_smart(&self, smart: Smart) -> Disposition {
+        let health = |what, sectors| {
+            Disposition::Submit(BdevIo {
+                op: BdevOp::Health(what),
+                lba: 0,
+                sectors,
+                width: AddressWidth::Lba28,
+            })
+        };
+        match smart {
+            _ if !self.features.smart => answer(Registers::ABORTED),
+            Smart::Enable => answer(Registers::SUCCESS),
+            Smart::ReadData => health(HealthUse::Data, 1),
+            Smart::ReadThresholds => health(HealthUse::Thresholds, 1),
+            // Judged by what the drive puts there, too.
+            Smart::ReturnStatus => health(HealthUse::Status, 1),
+        }
+    }
+
+    /// What the cache already is may be asked for; a change is for who keeps the claims. A disk without a volatile
+    /// cache has nothing to turn on or off.
+    pub(super) fn admit_write_cache(&self, on: bool) -> Disposition {
+        match self.features.write_cache {
+            None => answer(Registers::ABORTED),
+            Some(_) if self.claims.write_cache == on => answer(Registers::SUCCESS),
+            Some(_) => Disposition::Consult,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use aoe_wire::{Shelf, ShelfSlot, Slot};
+    use ata::Identity;
+
+    use super::*;
+    use crate::claims::Claims;
+    use crate::export::ExportId;
+    use crate::ports::Ports;
+
+    const SECTORS: u64 = 1000;
+
+    fn export() -> Export {
+        let identity = Identity::new("s", "m", "f").unwrap();
+        let mut export =
+            Export::new(ExportId(0), ShelfSlot::new(Shelf(1), Slot(1)), Ports::All, SECTORS, identity);
+        export.features.trim_blocks = 1;
+        export.features.smart = true;
+        export
+    }
+
+    fn limits() -> PortLimits {
+        PortLimits::for_mtu(1500).unwrap()
+    }
+
+    /// A frame whose payload holds these ranges (LBA, sectors) and ends with the last of its blocks.
+    fn trim(blocks: u16, ranges: &[(u64, u16)]) -> Vec<u8> {
+        let mut frame = vec![0; PAYLOAD_OFFSET + usize::from(blocks) * 512];
+        for (room, (lba, sectors)) in frame[PAYLOAD_OFFSET..].chunks_exact_mut(8).zip(ranges) {
+            room.copy_from_slice(&(u64::from(*sectors) << 48 | lba).to_le_bytes());
+        }
+        frame
+    }
+
+    fn admitted(export: &Export, blocks: u16, frame: &[u8]) -> Disposition {
+        export.admit_trim(blocks, frame, frame.len(), limits())
+    }
+
+    fn submitted(disposition: Disposition) -> bool {
+        matches!(disposition, Disposition::Submit(_))
+    }
+
+    #[test]
+    fn trim_is_done_when_all_of_it_lies_within_the_disk() {
+        let export = export();
+        assert!(submitted(admitted(&export, 1, &trim(1, &[(0, 8), (999, 1)]))));
+        assert!(submitted(admitted(&export, 2, &trim(2, &[(0, 0), (0, 1000)]))));
+        for last in [(999, 2), (1000, 1), ((1 << 48) - 1, 0xffff)] {
+            let frame = trim(1, &[(0, 8), last]);
+            assert_eq!(admitted(&export, 1, &frame), answer(Registers::NOT_FOUND), "{last:?}");
+        }
+    }
+
+    #[test]
+    fn trim_without_ranges_is_done_at_once() {
+        assert_eq!(admitted(&export(), 1, &trim(1, &[(5000, 0)])), answer(Registers::SUCCESS));
+    }
+
+    #[test]
+    fn trim_is_aborted_where_it_is_short_long_or_not_offered() {
+        let aborted = answer(Registers::ABORTED);
+        let frame = trim(2, &[(0, 8)]);
+        let mut export = export();
+        assert_eq!(export.admit_trim(2, &frame, frame.len() - 1, limits()), aborted, "short");
+        assert_eq!(export.admit_trim(2, &frame[..600], frame.len(), limits()), aborted, "in pieces");
+        assert_eq!(admitted(&export, 3, &trim(3, &[(0, 8)])), aborted, "more than the port's frames carry");
+        export.read_only = true;
+        assert_eq!(admitted(&export, 1, &frame), aborted, "read-only");
+        assert_eq!(export.features_on(limits()).trim_blocks, 0);
+        export.read_only = false;
+        assert_eq!(export.features_on(limits()).trim_blocks, 2);
+        export.features.trim_blocks = 0;
+        assert_eq!(admitted(&export, 1, &frame), aborted, "the bdev does not unmap");
+    }
+
+    #[test]
+    fn smart_asks_the_drive_or_is_aborted() {
+        let mut export = export();
+        assert_eq!(export.admit_smart(Smart::Enable), answer(Registers::SUCCESS));
+        for smart in [Smart::ReadData, Smart::ReadThresholds, Smart::ReturnStatus] {
+            assert!(submitted(export.admit_smart(smart)));
+        }
+        export.features.smart = false;
+        for smart in [Smart::Enable, Smart::ReadData, Smart::ReadThresholds, Smart::ReturnStatus] {
+            assert_eq!(export.admit_smart(smart), answer(Registers::ABORTED));
+        }
+    }
+
+    #[test]
+    fn a_change_of_the_write_cache_is_for_who_keeps_it() {
+        let mut export = export();
+        for asked in [true, false] {
+            assert_eq!(export.admit_write_cache(asked), answer(Registers::ABORTED), "no cache");
+        }
+        export.features.write_cache = Some(true);
+        for is in [true, false] {
+            export.claims = Arc::new(Claims { write_cache: is, ..Claims::default() });
+            assert_eq!(export.features_on(limits()).write_cache, Some(is), "IDENTIFY says it");
+            assert_eq!(export.admit_write_cache(is), answer(Registers::SUCCESS));
+            assert_eq!(export.admit_write_cache(!is), Disposition::Consult);
+        }
+    }
+}
