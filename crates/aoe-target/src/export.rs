@@ -128,6 +128,13 @@ impl Export {
         }
     }
 
+    /// True when a write is answered only after a flush: the disk has a volatile cache, and it is off.
+    #[inline]
+    #[must_use]
+    pub fn flushes_writes(&self) -> bool {
+        self.features.write_cache.is_some() && !self.claims.write_cache
+    }
+
     /// Its index.
     #[inline]
     #[must_use]

@@ -3,7 +3,7 @@
 use aoe_target::{IoOutcome, Reply};
 use spdk::Outcome;
 
-use crate::{Lcore, reply};
+use crate::{Lcore, follow::Step, reply};
 
 impl Lcore {
     /// Answers every request that a bdev has finished. True if there was one.
@@ -14,7 +14,15 @@ impl Lcore {
         while let Some(done) = self.completions.poll() {
             any = true;
             let context = done.context;
-            let outcome = outcome_of(done.outcome);
+            let mut outcome = outcome_of(done.outcome);
+            let mut frame = done.frame;
+            if context.step != Step::Reply && outcome == IoOutcome::Ok {
+                match self.follow(context, frame) {
+                    Some(followed) => (frame, outcome) = followed,
+                    // The bdev has it again.
+                    None => continue,
+                }
+            }
             let lane = &mut self.lanes[context.lane];
             let Some(Some(backing)) = self.backings.get_mut(context.export.0 as usize) else {
                 // A backing goes when nothing is under way on it.
@@ -28,7 +36,7 @@ impl Lcore {
                     self.table.get(context.export).expect("an export that is not leaving is in the table")
                 }
             };
-            reply::send(lane, export, &Reply::completed(&context.io, outcome), done.frame);
+            reply::send(lane, export, &Reply::completed(&context.io, outcome), frame);
         }
         any
     }

@@ -9,6 +9,8 @@
 //! 4. `submit`: to the bdev, with the frame's own bytes;
 //!    ([`consult`]: or to the control plane, if it may change what initiators keep on the export)
 //! 5. `complete`: what the bdevs have finished;
+//!    `follow` is for those that are not done with one I/O, or whose data must be worked on: TRIM, SMART, and
+//!    writes with the write cache off;
 //! 6. `reply`: the answer written over the request, and queued for tx.
 //!
 //! Around them [`Lcore`] is the state of it all with [`Lcore::turn`], which goes the way once;
@@ -25,6 +27,7 @@
 mod complete;
 pub mod consult;
 mod fanout;
+mod follow;
 pub mod lane;
 mod lcore;
 mod receive;

@@ -1,18 +1,23 @@
 //! admit, submit: an export's decision on a request, and the bdev I/O it may need.
 
 use aoe_target::{
-    BdevIo, BdevOp, Disposition, DropReason, ExportId, IoOutcome, PAYLOAD_OFFSET, Reply, Request,
+    BdevIo, BdevOp, Disposition, DropReason, Export, ExportId, IoOutcome, PAYLOAD_OFFSET, Reply, Request,
 };
 use dpdk::Mbuf;
 use spdk::{Io, IoKind};
 
-use crate::{Lcore, lcore::Backing, reply};
+use crate::{
+    Lcore,
+    follow::{self, Step},
+    lcore::Backing,
+    reply,
+};
 
 /// What a bdev's buffer addresses are a multiple of: head room and headers are, and mempools lay out the rest.
 pub const PAYLOAD_ALIGNMENT: usize = 4;
 
 #[expect(clippy::cast_possible_truncation, reason = "36")]
-const PAYLOAD: u16 = PAYLOAD_OFFSET as u16;
+pub(crate) const PAYLOAD: u16 = PAYLOAD_OFFSET as u16;
 
 const _: () = {
     assert!(PAYLOAD_OFFSET == 36);
@@ -28,6 +33,7 @@ pub(crate) struct InFlight {
     pub(crate) lane: usize,
     pub(crate) export: ExportId,
     pub(crate) io: BdevIo,
+    pub(crate) step: Step,
 }
 
 /// Private bytes that the mempool of a lane needs for each mbuf.
@@ -56,14 +62,12 @@ impl Lcore {
                     lane.drops.count(DropReason::NoRoom);
                     return;
                 };
-                let context = InFlight { lane: lane_index, export: id, io };
+                let Some((bdev_io, step)) = first_io(export, &io, &frame, backing.block_shift) else {
+                    return reply::send(lane, export, &Reply::completed(&io, IoOutcome::Ok), frame);
+                };
+                let context = InFlight { lane: lane_index, export: id, io, step };
                 let refused = match &backing.channel {
-                    Some(channel) => channel.submit(
-                        &self.completions,
-                        spdk_io(&io, export.first_sector, backing.block_shift),
-                        frame,
-                        context,
-                    ),
+                    Some(channel) => channel.submit(&self.completions, bdev_io, frame, context),
                     None => Err(frame),
                 };
                 match refused {
@@ -87,10 +91,23 @@ impl Backing {
     }
 }
 
+/// A request's I/O, or the first of several, and what there is to do when it has ended well. `None` if there is
+/// nothing to ask of the bdev.
+#[inline]
+fn first_io(export: &Export, io: &BdevIo, frame: &Mbuf, block_shift: u32) -> Option<(Io, Step)> {
+    let step = match io.op {
+        BdevOp::Write if export.flushes_writes() => Step::Flush,
+        BdevOp::Read | BdevOp::Write | BdevOp::Flush => Step::Reply,
+        BdevOp::Trim => return follow::unmap(export, io, frame, block_shift, 0),
+        BdevOp::Health(what) => Step::Health(what),
+    };
+    Some((spdk_io(io, export.first_sector, block_shift), step))
+}
+
 /// The frame, long enough for a read's data. The initiator's trailing bytes, if any, make room for it.
 #[inline]
 fn with_room(mut frame: Mbuf, io: &BdevIo) -> Option<Mbuf> {
-    if io.op != BdevOp::Read {
+    if !matches!(io.op, BdevOp::Read | BdevOp::Health(_)) {
         return Some(frame);
     }
     if frame.segments() > 1 {
@@ -108,6 +125,9 @@ fn spdk_io(io: &BdevIo, first_sector: u64, block_shift: u32) -> Io {
     let whole = (sector | u64::from(sectors)) & ((1 << block_shift) - 1) == 0;
     let kind = match io.op {
         BdevOp::Flush => IoKind::Flush,
+        BdevOp::Health(_) => IoKind::Health,
+        // Its ranges are in the frame: `follow::unmap` reads them.
+        BdevOp::Trim => IoKind::Unmap,
         BdevOp::Read if whole => IoKind::Read,
         BdevOp::Write if whole => IoKind::Write,
         BdevOp::Read => {

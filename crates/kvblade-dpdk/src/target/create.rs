@@ -1,6 +1,6 @@
 //! `aoe_create_export`: a bdev opened, its export given to every lcore.
 
-use aoe_target::{Export, ExportId, Guard};
+use aoe_target::{Export, ExportId, Features, Guard};
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::{AddError, PAYLOAD_ALIGNMENT};
 use spdk::{Bdev, BdevEvent, BdevInfo, FlushMethod};
@@ -45,7 +45,7 @@ impl Target {
             .map_err(|error| open_failed(name, &error))?;
         check_suitable(bdev.info())?;
         let record = self.registry.create(request, bdev.sectors())?;
-        match export_of(record) {
+        match export_of(record, bdev.info()) {
             Ok(export) => Ok((export, bdev)),
             Err(error) => {
                 let id = record.id;
@@ -201,17 +201,35 @@ fn check_suitable(info: &BdevInfo) -> Result<(), RpcError> {
 }
 
 /// The export as lcores serve it.
-fn export_of(record: &Record) -> Result<Export, RpcError> {
+fn export_of(record: &Record, info: &BdevInfo) -> Result<Export, RpcError> {
     let identity = record.identity().map_err(|message| RpcError::new(ErrorCode::Internal, message))?;
     let mut export = Export::new(record.id, record.address, record.ports, record.sectors, identity);
     let options = &record.options;
     export.first_sector = options.offset;
     export.read_only = record.read_only;
     export.buffer_count = options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT);
+    export.features = features_of(info, options.offset);
     export.allow = options.allow.clone().into();
     export.deny = options.deny.clone().into();
     export.guard = Guard::build(&export.allow, &export.deny, &export.claims, false);
     Ok(export)
+}
+
+/// What the IDENTIFY page may claim for this bdev.
+fn features_of(info: &BdevInfo, first_sector: u64) -> Features {
+    let sectors_per_block = info.sectors_per_block().max(1);
+    let into_block = first_sector % u64::from(sectors_per_block);
+    Features {
+        // On or off is for the claims to say.
+        write_cache: info.write_cache.then_some(true),
+        smart: info.health,
+        trim_blocks: u8::from(info.unmaps),
+        // NVMe is for media that do not rotate; what is behind another bdev is not known.
+        solid_state: info.health,
+        physical_exponent: u8::try_from(sectors_per_block.ilog2()).unwrap_or(0),
+        // Below 8: blocks have 4096 bytes at most.
+        first_in_physical: u16::try_from(into_block).unwrap_or(0),
+    }
 }
 
 /// Says what an operator should know of how this bdev keeps and takes data.
@@ -258,6 +276,8 @@ mod tests {
             write_cache: false,
             path: None,
             flush: FlushMethod::Nothing,
+            unmaps: false,
+            health: false,
         }
     }
 
@@ -275,6 +295,16 @@ mod tests {
             assert!(message.contains("b0") && message.contains(&block_size.to_string()), "{message}");
             assert!(message.contains("only blocks of 512, 1024, 2048 or 4096 bytes"), "{message}");
         }
+    }
+
+    #[test]
+    fn identify_claims_what_the_bdev_has() {
+        assert_eq!(features_of(&info(512, 0), 5), Features::default());
+        let large = features_of(&info(4096, 0), 9);
+        assert_eq!((large.physical_exponent, large.first_in_physical), (3, 1));
+        let all = BdevInfo { write_cache: true, unmaps: true, health: true, ..info(512, 0) };
+        let features = features_of(&all, 0);
+        assert_eq!((features.write_cache, features.smart, features.trim_blocks), (Some(true), true, 1));
     }
 
     #[test]
