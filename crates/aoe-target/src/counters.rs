@@ -39,6 +39,8 @@ counters! {
         writes,
         /// FLUSH CACHE commands, failed ones included.
         flushes,
+        /// Flushes that followed a write because the write cache is off.
+        write_flushes,
         /// IDENTIFY DEVICE commands.
         identifies,
         /// CHECK POWER MODE commands.

@@ -29,21 +29,23 @@ impl Lcore {
     #[cold]
     pub(crate) fn follow(&mut self, context: InFlight, mut frame: Mbuf) -> Option<(Mbuf, IoOutcome)> {
         // Both are there while a request is under way.
-        let backing = self.backings.get(context.export.0 as usize).and_then(Option::as_ref);
-        let export = backing.and_then(|backing| match &backing.leaving {
+        let backing = self.backings.get_mut(context.export.0 as usize).and_then(Option::as_mut);
+        let Some(backing) = backing else { return Some((frame, IoOutcome::DeviceFault)) };
+        let export = match &backing.leaving {
             Some(leaving) => Some(&*leaving.export),
             None => self.table.get(context.export),
-        });
-        let (Some(backing), Some(export)) = (backing, export) else {
-            return Some((frame, IoOutcome::DeviceFault));
         };
+        let Some(export) = export else { return Some((frame, IoOutcome::DeviceFault)) };
         let (io, step) = match context.step {
             Step::Reply => return Some((frame, IoOutcome::Ok)),
             Step::Health(what) => {
                 let outcome = tell(what, &mut frame);
                 return Some((frame, outcome));
             }
-            Step::Flush => (Io { kind: IoKind::Flush, block: 0, blocks: 0, payload: PAYLOAD }, Step::Reply),
+            Step::Flush => {
+                backing.counters.write_flushes += 1;
+                (Io { kind: IoKind::Flush, block: 0, blocks: 0, payload: PAYLOAD }, Step::Reply)
+            }
             Step::Unmap(from) => match unmap(export, &context.io, &frame, backing.block_shift, from) {
                 Some(next) => next,
                 None => return Some((frame, IoOutcome::Ok)),

@@ -238,6 +238,7 @@ fn everything_is_counted_once() {
         ("reads", 2),
         ("writes", 1),
         ("flushes", 1),
+        ("write_flushes", 0),
         ("identifies", 1),
         ("power_checks", 1),
         ("trims", 0),

@@ -5,6 +5,7 @@
 //! progress in between as they do in the target.
 
 mod blocks;
+mod features;
 mod frames;
 mod scenarios;
 
@@ -58,7 +59,7 @@ pub(crate) fn lane(bench_ports: &mut Vec<Port>, number: u16, pool: &Arc<Mempool>
     Lane::new(PortId(number), MacAddr(frames::TARGET), limits, queues, true)
 }
 
-fn export(id: u32, text: &str, bdev: &Bdev) -> Box<Export> {
+pub(crate) fn export(id: u32, text: &str, bdev: &Bdev) -> Box<Export> {
     let address: ShelfSlot = text.parse().expect("an address");
     let identity = Identity::new(text, "ring test", "1").expect("printable");
     Box::new(Export::new(ExportId(id), address, Ports::All, bdev.blocks(), identity))

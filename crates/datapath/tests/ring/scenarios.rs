@@ -8,6 +8,7 @@ use std::rc::Rc;
 use aoe_target::{DropReason, ExportId, ShelfSlot};
 use dpdk::Mbuf;
 
+use crate::features;
 use crate::frames::{self, DATA, check_reply, pattern, status, tag};
 use crate::{Bench, MBUFS, RING, Step, blocks};
 
@@ -45,7 +46,7 @@ impl Bench {
 }
 
 /// Sends `requests`, waits for `replies` frames, and checks them by tag.
-fn exchange(
+pub(crate) fn exchange(
     requests: impl FnOnce(&mut Bench) + 'static,
     replies: usize,
     check: impl FnOnce(&mut Bench, Vec<Vec<u8>>) + 'static,
@@ -71,7 +72,7 @@ fn exchange(
 }
 
 /// One step after the other.
-fn chain(steps: Vec<Step>) -> Step {
+pub(crate) fn chain(steps: Vec<Step>) -> Step {
     let mut steps = steps.into_iter().peekable();
     Box::new(move |bench, arrived| {
         let Some(step) = steps.peek_mut() else { return true };
@@ -83,7 +84,7 @@ fn chain(steps: Vec<Step>) -> Step {
 }
 
 /// Some turns in which nothing may arrive.
-fn silence(turns: u32) -> Step {
+pub(crate) fn silence(turns: u32) -> Step {
     let mut left = turns;
     Box::new(move |_, arrived| {
         assert!(arrived.is_empty(), "an answer where none was due: {arrived:x?}");
@@ -114,6 +115,10 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
             "more_unaligned_requests_than_buffers_are_all_answered",
             chain(vec![blocks::more_than_buffers(), silence(10)]),
         ),
+        ("trim_zeroes_its_ranges_and_no_other_sector", features::trim()),
+        ("trim_beyond_the_end_does_nothing", features::trim_beyond()),
+        ("a_write_with_the_cache_off_is_flushed_before_its_answer", features::cache_off()),
+        ("disks_without_the_features_abort", features::not_offered()),
         ("every_mbuf_comes_back", conservation()),
     ]
 }
