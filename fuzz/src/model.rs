@@ -137,7 +137,7 @@ impl Disk {
             return self.registers(frame, 0x61, 0x04, None);
         }
         let (opcode, count) = (frame[27], frame[26]);
-        let wide = matches!(opcode, 0x24 | 0x34);
+        let wide = matches!(opcode, 0x24 | 0x25 | 0x34 | 0x35);
         match opcode {
             0xec if count == 1 => {
                 let mut reply = self.registers(frame, 0x40, 0, Some(0));
@@ -151,8 +151,9 @@ impl Disk {
                 Fate::Shrunk => self.registers(frame, 0x41, 0x10, None),
                 Fate::Refuses => abort,
             },
-            0x20 | 0x24 | 0x30 | 0x34 => {
-                let write = opcode & 0x10 != 0;
+            0xe0..=0xe3 | 0xe6 => self.registers(frame, 0x40, 0, Some(0)),
+            0x20 | 0x24 | 0x25 | 0x30 | 0x34 | 0x35 | 0xc8 | 0xca => {
+                let write = matches!(opcode, 0x30 | 0x34 | 0x35 | 0xca);
                 let first = address(frame, wide);
                 let bytes = 512 * usize::from(count);
                 if count == 0 || count > most || write && (self.read_only || frame.len() - 36 < bytes) {
@@ -235,7 +236,7 @@ impl Disk {
             (0, 0x0040),
             (2, 0xc837),
             (47, 0x8000),
-            (49, 0x0200),
+            (49, 0x0300),
             (50, 0x4000),
             (83, 0x7400),
             (84, 0x4000),

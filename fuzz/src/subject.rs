@@ -132,7 +132,7 @@ fn carry_out(
             BdevOp::Write => {
                 disk.insert(sector, bytes.to_vec());
             }
-            BdevOp::Flush => panic!("a flush of sectors: {io:?}"),
+            BdevOp::Flush | BdevOp::Trim | BdevOp::Health(_) => panic!("not of these disks: {io:?}"),
         }
     }
     IoOutcome::Ok
