@@ -48,6 +48,10 @@ pub struct Disk {
     pub allow: Vec<[u8; 6]>,
     /// The operator's list of stations that are never heard.
     pub deny: Vec<[u8; 6]>,
+    /// The bdev unmaps, tells of its health, and has a volatile write cache.
+    pub rich: bool,
+    /// SET FEATURES has turned the cache off.
+    pub cache_off: bool,
     /// Serial, model and firmware as in the IDENTIFY page.
     pub names: [&'static str; 3],
     /// What was written; all else is zero.
@@ -136,24 +140,35 @@ impl Disk {
         if self.offline {
             return self.registers(frame, 0x61, 0x04, None);
         }
-        let (opcode, count) = (frame[27], frame[26]);
-        let wide = matches!(opcode, 0x24 | 0x25 | 0x34 | 0x35);
+        let (opcode, feature, count) = (frame[27], frame[25], frame[26]);
+        let done = self.registers(frame, 0x40, 0, Some(0));
+        let wide = matches!(opcode, 0x24 | 0x34 | 0x25 | 0x35);
         match opcode {
-            0xec if count == 1 => {
-                let mut reply = self.registers(frame, 0x40, 0, Some(0));
-                reply.extend(self.identify());
-                reply
-            }
+            0xec if count == 1 => [done, self.identify(most)].concat(),
             0xe5 => self.registers(frame, 0x40, 0, Some(0xff)),
-            0xe7 | 0xea => match fate {
-                Fate::Works => self.registers(frame, 0x40, 0, Some(0)),
-                Fate::BadMedium | Fate::Fails => self.registers(frame, 0x61, 0x04, None),
-                Fate::Shrunk => self.registers(frame, 0x41, 0x10, None),
-                Fate::Refuses => abort,
+            0xe0..=0xe3 | 0xe6 => done,
+            0xe7 | 0xea => self.failed(frame, fate, false).unwrap_or(done),
+            0x06 => self.trim(frame, most, fate),
+            0xb0 if self.rich && frame[29..31] == [0x4f, 0xc2] => match feature {
+                0xd8 => done,
+                0xd0 | 0xd1 => {
+                    self.failed(frame, fate, false).unwrap_or_else(|| [done, vec![feature; 512]].concat())
+                }
+                0xda => self.failed(frame, fate, false).unwrap_or_else(|| {
+                    let mut status = done;
+                    // The address registers as a 28-bit command leaves them.
+                    status[28] = 0;
+                    status[31] &= 0xf0;
+                    status
+                }),
+                _ => abort,
             },
-            0xe0..=0xe3 | 0xe6 => self.registers(frame, 0x40, 0, Some(0)),
-            0x20 | 0x24 | 0x25 | 0x30 | 0x34 | 0x35 | 0xc8 | 0xca => {
-                let write = matches!(opcode, 0x30 | 0x34 | 0x35 | 0xca);
+            0xef if self.rich && matches!(feature, 0x02 | 0x82) => {
+                self.cache_off = feature == 0x82;
+                done
+            }
+            0x20 | 0x24 | 0x25 | 0xc8 | 0x30 | 0x34 | 0x35 | 0xca => {
+                let write = writes(opcode);
                 let first = address(frame, wide);
                 let bytes = 512 * usize::from(count);
                 if count == 0 || count > most || write && (self.read_only || frame.len() - 36 < bytes) {
@@ -162,16 +177,51 @@ impl Disk {
                 if first + u128::from(count) > u128::from(self.size) {
                     return self.registers(frame, 0x41, 0x10, None);
                 }
-                match fate {
-                    Fate::Works => self.transfer(frame, write, wide),
-                    Fate::BadMedium if !write => self.registers(frame, 0x41, 0x40, None),
-                    Fate::BadMedium | Fate::Fails => self.registers(frame, 0x61, 0x04, None),
-                    Fate::Shrunk => self.registers(frame, 0x41, 0x10, None),
-                    Fate::Refuses => abort,
+                match self.failed(frame, fate, !write) {
+                    Some(failure) => failure,
+                    None => self.transfer(frame, write, wide),
                 }
             }
             _ => abort,
         }
+    }
+
+    /// What a bdev's failure becomes; a medium that can't be read is told as that only of a read.
+    fn failed(&self, frame: &[u8], fate: Fate, read: bool) -> Option<Vec<u8>> {
+        let (status, error) = match fate {
+            Fate::Works => return None,
+            Fate::BadMedium if read => (0x41, 0x40),
+            Fate::BadMedium | Fate::Fails => (0x61, 0x04),
+            Fate::Shrunk => (0x41, 0x10),
+            Fate::Refuses => (0x41, 0x04),
+        };
+        Some(self.registers(frame, status, error, None))
+    }
+
+    /// DATA SET MANAGEMENT: entries of 8 bytes, 48 bits of address and 16 of length, little endian. All or nothing.
+    fn trim(&mut self, frame: &[u8], most: u8, fate: Fate) -> Vec<u8> {
+        let blocks = frame[26];
+        let can = self.rich && !self.read_only && frame[25] & 1 == 1 && blocks != 0 && blocks <= most;
+        let Some(entries) = frame.get(36..36 + 512 * usize::from(blocks)).filter(|_| can) else {
+            return self.registers(frame, 0x41, 0x04, None);
+        };
+        let ranges: Vec<(u128, u128)> = entries
+            .chunks(8)
+            .map(|entry| entry.iter().rev().fold(0u128, |all, byte| all << 8 | u128::from(*byte)))
+            .map(|entry| (entry & 0xffff_ffff_ffff, entry >> 48))
+            .filter(|(_, length)| *length > 0)
+            .collect();
+        if ranges.iter().any(|(first, length)| first + length > u128::from(self.size)) {
+            return self.registers(frame, 0x41, 0x10, None);
+        }
+        if let Some(failure) = self.failed(frame, fate, false).filter(|_| !ranges.is_empty()) {
+            return failure;
+        }
+        let gone = |sector: u64| {
+            ranges.iter().any(|(first, length)| (*first..first + length).contains(&u128::from(sector)))
+        };
+        self.written.retain(|sector, _| !gone(*sector));
+        self.registers(frame, 0x40, 0, Some(0))
     }
 
     fn transfer(&mut self, frame: &[u8], write: bool, wide: bool) -> Vec<u8> {
@@ -230,7 +280,7 @@ impl Disk {
     }
 
     /// The IDENTIFY page: little-endian words, texts with the first character of each pair in the high byte.
-    fn identify(&self) -> Vec<u8> {
+    fn identify(&self, most: u8) -> Vec<u8> {
         let mut words = [0u16; 256];
         for (at, value) in [
             (0, 0x0040),
@@ -244,6 +294,13 @@ impl Disk {
             (87, 0x4000),
         ] {
             words[at] = value;
+        }
+        if self.rich {
+            words[82] = 0x21;
+            words[85] = if self.cache_off { 0x01 } else { 0x21 };
+            if !self.read_only {
+                (words[105], words[169]) = (most.into(), 1);
+            }
         }
         for ((at, len), name) in [(10, 10), (27, 20), (23, 4)].into_iter().zip(self.names) {
             let mut characters = name.bytes().chain(std::iter::repeat(b' '));
@@ -263,6 +320,11 @@ impl Disk {
         page[511] = 0u8.wrapping_sub(page[..511].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)));
         page
     }
+}
+
+/// The opcodes that store data.
+pub fn writes(opcode: u8) -> bool {
+    matches!(opcode, 0x30 | 0x34 | 0x35 | 0xca)
 }
 
 /// The first sector; of a 28-bit command the nibble above belongs to the device register.

@@ -74,6 +74,8 @@ fn disks() -> Vec<Disk> {
         claims: Claims::of(config),
         allow: Vec::new(),
         deny: Vec::new(),
+        rich: slot == 2,
+        cache_off: false,
         names: ["0123456789abcdef", "a model", "1.0"],
         written: std::collections::BTreeMap::new(),
     };
@@ -154,7 +156,12 @@ impl Source<'_> {
             _ => self.byte(),
         };
         let flags = self.byte();
-        let feature = self.byte();
+        let feature = match (opcode, self.byte()) {
+            (0x06, _) => 1,
+            (0xb0, choice @ 0..0xf0) => [0xd0, 0xd1, 0xd8, 0xda][usize::from(choice % 4)],
+            (0xef, choice @ 0..0xf0) => [0x02, 0x82][usize::from(choice % 2)],
+            (_, other) => other,
+        };
         let count = match self.byte() {
             choice @ 0..0xd0 => choice % 20,
             _ => self.byte(),
@@ -171,6 +178,9 @@ impl Source<'_> {
         frame.extend([flags, feature, count, opcode]);
         frame.extend(&base.wrapping_add(off).to_le_bytes()[..6]);
         frame.extend(self.two().to_be_bytes());
+        if opcode == 0xb0 && near < 0xf0 {
+            frame[29..31].copy_from_slice(&[0x4f, 0xc2]);
+        }
         let (amount, fill) = (self.byte(), self.byte());
         let whole = 512 * usize::from(count);
         let length = match amount {
@@ -182,6 +192,16 @@ impl Source<'_> {
         };
         // Every byte and every sector differs from its neighbours.
         frame.extend((0..length).map(|at| fill.wrapping_add((at % 251 + at / 512) as u8)));
+        if opcode == 0x06 && amount < 200 {
+            // A few ranges near the limits, and nothing behind them.
+            frame.truncate(36);
+            for _ in 0..fill % 5 {
+                let first = u64::from(self.two()) % 64;
+                let length = u64::from(self.byte()) % 48;
+                frame.extend((length << 48 | first).to_le_bytes());
+            }
+            frame.resize(36 + whole, 0);
+        }
         self.cut(frame)
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use aoe_target::{
     BdevIo, BdevOp, Claims, ConfigString, Cursor, Disposition, Export, ExportId, ExportState, Guard,
-    Identity, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId, PortLimits, Ports, Reply, Request, Route, Shelf,
-    ShelfSlot, Slot, Table,
+    HealthUse, Identity, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId, PortLimits, Ports, Reply, Request,
+    Route, Shelf, ShelfSlot, Slot, Table,
 };
 
 use crate::model::{Disk, Fate, PORT};
@@ -32,6 +32,9 @@ impl Subject {
             let mut export = Export::new(ExportId(id), address, Ports::All, disk.size, identity);
             export.read_only = disk.read_only;
             export.buffer_count = disk.buffers;
+            export.features.trim_blocks = u8::from(disk.rich);
+            export.features.smart = disk.rich;
+            export.features.write_cache = disk.rich.then_some(true);
             let config = ConfigString::new(&disk.claims.config).expect("at most 1024 bytes");
             export.claims = Arc::new(Claims { config, ..Claims::default() });
             table.insert(export).expect("addresses of their own");
@@ -125,14 +128,34 @@ fn carry_out(
         Fate::Refuses => return IoOutcome::Aborted,
     }
     let end = io.lba.checked_add(u64::from(io.sectors)).expect("an I/O that ends");
+    let payload = &mut frame[PAYLOAD_OFFSET..];
+    match io.op {
+        BdevOp::Trim => {
+            for entry in payload[..io.data_len()].chunks_exact(8) {
+                let entry = u64::from_le_bytes(entry.try_into().expect("eight bytes"));
+                let first = entry & ((1 << 48) - 1);
+                let end = first + (entry >> 48);
+                assert!(first == end || end <= size, "a trim up to {end} of {size} sectors");
+                disk.retain(|sector, _| !(first..end).contains(sector));
+            }
+            return IoOutcome::Ok;
+        }
+        // The pages are the bdev's; these tell them apart.
+        BdevOp::Health(HealthUse::Data) => payload[..512].fill(0xd0),
+        BdevOp::Health(HealthUse::Thresholds) => payload[..512].fill(0xd1),
+        _ => {}
+    }
+    if matches!(io.op, BdevOp::Health(_)) {
+        return IoOutcome::Ok;
+    }
     assert!(end <= size, "{io:?} on {size} sectors");
-    for (sector, bytes) in (io.lba..end).zip(frame[PAYLOAD_OFFSET..].chunks_exact_mut(512)) {
+    for (sector, bytes) in (io.lba..end).zip(payload.chunks_exact_mut(512)) {
         match io.op {
             BdevOp::Read => bytes.copy_from_slice(disk.get(&sector).map_or(&[0; 512][..], Vec::as_slice)),
             BdevOp::Write => {
                 disk.insert(sector, bytes.to_vec());
             }
-            BdevOp::Flush | BdevOp::Trim | BdevOp::Health(_) => panic!("not of these disks: {io:?}"),
+            _ => panic!("no sectors: {io:?}"),
         }
     }
     IoOutcome::Ok

@@ -164,7 +164,15 @@ impl Claims {
     pub fn let_through(&self, frame: &[u8]) -> bool {
         let free = self.plain.is_empty() && self.owner.is_none();
         let identify = frame[27] == 0xec && frame[26] == 1;
-        let changes = matches!(frame[27], 0x30 | 0x34) && frame[26] != 0;
+        // What is neither a read nor harmless for everybody; commands that are aborted anyway may pass.
+        let feature = frame[25];
+        let changes = match frame[27] {
+            0x06 => feature & 1 == 1 && frame[26] != 0,
+            0xb0 => frame[29..31] == [0x4f, 0xc2] && matches!(feature, 0xd0 | 0xd1 | 0xd8 | 0xda),
+            0xef => matches!(feature, 0x02 | 0x82),
+            0xe0..=0xe3 | 0xe6 => true,
+            opcode => super::writes(opcode) && frame[26] != 0,
+        };
         let reader = matches!(self.kind, 1 | 3 | 5) && self.plain.is_empty() && !changes;
         free || identify || has(&self.holders(), &frame[6..12]) || reader
     }
