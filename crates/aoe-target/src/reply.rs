@@ -220,7 +220,13 @@ impl Reply {
             Kind::Claims { verdict, entries, .. } => {
                 claims::write(argument, verdict, usize::from(entries), &export.claims)?;
             }
-            Kind::Registers { registers, lba, .. } => write_registers(argument, registers, lba)?.fill(0),
+            Kind::Registers { registers, lba, .. } => {
+                let padding = write_registers(argument, registers, lba)?;
+                // A read has none, and is spared the call.
+                if !padding.is_empty() {
+                    padding.fill(0);
+                }
+            }
             Kind::Identify => {
                 let page = write_registers(argument, Registers::SUCCESS, None)?;
                 let features = export.features_on(limits);

@@ -168,19 +168,30 @@ impl Taskfile {
     /// A READ or WRITE of 0 sectors would mean 256 to ATA; no AoE frame carries that many, and other targets
     /// move nothing and report success, so it comes out as [`AtaCommand::BadCount`]. So does an IDENTIFY whose
     /// count is not 1: every initiator known sends 1.
-    #[inline]
+    ///
+    /// What is not a read or a write is decoded out of line, so that those two stay short.
+    #[inline(always)]
     #[must_use]
     pub fn decode(&self) -> AtaCommand {
-        let Some((operation, width)) = BY_CODE[usize::from(self.command)] else {
-            return AtaCommand::Unsupported(self.command);
-        };
         let sectors = u16::from(self.count);
-        match operation {
-            Operation::Read | Operation::Write if self.count == 0 => {
-                AtaCommand::BadCount(self.command, self.count)
+        match BY_CODE[usize::from(self.command)] {
+            Some((Operation::Read, width)) if sectors != 0 => {
+                AtaCommand::Read { lba: self.address(width), sectors, width }
             }
-            Operation::Read => AtaCommand::Read { lba: self.address(width), sectors, width },
-            Operation::Write => AtaCommand::Write { lba: self.address(width), sectors, width },
+            Some((Operation::Write, width)) if sectors != 0 => {
+                AtaCommand::Write { lba: self.address(width), sectors, width }
+            }
+            other => self.decode_other(other.map(|(operation, _)| operation)),
+        }
+    }
+
+    /// Every command but a read or write of something.
+    #[cold]
+    #[inline(never)]
+    fn decode_other(&self, operation: Option<Operation>) -> AtaCommand {
+        let Some(operation) = operation else { return AtaCommand::Unsupported(self.command) };
+        match operation {
+            Operation::Read | Operation::Write => AtaCommand::BadCount(self.command, self.count),
             Operation::Identify if self.count != 1 => AtaCommand::BadCount(self.command, self.count),
             Operation::Identify => AtaCommand::Identify,
             Operation::Flush => AtaCommand::Flush,

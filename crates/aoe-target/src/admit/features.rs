@@ -14,6 +14,8 @@ const fn answer(registers: Registers) -> Disposition {
 
 impl Export {
     /// TRIM is done only when every range of it lies within the disk; without any range it is done at once.
+    #[cold]
+    #[inline(never)]
     pub(super) fn admit_trim(
         &self,
         blocks: u16,
@@ -38,6 +40,8 @@ impl Export {
     }
 
     /// SMART is on where the drive tells of its health, and cannot be turned off.
+    #[cold]
+    #[inline(never)]
     pub(super) fn admit_smart(&self, smart: Smart) -> Disposition {
         let health = |what, sectors| {
             Disposition::Submit(BdevIo {
@@ -59,6 +63,8 @@ impl Export {
 
     /// What the cache already is may be asked for; a change is for who keeps the claims. A disk without a volatile
     /// cache has nothing to turn on or off.
+    #[cold]
+    #[inline(never)]
     pub(super) fn admit_write_cache(&self, on: bool) -> Disposition {
         match self.features.write_cache {
             None => answer(Registers::ABORTED),
