@@ -69,7 +69,8 @@ carrier() {
 
 # --- the target -----------------------------------------------------------------------------------------------------
 
-# start_target INTERFACE MALLOC_MIB FILE: serves 1.1 from memory and 1.2 from FILE on INTERFACE.
+# start_target INTERFACE[,INTERFACE...] MALLOC_MIB FILE: serves 1.1 from memory and 1.2 from FILE on each INTERFACE;
+# vblade knows one only.
 start_target() {
 	case $LAB_TARGET in
 	kvblade-dpdk) start_kvblade_dpdk "$@" ;;
@@ -83,12 +84,16 @@ first_cpu() {
 }
 
 start_kvblade_dpdk() {
-	local interface=$1 mib=$2 file=$3
+	local interfaces number ports=() mib=$2 file=$3
+	IFS=, read -ra interfaces <<<"$1"
+	for number in "${!interfaces[@]}"; do
+		ports+=(--vdev="net_af_packet$number,iface=${interfaces[number]},framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1")
+	done
 	mkdir -p "$LAB_DIR/huge"
 	mount -t hugetlbfs -o pagesize=2M lab "$LAB_DIR/huge"
 	: >"$LAB_DIR/target.log"
 	"$LAB_BINARY" -l "$(first_cpu)" --no-pci --file-prefix="lab$LAB_SEED" --huge-dir="$LAB_DIR/huge" \
-		--vdev="net_af_packet0,iface=$interface,framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1" \
+		"${ports[@]}" \
 		-- --rpc-socket "$LAB_DIR/rpc.sock" --state-dir "$LAB_DIR/claims" --export "1.1=malloc:${mib}M" --export "1.2=aio:$file" \
 		</dev/null >"$LAB_DIR/target.log" 2>&1 &
 	target_pids=($!)
@@ -115,6 +120,14 @@ start_vblade() {
 	target_pids+=($!)
 	sleep 0.5
 	kill -0 "${target_pids[@]}" 2>/dev/null || show_target_and_give_up
+}
+
+# What the target and the kernel have counted of the frames between them and the guest, for who has to find a lost one.
+show_counters() {
+	{
+		[ ! -S "$LAB_DIR/rpc.sock" ] || "$LAB/counters" "$LAB_DIR/rpc.sock" | awk '$4 != 0' || true
+		ip -s -s link show type tun || true
+	} 2>&1 | tee -a "$LAB_DIR/host.log" | sed 's/^/        /'
 }
 
 # SIGTERM must end the target with exit status 0. vblade knows no such thing: killed is right for it.
@@ -174,7 +187,10 @@ follow() {
 		rest=${line#lab: * }
 		case $line in
 		'lab: ok '*) ok "$rest" && seen=$((seen + 1)) ;;
-		'lab: FAIL '*) fail "$rest" && seen=$((seen + 1)) ;;
+		'lab: FAIL '*)
+			fail "$rest" && seen=$((seen + 1))
+			[[ $rest != 'no frame was lost:'* ]] || show_counters
+			;;
 		'lab: end '*) claimed=$rest ;;
 		esac
 	done < <(tail -n +1 -s 0.3 -f --pid="$pid" "$LAB_DIR/$name.results")
