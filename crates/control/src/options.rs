@@ -46,24 +46,22 @@ pub const FORMS: &str = "offset=SECTORS, length=SECTORS, buffers=N, allow=MAC[+M
                          serial=TEXT, model=TEXT, firmware=TEXT";
 
 impl ExportOptions {
-    /// Takes one option as text, `name=value`. False if there is no option of that name.
+    /// Takes one option as text, `name=value`. False if there is no option of that name. A second value takes the
+    /// place of the first: that an option is given twice is for the reader of the whole text to see.
     ///
     /// # Errors
-    /// A sentence naming the value and what is allowed, or that the option is given twice.
+    /// A sentence naming the value and what is allowed.
     pub fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
-        let given_before = match name {
-            "offset" => std::mem::replace(&mut self.offset, parse_offset(value)?) != 0,
-            "length" => self.length.replace(parse_length(value)?).is_some(),
-            "buffers" => self.buffers.replace(parse_buffers(value)?).is_some(),
-            "allow" => put(&mut self.allow, parse_macs(name, value)?),
-            "deny" => put(&mut self.deny, parse_macs(name, value)?),
-            "serial" => self.serial.replace(parse_serial(value)?).is_some(),
-            "model" => self.model.replace(parse_model(value)?).is_some(),
-            "firmware" => self.firmware.replace(parse_firmware(value)?).is_some(),
+        match name {
+            "offset" => self.offset = parse_offset(value)?,
+            "length" => self.length = Some(parse_length(value)?),
+            "buffers" => self.buffers = Some(parse_buffers(value)?),
+            "allow" => self.allow = parse_macs(name, value)?,
+            "deny" => self.deny = parse_macs(name, value)?,
+            "serial" => self.serial = Some(parse_serial(value)?),
+            "model" => self.model = Some(parse_model(value)?),
+            "firmware" => self.firmware = Some(parse_firmware(value)?),
             _ => return Ok(false),
-        };
-        if given_before {
-            return Err(format!("option '{name}' is given twice: once is enough"));
         }
         Ok(true)
     }
@@ -139,11 +137,6 @@ impl ExportOptions {
             }
         }
     }
-}
-
-/// Stores a list; true if there was one before.
-fn put(place: &mut Vec<MacAddr>, macs: Vec<MacAddr>) -> bool {
-    !std::mem::replace(place, macs).is_empty()
 }
 
 /// A first sector.

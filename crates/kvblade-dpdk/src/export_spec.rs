@@ -128,17 +128,23 @@ impl ExportSpec {
         let bdev = BdevSpec::parse(&parts.next().unwrap_or_default())?;
         let mut read_only = false;
         let mut options = ExportOptions::default();
+        let mut given = Vec::new();
         for option in parts {
-            let known = match option.split_once('=') {
-                None if option == "ro" && read_only => {
-                    return Err("option 'ro' is given twice: once is enough".into());
-                }
-                None if option == "ro" => {
+            let (name, value) = match option.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (option.as_str(), None),
+            };
+            if given.iter().any(|earlier| earlier == name) {
+                return Err(format!("option {} is given twice: once is enough", Quoted(name)));
+            }
+            given.push(name.to_owned());
+            let known = match value {
+                None if name == "ro" => {
                     read_only = true;
                     true
                 }
                 None => false,
-                Some((name, value)) => options.set(name, value)?,
+                Some(value) => options.set(name, value)?,
             };
             if !known {
                 return Err(format!(

@@ -34,6 +34,26 @@ fn every_form_is_read() {
 }
 
 #[test]
+fn an_option_given_twice_is_refused_whatever_its_values() {
+    for (name, first, second) in [
+        ("offset", "0", "5"),
+        ("offset", "5", "0"),
+        ("length", "8", "8"),
+        ("buffers", "2", "3"),
+        ("allow", "52:54:00:00:00:01", "52:54:00:00:00:02"),
+        ("deny", "52:54:00:00:00:01", "52:54:00:00:00:02"),
+        ("serial", "a", "b"),
+        ("model", "a", "b"),
+        ("firmware", "a", "b"),
+        // The name is what is wrong, not what the second time says.
+        ("offset", "0", "x"),
+    ] {
+        let error = parse(&format!("1.1=b,{name}={first},ro,{name}={second}")).unwrap_err().to_string();
+        assert!(error.contains(&format!("option '{name}' is given twice: once is enough")), "{error}");
+    }
+}
+
+#[test]
 fn paths_keep_their_equal_signs_and_doubled_commas() {
     for (text, path, read_only) in [
         ("aio:/a=b", "/a=b", false),
