@@ -48,8 +48,6 @@ pub(crate) struct LaunchConfig {
     pub(crate) malloc_bytes: u64,
     /// Drives SPDK will attach for `--export`.
     pub(crate) nvme: BTreeSet<PciAddress>,
-    /// What is odd but allowed, for the log: one sentence each.
-    pub(crate) warnings: Vec<String>,
 }
 
 impl LaunchConfig {
@@ -72,8 +70,8 @@ impl LaunchConfig {
             let bdev_name = plan.bdev_for(export)?;
             plan.create_export(export, bdev_name);
         }
-        let Plan { bdevs, creations, malloc_bytes, nvme, warnings, .. } = plan;
-        Ok(Self { document: user.merged(bdevs, creations), malloc_bytes, nvme, warnings })
+        let Plan { bdevs, creations, malloc_bytes, nvme, .. } = plan;
+        Ok(Self { document: user.merged(bdevs, creations), malloc_bytes, nvme })
     }
 }
 
@@ -89,7 +87,6 @@ struct Plan<'a> {
     creations: Vec<Value>,
     malloc_bytes: u64,
     nvme: BTreeSet<PciAddress>,
-    warnings: Vec<String>,
 }
 
 /// A file behind one bdev, however many exports serve it.
@@ -132,7 +129,6 @@ impl<'a> Plan<'a> {
             creations: Vec::new(),
             malloc_bytes: 0,
             nvme: BTreeSet::new(),
-            warnings: Vec::new(),
         })
     }
 
@@ -222,9 +218,6 @@ impl<'a> Plan<'a> {
     }
 
     fn create_export(&mut self, export: &ExportSpec, bdev_name: String) {
-        if export.address.is_refused_by_linux() {
-            self.warnings.push(format!("export {}: Linux initiators ignore this shelf", export.address));
-        }
         let request = CreateExport {
             address: export.address,
             bdev_name,

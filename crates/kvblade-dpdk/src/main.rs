@@ -59,9 +59,6 @@ fn run() -> Result<ExitCode, LaunchError> {
     let spdk = SpdkRelease { major, minor };
     let launch = LaunchConfig::build(&command.exports, command.config.as_deref(), spdk)?;
     preflight::check(&command, &launch, &host)?;
-    for warning in &launch.warnings {
-        tracing::warn!("{warning}");
-    }
     let state = target::State::open(&command.state_dir)?;
     serve(&command, &launch, state)
 }

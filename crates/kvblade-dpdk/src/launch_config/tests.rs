@@ -60,7 +60,7 @@ fn nothing_to_serve_is_a_document_with_empty_subsystems() {
         launch.document,
         json!({"subsystems": [{"subsystem": "bdev", "config": []}, {"subsystem": "aoe", "config": []}]})
     );
-    assert_eq!((launch.malloc_bytes, launch.nvme.len(), launch.warnings.len()), (0, 0, 0));
+    assert_eq!((launch.malloc_bytes, launch.nvme.len()), (0, 0));
 }
 
 #[test]
@@ -157,13 +157,6 @@ fn one_file_as_two_disks_is_refused_unless_nobody_writes() {
         params[1],
         json!({"shelf": 1, "slot": 2, "bdev_name": "aio1.1", "offset": 1, "length": 1, "serial": "two"})
     );
-}
-
-#[test]
-fn shelf_4095_is_served_with_a_warning() {
-    let launch = build(&["4095.1=x", "4094.1=x"], None);
-    assert_eq!(launch.warnings.len(), 1);
-    assert!(launch.warnings[0].contains("4095.1"), "{:?}", launch.warnings);
 }
 
 #[test]

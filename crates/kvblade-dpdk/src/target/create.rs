@@ -124,6 +124,9 @@ impl Target {
             ports = ?ports,
             "serving"
         );
+        if record.address.is_refused_by_linux() {
+            tracing::warn!(export = %record.address, "Linux initiators ignore shelf 4095: only others can use this export");
+        }
         // At the start all are announced together, when every one of them is there.
         if super::is_ready() {
             announce::send(&self.lcores, None, record.address);

@@ -179,3 +179,26 @@ fn a_delete_is_answered_after_the_requests_that_were_in_flight() {
     assert!(matches!(error, Error::NoAnswer { .. }), "{error}");
     target.stop();
 }
+
+#[test]
+fn a_shelf_that_linux_ignores_is_served_with_a_warning() {
+    let lab = Lab::new(1500);
+    let target = lab.start(&["-e", "4095.1=malloc:1M", "-e", "4094.1=malloc:1M", "-e", "1.16=malloc:1M"]);
+    let mut initiator = lab.initiator(0);
+    find(&mut initiator, ShelfSlot::new(4095, 1));
+    // Also if it is made later.
+    let mut rpc = target.rpc();
+    rpc.call("bdev_malloc_create", json!({ "name": "later", "num_blocks": SECTORS, "block_size": 512 }));
+    rpc.call("aoe_create_export", json!({ "shelf": 4095, "slot": 2, "bdev_name": "later" }));
+    for (shelf, slot, part) in [(65535, 1, "shelf is 65535"), (1, 255, "slot is 255")] {
+        let params = json!({ "shelf": shelf, "slot": slot, "bdev_name": "later" });
+        rpc.refused("aoe_create_export", params, -32602, &[part]);
+    }
+    let log = target.log();
+    let warnings: Vec<&str> = log.lines().filter(|line| line.contains("Linux initiators ignore")).collect();
+    assert_eq!(warnings.len(), 2, "{log}");
+    for (line, address) in warnings.iter().zip(["4095.1", "4095.2"]) {
+        assert!(line.contains("WARN") && line.contains(address), "{line}");
+    }
+    target.stop();
+}
