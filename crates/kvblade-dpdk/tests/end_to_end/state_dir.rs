@@ -6,7 +6,7 @@ use aoe_initiator::ShelfSlot;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::claims::{config_request, error, kept, mac, mask_add, reserve, string};
+use crate::claims::{config_request, error, kept, mac, mask_add, request, reserve, string};
 use crate::lab::{Lab, QUIET, answer, find, refuses, until};
 
 const EXPORT: [&str; 2] = ["-e", "1.1=malloc:8M"];
@@ -29,6 +29,30 @@ fn claims_survive_a_restart_and_a_kill() {
         assert_eq!(string(&answer(&mut initiator, &config_request(own, 0, b""))), name);
         assert_eq!(before["mask"].as_array().unwrap().len(), 1);
         assert_eq!(before["reservation"]["macs"].as_array().unwrap().len(), 1);
+        target.stop();
+    }
+}
+
+#[test]
+fn a_write_cache_turned_off_is_off_after_a_restart_and_a_kill() {
+    let lab = Lab::new(1500);
+    let mut initiator = lab.initiator(0);
+    let own = mac(&initiator);
+    let file = lab.file("disk");
+    let options = ["-e".to_owned(), format!("1.1=aio:{file}")];
+    let options = options.each_ref().map(String::as_str);
+    // ATA registers: AFlags, feature, count, opcode, LBA. SET FEATURES has 02 for on and 82 for off.
+    let set = |feature| request(own, 0, &[0, feature, 0, 0xef, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let identify = request(own, 0, &[0, 0, 1, 0xec, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let is_on = |page: &[u8]| page[36 + 2 * 85] >> 5 & 1 == 1;
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let target = lab.start(&options);
+        assert!(is_on(&answer(&mut initiator, &identify)));
+        assert_eq!(answer(&mut initiator, &set(0x82))[27], 0x40);
+        target.end(signal);
+        let target = lab.start(&options);
+        assert!(!is_on(&answer(&mut initiator, &identify)), "{signal}");
+        assert_eq!(answer(&mut initiator, &set(0x02))[27], 0x40);
         target.stop();
     }
 }
