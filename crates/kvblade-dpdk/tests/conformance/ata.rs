@@ -267,14 +267,14 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-fn registers(bench: &mut Bench<'_>, request: &[u8]) -> String {
+pub(crate) fn registers(bench: &mut Bench<'_>, request: &[u8]) -> String {
     bench
         .ask(request)
         .map_or("silence".into(), |reply| format!("{:02x}/{:02x} count {}", reply[27], reply[25], reply[26]))
 }
 
 /// IDENTIFY's words; all zero if there is no page.
-fn page(bench: &mut Bench<'_>) -> [u16; 256] {
+pub(crate) fn page(bench: &mut Bench<'_>) -> [u16; 256] {
     let request = bench.identify();
     let reply = bench.ask(&request).unwrap_or_default();
     let mut words = [0; 256];
@@ -286,7 +286,7 @@ fn page(bench: &mut Bench<'_>) -> [u16; 256] {
 }
 
 /// Writes two sectors and reads them at the same place with 48 bits.
-fn round_trip(
+pub(crate) fn round_trip(
     bench: &mut Bench<'_>,
     write_flags: u8,
     write: u8,

@@ -16,6 +16,15 @@ const GRACE: Duration = Duration::from_millis(120);
 /// Everybody's address.
 pub(crate) const BROADCAST: [u8; 6] = [0xff; 6];
 
+/// Disks that all rules share, because they are not of memory; their slots on a shelf of their own.
+#[derive(Clone, Copy)]
+pub(crate) enum Other {
+    /// A file: with a write cache, without TRIM.
+    File = 0,
+    /// One that keeps nothing, so that it has no write cache either.
+    Null = 1,
+}
+
 /// A running target and one export of it.
 pub(crate) struct Bench<'l> {
     pub(crate) link: &'l Link,
@@ -27,6 +36,8 @@ pub(crate) struct Bench<'l> {
     pub(crate) witness: [u8; 6],
     pub(crate) shelf: u16,
     pub(crate) slot: u8,
+    /// The shelf of the exports of [`Other`], if they are not this one.
+    others: Option<u16>,
     /// Advertisements of this export that were heard when the target started.
     pub(crate) heard: Vec<Vec<u8>>,
     /// The network namespace of the initiators, and the name of its interface.
@@ -49,8 +60,19 @@ impl<'l> Bench<'l> {
         let own = link.mac().0;
         // No tag comes twice on a link: what others answer late to a wildcard is not taken for an answer.
         let tag = u32::from(slot) << 12;
-        let mut bench =
-            Self { link, target: BROADCAST, own, witness: own, shelf, slot, heard, namespace, pid, tag };
+        let mut bench = Self {
+            link,
+            target: BROADCAST,
+            own,
+            witness: own,
+            shelf,
+            slot,
+            others: None,
+            heard,
+            namespace,
+            pid,
+            tag,
+        };
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             let request = bench.config(0, &[]);
@@ -64,6 +86,19 @@ impl<'l> Bench<'l> {
             }
         }
         Err(format!("{shelf}.{slot} does not answer"))
+    }
+
+    /// Says on which shelf the disks of [`Other`] are.
+    pub(crate) fn with_others(mut self, shelf: u16) -> Self {
+        self.others = Some(shelf);
+        self
+    }
+
+    /// From now on asks another disk, if there are several kinds.
+    pub(crate) fn go_to(&mut self, other: Other) {
+        if let Some(shelf) = self.others {
+            (self.shelf, self.slot) = (shelf, other as u8);
+        }
     }
 
     /// A request with the next tag.

@@ -10,6 +10,7 @@
 
 mod advertisement;
 mod ata;
+mod ata_features;
 mod bench;
 mod case;
 mod config;
@@ -36,6 +37,7 @@ use case::{Case, Peer, Section};
 const SECTIONS: &[Section] = &[
     Section { title: "Header", cases: header::CASES, elsewhere: header::ELSEWHERE },
     Section { title: "ATA", cases: ata::CASES, elsewhere: ata::ELSEWHERE },
+    Section { title: "ATA features", cases: ata_features::CASES, elsewhere: ata_features::ELSEWHERE },
     Section { title: "Config", cases: config::CASES, elsewhere: config::ELSEWHERE },
     Section { title: "Config set", cases: config_set::CASES, elsewhere: config_set::ELSEWHERE },
     Section { title: "Mask", cases: mask::CASES, elsewhere: mask::ELSEWHERE },

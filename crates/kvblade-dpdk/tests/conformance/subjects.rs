@@ -4,13 +4,17 @@ use std::time::{Duration, Instant};
 
 use aoe_initiator::lab::{Vblade, Veth};
 use aoe_initiator::{Link, ShelfSlot};
+use serde_json::json;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Other};
 use crate::case::Case;
 use crate::lab::Lab;
 
 /// The shelf of every export.
 const SHELF: u16 = 5;
+
+/// The shelf of our disks that are not of memory.
+const OTHERS: u16 = 6;
 
 /// Bytes of each disk.
 const SIZE: u64 = 1 << 20;
@@ -23,13 +27,22 @@ pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     let lab = Lab::new(9000);
     let link = lab.link(0);
     let exports: Vec<String> = (0..cases.len()).map(|slot| format!("{SHELF}.{slot}=malloc:1M")).collect();
-    let options: Vec<&str> = exports.iter().flat_map(|export| ["-e", export.as_str()]).collect();
+    let file = format!("{OTHERS}.{}=aio:{}", Other::File as u8, lab.file("file"));
+    let null = format!("{OTHERS}.{}=null", Other::Null as u8);
+    let exports = [exports, vec![file, null]].concat();
+    let config = lab.path("config");
+    let params = json!({ "name": "null", "num_blocks": SIZE / 512, "block_size": 512 });
+    let calls = json!([{ "method": "bdev_null_create", "params": params }]);
+    let document = json!({ "subsystems": [{ "subsystem": "bdev", "config": calls }] });
+    std::fs::write(&config, document.to_string()).unwrap();
+    let options = exports.iter().flat_map(|export| ["-e", export.as_str()]);
+    let options: Vec<&str> = ["--config", config.to_str().unwrap()].into_iter().chain(options).collect();
     let target = lab.start(&options);
     let heard = frames(&link);
     for (slot, case) in (0u8..).zip(cases) {
         let own = heard.iter().filter(|frame| frame[16..19] == [0, 5, slot]).cloned().collect();
         let words = match Bench::find(&link, &lab.near, SHELF, slot, own, target.daemon.pid()) {
-            Ok(mut bench) => (case.run)(&mut bench),
+            Ok(bench) => (case.run)(&mut bench.with_others(OTHERS)),
             Err(error) => error,
         };
         seen(case, "us", &words);
