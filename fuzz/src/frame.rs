@@ -30,7 +30,7 @@ pub fn check(input: &[u8]) {
     let first = Request::parse(frame, frame.len());
     let head = &frame[..frame.len().min(64)];
     export.features.trim_blocks = choice & 4;
-    export.features.smart = choice & 8 != 0;
+    export.features.smart = (choice & 8 != 0).then_some(true);
     export.features.write_cache = (choice & 16 != 0).then_some(true);
     assert_eq!(Request::parse(head, frame.len()), first, "64 bytes are enough to parse");
     let Ok(request) = first else { return };

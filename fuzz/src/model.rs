@@ -52,6 +52,8 @@ pub struct Disk {
     pub rich: bool,
     /// SET FEATURES has turned the cache off.
     pub cache_off: bool,
+    /// SMART has been turned off.
+    pub smart_off: bool,
     /// Serial, model and firmware as in the IDENTIFY page.
     pub names: [&'static str; 3],
     /// What was written; all else is zero.
@@ -150,7 +152,15 @@ impl Disk {
             0xe7 | 0xea => self.failed(frame, fate, false).unwrap_or(done),
             0x06 => self.trim(frame, most, fate),
             0xb0 if self.rich && frame[29..31] == [0x4f, 0xc2] => match feature {
-                0xd8 => done,
+                0xd8 => {
+                    self.smart_off = false;
+                    done
+                }
+                _ if self.smart_off => abort,
+                0xd9 => {
+                    self.smart_off = true;
+                    done
+                }
                 0xd0 | 0xd1 => {
                     self.failed(frame, fate, false).unwrap_or_else(|| [done, vec![feature; 512]].concat())
                 }
@@ -297,7 +307,7 @@ impl Disk {
         }
         if self.rich {
             words[82] = 0x21;
-            words[85] = if self.cache_off { 0x01 } else { 0x21 };
+            words[85] = u16::from(!self.smart_off) | if self.cache_off { 0 } else { 0x20 };
             if !self.read_only {
                 (words[105], words[169]) = (most.into(), 1);
             }

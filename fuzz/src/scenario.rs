@@ -76,6 +76,7 @@ fn disks() -> Vec<Disk> {
         deny: Vec::new(),
         rich: slot == 2,
         cache_off: false,
+        smart_off: false,
         names: ["0123456789abcdef", "a model", "1.0"],
         written: std::collections::BTreeMap::new(),
     };
@@ -158,7 +159,7 @@ impl Source<'_> {
         let flags = self.byte();
         let feature = match (opcode, self.byte()) {
             (0x06, _) => 1,
-            (0xb0, choice @ 0..0xf0) => [0xd0, 0xd1, 0xd8, 0xda][usize::from(choice % 4)],
+            (0xb0, choice @ 0..0xf0) => [0xd0, 0xd1, 0xd8, 0xd9, 0xda][usize::from(choice % 5)],
             (0xef, choice @ 0..0xf0) => [0x02, 0x82][usize::from(choice % 2)],
             (_, other) => other,
         };

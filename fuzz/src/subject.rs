@@ -33,7 +33,7 @@ impl Subject {
             export.read_only = disk.read_only;
             export.buffer_count = disk.buffers;
             export.features.trim_blocks = u8::from(disk.rich);
-            export.features.smart = disk.rich;
+            export.features.smart = disk.rich.then_some(true);
             export.features.write_cache = disk.rich.then_some(true);
             let config = ConfigString::new(&disk.claims.config).expect("at most 1024 bytes");
             export.claims = Arc::new(Claims { config, ..Claims::default() });

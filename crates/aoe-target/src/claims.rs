@@ -39,6 +39,8 @@ pub struct Claims {
     pub reservation: Reservation,
     /// Whether the write cache is enabled, as SET FEATURES 02h and 82h leave it. A new drive has it on.
     pub write_cache: bool,
+    /// Whether SMART is enabled, as its D8h and D9h leave it. A new drive has it on.
+    pub smart: bool,
 }
 
 impl Default for Claims {
@@ -48,6 +50,7 @@ impl Default for Claims {
             mask: MaskList::default(),
             reservation: Reservation::default(),
             write_cache: true,
+            smart: true,
         }
     }
 }
@@ -135,6 +138,9 @@ impl Claims {
     /// SET FEATURES, the ATA opcode by which the write cache is set.
     pub const SET_FEATURES: u8 = 0xef;
 
+    /// SMART, the ATA opcode by which SMART is turned on and off.
+    pub const SMART: u8 = 0xb0;
+
     /// Does what `frame`, a whole request from its Ethernet header on, without FCS and in one piece, asks for.
     /// Requests that only ask are answered too. Headers count as judged by
     /// [`Request::parse`](crate::Request::parse).
@@ -157,13 +163,15 @@ impl Claims {
         let Ok((args, _)) = AtaArgs::view(argument) else {
             return Applied::unchanged(Verdict::Drop(DropReason::TooShort));
         };
-        let wanted = match (args.command_status, args.feature_error) {
-            (Self::SET_FEATURES, 0x02) => true,
-            (Self::SET_FEATURES, 0x82) => false,
+        let (setting, wanted) = match (args.command_status, args.feature_error) {
+            (Self::SET_FEATURES, 0x02) => (&mut self.write_cache, true),
+            (Self::SET_FEATURES, 0x82) => (&mut self.write_cache, false),
+            (Self::SMART, 0xd8) => (&mut self.smart, true),
+            (Self::SMART, 0xd9) => (&mut self.smart, false),
             _ => return Applied::unchanged(Verdict::Aborted),
         };
-        let changed = self.write_cache != wanted;
-        self.write_cache = wanted;
+        let changed = *setting != wanted;
+        *setting = wanted;
         Applied { verdict: Verdict::Done, changed }
     }
 

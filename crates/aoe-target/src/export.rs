@@ -49,8 +49,8 @@ pub struct Export {
     pub buffer_count: u16,
     /// Names in the IDENTIFY page.
     pub identity: Identity,
-    /// What the disk can do beyond reading, writing and flushing, as its bdev can; `trim_blocks` and
-    /// `write_cache` of it say only whether: see [`Export::features_on`].
+    /// What the disk can do beyond reading, writing and flushing, as its bdev can; `trim_blocks`,
+    /// `smart` and `write_cache` of it say only whether: see [`Export::features_on`].
     pub features: Features,
     /// What initiators keep here, as it was published last.
     pub claims: Arc<Claims>,
@@ -124,6 +124,7 @@ impl Export {
         Features {
             trim_blocks: if trims { limits.max_sectors() } else { 0 },
             write_cache: self.features.write_cache.map(|_| self.claims.write_cache),
+            smart: self.features.smart.map(|_| self.claims.smart),
             ..self.features
         }
     }

@@ -152,8 +152,10 @@ pub enum Smart {
     ReadData,
     /// D1h: the attributes' thresholds, a page of 512 bytes.
     ReadThresholds,
-    /// D8h: turn SMART on, as it always is.
+    /// D8h: turn SMART on.
     Enable,
+    /// D9h: turn SMART off: all but [`Smart::Enable`] is aborted from then on.
+    Disable,
     /// DAh: whether the drive expects to fail.
     ReturnStatus,
 }
@@ -225,6 +227,7 @@ impl Taskfile {
             0xd0 => AtaCommand::Smart(Smart::ReadData),
             0xd1 => AtaCommand::Smart(Smart::ReadThresholds),
             0xd8 => AtaCommand::Smart(Smart::Enable),
+            0xd9 => AtaCommand::Smart(Smart::Disable),
             0xda => AtaCommand::Smart(Smart::ReturnStatus),
             _ => AtaCommand::Unsupported(self.command),
         }
@@ -325,6 +328,7 @@ mod tests {
                 0xd0 => AtaCommand::Smart(Smart::ReadData),
                 0xd1 => AtaCommand::Smart(Smart::ReadThresholds),
                 0xd8 => AtaCommand::Smart(Smart::Enable),
+                0xd9 => AtaCommand::Smart(Smart::Disable),
                 0xda => AtaCommand::Smart(Smart::ReturnStatus),
                 _ => AtaCommand::Unsupported(0xb0),
             };

@@ -106,8 +106,8 @@ fn unpadded(field: &[u8]) -> &str {
 pub struct Features {
     /// A volatile write cache, and whether it is on; `None` if there is none.
     pub write_cache: Option<bool>,
-    /// SMART tells of the drive's health.
-    pub smart: bool,
+    /// SMART, which tells of the drive's health, and whether it is on; `None` if there is none.
+    pub smart: Option<bool>,
     /// Blocks of ranges that a DATA SET MANAGEMENT command may carry; 0 if it has no TRIM.
     pub trim_blocks: u8,
     /// The physical sector is 2 to this power logical sectors of 512 bytes; 0 to 15.
@@ -149,9 +149,9 @@ pub fn write_identify(
     word(page, 60, u16::from_le_bytes([a, b]));
     word(page, 61, u16::from_le_bytes([c, d]));
     // SMART (bit 0) and the volatile write cache (bit 5): supported, and in word 85 enabled.
-    let smart = u16::from(features.smart);
-    word(page, 82, smart | u16::from(features.write_cache.is_some()) << 5);
-    word(page, 85, smart | u16::from(features.write_cache == Some(true)) << 5);
+    let (smart, cache) = (features.smart, features.write_cache);
+    word(page, 82, u16::from(smart.is_some()) | u16::from(cache.is_some()) << 5);
+    word(page, 85, u16::from(smart == Some(true)) | u16::from(cache == Some(true)) << 5);
     // 48-bit addresses (bit 10), FLUSH CACHE (bit 12), FLUSH CACHE EXT (bit 13): supported ...
     word(page, 83, 0x7400);
     word(page, 84, 0x4000);

@@ -20,6 +20,7 @@ struct Payload {
     reservation_type: u8,
     generation: u32,
     write_cache: bool,
+    smart: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,6 +47,7 @@ pub fn to_payload(claims: &Claims) -> String {
         reservation_type: held.kind() as u8,
         generation: held.generation(),
         write_cache: claims.write_cache,
+        smart: claims.smart,
     })
     .to_string()
 }
@@ -75,7 +77,7 @@ pub fn from_payload(text: &str) -> Result<Claims, String> {
         payload.owner.as_deref().map(key).transpose()?,
     )
     .map_err(said)?;
-    Ok(Claims { config, mask, reservation, write_cache: payload.write_cache })
+    Ok(Claims { config, mask, reservation, write_cache: payload.write_cache, smart: payload.smart })
 }
 
 /// The claims as `aoe_get_exports` shows them. `closed` says why nobody is answered, if so. The config string's bytes
@@ -154,6 +156,7 @@ mod tests {
             )
             .unwrap(),
             write_cache: false,
+            smart: false,
         }
     }
 
@@ -208,6 +211,7 @@ mod tests {
             )
             .unwrap(),
             write_cache: true,
+            smart: true,
         };
         let payload = to_payload(&claims);
         assert!(payload.len() < 4 * 1024 * 1024, "{}", payload.len());

@@ -168,7 +168,7 @@ impl Claims {
         let feature = frame[25];
         let changes = match frame[27] {
             0x06 => feature & 1 == 1 && frame[26] != 0,
-            0xb0 => frame[29..31] == [0x4f, 0xc2] && matches!(feature, 0xd0 | 0xd1 | 0xd8 | 0xda),
+            0xb0 => frame[29..31] == [0x4f, 0xc2] && matches!(feature, 0xd0 | 0xd1 | 0xd8 | 0xd9 | 0xda),
             0xef => matches!(feature, 0x02 | 0x82),
             0xe0..=0xe3 | 0xe6 => true,
             opcode => super::writes(opcode) && frame[26] != 0,

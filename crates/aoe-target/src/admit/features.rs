@@ -39,7 +39,7 @@ impl Export {
         }
     }
 
-    /// SMART is on where the drive tells of its health, and cannot be turned off.
+    /// What is on already may be turned on; a change is for who keeps the claims. While it is off, all else is aborted.
     #[cold]
     #[inline(never)]
     pub(super) fn admit_smart(&self, smart: Smart) -> Disposition {
@@ -52,8 +52,11 @@ impl Export {
             })
         };
         match smart {
-            _ if !self.features.smart => answer(Registers::ABORTED),
-            Smart::Enable => answer(Registers::SUCCESS),
+            _ if self.features.smart.is_none() => answer(Registers::ABORTED),
+            Smart::Enable if self.claims.smart => answer(Registers::SUCCESS),
+            Smart::Enable => Disposition::Consult,
+            _ if !self.claims.smart => answer(Registers::ABORTED),
+            Smart::Disable => Disposition::Consult,
             Smart::ReadData => health(HealthUse::Data, 1),
             Smart::ReadThresholds => health(HealthUse::Thresholds, 1),
             // Judged by what the drive puts there, too.
@@ -93,7 +96,7 @@ mod tests {
         let mut export =
             Export::new(ExportId(0), ShelfSlot::new(Shelf(1), Slot(1)), Ports::All, SECTORS, identity);
         export.features.trim_blocks = 1;
-        export.features.smart = true;
+        export.features.smart = Some(true);
         export
     }
 
@@ -154,12 +157,26 @@ mod tests {
     #[test]
     fn smart_asks_the_drive_or_is_aborted() {
         let mut export = export();
+        let asking = [Smart::ReadData, Smart::ReadThresholds, Smart::ReturnStatus];
         assert_eq!(export.admit_smart(Smart::Enable), answer(Registers::SUCCESS));
-        for smart in [Smart::ReadData, Smart::ReadThresholds, Smart::ReturnStatus] {
+        for smart in asking {
             assert!(submitted(export.admit_smart(smart)));
         }
-        export.features.smart = false;
-        for smart in [Smart::Enable, Smart::ReadData, Smart::ReadThresholds, Smart::ReturnStatus] {
+        export.features.smart = None;
+        for smart in asking.into_iter().chain([Smart::Enable, Smart::Disable]) {
+            assert_eq!(export.admit_smart(smart), answer(Registers::ABORTED));
+        }
+    }
+
+    #[test]
+    fn smart_that_is_off_is_only_turned_on() {
+        let mut export = export();
+        assert_eq!(export.features_on(limits()).smart, Some(true), "IDENTIFY says it");
+        assert_eq!(export.admit_smart(Smart::Disable), Disposition::Consult);
+        export.claims = Arc::new(Claims { smart: false, ..Claims::default() });
+        assert_eq!(export.features_on(limits()).smart, Some(false), "IDENTIFY says it");
+        assert_eq!(export.admit_smart(Smart::Enable), Disposition::Consult);
+        for smart in [Smart::ReadData, Smart::ReadThresholds, Smart::ReturnStatus, Smart::Disable] {
             assert_eq!(export.admit_smart(smart), answer(Registers::ABORTED));
         }
     }

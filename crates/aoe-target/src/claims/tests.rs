@@ -331,6 +331,18 @@ fn set_features_switches_the_write_cache() {
 }
 
 #[test]
+fn smart_is_switched() {
+    let mut claims = Claims::default();
+    let smart = |feature| frame(1, 0, &[0, feature, 0, 0xb0, 0, 0x4f, 0xc2, 0, 0, 0, 0, 0]);
+    assert!(claims.smart, "as a drive comes up");
+    assert_eq!(claims.apply(&smart(0xd9)), applied(Verdict::Done, true));
+    assert!(!claims.smart && claims.write_cache);
+    assert_eq!(claims.apply(&smart(0xd9)), applied(Verdict::Done, false));
+    assert_eq!(claims.apply(&smart(0xd8)), applied(Verdict::Done, true));
+    assert_eq!(claims.apply(&smart(0xda)), applied(Verdict::Aborted, false));
+}
+
+#[test]
 fn stored_reservations_are_judged() {
     let one = |key: u8| Registration { key: Key([key; 8]), macs: macs(&[1]) };
     let kind = ReservationType::OwnerExclusive;

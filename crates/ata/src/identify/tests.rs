@@ -26,7 +26,7 @@ fn page_with(sectors: u64, features: &Features) -> [u8; IDENTIFY_BYTES] {
 /// A disk that has everything.
 const FULL: Features = Features {
     write_cache: Some(true),
-    smart: true,
+    smart: Some(true),
     trim_blocks: 16,
     physical_exponent: 3,
     first_in_physical: 1,
@@ -118,7 +118,8 @@ fn each_feature_sets_its_words_and_no_other() {
     let changed: &[(Features, &[(usize, u16)])] = &[
         (Features { write_cache: Some(false), ..none }, &[(82, 0x20)]),
         (Features { write_cache: Some(true), ..none }, &[(82, 0x20), (85, 0x20)]),
-        (Features { smart: true, ..none }, &[(82, 1), (85, 1)]),
+        (Features { smart: Some(false), ..none }, &[(82, 1)]),
+        (Features { smart: Some(true), ..none }, &[(82, 1), (85, 1)]),
         (Features { trim_blocks: 2, ..none }, &[(105, 2), (169, 1)]),
         (Features { physical_exponent: 3, ..none }, &[(106, 0x6003), (209, 0x4000)]),
         (Features { physical_exponent: 3, first_in_physical: 5, ..none }, &[(106, 0x6003), (209, 0x4005)]),

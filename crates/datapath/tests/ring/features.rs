@@ -40,7 +40,7 @@ fn with_feature(mut frame: Vec<u8>, feature: u8) -> Vec<u8> {
 
 const TRIMS: Features = Features {
     write_cache: None,
-    smart: false,
+    smart: None,
     trim_blocks: 1,
     physical_exponent: 0,
     first_in_physical: 0,

@@ -225,7 +225,7 @@ fn features_of(info: &BdevInfo, first_sector: u64) -> Features {
     Features {
         // On or off is for the claims to say.
         write_cache: info.write_cache.then_some(true),
-        smart: info.health,
+        smart: info.health.then_some(true),
         trim_blocks: u8::from(info.unmaps),
         // NVMe is for media that do not rotate; what is behind another bdev is not known.
         solid_state: info.health,
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!((large.physical_exponent, large.first_in_physical), (3, 1));
         let all = BdevInfo { write_cache: true, unmaps: true, health: true, ..info(512, 0) };
         let features = features_of(&all, 0);
-        assert_eq!((features.write_cache, features.smart, features.trim_blocks), (Some(true), true, 1));
+        assert_eq!((features.write_cache, features.smart, features.trim_blocks), (Some(true), Some(true), 1));
     }
 
     #[test]
