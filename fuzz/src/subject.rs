@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aoe_target::{
     BdevIo, BdevOp, Claims, ConfigString, Cursor, Disposition, Export, ExportId, ExportState, Guard,
     HealthUse, Identity, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId, PortLimits, Ports, Reply, Request,
-    Route, Shelf, ShelfSlot, Slot, Table,
+    Route, Shelf, ShelfSlot, Slot, Table, Vlans,
 };
 
 use crate::model::{Disk, Fate, PORT};
@@ -61,12 +61,12 @@ impl Subject {
             return Vec::new();
         }
         let mut meant = Vec::new();
-        match self.table.route(PortId(0), request.address) {
+        match self.table.route(PortId(0), None, request.address) {
             Route::None => {}
             Route::One(id) => meant.push(id),
             Route::Many(pattern) => {
                 let mut cursor = Cursor::default();
-                while let Some(id) = self.table.next_match(&mut cursor, PortId(0), pattern) {
+                while let Some(id) = self.table.next_match(&mut cursor, PortId(0), Vlans::One(None), pattern) {
                     meant.push(id);
                 }
             }

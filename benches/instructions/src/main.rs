@@ -125,7 +125,7 @@ fn respond(
     if !request.is_for(PORT) {
         return None;
     }
-    let Route::One(id) = table.route(PortId(0), request.address) else { return None };
+    let Route::One(id) = table.route(PortId(0), None, request.address) else { return None };
     let export = table.get(id)?;
     let disposition = export.admit(&request, buffer, frame_len, limits);
     counters.admitted(&request, &disposition);

@@ -29,14 +29,15 @@ macro_rules! drop_reasons {
 }
 
 drop_reasons! {
-    Runt, "runt", "The frame ends inside its Ethernet header.";
-    NotAoe, "not_aoe", "The EtherType is not AoE's 0x88a2; VLAN-tagged frames count here.";
+    Runt, "runt", "The frame ends inside its Ethernet header or VLAN tag.";
+    NotAoe, "not_aoe", "The EtherType, behind the VLAN tag if there is one, is not AoE's 0x88a2.";
+    DoubleTagged, "double_tagged", "The frame has more than one VLAN tag, or a service tag (0x88a8).";
     TooShort, "too_short", "The frame ends inside the fixed part its AoE command needs.";
     BadVersion, "bad_version", "The AoE version is not 1.";
     IsResponse, "is_response", "The frame is another target's answer or advertisement.";
     SourceNotUnicast, "source_not_unicast", "The source address is a group address, which no station has.";
     NotOurMac, "not_our_mac", "The frame is addressed to another station; seen on promiscuous ports.";
-    UnknownShelfSlot, "unknown_shelf_slot", "No export has this shelf and slot on this port.";
+    UnknownShelfSlot, "unknown_shelf_slot", "No export has this shelf and slot on this port, in this VLAN or outside of any.";
     Denied, "denied", "The operator's allow or deny list keeps the sender off the export.";
     Masked, "masked", "The export's MAC mask list does not name the sender; the protocol demands silence.";
     ClaimsUnknown, "claims_unknown", "The export is closed: its stored mask and reservation are damaged or not yet known.";

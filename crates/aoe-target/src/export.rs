@@ -9,6 +9,7 @@ use ata::{Features, Identity};
 use crate::claims::Claims;
 use crate::guard::Guard;
 use crate::ports::{PortLimits, Ports};
+use crate::vlan::VlanId;
 
 /// Index of an export, chosen by the control plane and the same on every lcore. Small numbers: the table is a
 /// slab indexed by it.
@@ -25,13 +26,14 @@ pub enum ExportState {
     Offline,
 }
 
-/// A disk under a shelf and slot, as one lcore knows it. Address, ports and id are fixed for its life, because
+/// A disk under a shelf and slot, as one lcore knows it. Address, ports, VLAN and id are fixed for its life, because
 /// the table finds it by them; the rest may change between two requests.
 #[derive(Clone, Debug)]
 pub struct Export {
     id: ExportId,
     address: ShelfSlot,
     ports: Ports,
+    vlan: Option<VlanId>,
     /// Size in sectors of 512 bytes, whatever the block size of the bdev.
     pub sectors: u64,
     /// First sector of the bdev that is served: the bdev's sector under LBA 0.
@@ -65,13 +67,14 @@ impl Export {
     /// The buffer count of other soft targets, and of a new export.
     pub const DEFAULT_BUFFER_COUNT: u16 = 16;
 
-    /// An export that is online, writable, and has no config string. `sectors` counts 512 bytes each.
+    /// An export that is online, writable, in no VLAN, and has no config string. `sectors` counts 512 bytes each.
     #[must_use]
     pub fn new(id: ExportId, address: ShelfSlot, ports: Ports, sectors: u64, identity: Identity) -> Self {
         Self {
             id,
             address,
             ports,
+            vlan: None,
             sectors,
             first_sector: 0,
             read_only: false,
@@ -90,6 +93,13 @@ impl Export {
     #[must_use]
     pub fn on(mut self: Box<Self>, ports: Ports) -> Box<Self> {
         self.ports = ports;
+        self
+    }
+
+    /// The same export in a VLAN, or in none. For one that is in no table, as [`Export::on`].
+    #[must_use]
+    pub fn in_vlan(mut self, vlan: Option<VlanId>) -> Self {
+        self.vlan = vlan;
         self
     }
 
@@ -155,6 +165,13 @@ impl Export {
     #[must_use]
     pub const fn ports(&self) -> Ports {
         self.ports
+    }
+
+    /// The VLAN it is reached in; `None`: by frames that belong to none.
+    #[inline]
+    #[must_use]
+    pub const fn vlan(&self) -> Option<VlanId> {
+        self.vlan
     }
 }
 

@@ -29,6 +29,7 @@ pub mod ports;
 pub mod reply;
 pub mod request;
 pub mod table;
+pub mod vlan;
 
 pub use aoe_wire::{AddressError, AoeError, MacAddr, Shelf, ShelfSlot, Slot};
 pub use ata::{AddressWidth, Features, Health, Identity, IdentityError, Range, Ranges, SMART_BYTES};
@@ -45,3 +46,4 @@ pub use ports::{PortId, PortLimits, PortOutOfRange, PortSet, Ports};
 pub use reply::{Reply, emit_advertisement};
 pub use request::{Request, RequestKind};
 pub use table::{Cursor, Route, Scan, Table, TableError};
+pub use vlan::{VlanId, Vlans};

@@ -1,8 +1,8 @@
-//! Step two, route: from port, shelf and slot to the export.
+//! Step two, route: from port, VLAN, shelf and slot to the export.
 //!
 //! Exports live in a slab indexed by [`ExportId`]. A hash table with open addressing leads from a shelf and
-//! slot to the first export there; further ones at the same address, which must be on other ports, hang on a
-//! chain. What routing looks at (address, ports, chain) lies in the slab beside the pointer to the export, so
+//! slot to the first export there; further ones at the same address, which must be on other ports or in other VLANs, hang on a
+//! chain. What routing looks at (address, ports, VLAN, chain) lies in the slab beside the pointer to the export, so
 //! a lookup touches two cache lines and a wildcard scan reads one array from front to back.
 
 use std::fmt;
@@ -11,6 +11,7 @@ use aoe_wire::{Shelf, ShelfSlot, Slot};
 
 use crate::export::{Export, ExportId};
 use crate::ports::{PortId, Ports};
+use crate::vlan::{VlanId, Vlans};
 
 /// The exports as one lcore knows them. Looking up never allocates; changing does.
 #[derive(Debug)]
@@ -30,12 +31,14 @@ struct Entry {
     export: Option<Box<Export>>,
     ports: Ports,
     address: ShelfSlot,
+    vlan: Option<VlanId>,
     /// Next export at the same address, or [`NONE`].
     next: u32,
 }
 
 impl Entry {
-    const VACANT: Self = Self { export: None, ports: Ports::All, address: ShelfSlot::WILDCARD, next: NONE };
+    const VACANT: Self =
+        Self { export: None, ports: Ports::All, address: ShelfSlot::WILDCARD, vlan: None, next: NONE };
 }
 
 /// One place of the hash table.
@@ -55,7 +58,7 @@ const EMPTY: Bucket = Bucket { key: NONE, head: NONE };
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// Nowhere: no export has this address on this port.
+    /// Nowhere: no export has this address on this port and VLAN.
     None,
     /// To this export.
     One(ExportId),
@@ -89,6 +92,8 @@ pub enum TableError {
         address: ShelfSlot,
         /// The ports on which both would be.
         ports: Ports,
+        /// The VLAN of both.
+        vlan: Option<VlanId>,
         /// The export that is there.
         by: ExportId,
     },
@@ -103,8 +108,9 @@ pub enum TableError {
 impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AddressTaken { address: ShelfSlot { shelf, slot }, ports, .. } => {
-                write!(f, "shelf {shelf}, slot {slot} is already exported on {ports}")
+            Self::AddressTaken { address: ShelfSlot { shelf, slot }, ports, vlan, .. } => {
+                write!(f, "shelf {shelf}, slot {slot} is already exported on {ports}")?;
+                vlan.map_or(Ok(()), |vlan| write!(f, " in VLAN {vlan}"))
             }
             Self::Wildcard(ShelfSlot { shelf, slot }) => write!(
                 f,
@@ -161,7 +167,7 @@ impl Table {
     /// [`TableError`]; the table is unchanged then.
     pub fn insert(&mut self, export: impl Into<Box<Export>>) -> Result<(), TableError> {
         let export = export.into();
-        let (id, address, ports) = (export.id(), export.address(), export.ports());
+        let (id, address, ports, vlan) = (export.id(), export.address(), export.ports(), export.vlan());
         if id > Self::MAX_ID {
             return Err(TableError::IdTooLarge(id));
         }
@@ -171,10 +177,10 @@ impl Table {
         if self.get(id).is_some() {
             return Err(TableError::IdTaken(id));
         }
-        for (by, entry) in self.chain(address) {
+        for (by, entry) in self.chain(address).filter(|(_, entry)| entry.vlan == vlan) {
             let shared = entry.ports.intersection(ports);
             if !shared.is_empty() {
-                return Err(TableError::AddressTaken { address, ports: shared, by });
+                return Err(TableError::AddressTaken { address, ports: shared, vlan, by });
             }
         }
         if (self.addresses + 1) * 2 > self.buckets.len() {
@@ -190,7 +196,7 @@ impl Table {
         self.addresses += usize::from(bucket.key == NONE);
         let next = bucket.head;
         *bucket = Bucket { key, head: id.0 };
-        self.entries[index] = Entry { export: Some(export), ports, address, next };
+        self.entries[index] = Entry { export: Some(export), ports, address, vlan, next };
         self.exports += 1;
         Ok(())
     }
@@ -237,29 +243,37 @@ impl Table {
         self.entries.iter().filter_map(|entry| entry.export.as_deref())
     }
 
-    /// Where a request goes that came in by `port` for `address`. Takes constant time, however many exports
-    /// there are.
+    /// Where a request goes that came in by `port`, in `vlan` or outside of any, for `address`. Takes constant time,
+    /// however many exports there are; those of one address in several VLANs are looked at one by one.
     #[inline]
     #[must_use]
-    pub fn route(&self, port: PortId, address: ShelfSlot) -> Route {
+    pub fn route(&self, port: PortId, vlan: Option<VlanId>, address: ShelfSlot) -> Route {
         if address.is_wildcard() {
             return Route::Many(address);
         }
         self.chain(address)
-            .find(|(_, entry)| entry.ports.contains(port))
+            .find(|(_, entry)| entry.vlan == vlan && entry.ports.contains(port))
             .map_or(Route::None, |(id, _)| Route::One(id))
     }
 
-    /// The next export on `port` that `pattern` means, looking at no more than `budget` places of the slab, so
+    /// The next export on `port` and in `vlans` that `pattern` means, looking at no more than `budget` places of the slab, so
     /// that an lcore can spread a wildcard over several turns. Between two calls the table may change: an
     /// export that comes or goes meanwhile may be missed or found, others are found once.
     #[inline]
-    pub fn scan(&self, cursor: &mut Cursor, port: PortId, pattern: ShelfSlot, budget: usize) -> Scan {
+    pub fn scan(
+        &self,
+        cursor: &mut Cursor,
+        port: PortId,
+        vlans: Vlans,
+        pattern: ShelfSlot,
+        budget: usize,
+    ) -> Scan {
         let rest = self.entries.get(cursor.next as usize..).unwrap_or_default();
         for entry in rest.iter().take(budget) {
             let id = ExportId(cursor.next);
             cursor.next += 1;
-            if entry.export.is_some() && pattern.matches(entry.address) && entry.ports.contains(port) {
+            let reached = vlans.contains(entry.vlan) && entry.ports.contains(port);
+            if entry.export.is_some() && pattern.matches(entry.address) && reached {
                 return Scan::Match(id);
             }
         }
@@ -268,14 +282,20 @@ impl Table {
 
     /// As [`Table::scan`] without a budget; `None` when every export was looked at.
     #[inline]
-    pub fn next_match(&self, cursor: &mut Cursor, port: PortId, pattern: ShelfSlot) -> Option<ExportId> {
-        match self.scan(cursor, port, pattern, usize::MAX) {
+    pub fn next_match(
+        &self,
+        cursor: &mut Cursor,
+        port: PortId,
+        vlans: Vlans,
+        pattern: ShelfSlot,
+    ) -> Option<ExportId> {
+        match self.scan(cursor, port, vlans, pattern, usize::MAX) {
             Scan::Match(id) => Some(id),
             Scan::Paused | Scan::Done => None,
         }
     }
 
-    /// The exports at an address; at most one for each port.
+    /// The exports at an address; at most one for each port and VLAN.
     #[inline]
     fn chain(&self, address: ShelfSlot) -> impl Iterator<Item = (ExportId, &Entry)> {
         let mut at = self.buckets[self.find(key_of(address))].head;

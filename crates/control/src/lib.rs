@@ -15,7 +15,7 @@ pub mod registry;
 pub mod report;
 pub mod request;
 
-pub use aoe_target::{AddressError, MacAddr, Shelf, ShelfSlot, Slot};
+pub use aoe_target::{AddressError, MacAddr, Shelf, ShelfSlot, Slot, VlanId};
 pub use backing_file::BackingFile;
 pub use error::{ErrorCode, RpcError};
 pub use options::ExportOptions;

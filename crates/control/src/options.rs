@@ -1,7 +1,7 @@
-//! What an operator may say of an export beyond its bdev: which sectors, to whom, how many at a time, and under
+//! What an operator may say of an export beyond its bdev: which sectors, in which VLAN, to whom, how many at a time, and under
 //! which names. The same options are written as text (`--export`, `kvadd`) and as JSON (RPC, `save_config`).
 
-use aoe_target::{Identity, MacAddr, ShelfSlot};
+use aoe_target::{Identity, MacAddr, ShelfSlot, VlanId};
 use serde_json::{Map, Value};
 
 use crate::error::Quoted;
@@ -20,13 +20,16 @@ pub const MACS_MAX: usize = 255;
 /// Model name of an export that was given none.
 const MODEL: &str = "kvblade-dpdk";
 
-/// An export's options. Those left out have their default: the whole bdev, everybody, names of our own.
+/// An export's options. Those left out have their default: the whole bdev, no VLAN, everybody,
+/// names of our own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExportOptions {
     /// First sector (512 bytes) of the bdev that is served.
     pub offset: u64,
     /// Sectors (512 bytes) served, at least 1; `None` is all from `offset` on, also when the bdev grows.
     pub length: Option<u64>,
+    /// The VLAN it is served in; `None`: to frames that belong to none.
+    pub vlan: Option<VlanId>,
     /// Messages the export says it can hold, [`BUFFERS_MIN`] to [`BUFFERS_MAX`].
     pub buffers: Option<u16>,
     /// If not empty, the only initiators that are answered.
@@ -42,7 +45,7 @@ pub struct ExportOptions {
 }
 
 /// The options with a value, as `--export` writes them.
-pub const FORMS: &str = "offset=SECTORS, length=SECTORS, buffers=N, allow=MAC[+MAC...], deny=MAC[+MAC...], \
+pub const FORMS: &str = "offset=SECTORS, length=SECTORS, vlan=ID, buffers=N, allow=MAC[+MAC...], deny=MAC[+MAC...], \
                          serial=TEXT, model=TEXT, firmware=TEXT";
 
 impl ExportOptions {
@@ -55,6 +58,7 @@ impl ExportOptions {
         match name {
             "offset" => self.offset = parse_offset(value)?,
             "length" => self.length = Some(parse_length(value)?),
+            "vlan" => self.vlan = Some(parse_vlan(value)?),
             "buffers" => self.buffers = Some(parse_buffers(value)?),
             "allow" => self.allow = parse_macs(name, value)?,
             "deny" => self.deny = parse_macs(name, value)?,
@@ -123,6 +127,9 @@ impl ExportOptions {
         if let Some(length) = self.length {
             params.insert("length".into(), length.into());
         }
+        if let Some(vlan) = self.vlan {
+            params.insert("vlan".into(), vlan.get().into());
+        }
         if let Some(buffers) = self.buffers {
             params.insert("buffers".into(), buffers.into());
         }
@@ -157,6 +164,21 @@ pub fn parse_length(text: &str) -> Result<u64, String> {
     decimal(text).filter(|length| *length > 0).ok_or_else(|| {
         format!("length {} is not allowed: it is a number of sectors of 512 bytes, from 1", Quoted(text))
     })
+}
+
+/// A VLAN.
+///
+/// # Errors
+/// As [`parse_offset`].
+pub fn parse_vlan(text: &str) -> Result<VlanId, String> {
+    decimal(text).and_then(vlan_from).ok_or_else(|| {
+        format!("vlan {} is not allowed: it is the number of a VLAN, from 1 to {}", Quoted(text), VlanId::MAX)
+    })
+}
+
+/// A VLAN, if the number can be one.
+pub(crate) fn vlan_from(number: u64) -> Option<VlanId> {
+    u16::try_from(number).ok().and_then(VlanId::new)
 }
 
 /// A buffer count.

@@ -5,7 +5,7 @@
 //! Between the halves the address stays taken on the ports concerned, so that two requests cannot cross. All of
 //! it runs on one thread, SPDK's app thread.
 
-use aoe_target::{ExportId, Identity, PortId, PortSet, Ports, ShelfSlot};
+use aoe_target::{ExportId, Identity, PortId, PortSet, Ports, ShelfSlot, VlanId};
 
 use crate::error::{ErrorCode, Quoted, RpcError};
 use crate::options::ExportOptions;
@@ -50,6 +50,12 @@ impl Record {
     /// As [`ExportOptions::identity`].
     pub fn identity(&self) -> Result<Identity, String> {
         self.options.identity(self.address, env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Its address and VLAN, as messages name it: `1.2`, or `1.2 in VLAN 100`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        place(self.address, self.options.vlan)
     }
 }
 
@@ -107,11 +113,11 @@ impl Registry {
         self.exports.get(id.0 as usize)?.as_ref()
     }
 
-    /// Every export, by address.
+    /// Every export, by address and VLAN.
     #[must_use]
     pub fn exports(&self) -> Vec<&Record> {
         let mut exports: Vec<&Record> = self.exports.iter().flatten().collect();
-        exports.sort_by_key(|record| (record.address, record.id));
+        exports.sort_by_key(|record| (record.address, record.options.vlan, record.id));
         exports
     }
 
@@ -143,7 +149,7 @@ impl Registry {
             None => Ports::All,
             Some(listed) => Ports::Set(self.resolve_all(listed)?),
         };
-        for record in self.at(request.address) {
+        for record in self.at(request.address, request.options.vlan) {
             let taken = with(record.ports, record.leaving).intersection(ports);
             if !taken.is_empty() {
                 return Err(self.address_taken(record, taken));
@@ -192,7 +198,7 @@ impl Registry {
     }
 
     /// First half of `aoe_delete_export`: marks what is to go and says what the lcores are to do. Without
-    /// `ports`, every export at the address goes; with `ports`, each export leaves those, and one that has no
+    /// `ports`, every export at the address in that VLAN, or outside of any, goes; with `ports`, each export leaves those, and one that has no
     /// other goes. An export on all ports that leaves some is from then on one on the remaining ports by name.
     ///
     /// # Errors
@@ -202,12 +208,12 @@ impl Registry {
             None => Ports::All,
             Some(listed) => Ports::Set(self.resolve_all(listed)?),
         };
-        let here: Vec<&Record> = self.at(request.address).collect();
+        let here: Vec<&Record> = self.at(request.address, request.vlan).collect();
         if here.is_empty() {
-            return Err(self.no_export(request.address));
+            return Err(self.no_export(request.address, request.vlan));
         }
         if let Ports::Set(set) = wanted {
-            self.check_served(request.address, &here, set)?;
+            check_served(&place(request.address, request.vlan), &here, set)?;
         }
         let meant = here.into_iter().filter(|record| !record.ports.intersection(wanted).is_empty());
         let mut deletions = Vec::new();
@@ -228,7 +234,10 @@ impl Registry {
             };
             return Err(RpcError::new(
                 ErrorCode::Busy,
-                format!("{} is being {busy}: wait until that request is answered", request.address),
+                format!(
+                    "{} is being {busy}: wait until that request is answered",
+                    place(request.address, request.vlan)
+                ),
             ));
         }
         for deletion in &deletions {
@@ -304,21 +313,27 @@ impl Registry {
         Ok(matching)
     }
 
-    /// The one export at `address`, or, where several have it, the one on `port`.
+    /// The one export at `address` in `vlan`, or outside of any, or, where several have it, the one on `port`.
     ///
     /// # Errors
     /// No such export or port, and several exports when no port was named.
-    pub fn one(&self, address: ShelfSlot, port: Option<&PortRef>) -> Result<&Record, RpcError> {
+    pub fn one(
+        &self,
+        address: ShelfSlot,
+        vlan: Option<VlanId>,
+        port: Option<&PortRef>,
+    ) -> Result<&Record, RpcError> {
         let port = port.map(|port| self.ports.resolve(port)).transpose()?;
         let mut found = self
-            .at(address)
+            .at(address, vlan)
             .filter(|record| port.is_none_or(|port| record.ports.contains(PortId(port.number))));
         match (found.next(), found.next()) {
             (Some(record), None) => Ok(record),
             (Some(_), Some(_)) => Err(RpcError::invalid(format!(
-                "several exports have the address {address}: say which one is meant by a port of it"
+                "several exports have the address {}: say which one is meant by a port of it",
+                place(address, vlan)
             ))),
-            (None, _) => Err(self.no_export(address)),
+            (None, _) => Err(self.no_export(address, vlan)),
         }
     }
 
@@ -326,8 +341,9 @@ impl Registry {
         self.exports.get_mut(id.0 as usize)?.as_mut()
     }
 
-    fn at(&self, address: ShelfSlot) -> impl Iterator<Item = &Record> {
-        self.exports.iter().flatten().filter(move |record| record.address == address)
+    fn at(&self, address: ShelfSlot, vlan: Option<VlanId>) -> impl Iterator<Item = &Record> {
+        let exports = self.exports.iter().flatten();
+        exports.filter(move |record| record.address == address && record.options.vlan == vlan)
     }
 
     fn change_all_of(&mut self, bdev_name: &str, change: impl Fn(&mut Record)) -> Vec<ExportId> {
@@ -378,21 +394,10 @@ impl Registry {
         }
     }
 
-    /// Every port a delete lists must serve the address.
-    fn check_served(&self, address: ShelfSlot, here: &[&Record], listed: PortSet) -> Result<(), RpcError> {
-        let not_served = listed.iter().find(|port| !here.iter().any(|record| record.ports.contains(*port)));
-        let Some(port) = not_served else { return Ok(()) };
-        let served: Vec<String> = here.iter().map(|record| record.ports.to_string()).collect();
-        Err(RpcError::new(
-            ErrorCode::NoSuchExport,
-            format!("{address} is not exported on port {port}: it is exported on {}", served.join(" and ")),
-        ))
-    }
-
-    fn no_export(&self, address: ShelfSlot) -> RpcError {
+    fn no_export(&self, address: ShelfSlot, vlan: Option<VlanId>) -> RpcError {
         RpcError::new(
             ErrorCode::NoSuchExport,
-            format!("no export {address}: the exports are {}", self.listing()),
+            format!("no export {}: the exports are {}", place(address, vlan), self.listing()),
         )
     }
 
@@ -403,7 +408,7 @@ impl Registry {
             let what = if record.state == State::Creating { "created" } else { "deleted" };
             return RpcError::new(
                 ErrorCode::Busy,
-                format!("{} is being {what} on {taken}: wait until that request is answered", record.address),
+                format!("{} is being {what} on {taken}: wait until that request is answered", record.place()),
             );
         }
         RpcError::new(
@@ -411,7 +416,7 @@ impl Registry {
             format!(
                 "{} is already exported on {taken} with bdev {}: choose another shelf and slot, or delete that export \
                  first",
-                record.address,
+                record.place(),
                 Quoted(&record.bdev_name)
             ),
         )
@@ -420,8 +425,7 @@ impl Registry {
     /// The exports as an error message lists them; cut short when there are many.
     fn listing(&self) -> String {
         const SHOWN: usize = 8;
-        let mut addresses: Vec<String> =
-            self.exports().iter().map(|record| record.address.to_string()).collect();
+        let mut addresses: Vec<String> = self.exports().iter().map(|record| record.place()).collect();
         addresses.dedup();
         if addresses.is_empty() {
             return "none".into();
@@ -445,6 +449,21 @@ pub fn unknown_bdev<'a>(name: &str, existing: impl IntoIterator<Item = &'a str>)
         listing.push_str(&format!(" and {more} more"));
     }
     RpcError::new(ErrorCode::NoDevice, format!("no bdev {}: the bdevs are {listing}", Quoted(name)))
+}
+
+fn place(address: ShelfSlot, vlan: Option<VlanId>) -> String {
+    vlan.map_or_else(|| address.to_string(), |vlan| format!("{address} in VLAN {vlan}"))
+}
+
+/// Every port a delete lists must serve the address.
+fn check_served(place: &str, here: &[&Record], listed: PortSet) -> Result<(), RpcError> {
+    let not_served = listed.iter().find(|port| !here.iter().any(|record| record.ports.contains(*port)));
+    let Some(port) = not_served else { return Ok(()) };
+    let served: Vec<String> = here.iter().map(|record| record.ports.to_string()).collect();
+    Err(RpcError::new(
+        ErrorCode::NoSuchExport,
+        format!("{place} is not exported on port {port}: it is exported on {}", served.join(" and ")),
+    ))
 }
 
 fn with(ports: Ports, more: PortSet) -> Ports {

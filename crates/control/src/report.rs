@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aoe_target::{DropCounters, Export, ExportCounters, ExportId, PortCounters, PortId, Ports};
+use aoe_target::{DropCounters, Export, ExportCounters, ExportId, PortCounters, PortId, Ports, VlanId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -27,6 +27,9 @@ pub struct ExportInfo {
     /// Sectors (512 bytes) that were asked for; `null` for all from `offset` on.
     #[serde(default)]
     pub length: Option<u64>,
+    /// The VLAN it is served in, 1 to 4094; `null` outside of any.
+    #[serde(default)]
+    pub vlan: Option<u16>,
     /// Writes are refused.
     pub read_only: bool,
     /// Messages the export says it can hold.
@@ -116,6 +119,7 @@ impl Registry {
             size_bytes: record.sectors.saturating_mul(512),
             offset: options.offset,
             length: options.length,
+            vlan: options.vlan.map(VlanId::get),
             read_only: record.read_only,
             buffers: options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT),
             allow: options.allow.iter().map(ToString::to_string).collect(),
@@ -179,6 +183,7 @@ impl Registry {
             let mut object = Map::new();
             object.insert("shelf".into(), record.address.shelf.0.into());
             object.insert("slot".into(), record.address.slot.0.into());
+            object.insert("vlan".into(), record.options.vlan.map(VlanId::get).into());
             object.insert("bdev_name".into(), record.bdev_name.clone().into());
             object.insert("state".into(), record.state.name().into());
             put(&mut object, by_export.get(&record.id).copied().unwrap_or_default().fields());

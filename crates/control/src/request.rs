@@ -1,6 +1,6 @@
 //! From the JSON of an RPC to a checked request: the methods and what each may carry.
 
-use aoe_target::{MacAddr, Shelf, ShelfSlot, Slot};
+use aoe_target::{MacAddr, Shelf, ShelfSlot, Slot, VlanId};
 use serde_json::{Map, Value, json};
 
 use crate::error::{ErrorCode, Quoted, RpcError};
@@ -65,6 +65,8 @@ pub struct CreateExport {
 pub struct DeleteExport {
     /// Address to stop serving.
     pub address: ShelfSlot,
+    /// The VLAN it is served in; `None` means the export outside of any.
+    pub vlan: Option<VlanId>,
     /// Ports to leave; `None` means every port that address is served on.
     pub ports: Option<Vec<PortRef>>,
 }
@@ -74,6 +76,8 @@ pub struct DeleteExport {
 pub struct ClearClaims {
     /// Address of the export.
     pub address: ShelfSlot,
+    /// Its VLAN; `None` means the export outside of any.
+    pub vlan: Option<VlanId>,
     /// A port of it, where several exports have that address.
     pub port: Option<PortRef>,
     /// What is to be forgotten; all of it if that was left out.
@@ -127,14 +131,17 @@ impl Action {
                 read_only: fields.flag("read_only")?,
                 options: fields.options()?,
             }),
-            DELETE_EXPORT => {
-                Self::DeleteExport(DeleteExport { address: fields.address()?, ports: fields.ports()? })
-            }
+            DELETE_EXPORT => Self::DeleteExport(DeleteExport {
+                address: fields.address()?,
+                vlan: fields.vlan()?,
+                ports: fields.ports()?,
+            }),
             GET_EXPORTS => Self::GetExports,
             ANNOUNCE => Self::Announce(Announce { shelf: fields.shelf()?, slot: fields.slot()? }),
             GET_STATS => Self::GetStats,
             CLEAR_CLAIMS => Self::ClearClaims(ClearClaims {
                 address: fields.address()?,
+                vlan: fields.vlan()?,
                 port: fields.port()?,
                 what: fields.claimed()?,
             }),
@@ -175,6 +182,9 @@ impl DeleteExport {
     #[must_use]
     pub fn to_params(&self) -> Value {
         let mut params = json!({ "shelf": self.address.shelf.0, "slot": self.address.slot.0 });
+        if let Some(vlan) = self.vlan {
+            params["vlan"] = vlan.get().into();
+        }
         put_ports(&mut params, self.ports.as_deref());
         params
     }
@@ -286,6 +296,7 @@ impl<'a> Fields<'a> {
             length: self.number("length", "a number of sectors of 512 bytes, from 1", |length| {
                 (length > 0).then_some(length)
             })?,
+            vlan: self.vlan()?,
             buffers: self.number("buffers", &buffers, options::buffers_from)?,
             allow: self.macs("allow")?,
             deny: self.macs("deny")?,
@@ -293,6 +304,11 @@ impl<'a> Fields<'a> {
             model: self.text("model", options::parse_model)?,
             firmware: self.text("firmware", options::parse_firmware)?,
         })
+    }
+
+    fn vlan(&mut self) -> Result<Option<VlanId>, RpcError> {
+        let allowed = format!("the number of a VLAN, from 1 to {}", VlanId::MAX);
+        self.number("vlan", &allowed, options::vlan_from)
     }
 
     fn number<N>(

@@ -1,7 +1,7 @@
 //! One frame, many exports: wildcard requests and advertisements, a slice each turn, so that ten thousand
 //! exports do not hold up the other requests.
 
-use aoe_target::{Cursor, DropReason, PortId, Request, Scan, ShelfSlot, emit_advertisement};
+use aoe_target::{Cursor, DropReason, PortId, Request, Scan, ShelfSlot, VlanId, Vlans, emit_advertisement};
 use dpdk::Mbuf;
 
 use crate::Lcore;
@@ -16,6 +16,7 @@ const SLICE: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Fanout {
     lane: usize,
+    vlans: Vlans,
     pattern: ShelfSlot,
     cursor: Cursor,
     job: Job,
@@ -30,23 +31,31 @@ enum Job {
 }
 
 impl Lcore {
-    /// Keeps a wildcard request to answer it for each export in turn.
-    pub(crate) fn fan_out_request(&mut self, lane: usize, pattern: ShelfSlot, frame: Mbuf) {
+    /// Keeps a wildcard request, of `vlan` or of none, to answer it for each export in turn.
+    pub(crate) fn fan_out_request(
+        &mut self,
+        lane: usize,
+        vlan: Option<VlanId>,
+        pattern: ShelfSlot,
+        frame: Mbuf,
+    ) {
         if self.wildcards == MAX_WILDCARDS {
             self.lanes[lane].drop(frame, DropReason::FanoutFull);
             return;
         }
         self.wildcards += 1;
-        self.fanouts.push_back(Fanout { lane, pattern, cursor: Cursor::default(), job: Job::Request(frame) });
+        let (vlans, cursor) = (Vlans::One(vlan), Cursor::default());
+        self.fanouts.push_back(Fanout { lane, vlans, pattern, cursor, job: Job::Request(frame) });
     }
 
     /// Announces the exports that `pattern` means, on `port` or on all ports whose advertisements this lcore
-    /// sends.
+    /// sends; those of a VLAN in it.
     pub fn advertise(&mut self, port: Option<PortId>, pattern: ShelfSlot) {
         for (lane, state) in self.lanes.iter().enumerate() {
             if state.advertises && port.is_none_or(|port| port == state.port) {
-                let cursor = Cursor::default();
-                self.fanouts.push_back(Fanout { lane, pattern, cursor, job: Job::Advertise { nth: 0 } });
+                let (vlans, cursor) = (Vlans::Every, Cursor::default());
+                let job = Job::Advertise { nth: 0 };
+                self.fanouts.push_back(Fanout { lane, vlans, pattern, cursor, job });
             }
         }
     }
@@ -68,7 +77,8 @@ impl Lcore {
         for _ in 0..SLICE {
             let before = fanout.cursor;
             let port = self.lanes[fanout.lane].port;
-            let export = match self.table.scan(&mut fanout.cursor, port, fanout.pattern, SLICE) {
+            let export = match self.table.scan(&mut fanout.cursor, port, fanout.vlans, fanout.pattern, SLICE)
+            {
                 Scan::Match(export) => export,
                 Scan::Paused => return false,
                 Scan::Done => return true,
@@ -112,6 +122,9 @@ impl Lcore {
                         })
                         .flatten();
                     if length.is_some_and(|length| frame.resize(length)) {
+                        if let Some(vlan) = export.vlan() {
+                            frame.tag(vlan.get());
+                        }
                         lane.counters.advertisements += 1;
                         lane.send(frame);
                     } else {

@@ -59,9 +59,13 @@ impl Lane {
         LaneStats { port: self.port, counters: self.counters, drops, tx_waiting: self.tx.waiting() }
     }
 
-    /// Queues a frame that is complete.
+    /// Queues a frame that is complete but for the tag it is to leave with.
     #[inline]
-    pub(crate) fn send(&mut self, frame: Mbuf) {
+    pub(crate) fn send(&mut self, mut frame: Mbuf) {
+        // Nothing must leave its VLAN: without its tag it does not leave at all.
+        if frame.is_tag_taken() && !frame.put_tag() {
+            return self.drop(frame, DropReason::NoRoom);
+        }
         let bytes = frame.frame_len() as u64;
         match self.tx.push(frame) {
             Ok(()) => {

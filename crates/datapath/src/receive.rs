@@ -1,12 +1,15 @@
 //! rx, parse, route: a burst of frames, each judged and brought to the export it is for.
 
-use aoe_target::{DropReason, Request, Route};
+use aoe_target::{DropReason, Request, Route, VlanId};
 use dpdk::{Burst, Mbuf};
 
 use crate::{Lcore, lane::Lane};
 
-/// Bytes at the start of a frame that parsing wants in one piece (`Request::parse`).
-const HEAD: usize = 64;
+/// Bytes at the start of a frame that parsing wants in one piece (`Request::parse`), behind a VLAN tag.
+const HEAD: usize = 64 + dpdk::VLAN_TAG;
+
+/// EtherTypes of VLAN tags: a customer's (IEEE 802.1Q) and a provider's (802.1ad).
+const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
 
 impl Lcore {
     /// Takes what has arrived on every lane, one burst each. True if anything had.
@@ -33,12 +36,12 @@ impl Lcore {
         let lane = &mut self.lanes[lane_index];
         lane.counters.rx_frames += 1;
         lane.counters.rx_bytes += frame.frame_len() as u64;
-        // An untagged answer to a tagged request would leave its VLAN.
-        if frame.is_of_vlan() {
-            return lane.drop(frame, DropReason::NotAoe);
-        }
         let Some(mut frame) = writable(lane, frame) else { return };
-        let request = match Request::parse(frame.data(), frame.frame_len()) {
+        let mut parsed = Request::parse(frame.data(), frame.frame_len());
+        if parsed == Err(DropReason::NotAoe) {
+            parsed = parse_tagged(&mut frame);
+        }
+        let request = match parsed {
             Ok(request) if request.is_for(lane.mac) => request,
             Ok(_) => return lane.drop(frame, DropReason::NotOurMac),
             Err(reason) => return lane.drop(frame, reason),
@@ -46,11 +49,53 @@ impl Lcore {
         if request.contiguous_len(frame.frame_len()) > frame.data().len() && !frame.linearize() {
             return lane.drop(frame, DropReason::ConfigSplit);
         }
-        match self.table.route(lane.port, request.address) {
+        let vlan = if frame.is_tag_taken() {
+            match vlan_of(&frame) {
+                Ok(vlan) => vlan,
+                Err(reason) => return lane.drop(frame, reason),
+            }
+        } else {
+            None
+        };
+        match self.table.route(lane.port, vlan, request.address) {
             Route::One(export) => self.admit(lane_index, export, &request, frame),
-            Route::Many(pattern) => self.fan_out_request(lane_index, pattern, frame),
+            Route::Many(pattern) => self.fan_out_request(lane_index, vlan, pattern, frame),
             Route::None => lane.drop(frame, DropReason::UnknownShelfSlot),
         }
+    }
+}
+
+/// Judges a frame that does not carry AoE directly behind its addresses: behind a tag it may. The tag goes beside the
+/// frame; `Lane::send` puts it into the answer.
+#[cold]
+#[inline(never)]
+fn parse_tagged(frame: &mut Mbuf) -> Result<Request, DropReason> {
+    match frame.data().get(12..14) {
+        Some(tag) if tag == TAGS[0] && !frame.is_tag_taken() => {}
+        // A second tag, or a provider's, which leads to a customer's tag or to a bridge.
+        Some(tag) if TAGS.iter().any(|known| tag == known) => return Err(DropReason::DoubleTagged),
+        _ => return Err(DropReason::NotAoe),
+    }
+    if !frame.take_tag() {
+        return Err(DropReason::Runt);
+    }
+    if frame.data().get(12..14).is_some_and(|next| TAGS.iter().any(|known| next == known)) {
+        return Err(DropReason::DoubleTagged);
+    }
+    Request::parse(frame.data(), frame.frame_len())
+}
+
+/// The VLAN of a frame whose tag was taken out; `None` for one that has a priority only.
+#[cold]
+#[inline(never)]
+fn vlan_of(frame: &Mbuf) -> Result<Option<VlanId>, DropReason> {
+    if frame.are_two_tags_taken() {
+        return Err(DropReason::DoubleTagged);
+    }
+    match frame.vlan() {
+        0 => Ok(None),
+        // 4095 is reserved, so no export has it.
+        number => VlanId::new(number).map(Some).ok_or(DropReason::UnknownShelfSlot),
     }
 }
 

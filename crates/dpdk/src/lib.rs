@@ -22,7 +22,7 @@ mod ring;
 
 pub use error::{Error, Result};
 pub use interface::Interface;
-pub use mbuf::{HEADROOM, Mbuf};
+pub use mbuf::{HEADROOM, Mbuf, VLAN_TAG};
 pub use mempool::Mempool;
 pub use port::{Link, Port, PortConfig, PortInfo, PortStats};
 pub use queue::{BURST, Burst, RxQueue, TxQueue};

@@ -17,11 +17,29 @@ pub const HEADROOM: u16 = dpdk_sys::RTE_PKTMBUF_HEADROOM as u16;
 /// Flags of an mbuf whose bytes belong to another mbuf, or to somebody else (rte_mbuf_core.h).
 const SHARED: u64 = dpdk_sys::RTE_MBUF_F_INDIRECT | dpdk_sys::RTE_MBUF_F_EXTERNAL;
 
-/// Flags of a frame that came with a VLAN tag. They are among the low 32.
-const TAGGED: u32 = dpdk_sys::RTE_MBUF_F_RX_VLAN
-    | dpdk_sys::RTE_MBUF_F_RX_VLAN_STRIPPED
-    | dpdk_sys::RTE_MBUF_F_RX_QINQ
-    | dpdk_sys::RTE_MBUF_F_RX_QINQ_STRIPPED;
+/// Flag of a frame whose VLAN tag is not among its bytes but in `vlan_tci`. (RX_VLAN alone says that the tag stands
+/// in the bytes too: rte_mbuf_core.h.)
+const TAKEN: u64 = dpdk_sys::RTE_MBUF_F_RX_VLAN_STRIPPED as u64;
+
+/// Flag of a frame that had two tags.
+const TWO_TAKEN: u64 = dpdk_sys::RTE_MBUF_F_RX_QINQ_STRIPPED as u64;
+
+/// All flags that speak of tags. They are among the low 32.
+const TAGS: u64 =
+    TAKEN | TWO_TAKEN | dpdk_sys::RTE_MBUF_F_RX_VLAN as u64 | dpdk_sys::RTE_MBUF_F_RX_QINQ as u64;
+
+/// Bytes of a VLAN tag, which stands behind the two Ethernet addresses.
+pub const VLAN_TAG: usize = TAG as usize;
+const TAG: u16 = 4;
+
+/// Bytes before the tag: the addresses.
+const BEFORE_TAG: usize = 12;
+
+/// EtherType of a VLAN tag (IEEE 802.1Q, customer tag).
+const TPID: [u8; 2] = [0x81, 0x00];
+
+/// Bits of a tag control information that name the VLAN; the others are priority and drop eligibility.
+const VLAN_BITS: u16 = 0x0fff;
 
 /// An mbuf chain that nobody else holds. Dropping it returns it to its mempool.
 ///
@@ -162,12 +180,77 @@ impl Mbuf {
         unsafe { dpdk_sys::dpdk_shim_mbuf_exclusive(self.raw.as_ptr()) != 0 }
     }
 
-    /// True if the frame belongs to a VLAN by a tag that the port has taken out of it. (Linux does so for
-    /// af_packet, whatever the PMD is told.) A tag of VLAN 0 gives a priority and no VLAN.
+    /// True if a tag was taken out of the frame, by the port or by [`Mbuf::take_tag`].
     #[inline]
-    pub fn is_of_vlan(&self) -> bool {
-        let head = self.head();
-        head.ol_flags & u64::from(TAGGED) != 0 && head.vlan_tci & 0x0fff != 0
+    pub fn is_tag_taken(&self) -> bool {
+        self.head().ol_flags & (TAKEN | TWO_TAKEN) != 0
+    }
+
+    /// True if the port took two tags out of the frame.
+    #[inline]
+    pub fn are_two_tags_taken(&self) -> bool {
+        self.head().ol_flags & TWO_TAKEN != 0
+    }
+
+    /// The VLAN of the tag that was taken out, 0 to 4095. A tag of VLAN 0 gives a priority and no VLAN; 0 is also
+    /// the answer where there was no tag.
+    #[inline]
+    pub fn vlan(&self) -> u16 {
+        if self.is_tag_taken() { self.head().vlan_tci & VLAN_BITS } else { 0 }
+    }
+
+    /// Takes the tag that stands behind the addresses, whatever its EtherType, out of the bytes and keeps it beside
+    /// them. What follows the tag stays where it is in memory. False, and nothing is changed, if the first segment
+    /// ends before the next EtherType does.
+    #[must_use]
+    pub fn take_tag(&mut self) -> bool {
+        let data = self.data_mut();
+        let Some(tag) = data.get(BEFORE_TAG..BEFORE_TAG + VLAN_TAG + TPID.len()) else { return false };
+        let tci = u16::from_be_bytes([tag[2], tag[3]]);
+        data.copy_within(..BEFORE_TAG, VLAN_TAG);
+        let head = self.head_mut();
+        // The segment has these bytes, as was just seen.
+        head.data_off += TAG;
+        head.data_len -= TAG;
+        head.pkt_len -= u32::from(TAG);
+        self.tag(tci);
+        true
+    }
+
+    /// Has [`Mbuf::put_tag`] put a tag with this control information into the frame: a VLAN from 1 on in the lower
+    /// 12 bits.
+    pub fn tag(&mut self, tci: u16) {
+        let head = self.head_mut();
+        head.ol_flags = head.ol_flags & !TAGS | TAKEN;
+        head.vlan_tci = tci;
+    }
+
+    /// Puts the tag that was taken out back into the bytes, with its priority, so that no port needs to know how to.
+    /// Without a VLAN the frame stays untagged. False, and nothing is changed, if there is no room before the frame,
+    /// or it is shorter than its addresses.
+    #[must_use]
+    pub fn put_tag(&mut self) -> bool {
+        if self.vlan() != 0 {
+            let head = self.head_mut();
+            let (Some(offset), Some(length)) =
+                (head.data_off.checked_sub(TAG), head.data_len.checked_add(TAG))
+            else {
+                return false;
+            };
+            if usize::from(head.data_len) < BEFORE_TAG {
+                return false;
+            }
+            let tci = head.vlan_tci;
+            head.data_off = offset;
+            head.data_len = length;
+            head.pkt_len += u32::from(TAG);
+            let data = self.data_mut();
+            data.copy_within(VLAN_TAG..VLAN_TAG + BEFORE_TAG, 0);
+            data[BEFORE_TAG..BEFORE_TAG + 2].copy_from_slice(&TPID);
+            data[BEFORE_TAG + 2..BEFORE_TAG + 4].copy_from_slice(&tci.to_be_bytes());
+        }
+        self.head_mut().ol_flags &= !TAGS;
+        true
     }
 
     /// Asks the CPU for the frame's first cache line, before it is read.
@@ -181,7 +264,7 @@ impl Mbuf {
         }
     }
 
-    /// Makes this single-segment frame a copy of `source`, all segments of it. False, and the frame is as long
+    /// Makes this single-segment frame a copy of `source`, all segments of it, and its tag if one was taken out. False, and the frame is as long
     /// as it was, if there is no such room.
     #[must_use]
     pub fn copy_from(&mut self, source: &Mbuf) -> bool {
@@ -204,6 +287,11 @@ impl Mbuf {
         let whole = rest.is_empty();
         if !whole {
             let _ = self.resize(before);
+        } else if source.is_tag_taken() {
+            let (flags, tci) = (source.head().ol_flags & TAGS, source.head().vlan_tci);
+            let head = self.head_mut();
+            head.ol_flags = head.ol_flags & !TAGS | flags;
+            head.vlan_tci = tci;
         }
         whole
     }

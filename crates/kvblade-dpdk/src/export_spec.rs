@@ -156,6 +156,15 @@ impl ExportSpec {
         Ok(Self { text: text.to_owned(), address, port, bdev, read_only, options })
     }
 
+    /// What tells it apart from others at its address: its port, as the user wrote it, and its VLAN. `1.1`, `1.1@PORT`,
+    /// `1.1.v100` or `1.1.v100@PORT`.
+    #[must_use]
+    pub(crate) fn distinct_name(&self) -> String {
+        let vlan = self.options.vlan.map_or_else(String::new, |vlan| format!(".v{vlan}"));
+        let port = self.port.as_ref().map_or_else(String::new, |port| format!("@{port}"));
+        format!("{}{vlan}{port}", self.address)
+    }
+
     /// Where it is served, as the user wrote it: `1.1` or `1.1@PORT`.
     #[must_use]
     pub(crate) fn place(&self) -> String {
@@ -254,14 +263,17 @@ fn split_at_single_commas(text: &str) -> Vec<String> {
     parts
 }
 
-/// Refuses two exports at one address on the same port. Ports are compared as written: that a number and a
+/// Refuses two exports at one address and VLAN on the same port. Ports are compared as written: that a number and a
 /// name mean one port is found when the exports are created.
 ///
 /// # Errors
 /// A usage error naming both exports.
 pub(crate) fn check_distinct(exports: &[ExportSpec]) -> Result<(), LaunchError> {
     for (index, export) in exports.iter().enumerate() {
-        for earlier in exports.iter().take(index).filter(|earlier| earlier.address == export.address) {
+        let alike = |earlier: &&ExportSpec| {
+            earlier.address == export.address && earlier.options.vlan == export.options.vlan
+        };
+        for earlier in exports.iter().take(index).filter(alike) {
             let place = match (&earlier.port, &export.port) {
                 (Some(a), Some(b)) if a != b => continue,
                 (Some(port), _) | (_, Some(port)) => format!("port {port}"),

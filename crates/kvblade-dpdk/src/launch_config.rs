@@ -193,11 +193,11 @@ impl<'a> Plan<'a> {
         Ok(format!("{controller}n{nsid}"))
     }
 
-    /// A bdev's name after its export, with the port where several exports of one address need several bdevs.
+    /// A bdev's name after its export, with VLAN and port where several exports of one address need several bdevs.
     fn name(&mut self, kind: &str, export: &ExportSpec) -> Result<String, LaunchError> {
         let mut name = format!("{kind}{}", export.address);
         if self.names.contains(&name) {
-            name = format!("{kind}{}", export.place());
+            name = format!("{kind}{}", export.distinct_name());
         }
         self.check_free(&name, export)?;
         self.names.insert(name.clone());

@@ -104,7 +104,8 @@ fn create_bdev(
         )));
     };
     let plain = aio_name(addition.address);
-    let with_port = format!("{plain}@{}", addition.port);
+    let vlan = addition.options.vlan.map_or_else(String::new, |vlan| format!(".v{vlan}"));
+    let with_port = format!("{plain}{vlan}@{}", addition.port);
     let free = |name: &&String| !bdevs.iter().any(|bdev| bdev.is_called(name));
     let Some(name) = [&plain, &with_port].into_iter().find(free) else {
         return Err(CommandError::Refused(format!(

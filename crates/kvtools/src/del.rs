@@ -1,7 +1,7 @@
 //! `kvdel`: takes an export off a port, and its bdev with the last one if it was made for it.
 
 use control::request::{DELETE_EXPORT, GET_EXPORTS};
-use control::{DeleteExport, ExportInfo, PortRef, ShelfSlot};
+use control::{DeleteExport, ExportInfo, PortRef, ShelfSlot, VlanId};
 use serde_json::{Value, json};
 
 use crate::add::aio_name;
@@ -9,14 +9,19 @@ use crate::bdev_list;
 use crate::command::CommandError;
 use crate::rpc_client::Client;
 
-/// Deletes the export at `address` from `port`. The aio bdev that `kvadd` or `--export` made for it, known by its
+/// Deletes the export at `address` in `vlan`, or outside of any, from `port`. The aio bdev that `kvadd` or `--export` made for it, known by its
 /// name, is deleted too once no export serves it and no SPDK module uses it; other bdevs stay.
 ///
 /// # Errors
 /// One sentence; the export is still there then, unless it says otherwise.
-pub fn del(client: &mut Client, address: ShelfSlot, port: &PortRef) -> Result<(), CommandError> {
+pub fn del(
+    client: &mut Client,
+    address: ShelfSlot,
+    vlan: Option<VlanId>,
+    port: &PortRef,
+) -> Result<(), CommandError> {
     let before: Vec<ExportInfo> = client.call(GET_EXPORTS, None)?;
-    let request = DeleteExport { address, ports: Some(vec![port.clone()]) };
+    let request = DeleteExport { address, vlan, ports: Some(vec![port.clone()]) };
     let _done: Value = client.call(DELETE_EXPORT, Some(request.to_params()))?;
 
     let after: Vec<ExportInfo> = client.call(GET_EXPORTS, None)?;
@@ -47,9 +52,10 @@ fn delete_bdev(client: &mut Client, address: ShelfSlot, name: &str) -> Result<()
     Ok(())
 }
 
-/// `aio` and an address, maybe with a port: the names [`aio_name`] gives.
+/// `aio` and an address, maybe with a VLAN and a port: the names [`aio_name`] gives.
 fn is_made_for_export(name: &str) -> bool {
     let place = name.strip_prefix("aio").unwrap_or_default();
     let address = place.split_once('@').map_or(place, |(address, _)| address);
+    let address = address.split_once(".v").map_or(address, |(address, _)| address);
     address.parse().is_ok_and(|address: ShelfSlot| name.starts_with(&aio_name(address)))
 }

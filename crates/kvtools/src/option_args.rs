@@ -1,10 +1,11 @@
 //! `kvadd`: the command line's options for an export, as `--export` of kvblade-dpdk takes them too.
 
 use clap::Args;
-use control::MacAddr;
 use control::options::{
-    self, ExportOptions, parse_buffers, parse_firmware, parse_length, parse_model, parse_offset, parse_serial,
+    self, ExportOptions, parse_buffers, parse_firmware, parse_length, parse_model, parse_offset,
+    parse_serial, parse_vlan,
 };
+use control::{MacAddr, VlanId};
 
 /// What may be said of an export beside its bdev.
 #[derive(Debug, Clone, Args)]
@@ -15,6 +16,9 @@ pub struct OptionArgs {
     /// Sectors (512 bytes) to serve [default: all to the end]
     #[arg(short, long, value_name = "SECTORS", value_parser = parse_length)]
     length: Option<u64>,
+    /// VLAN to serve it in, 1 to 4094 [default: none]
+    #[arg(long, value_name = "ID", value_parser = parse_vlan)]
+    vlan: Option<VlanId>,
     /// Messages initiators may have under way, 2 to 512 [default: 16]
     #[arg(short, long, value_name = "N", value_parser = parse_buffers)]
     buffers: Option<u16>,
@@ -42,6 +46,7 @@ impl OptionArgs {
         ExportOptions {
             offset: self.offset.unwrap_or(0),
             length: self.length,
+            vlan: self.vlan,
             buffers: self.buffers,
             allow: self.allow,
             deny: self.deny,

@@ -20,8 +20,8 @@ pub fn stat(client: &mut Client) -> Result<String, CommandError> {
 }
 
 /// The table. The size is in GB of 10^9 bytes, cut to three places; the path is the file of an aio bdev and else
-/// the bdev's name, so that `kvadd` takes it as it is. A fifth column says what is not usual: `ro` for a
-/// read-only export, and a state other than online.
+/// the bdev's name, so that `kvadd` takes it as it is. A fifth column says what is not usual: its VLAN, `ro`
+/// for a read-only export, and a state other than online.
 fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
     let mut rows: Vec<[String; 4]> = Vec::new();
     for export in exports {
@@ -30,8 +30,12 @@ fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
             .find(|bdev| bdev.is_called(&export.bdev_name))
             .and_then(BdevInfo::aio_file)
             .unwrap_or(&export.bdev_name);
-        let remarks =
-            [export.read_only.then_some("ro"), (export.state != "online").then_some(export.state.as_str())];
+        let vlan = export.vlan.map(|vlan| format!("vlan {vlan}"));
+        let remarks = [
+            vlan.as_deref(),
+            export.read_only.then_some("ro"),
+            (export.state != "online").then_some(export.state.as_str()),
+        ];
         let remarks: Vec<&str> = remarks.into_iter().flatten().collect();
         let path = if remarks.is_empty() { path.to_owned() } else { format!("{path} {}", remarks.join(",")) };
         for port in &export.ports {
@@ -79,6 +83,7 @@ mod tests {
             size_bytes,
             offset: 0,
             length: None,
+            vlan: None,
             read_only: false,
             buffers: 16,
             allow: Vec::new(),

@@ -42,6 +42,8 @@ fn refusals_name_the_value_and_what_is_allowed() {
         ("offset=18446744073709551616", &["offset '18446744073709551616'"]),
         ("length=0", &["length '0'", "from 1"]),
         ("length=", &["length ''", "from 1"]),
+        ("vlan=0", &["vlan '0'", "from 1 to 4094"]),
+        ("vlan=4095", &["vlan '4095'", "from 1 to 4094"]),
         ("buffers=1", &["buffers '1'", "from 2 to 512"]),
         ("buffers=513", &["buffers '513'", "from 2 to 512"]),
         ("buffers=65538", &["buffers '65538'", "from 2 to 512"]),

@@ -64,7 +64,7 @@ impl Bench {
     }
 
     fn delete(&mut self, at: &str, on: &str) -> Result<Vec<Deletion>, RpcError> {
-        self.0.delete(&DeleteExport { address: address(at), ports: ports(on) })
+        self.0.delete(&DeleteExport { address: address(at), vlan: None, ports: ports(on) })
     }
 
     fn state(&self, id: ExportId) -> Option<State> {
@@ -318,4 +318,32 @@ fn an_unknown_bdev_is_answered_with_those_there_are() {
     assert_eq!(error.code(), ErrorCode::NoDevice);
     assert_eq!(error.message(), "no bdev 'x': the bdevs are 'a', 'b', 'c', 'd', 'e' and 2 more");
     assert_eq!(unknown_bdev("x", []).message(), "no bdev 'x': the bdevs are none");
+}
+
+#[test]
+fn one_address_may_be_another_export_in_each_vlan() {
+    let mut registry = Bench::new().0;
+    let mut create = |vlan| {
+        let request = CreateExport {
+            address: address("1.1"),
+            bdev_name: "b".into(),
+            ports: None,
+            read_only: false,
+            options: ExportOptions { vlan: VlanId::new(vlan), ..ExportOptions::default() },
+        };
+        let id = registry.create(&request, 8)?.id;
+        registry.created(id);
+        Ok::<ExportId, RpcError>(id)
+    };
+    let ids = [0, 100, 4094].map(|vlan| create(vlan).unwrap());
+    let refused = create(100).unwrap_err();
+    assert!(refused.message().starts_with("1.1 in VLAN 100 is already exported"), "{}", refused.message());
+    let one = |vlan| registry.one(address("1.1"), VlanId::new(vlan), None).map(|record| record.id);
+    assert_eq!([0, 100, 4094].map(|vlan| one(vlan).unwrap()), ids);
+    let refused = one(7).unwrap_err();
+    assert!(refused.message().contains("1.1 in VLAN 7: the exports are 1.1, 1.1 in VLAN 100"), "{refused:?}");
+    let request = DeleteExport { address: address("1.1"), vlan: VlanId::new(100), ports: None };
+    assert_eq!(registry.delete(&request).unwrap(), [Deletion::Remove(ids[1])], "the others stay");
+    let request = DeleteExport { address: address("1.1"), vlan: None, ports: None };
+    assert_eq!(registry.delete(&request).unwrap(), [Deletion::Remove(ids[0])], "the others stay");
 }

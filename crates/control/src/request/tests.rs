@@ -11,6 +11,7 @@ fn address(shelf: u16, slot: u8) -> ShelfSlot {
 fn all_options() -> ExportOptions {
     ExportOptions {
         offset: 8,
+        vlan: VlanId::new(100),
         length: Some(16),
         buffers: Some(512),
         allow: vec![MacAddr([0x52, 0x54, 0, 0, 0, 1])],
@@ -27,6 +28,8 @@ fn options_of_the_wrong_kind_are_named() {
         ("offset", json!(-1), ["offset is -1", "512 bytes, from 0"]),
         ("length", json!(0), ["length is 0", "from 1"]),
         ("length", json!("8"), ["length is '8'", "from 1"]),
+        ("vlan", json!(4095), ["vlan is 4095", "from 1 to 4094"]),
+        ("vlan", json!("7"), ["vlan is '7'", "from 1 to 4094"]),
         ("buffers", json!(1), ["buffers is 1", "from 2 to 512"]),
         ("allow", json!("52:54:00:00:00:01"), ["allow is '52:54", "a list of MAC addresses"]),
         ("deny", json!([1]), ["deny is a list", "a list of MAC addresses in text"]),
@@ -53,7 +56,7 @@ fn refusal(method: &str, params: Value) -> RpcError {
 fn create_takes_every_parameter() {
     let params = json!({
         "shelf": 65534, "slot": 254, "bdev_name": "Malloc0", "ports": [1, "eth0", "2"], "read_only": true,
-        "offset": 8, "length": 16, "buffers": 512, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
+        "offset": 8, "length": 16, "vlan": 100, "buffers": 512, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
         "serial": "s", "model": "m", "firmware": "f",
     });
     let expected = CreateExport {
@@ -96,7 +99,7 @@ fn parameters_survive_the_way_out_and_in_again() {
         options: all_options(),
     };
     assert_eq!(Action::decode(CREATE_EXPORT, Some(&create.to_params())), Ok(Action::CreateExport(create)));
-    let delete = DeleteExport { address: address(7, 3), ports: None };
+    let delete = DeleteExport { address: address(7, 3), vlan: VlanId::new(9), ports: None };
     assert_eq!(Action::decode(DELETE_EXPORT, Some(&delete.to_params())), Ok(Action::DeleteExport(delete)));
     let announce = Announce { shelf: Some(Shelf(1)), slot: None };
     assert_eq!(Action::decode(ANNOUNCE, Some(&announce.to_params())), Ok(Action::Announce(announce)));
@@ -162,7 +165,7 @@ fn bad_values_are_named_with_what_is_allowed() {
         (
             DELETE_EXPORT,
             json!({"shelf": 1, "slot": 2, "bdev_name": "b"}),
-            &["unknown parameter 'bdev_name'", "shelf, slot, ports"],
+            &["unknown parameter 'bdev_name'", "shelf, slot, vlan, ports"],
         ),
         (ANNOUNCE, json!({"shelf": 70000}), &["shelf is 70000", "0 to 65534"]),
         (GET_EXPORTS, json!({"all": 1}), &["unknown parameter 'all'", "takes no parameters"]),
@@ -187,7 +190,12 @@ fn an_unknown_method_is_answered_with_the_methods_there_are() {
 #[test]
 fn claims_are_cleared_whole_or_in_part() {
     let decode = |params| Action::decode(CLEAR_CLAIMS, Some(&params));
-    let whole = ClearClaims { address: ShelfSlot::new(Shelf(1), Slot(2)), port: None, what: Claimed::All };
+    let whole = ClearClaims {
+        address: ShelfSlot::new(Shelf(1), Slot(2)),
+        vlan: None,
+        port: None,
+        what: Claimed::All,
+    };
     assert_eq!(decode(json!({ "shelf": 1, "slot": 2 })), Ok(Action::ClearClaims(whole.clone())));
     for (word, what) in [
         ("config", Claimed::Config),

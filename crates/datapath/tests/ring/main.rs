@@ -8,6 +8,7 @@ mod blocks;
 mod features;
 mod frames;
 mod scenarios;
+mod vlans;
 
 use std::cell::RefCell;
 use std::io::Write;

@@ -10,7 +10,7 @@ use dpdk::Mbuf;
 
 use crate::features;
 use crate::frames::{self, DATA, check_reply, pattern, status, tag};
-use crate::{Bench, MBUFS, RING, Step, blocks};
+use crate::{Bench, MBUFS, RING, Step, blocks, vlans};
 
 impl Bench {
     fn mbuf(&self, bytes: &[u8]) -> Mbuf {
@@ -40,7 +40,7 @@ impl Bench {
         self.peer.send(whole.expect("a first segment")).expect("room in the ring");
     }
 
-    fn drops(&self, reason: DropReason) -> u64 {
+    pub(crate) fn drops(&self, reason: DropReason) -> u64 {
         self.lcore.snapshot().lanes.iter().map(|lane| lane.drops.get(reason)).sum()
     }
 }
@@ -104,6 +104,7 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
         ("a_write_in_segments_arrives_whole", segments()),
         ("failed_io_is_an_ata_error", ata_errors()),
         ("frames_that_are_none_are_counted_by_reason", drops()),
+        ("what_comes_tagged_leaves_tagged_and_vlans_are_apart", vlans::all()),
         ("a_burst_beyond_spdks_memory_waits_and_is_answered", burst()),
         ("replies_wait_for_room_in_the_tx_ring", tx_full()),
         ("a_removed_export_answers_what_it_has_first", removal()),
@@ -278,9 +279,9 @@ fn drops() -> Step {
             response[14] |= 0x08;
             assert!(bench.send(&response));
             assert!(bench.send(&frames::read(1, 3, 0, 1)[..30]));
-            let mut tagged = frames::read(1, 4, 0, 1);
-            tagged.splice(12..12, [0x81, 0x00, 0x00, 0x05]);
-            assert!(bench.send(&tagged));
+            let mut foreign = frames::read(1, 4, 0, 1);
+            foreign[13] = 0xa3;
+            assert!(bench.send(&foreign));
             assert!(bench.send(&[0xff; 13]));
             let mut other = frames::read(1, 5, 0, 1);
             other[5] = 0x77;

@@ -48,7 +48,7 @@ fn a_fresh_mbuf_is_empty_and_grows_up_to_its_room() {
     let pool = pool(31, 1024);
     let mut frame = pool.alloc().expect("an mbuf");
     assert_eq!((frame.frame_len(), frame.segments(), frame.room()), (0, 1, 1024));
-    assert!(frame.data().is_empty() && frame.is_exclusive() && !frame.is_of_vlan());
+    assert!(frame.data().is_empty() && frame.is_exclusive() && !frame.is_tag_taken());
     assert!(frame.resize(1024));
     assert_eq!((frame.frame_len(), frame.data().len()), (1024, 1024));
     for beyond in [1025, 0x1_0000, 0x1_0010] {

@@ -33,6 +33,7 @@ Options, each once:
   ro                         refuse writes
   offset=SECTORS             serve the bdev from that sector (512 bytes) on
   length=SECTORS             serve so many sectors; without it, to the bdev's end, also when it grows
+  vlan=ID                    serve it in this VLAN only, 1 to 4094, by tagged frames
   buffers=N                  messages initiators may have under way, 2 to 512; 16 if not given
   allow=MAC[+MAC...]         answer these initiators only
   deny=MAC[+MAC...]          never answer these, whatever allow says

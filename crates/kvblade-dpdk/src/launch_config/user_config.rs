@@ -86,6 +86,7 @@ impl UserConfig {
         for (index, export) in self.exports.iter().enumerate() {
             let overlaps = |earlier: &&CreateExport| {
                 earlier.address == export.address
+                    && earlier.options.vlan == export.options.vlan
                     && share_a_port(earlier.ports.as_deref(), export.ports.as_deref())
             };
             if self.exports.iter().take(index).any(|earlier| overlaps(&earlier)) {
@@ -158,6 +159,7 @@ impl UserConfig {
     pub(super) fn check_distinct(&self, export: &ExportSpec) -> Result<(), LaunchError> {
         let clash = self.exports.iter().find(|theirs| {
             theirs.address == export.address
+                && theirs.options.vlan == export.options.vlan
                 && share_a_port(theirs.ports.as_deref(), export.port.as_ref().map(std::slice::from_ref))
         });
         match clash {

@@ -1,6 +1,6 @@
 //! `aoe_create_export`: a bdev opened, its export given to every lcore.
 
-use aoe_target::{Export, ExportId, Features, Guard};
+use aoe_target::{Export, ExportId, Features, Guard, VlanId};
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::{AddError, PAYLOAD_ALIGNMENT};
 use spdk::{Bdev, BdevEvent, BdevInfo, FlushMethod};
@@ -121,6 +121,7 @@ impl Target {
             bdev = %record.bdev_name,
             sectors = record.sectors,
             read_only = record.read_only,
+            vlan = record.options.vlan.map(VlanId::get),
             ports = ?ports,
             "serving"
         );
@@ -206,8 +207,9 @@ fn check_suitable(info: &BdevInfo) -> Result<(), RpcError> {
 /// The export as lcores serve it.
 fn export_of(record: &Record, info: &BdevInfo) -> Result<Export, RpcError> {
     let identity = record.identity().map_err(|message| RpcError::new(ErrorCode::Internal, message))?;
-    let mut export = Export::new(record.id, record.address, record.ports, record.sectors, identity);
     let options = &record.options;
+    let mut export =
+        Export::new(record.id, record.address, record.ports, record.sectors, identity).in_vlan(options.vlan);
     export.first_sector = options.offset;
     export.read_only = record.read_only;
     export.buffer_count = options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT);

@@ -73,7 +73,7 @@ impl Target {
             match deletion {
                 Deletion::Remove(id) => {
                     if let Some(record) = self.registry.get(id) {
-                        tracing::info!(export = %record.address, bdev = %record.bdev_name, "no longer served");
+                        tracing::info!(export = %record.place(), bdev = %record.bdev_name, "no longer served");
                     }
                     self.bdevs.remove(&id);
                     self.keeper.release(id);
@@ -81,7 +81,7 @@ impl Target {
                 }
                 Deletion::Rebind(id, ports) => {
                     if let Some(record) = self.registry.get(id) {
-                        tracing::info!(export = %record.address, %ports, "served on fewer ports");
+                        tracing::info!(export = %record.place(), %ports, "served on fewer ports");
                     }
                     self.registry.rebound(id);
                     let name = self.file_name(id);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use aoe_target::{Claims, DropReason, Export, ExportId, Guard, MacAddr, ShelfSlot, Verdict};
+use aoe_target::{Claims, DropReason, Export, ExportId, Guard, MacAddr, ShelfSlot, Verdict, VlanId};
 use claims_store::{Kept, Opened, SaveError, Store, Writer};
 use control::request::CLEAR_CLAIMS;
 use control::{Claimed, ClearClaims, ErrorCode, RpcError, kept_claims};
@@ -398,7 +398,7 @@ fn published(id: ExportId, number: u64) {
 impl Target {
     /// Carries out `aoe_clear_claims`.
     pub(super) fn clear_claims(&mut self, request: &ClearClaims, answer: Answer) {
-        match self.registry.one(request.address, request.port.as_ref()) {
+        match self.registry.one(request.address, request.vlan, request.port.as_ref()) {
             Ok(record) => {
                 let id = record.id;
                 self.keeper.clear(id, request.what, answer);
@@ -412,7 +412,8 @@ impl Target {
         let Some(record) = self.registry.get(id) else { return String::new() };
         let ports: Vec<&str> = self.registry.ports_of(record).iter().map(|port| port.name.as_str()).collect();
         let listed = (record.ports != aoe_target::Ports::All).then_some(ports.as_slice());
-        claims_store::name::of_export(&record.address.to_string(), listed)
+        let vlan = record.options.vlan.map(VlanId::get);
+        claims_store::name::of_export(&record.address.to_string(), vlan, listed)
     }
 
     /// An export as answers show it, with what is kept on it.

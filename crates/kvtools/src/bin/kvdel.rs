@@ -4,7 +4,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use control::PortRef;
+use control::options::parse_vlan;
+use control::{PortRef, VlanId};
 use kvtools::command::{self, AddressArgs, Connection, parse_port};
 use kvtools::del::del;
 
@@ -19,13 +20,16 @@ struct Kvdel {
     /// Port to leave: its name (net_af_packet0, a PCI address) or number, or the Linux interface behind it
     #[arg(value_parser = parse_port)]
     netif: PortRef,
+    /// VLAN it is served in, 1 to 4094 [default: none]
+    #[arg(long, value_name = "ID", value_parser = parse_vlan)]
+    vlan: Option<VlanId>,
     #[command(flatten)]
     connection: Connection,
 }
 
 fn main() -> ExitCode {
     command::run(|kvdel: Kvdel| {
-        del(&mut kvdel.connection.open()?, kvdel.address.address(), &kvdel.netif)?;
+        del(&mut kvdel.connection.open()?, kvdel.address.address(), kvdel.vlan, &kvdel.netif)?;
         Ok(String::new())
     })
 }
