@@ -66,7 +66,8 @@ impl Subject {
             Route::One(id) => meant.push(id),
             Route::Many(pattern) => {
                 let mut cursor = Cursor::default();
-                while let Some(id) = self.table.next_match(&mut cursor, PortId(0), Vlans::One(None), pattern) {
+                while let Some(id) = self.table.next_match(&mut cursor, PortId(0), Vlans::One(None), pattern)
+                {
                     meant.push(id);
                 }
             }
