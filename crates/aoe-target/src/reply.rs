@@ -198,9 +198,9 @@ impl Reply {
     /// answers, `limits` those of the port. Returns [`Reply::frame_len`], the length to send.
     ///
     /// Of the request only the first 36 bytes are read: that much of it, copied to a fresh buffer, makes a
-    /// further answer to a wildcard. Writes the first `emit_len()` bytes and nothing else; padding is zero, so that no stale byte of the
-    /// buffer leaves the machine. `None`, with nothing written, when `frame` is shorter than that: count it as
-    /// [`DropReason::NoRoom`].
+    /// further answer to a wildcard. Writes the first `emit_len()` bytes and nothing else; padding is zero, so
+    /// that no stale byte of the buffer leaves the machine. `None`, with nothing written, when `frame` is
+    /// shorter than that: count it as [`DropReason::NoRoom`].
     #[inline]
     #[must_use]
     pub fn emit(

@@ -1,9 +1,10 @@
 //! Step two, route: from port, VLAN, shelf and slot to the export.
 //!
 //! Exports live in a slab indexed by [`ExportId`]. A hash table with open addressing leads from a shelf and
-//! slot to the first export there; further ones at the same address, which must be on other ports or in other VLANs, hang on a
-//! chain. What routing looks at (address, ports, VLAN, chain) lies in the slab beside the pointer to the export, so
-//! a lookup touches two cache lines and a wildcard scan reads one array from front to back.
+//! slot to the first export there; further ones at the same address, which must be on other ports or in other
+//! VLANs, hang on a chain. What routing looks at (address, ports, VLAN, chain) lies in the slab beside the
+//! pointer to the export, so a lookup touches two cache lines and a wildcard scan reads one array from front to
+//! back.
 
 use std::fmt;
 
@@ -256,9 +257,9 @@ impl Table {
             .map_or(Route::None, |(id, _)| Route::One(id))
     }
 
-    /// The next export on `port` and in `vlans` that `pattern` means, looking at no more than `budget` places of the slab, so
-    /// that an lcore can spread a wildcard over several turns. Between two calls the table may change: an
-    /// export that comes or goes meanwhile may be missed or found, others are found once.
+    /// The next export on `port` and in `vlans` that `pattern` means, looking at no more than `budget` places
+    /// of the slab, so that an lcore can spread a wildcard over several turns. Between two calls the table may
+    /// change: an export that comes or goes meanwhile may be missed or found, others are found once.
     #[inline]
     pub fn scan(
         &self,

@@ -7,8 +7,9 @@ use std::fmt::Write;
 const NAME_MAX: usize = 200;
 
 /// The file name for the export written `address` (shelf and slot, as `1.2`) in this VLAN, `None` outside of any, on
-/// these ports, by DPDK name; `None` for all ports. The order of the ports does not matter. Bytes of a port's name that could be mistaken in a file
-/// name stand as `%` and two hex digits. A name that would be longer than 200 bytes ends in a hash instead.
+/// these ports, by DPDK name; `None` for all ports. The order of the ports does not matter. Bytes of a port's
+/// name that could be mistaken in a file name stand as `%` and two hex digits. A name that would be longer than
+/// 200 bytes ends in a hash instead.
 #[must_use]
 pub fn of_export(address: &str, vlan: Option<u16>, ports: Option<&[&str]>) -> String {
     let mut name = address.to_owned();

@@ -1,5 +1,6 @@
-//! What an operator may say of an export beyond its bdev: which sectors, in which VLAN, to whom, how many at a time, and under
-//! which names. The same options are written as text (`--export`, `kvadd`) and as JSON (RPC, `save_config`).
+//! What an operator may say of an export beyond its bdev: which sectors, in which VLAN, to whom, how many at a
+//! time, and under which names. The same options are written as text (`--export`, `kvadd`) and as JSON (RPC,
+//! `save_config`).
 
 use aoe_target::{Identity, MacAddr, ShelfSlot, VlanId};
 use serde_json::{Map, Value};

@@ -198,8 +198,9 @@ impl Registry {
     }
 
     /// First half of `aoe_delete_export`: marks what is to go and says what the lcores are to do. Without
-    /// `ports`, every export at the address in that VLAN, or outside of any, goes; with `ports`, each export leaves those, and one that has no
-    /// other goes. An export on all ports that leaves some is from then on one on the remaining ports by name.
+    /// `ports`, every export at the address in that VLAN, or outside of any, goes; with `ports`, each export
+    /// leaves those, and one that has no other goes. An export on all ports that leaves some is from then on
+    /// one on the remaining ports by name.
     ///
     /// # Errors
     /// No export at the address, or not on one of the ports; another change under way; nothing has changed then.

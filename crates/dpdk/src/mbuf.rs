@@ -264,8 +264,8 @@ impl Mbuf {
         }
     }
 
-    /// Makes this single-segment frame a copy of `source`, all segments of it, and its tag if one was taken out. False, and the frame is as long
-    /// as it was, if there is no such room.
+    /// Makes this single-segment frame a copy of `source`, all segments of it, and its tag if one was taken
+    /// out. False, and the frame is as long as it was, if there is no such room.
     #[must_use]
     pub fn copy_from(&mut self, source: &Mbuf) -> bool {
         let before = usize::from(self.head().data_len);

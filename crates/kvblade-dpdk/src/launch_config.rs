@@ -230,7 +230,8 @@ impl<'a> Plan<'a> {
 }
 
 /// Two addresses look like two disks to an initiator, and writes through one would damage what it keeps on the
-/// other, unless they are parts that do not overlap. One address on several ports is one disk with several paths, and readers harm nobody.
+/// other, unless they are parts that do not overlap. One address on several ports is one disk with several
+/// paths, and readers harm nobody.
 fn check_sharing(served: &ServedFile<'_>) -> Result<(), LaunchError> {
     let pairs =
         served.exports.iter().enumerate().flat_map(|(index, first)| {

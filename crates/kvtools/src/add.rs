@@ -31,8 +31,8 @@ pub struct Addition {
 /// Carries it out. If the export cannot be made, a bdev made for it is deleted again.
 ///
 /// A bdev of that name comes before a file. A file that an aio bdev serves already is served through that one;
-/// under another address only if no export of it takes writes, or the parts do not overlap, since initiators would take the two for
-/// independent disks.
+/// under another address only if no export of it takes writes, or the parts do not overlap, since initiators
+/// would take the two for independent disks.
 ///
 /// # Errors
 /// One sentence; nothing has changed then, unless it says so.

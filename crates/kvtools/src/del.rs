@@ -9,8 +9,9 @@ use crate::bdev_list;
 use crate::command::CommandError;
 use crate::rpc_client::Client;
 
-/// Deletes the export at `address` in `vlan`, or outside of any, from `port`. The aio bdev that `kvadd` or `--export` made for it, known by its
-/// name, is deleted too once no export serves it and no SPDK module uses it; other bdevs stay.
+/// Deletes the export at `address` in `vlan`, or outside of any, from `port`. The aio bdev that `kvadd` or
+/// `--export` made for it, known by its name, is deleted too once no export serves it and no SPDK module uses
+/// it; other bdevs stay.
 ///
 /// # Errors
 /// One sentence; the export is still there then, unless it says otherwise.

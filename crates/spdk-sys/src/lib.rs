@@ -1,5 +1,6 @@
 //! Raw SPDK bindings: what the `spdk` crate needs of the event framework, threads, bdevs and JSON-RPC, made at
-//! build time from the headers found by pkg-config, and the shim's functions for macros and for what differs between releases.
+//! build time from the headers found by pkg-config, and the shim's functions for macros and for what differs
+//! between releases.
 //!
 //! Nothing here is safe to call by itself; the `spdk` crate says under which conditions each is.
 
