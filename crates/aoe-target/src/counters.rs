@@ -11,6 +11,8 @@ macro_rules! counters {
     ( $(#[$meta:meta])* $name:ident { $( $(#[$field_meta:meta])* $field:ident, )+ } ) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        // In the order of declaration: what is counted most comes first, in one cache line.
+        #[repr(C)]
         pub struct $name {
             $( $(#[$field_meta])* pub $field: u64, )+
         }
@@ -37,6 +39,10 @@ counters! {
         reads,
         /// WRITE commands, failed ones included.
         writes,
+        /// Bytes of successful reads.
+        read_bytes,
+        /// Bytes of successful writes.
+        written_bytes,
         /// FLUSH CACHE commands, failed ones included.
         flushes,
         /// Flushes that followed a write because the write cache is off.
@@ -61,10 +67,6 @@ counters! {
         reserves,
         /// AoE commands that are not known.
         unknown_commands,
-        /// Bytes of successful reads.
-        read_bytes,
-        /// Bytes of successful writes.
-        written_bytes,
         /// Replies that reported a failed ATA command.
         ata_errors,
         /// Replies that carried an AoE error.

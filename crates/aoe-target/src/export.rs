@@ -29,35 +29,37 @@ pub enum ExportState {
 /// A disk under a shelf and slot, as one lcore knows it. Address, ports, VLAN and id are fixed for its life, because
 /// the table finds it by them; the rest may change between two requests.
 #[derive(Clone, Debug)]
+// What every request looks at comes first, in one cache line: with many exports it is seldom in the cache.
+#[repr(C, align(64))]
 pub struct Export {
-    id: ExportId,
-    address: ShelfSlot,
-    ports: Ports,
-    vlan: Option<VlanId>,
     /// Size in sectors of 512 bytes, whatever the block size of the bdev.
     pub sectors: u64,
     /// First sector of the bdev that is served: the bdev's sector under LBA 0.
     pub first_sector: u64,
+    /// Who is kept off, as the operator's lists and the claims have it; `None` when nobody is.
+    pub guard: Option<Arc<Guard>>,
+    id: ExportId,
+    address: ShelfSlot,
+    /// Whether the bdev is there.
+    pub state: ExportState,
     /// Refuse writes.
     pub read_only: bool,
+    vlan: Option<VlanId>,
+    /// Messages the target says it can hold. Values below [`Export::MIN_BUFFER_COUNT`] are advertised as that.
+    pub buffer_count: u16,
+    /// What initiators keep here, as it was published last.
+    pub claims: Arc<Claims>,
+    /// What the disk can do beyond reading, writing and flushing, as its bdev can; `trim_blocks`,
+    /// `smart` and `write_cache` of it say only whether: see [`Export::features_on`].
+    pub features: Features,
+    ports: Ports,
     /// The operator's list of the only initiators to answer; empty means everybody. Not looked at by routing or
     /// admission: what is checked there is made from it.
     pub allow: Arc<[MacAddr]>,
     /// The operator's list of initiators never to answer. As [`Export::allow`].
     pub deny: Arc<[MacAddr]>,
-    /// Whether the bdev is there.
-    pub state: ExportState,
-    /// Messages the target says it can hold. Values below [`Export::MIN_BUFFER_COUNT`] are advertised as that.
-    pub buffer_count: u16,
     /// Names in the IDENTIFY page.
     pub identity: Identity,
-    /// What the disk can do beyond reading, writing and flushing, as its bdev can; `trim_blocks`,
-    /// `smart` and `write_cache` of it say only whether: see [`Export::features_on`].
-    pub features: Features,
-    /// What initiators keep here, as it was published last.
-    pub claims: Arc<Claims>,
-    /// Who is kept off, as the operator's lists and the claims have it; `None` when nobody is.
-    pub guard: Option<Arc<Guard>>,
 }
 
 impl Export {

@@ -136,6 +136,16 @@ impl Request {
         })
     }
 
+    /// The disk that an untagged AoE frame names, unjudged: a hint of what [`Request::parse`] will say, for who wants
+    /// the export's memory at hand by then. `None` for every other frame.
+    #[inline]
+    #[must_use]
+    pub fn foresee(head: &[u8]) -> Option<ShelfSlot> {
+        let (ethernet, _) = EthernetHeader::view(head).ok()?;
+        let (header, _) = Header::view(head).ok()?;
+        (ethernet.ethertype() == ETHERTYPE_AOE).then(|| header.address())
+    }
+
     /// True when the frame was sent to the station `own` or to everybody. A promiscuous port also sees frames
     /// for others, whose own target may have the same shelf and slot; those are [`DropReason::NotOurMac`].
     #[inline]

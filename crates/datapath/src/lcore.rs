@@ -30,15 +30,16 @@ pub struct Lcore {
     busy_turns: u64,
 }
 
-/// An export's bdev as this lcore reaches it.
+/// An export's bdev as this lcore reaches it. What a read or write touches comes first, in one cache line.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Backing {
     /// `None` once the bdev is gone.
     pub(crate) channel: Option<IoChannel>,
-    pub(crate) counters: ExportCounters,
     /// A block of the bdev is 512 bytes shifted left by this.
     pub(crate) block_shift: u32,
     pub(crate) under_way: u32,
+    pub(crate) counters: ExportCounters,
     pub(crate) leaving: Option<Leaving>,
 }
 

@@ -17,6 +17,7 @@ mod interface;
 mod mbuf;
 mod mempool;
 pub mod port;
+mod prefetch;
 mod queue;
 mod ring;
 
@@ -25,5 +26,6 @@ pub use interface::Interface;
 pub use mbuf::{HEADROOM, Mbuf, VLAN_TAG};
 pub use mempool::Mempool;
 pub use port::{Link, Port, PortConfig, PortInfo, PortStats};
+pub use prefetch::{prefetch, prefetch_at};
 pub use queue::{BURST, Burst, RxQueue, TxQueue};
 pub use ring::{PeerRing, ring_port};

@@ -256,12 +256,7 @@ impl Mbuf {
     /// Asks the CPU for the frame's first cache line, before it is read.
     #[inline]
     pub fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch of any address has no effect but on the cache; SSE is part of x86-64.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(self.data_ptr().cast_const().cast());
-        }
+        crate::prefetch_at(self.data_ptr());
     }
 
     /// Makes this single-segment frame a copy of `source`, all segments of it, and its tag if one was taken

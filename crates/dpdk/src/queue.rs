@@ -22,13 +22,18 @@ impl Burst {
         Self { mbufs: [const { MaybeUninit::uninit() }; BURST], next: 0, end: 0 }
     }
 
+    /// The frames that are not yet taken out.
+    #[inline]
+    pub fn frames(&self) -> &[Mbuf] {
+        let frames = &self.mbufs[self.next..self.end];
+        // SAFETY: RxQueue::poll initialised these, and they are not yet taken out; MaybeUninit has Mbuf's layout.
+        unsafe { std::slice::from_raw_parts(frames.as_ptr().cast(), frames.len()) }
+    }
+
     /// Asks the CPU for the first cache line of every frame.
     #[inline]
     pub fn prefetch(&self) {
-        for mbuf in &self.mbufs[self.next..self.end] {
-            // SAFETY: RxQueue::poll initialised these, and they are not yet taken out.
-            unsafe { mbuf.assume_init_ref() }.prefetch();
-        }
+        self.frames().iter().for_each(Mbuf::prefetch);
     }
 }
 

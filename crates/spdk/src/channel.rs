@@ -77,11 +77,15 @@ pub struct IoChannel {
     inner: NonNull<Channel>,
 }
 
-/// At a fixed address while I/O is under way.
+/// At a fixed address while I/O is under way. What every request reads comes first, in a cache line of its own: with
+/// many exports it is seldom in the cache.
+#[repr(C, align(64))]
 pub(crate) struct Channel {
     raw: NonNull<spdk_sys::spdk_io_channel>,
-    bdev: Bdev,
+    desc: *mut spdk_sys::spdk_bdev_desc,
+    block_size: u32,
     under_way: Cell<u32>,
+    bdev: Bdev,
     /// A reactor runs several SPDK threads on one of the system's.
     owner: Thread,
 }
@@ -93,7 +97,8 @@ impl IoChannel {
         // SAFETY: an open descriptor, on an SPDK thread (spdk/bdev.h).
         let raw = unsafe { spdk_sys::spdk_bdev_get_io_channel(bdev.inner.raw()) };
         let raw = NonNull::new(raw).ok_or(failed)?;
-        let channel = Box::new(Channel { raw, bdev, under_way: Cell::new(0), owner });
+        let (desc, block_size) = (bdev.inner.raw(), bdev.info().block_size);
+        let channel = Box::new(Channel { raw, desc, block_size, under_way: Cell::new(0), bdev, owner });
         Ok(Self { inner: NonNull::from(Box::leak(channel)) })
     }
 
@@ -105,6 +110,12 @@ impl IoChannel {
     /// I/O under way.
     pub fn under_way(&self) -> u32 {
         self.inner().under_way.get()
+    }
+
+    /// Asks the CPU for what [`IoChannel::submit`] reads first.
+    #[inline]
+    pub fn prefetch(&self) {
+        dpdk::prefetch_at(self.inner.as_ptr().cast_const().cast());
     }
 
     /// Starts `io` on the bytes of `frame`, and keeps frame and `context` until `queue` gives them back, which
@@ -133,9 +144,7 @@ impl IoChannel {
         let bytes = match io.kind {
             IoKind::Flush | IoKind::Unmap => 0,
             IoKind::Health => HEALTH_LOG_BYTES as u64,
-            IoKind::Read | IoKind::Write => {
-                u64::from(io.blocks) * u64::from(channel.bdev.inner.info().block_size)
-            }
+            IoKind::Read | IoKind::Write => u64::from(io.blocks) * u64::from(channel.block_size),
             IoKind::ReadSectors | IoKind::WriteSectors => u64::from(io.blocks) * 512,
         };
         let header = Header::new(queue.enter(), self.inner, io);
@@ -163,7 +172,7 @@ impl Channel {
 
     /// Descriptor and channel, as SPDK's calls want them.
     pub(crate) fn raw_pair(&self) -> (*mut spdk_sys::spdk_bdev_desc, *mut spdk_sys::spdk_io_channel) {
-        (self.bdev.inner.raw(), self.raw.as_ptr())
+        (self.desc, self.raw.as_ptr())
     }
 }
 
@@ -220,7 +229,7 @@ fn start(mbuf: *mut c_void) {
     let (channel, io, iov_count) = unsafe { ((*header).channel.as_ref(), (*header).io, (*header).iov_count) };
     // SAFETY: as above; the place of the iovecs, of which SPDK looks at `iov_count`.
     let iov = unsafe { (&raw mut (*header).iov).cast::<spdk_sys::iovec>() };
-    let (desc, ch) = (channel.bdev.inner.raw(), channel.raw.as_ptr());
+    let (desc, ch) = channel.raw_pair();
     let (block, blocks) = (io.block, u64::from(io.blocks));
     // SAFETY: descriptor and channel are open and this is the channel's thread; the iovecs, and the bytes
     // they point to, belong to this request until `ended` runs (spdk/bdev.h). The bdev checks the range.
@@ -259,7 +268,7 @@ fn start(mbuf: *mut c_void) {
 /// As for the submission calls in `start`.
 unsafe fn flush(channel: &Channel, mbuf: *mut c_void) -> c_int {
     let descriptor = &channel.bdev.inner;
-    let (desc, ch) = (descriptor.raw(), channel.raw.as_ptr());
+    let (desc, ch) = channel.raw_pair();
     match descriptor.info().flush {
         FlushMethod::Nothing => {
             finish(mbuf, Outcome::Done);

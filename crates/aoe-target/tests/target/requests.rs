@@ -237,6 +237,8 @@ fn everything_is_counted_once() {
     let expected = [
         ("reads", 2),
         ("writes", 1),
+        ("read_bytes", 1536),
+        ("written_bytes", 1024),
         ("flushes", 1),
         ("write_flushes", 0),
         ("identifies", 1),
@@ -249,8 +251,6 @@ fn everything_is_counted_once() {
         ("masks", 0),
         ("reserves", 0),
         ("unknown_commands", 1),
-        ("read_bytes", 1536),
-        ("written_bytes", 1024),
         ("ata_errors", 6),
         ("aoe_errors", 1),
     ];
