@@ -19,6 +19,7 @@ mod mempool;
 pub mod port;
 mod queue;
 mod ring;
+pub mod tsc;
 
 pub use error::{Error, Result};
 pub use interface::Interface;
