@@ -31,6 +31,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_dev_set_mtu",
     "rte_eth_dev_socket_id",
     "rte_eth_macaddr_get",
+    "rte_eth_promiscuous_enable",
+    "rte_get_tsc_hz",
     "rte_eth_stats_get",
     "rte_eth_from_rings",
     "rte_ring_create",

@@ -34,6 +34,11 @@ int dpdk_shim_link(uint16_t port, bool *up, uint32_t *mbps)
 	return rc;
 }
 
+uint64_t dpdk_shim_tsc(void)
+{
+	return rte_rdtsc();
+}
+
 struct rte_mbuf *dpdk_shim_mbuf_alloc(struct rte_mempool *pool)
 {
 	return rte_pktmbuf_alloc(pool);

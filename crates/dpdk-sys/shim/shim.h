@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_eth_ring.h>
@@ -26,6 +27,9 @@ uint16_t dpdk_shim_tx_burst(uint16_t port, uint16_t queue, struct rte_mbuf **mbu
  * into a union.
  */
 int dpdk_shim_link(uint16_t port, bool *up, uint32_t *mbps);
+
+/* rte_cycles.h */
+uint64_t dpdk_shim_tsc(void);
 
 /* rte_mbuf.h */
 struct rte_mbuf *dpdk_shim_mbuf_alloc(struct rte_mempool *pool);

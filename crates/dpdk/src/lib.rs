@@ -20,6 +20,7 @@ pub mod port;
 mod prefetch;
 mod queue;
 mod ring;
+pub mod tsc;
 
 pub use error::{Error, Result};
 pub use interface::Interface;

@@ -303,6 +303,16 @@ impl Port {
         self.mtu_set
     }
 
+    /// Has the port receive frames to any station, for programs that speak under several addresses.
+    ///
+    /// # Errors
+    /// What the PMD says; `ENOTSUP` from those that receive everything anyway (memif, ring).
+    pub fn receive_all(&self) -> Result<()> {
+        // SAFETY: checks the number; the port is started.
+        let code = unsafe { dpdk_sys::rte_eth_promiscuous_enable(self.started.number) };
+        check("rte_eth_promiscuous_enable", code).map(|_| ())
+    }
+
     /// Queue pair `queue`, once; `None` if it is taken or there is no such pair.
     pub fn take_queues(&self, queue: u16) -> Option<(RxQueue, TxQueue)> {
         let mut untaken = self.started.untaken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -1,0 +1,53 @@
+//! `aoeperf [EAL options] -- [options]`: measures AoE targets through any DPDK port.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use aoeperf::options::{self, CommandLine, Refusal};
+use aoeperf::run;
+
+fn main() -> ExitCode {
+    let command = match options::parse(std::env::args_os()) {
+        Ok(command) => command,
+        Err(Refusal::Print(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(Refusal::Usage(sentence)) => {
+            eprintln!("aoeperf: {sentence}");
+            return ExitCode::from(2);
+        }
+    };
+    match start(command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("aoeperf: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(command: CommandLine) -> Result<bool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The second one ends the program at once.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    dpdk::eal::log_to(log)?;
+    let words: Vec<String> = std::iter::once("aoeperf".to_owned()).chain(command.eal).collect();
+    dpdk::eal::init(&words).context("EAL did not start: its log lines above say why")?;
+    run::run(&command.options, &stop)
+}
+
+/// Warnings and worse of EAL and the PMDs.
+fn log(level: u32, text: &str) {
+    const WARNING: u32 = 5;
+    if level <= WARNING {
+        eprintln!("{text}");
+    }
+}

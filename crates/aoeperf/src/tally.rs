@@ -1,0 +1,196 @@
+//! How long requests took: recorded by the tick of the time stamp counter, folded into histograms afterwards.
+//!
+//! Recording is a shift and two additions into a flat array that one cache line or two of serve. A bucket is at most
+//! 1/128 wide of its value, so that a latency read from it is within 0.4 %; smallest, largest and sum are exact.
+
+use hdrhistogram::Histogram;
+
+/// Buckets of an octave, as a power of two.
+const SUB_BITS: u32 = 7;
+const SUB: usize = 1 << SUB_BITS;
+
+/// Octaves above the first `SUB` ticks: latencies up to 2^40 ticks, several minutes.
+const OCTAVES: usize = 40 - SUB_BITS as usize;
+
+/// Latencies of one target's requests, in ticks.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    requests: u64,
+    ticks: u64,
+    shortest: u64,
+    longest: u64,
+    buckets: Box<[u64]>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            requests: 0,
+            ticks: 0,
+            shortest: u64::MAX,
+            longest: 0,
+            buckets: vec![0; SUB * (OCTAVES + 1)].into(),
+        }
+    }
+}
+
+/// The bucket of a latency.
+#[inline]
+fn bucket(ticks: u64) -> usize {
+    let octave = (u64::BITS - (ticks >> SUB_BITS).leading_zeros()).min(OCTAVES as u32);
+    let shift = octave.saturating_sub(1);
+    // At most SUB * 2 - 1 for all but latencies beyond the last octave, which the last bucket takes.
+    let within = usize::try_from(ticks >> shift).unwrap_or(usize::MAX).min(SUB * 2 - 1);
+    if octave == 0 { within } else { shift as usize * SUB + within }
+}
+
+/// The middle of a bucket, in ticks.
+fn middle(bucket: usize) -> u64 {
+    if bucket < SUB * 2 {
+        return bucket as u64;
+    }
+    let shift = bucket / SUB - 1;
+    let within = bucket - shift * SUB;
+    ((within as u64) << shift) + (1 << shift) / 2
+}
+
+impl Tally {
+    /// One request that took so long.
+    #[inline]
+    pub fn record(&mut self, ticks: u64) {
+        self.requests += 1;
+        self.ticks = self.ticks.wrapping_add(ticks);
+        self.shortest = self.shortest.min(ticks);
+        self.longest = self.longest.max(ticks);
+        // The index is below the length for every latency; the compiler does not see it.
+        if let Some(count) = self.buckets.get_mut(bucket(ticks)) {
+            *count += 1;
+        }
+    }
+
+    /// Requests recorded.
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        if self.requests > 0 {
+            let mut buckets = std::mem::take(&mut self.buckets);
+            buckets.fill(0);
+            *self = Self { requests: 0, ticks: 0, shortest: u64::MAX, longest: 0, buckets };
+        }
+    }
+
+    /// Adds another's requests to these.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.ticks = self.ticks.wrapping_add(other.ticks);
+        self.shortest = self.shortest.min(other.shortest);
+        self.longest = self.longest.max(other.longest);
+        for (sum, count) in self.buckets.iter_mut().zip(&other.buckets) {
+            *sum += count;
+        }
+    }
+
+    /// Latencies in microseconds, of a counter that counts `hz` ticks a second. All zero if nothing was recorded.
+    #[expect(clippy::cast_precision_loss, reason = "counts and ticks are far below 2^53")]
+    pub fn latency(&self, hz: u64) -> Latency {
+        if self.requests == 0 {
+            return Latency::default();
+        }
+        let micros = |ticks: f64| ticks * 1e6 / hz as f64;
+        let mut histogram = Histogram::<u64>::new(3).expect("three digits are allowed");
+        for (bucket, count) in self.buckets.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let ticks = middle(bucket).clamp(self.shortest, self.longest);
+            histogram.record_n(ticks, *count).expect("it grows to any value");
+        }
+        let at = |quantile: f64| {
+            micros(histogram.value_at_quantile(quantile).clamp(self.shortest, self.longest) as f64)
+        };
+        Latency {
+            min: micros(self.shortest as f64),
+            mean: micros(self.ticks as f64 / self.requests as f64),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p99_9: at(0.999),
+            p99_99: at(0.9999),
+            max: micros(self.longest as f64),
+        }
+    }
+}
+
+/// Latencies in microseconds, from the moment a request is built to the poll that brings its reply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
+pub struct Latency {
+    /// Shortest.
+    pub min: f64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Half are no longer.
+    pub p50: f64,
+    /// 90 in 100 are no longer.
+    pub p90: f64,
+    /// 99 in 100 are no longer.
+    pub p99: f64,
+    /// 999 in 1000 are no longer.
+    pub p99_9: f64,
+    /// 9999 in 10,000 are no longer.
+    pub p99_99: f64,
+    /// Longest.
+    pub max: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_within_half_a_percent_of_what_falls_into_it() {
+        let mut last = 0;
+        for ticks in (0..4096).chain((12..40).flat_map(|bit| {
+            let base = 1u64 << bit;
+            [base - 1, base, base + base / 3, base + base / 2 + 1]
+        })) {
+            let found = middle(bucket(ticks));
+            assert!(found.abs_diff(ticks) * 250 <= ticks, "{ticks} became {found}");
+            assert!(bucket(ticks) >= last || ticks < 5000, "{ticks}");
+            last = bucket(ticks);
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_the_last_bucket_is_in_it() {
+        let mut tally = Tally::default();
+        for ticks in [1 << 40, 1 << 50, u64::MAX] {
+            assert!(bucket(ticks) < tally.buckets.len(), "{ticks}");
+            tally.record(ticks);
+        }
+        assert_eq!(tally.requests(), 3);
+        assert_eq!(tally.buckets.iter().sum::<u64>(), 3);
+    }
+
+    #[test]
+    fn percentiles_are_those_of_what_was_recorded() {
+        let mut tally = Tally::default();
+        // 1 to 100 us at a tick a nanosecond.
+        (1..=100).for_each(|micros| tally.record(micros * 1000));
+        let mut other = Tally::default();
+        other.add(&tally);
+        let latency = other.latency(1_000_000_000);
+        for (found, wanted) in [
+            (latency.min, 1.0),
+            (latency.mean, 50.5),
+            (latency.p50, 50.0),
+            (latency.p90, 90.0),
+            (latency.p99, 99.0),
+            (latency.p99_9, 100.0),
+            (latency.max, 100.0),
+        ] {
+            assert!((found - wanted).abs() <= wanted * 0.005, "{latency:?}");
+        }
+        tally.clear();
+        assert_eq!((tally.requests(), tally.latency(1_000)), (0, Latency::default()));
+    }
+}
