@@ -1,135 +1,93 @@
-//! `scripts/bench instructions`: how many instructions `aoe-target` spends on a request, from parse to emit.
+//! `scripts/bench instructions`: how many instructions a request costs, by callgrind, which counts what a process
+//! executes and comes to the same number each time, on any machine that runs the same build.
 //!
-//! The program runs itself under `valgrind --tool=callgrind`, which counts the instructions a process executes and
-//! comes to the same number each time, on any machine that runs the same build. Each kind of request is measured
-//! as the difference of a run of many requests and one of few, so that the start of the program cancels out.
-//!
-//! A request goes the whole way on one thread, with a bdev that has always just finished: [`Request::parse`],
-//! [`Table::route`], [`Export::admit`], the counters, [`Reply::completed`], [`Reply::emit`]. Included is what it
-//! takes to put the request's 36 bytes of headers back over the last reply, which a NIC would do.
+//! Two things are counted: what `aoe-target` does from parse to emit ([`parse_to_emit`]), as the difference of a run of
+//! many requests and one of few, so that the start of the program cancels out; and an lcore's whole turn on a ring
+//! port ([`turns`]). `--check` compares both with the baseline that is in the tree, `--write` renews that.
 #![forbid(unsafe_code)]
 
-use std::hint::black_box;
-use std::process::{Command, ExitCode};
+mod baseline;
+mod callgrind;
+mod parse_to_emit;
+mod turns;
 
-use aoe_target::{
-    Disposition, Export, ExportCounters, ExportId, Identity, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId,
-    PortLimits, Ports, Reply, Request, Route, Shelf, ShelfSlot, Slot, Table,
-};
+use std::process::ExitCode;
 
-/// The target's port.
-const PORT: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-/// Exports in the table: enough that routing is not a special case.
-const EXPORTS: u8 = 16;
+use baseline::{Baseline, Counts};
+use parse_to_emit::KINDS;
+
 /// Requests of the short and of the long run.
 const RUNS: [u64; 2] = [1_000, 11_000];
 
-/// A kind of request: its name, opcode (READ or WRITE EXT) and sectors.
-const KINDS: [(&str, u8, u8); 3] =
-    [("read of 4 KiB", 0x24, 8), ("write of 4 KiB", 0x34, 8), ("read of 512 B", 0x24, 1)];
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => report(),
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => count().map(drop),
+        ["--check"] => check(),
+        ["--write"] => write(),
         ["--loop", kind, requests] => match (kind.parse::<usize>(), requests.parse()) {
-            (Ok(kind), Ok(requests)) if kind < KINDS.len() => serve(kind, requests),
+            (Ok(kind), Ok(requests)) if kind < KINDS.len() => parse_to_emit::serve(kind, requests),
             _ => Err(format!("--loop {kind} {requests}: expected a kind below {} and a number", KINDS.len())),
         },
-        _ => Err("takes no arguments".to_owned()),
-    }
-    .map_or_else(
-        |error| {
+        _ => Err(format!("'{}': expected nothing, --check or --write", arguments.join(" "))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
             eprintln!("instructions: {error}");
             ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
+        }
+    }
 }
 
-/// Measures every kind of request and prints a line for each.
-fn report() -> Result<(), String> {
-    println!("instructions per request, aoe-target from parse to emit");
+/// Counts everything and prints it. Of a turn, only what is ours goes into a baseline: the rest depends on how SPDK, DPDK
+/// and the C library were built.
+fn count() -> Result<Counts, String> {
+    let mut counts = Counts::new();
+    println!("instructions per request\n\naoe-target, from parse to emit");
     for (kind, (name, ..)) in KINDS.iter().enumerate() {
         let [few, many] = RUNS;
-        let (low, high) = (counted(kind, few)?, counted(kind, many)?);
-        // Hundredths, so that no float is needed.
-        let hundredths = high.saturating_sub(low) * 100 / (many - few);
-        println!("{name:<16} {:>6}.{:02}", hundredths / 100, hundredths % 100);
+        let more = parsed_to_emitted(kind, many)?.saturating_sub(parsed_to_emitted(kind, few)?);
+        let each = (more + (many - few) / 2) / (many - few);
+        println!("    {name:<10} {each:>6}");
+        counts.insert(format!("parse to emit, {name}"), each);
     }
+    let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
+    let directory = tempfile::tempdir().map_err(|error| format!("a temporary directory: {error}"))?;
+    println!("\nan lcore's turn      total   ours   DPDK   SPDK   libc");
+    for ((bdev, kind), shares) in
+        turns::LOADS.iter().zip(turns::count(&own.with_file_name("turns"), directory.path())?)
+    {
+        let turns::Shares { ours, dpdk, spdk, libc } = shares;
+        println!("    {kind:<8} {bdev:<7} {:>6} {ours:>6} {dpdk:>6} {spdk:>6} {libc:>6}", shares.total());
+        counts.insert(format!("turn with {bdev}, {kind}, ours"), ours);
+    }
+    Ok(counts)
+}
+
+fn check() -> Result<(), String> {
+    let compiler = baseline::compiler()?;
+    let (lines, good) = Baseline::load(&baseline::path())?.compare(&compiler, &count()?)?;
+    println!("\nrustc {compiler}, {}", lines.join("\n"));
+    if good {
+        return Ok(());
+    }
+    Err("a request costs more than before; if it must, `scripts/bench instructions --write` renews the baseline".into())
+}
+
+fn write() -> Result<(), String> {
+    let path = baseline::path();
+    let mut baseline = if path.exists() { Baseline::load(&path)? } else { Baseline::default() };
+    let compiler = baseline::compiler()?;
+    baseline.put(compiler.clone(), count()?);
+    baseline.store(&path)?;
+    println!("\nthe counts of rustc {compiler} are in {}", path.display());
     Ok(())
 }
 
 /// The instructions that this program executes for `requests` requests of a kind.
-fn counted(kind: usize, requests: u64) -> Result<u64, String> {
+fn parsed_to_emitted(kind: usize, requests: u64) -> Result<u64, String> {
     let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(own)
-        .args(["--loop", &kind.to_string(), &requests.to_string()])
-        .output()
-        .map_err(|error| format!("valgrind: {error}; scripts/setup --tests installs it"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    said.lines()
-        .find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok())
-        .filter(|_| output.status.success())
-        .ok_or_else(|| format!("valgrind counted nothing: {said}"))
-}
-
-/// The request: shelf 1, slot 7, tag 1.
-fn request(opcode: u8, sectors: u8) -> Vec<u8> {
-    let mut frame = PORT.0.to_vec();
-    frame.extend([2, 0, 0, 0, 0, 2, 0x88, 0xa2, 0x10, 0, 0, 1, 7, 0, 0, 0, 0, 1]);
-    frame.extend([0x40 | u8::from(opcode == 0x34), 0, sectors, opcode, 8, 0, 0, 0, 0, 0, 0, 0]);
-    if opcode == 0x34 {
-        frame.resize(PAYLOAD_OFFSET + usize::from(sectors) * 512, 0x5a);
-    }
-    frame
-}
-
-/// Serves one request over and over.
-fn serve(kind: usize, requests: u64) -> Result<(), String> {
-    let (_, opcode, sectors) = KINDS[kind];
-    let mut table = Table::new();
-    for slot in 0..EXPORTS {
-        let address = ShelfSlot::new(Shelf(1), Slot(slot));
-        let identity = Identity::new("1", "bench", "1").map_err(|error| error.to_string())?;
-        let export = Export::new(ExportId(slot.into()), address, Ports::All, 1 << 20, identity);
-        table.insert(export).map_err(|error| error.to_string())?;
-    }
-    let limits = PortLimits::for_mtu(9000).ok_or("an MTU of 9000 is too small")?;
-    let (frame, mut counters) = (request(opcode, sectors), ExportCounters::default());
-    let mut buffer = vec![0; 9216];
-    buffer[..frame.len()].copy_from_slice(&frame);
-    for _ in 0..requests {
-        buffer[..PAYLOAD_OFFSET].copy_from_slice(&frame[..PAYLOAD_OFFSET]);
-        let length = respond(&table, limits, &mut counters, black_box(&mut buffer), frame.len());
-        if length.is_none() {
-            return Err("the request was not answered from the bdev".to_owned());
-        }
-    }
-    black_box(&counters);
-    Ok(())
-}
-
-/// One request; the length of its reply, if it went by the bdev.
-#[inline(never)]
-fn respond(
-    table: &Table,
-    limits: PortLimits,
-    counters: &mut ExportCounters,
-    buffer: &mut [u8],
-    frame_len: usize,
-) -> Option<usize> {
-    let request = Request::parse(buffer, frame_len).ok()?;
-    if !request.is_for(PORT) {
-        return None;
-    }
-    let Route::One(id) = table.route(PortId(0), None, request.address) else { return None };
-    let export = table.get(id)?;
-    let disposition = export.admit(&request, buffer, frame_len, limits);
-    counters.admitted(&request, &disposition);
-    let Disposition::Submit(io) = black_box(disposition) else { return None };
-    counters.completed(&io, IoOutcome::Ok);
-    Reply::completed(&io, IoOutcome::Ok).emit(buffer, PORT, export, limits)
+    let arguments = ["--loop", &kind.to_string(), &requests.to_string()];
+    callgrind::collected(&callgrind::run(&["--callgrind-out-file=/dev/null"], &own, &arguments)?)
 }

@@ -102,10 +102,10 @@ impl Guard {
     }
 
     /// What is decided on a request without asking further; `None` lets it pass. Out of line: most exports have
-    /// no guard.
+    /// no guard; by value: for those the request need not be in memory.
     #[cold]
     #[inline(never)]
-    pub(crate) fn stops(&self, request: &Request) -> Option<Disposition> {
+    pub(crate) fn stops(&self, request: Request) -> Option<Disposition> {
         if let Err(reason) = self.hears(request.source) {
             return Some(Disposition::Drop(reason));
         }

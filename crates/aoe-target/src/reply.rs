@@ -2,7 +2,7 @@
 
 use aoe_wire::{
     ATA_LEN, AoeCommand, AoeError, AtaArgs, CONFIG_LEN, ConfigCommand, ConfigRepr, HEADER_LEN, Header,
-    HeaderRepr, KEYED_STATUS_LEN, MASK_LEN, MIN_FRAME, MacAddr, MaskError, RESERVE_LEN, Tag,
+    HeaderRepr, KEYED_STATUS_LEN, MASK_LEN, MIN_FRAME, MacAddr, MaskError, RESERVE_LEN, SECTOR_BYTES, Tag,
 };
 use ata::{AddressWidth, IDENTIFY_BYTES, Registers, write_identify};
 
@@ -47,8 +47,8 @@ enum Kind {
     /// The answer about claims: a list of `entries`, as many as the port's frames have room for, and the bytes up
     /// to its end.
     Claims { verdict: Verdict, error: Option<AoeError>, entries: u16, unpadded: u16 },
-    /// ATA registers.
-    Registers { registers: Registers, lba: Option<Lba>, data_len: u16 },
+    /// ATA registers, before so many sectors of data.
+    Registers { registers: Registers, lba: Option<Lba>, data_sectors: u16 },
     /// ATA registers and the IDENTIFY page.
     Identify,
 }
@@ -109,7 +109,7 @@ impl Reply {
     #[inline]
     #[must_use]
     pub(crate) const fn registers(registers: Registers) -> Self {
-        Self { kind: Kind::Registers { registers, lba: None, data_len: 0 } }
+        Self { kind: Kind::Registers { registers, lba: None, data_sectors: 0 } }
     }
 
     /// The answer to IDENTIFY DEVICE.
@@ -122,26 +122,33 @@ impl Reply {
     /// The answer to SMART RETURN STATUS: the verdict in LBA registers 1 and 2.
     const fn smart_status(lba: u64) -> Self {
         let lba = Some(Lba { lba, width: AddressWidth::Lba28 });
-        Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba, data_len: 0 } }
+        Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba, data_sectors: 0 } }
     }
 
     /// The answer when the bdev is done with `io`. A successful read's data is already in the frame.
     #[inline]
     #[must_use]
     pub fn completed(io: &BdevIo, outcome: IoOutcome) -> Self {
+        if matches!((outcome, io.op), (IoOutcome::Ok, BdevOp::Read | BdevOp::Write)) {
+            let lba = Some(Lba { lba: io.lba.wrapping_add(u64::from(io.sectors)), width: io.width });
+            let data_sectors = if matches!(io.op, BdevOp::Read) { io.sectors } else { 0 };
+            return Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba, data_sectors } };
+        }
+        Self::completed_other(*io, outcome)
+    }
+
+    /// The answer to what is neither a read nor a write, or failed.
+    #[cold]
+    #[inline(never)]
+    fn completed_other(io: BdevIo, outcome: IoOutcome) -> Self {
         match (outcome, io.op) {
-            (IoOutcome::Ok, BdevOp::Flush | BdevOp::Trim) => Self::registers(Registers::SUCCESS),
+            (IoOutcome::Ok, BdevOp::Read | BdevOp::Write | BdevOp::Flush | BdevOp::Trim) => {
+                Self::registers(Registers::SUCCESS)
+            }
             (IoOutcome::Ok, BdevOp::Health(HealthUse::Status)) => Self::smart_status(SMART_HEALTHY),
             (IoOutcome::Failing, _) => Self::smart_status(SMART_FAILING),
             (IoOutcome::Ok, BdevOp::Health(_)) => {
-                Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba: None, data_len: 512 } }
-            }
-            (IoOutcome::Ok, op) => {
-                let lba = Some(Lba { lba: io.lba.wrapping_add(u64::from(io.sectors)), width: io.width });
-                // At most 16 sectors pass admission, so this does not saturate.
-                let bytes = io.sectors.saturating_mul(512);
-                let data_len = if op == BdevOp::Read { bytes } else { 0 };
-                Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba, data_len } }
+                Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba: None, data_sectors: 1 } }
             }
             (IoOutcome::MediaError, BdevOp::Read) => Self::registers(Registers::UNCORRECTABLE),
             (IoOutcome::MediaError | IoOutcome::DeviceFault, _) => Self::registers(Registers::DEVICE_FAULT),
@@ -154,11 +161,20 @@ impl Reply {
     #[inline]
     #[must_use]
     pub fn frame_len(&self) -> usize {
+        match self.kind {
+            Kind::Registers { data_sectors: 0, .. } => MIN_FRAME,
+            Kind::Registers { data_sectors, .. } => ATA_LEN + usize::from(data_sectors) * SECTOR_BYTES,
+            _ => self.frame_len_other(),
+        }
+    }
+
+    #[inline(never)]
+    fn frame_len_other(&self) -> usize {
         let unpadded = match self.kind {
             Kind::Refused(_) => HEADER_LEN,
             Kind::Config { string_len, .. } => CONFIG_LEN + usize::from(string_len),
             Kind::Claims { unpadded, .. } => usize::from(unpadded),
-            Kind::Registers { data_len, .. } => ATA_LEN + usize::from(data_len),
+            Kind::Registers { data_sectors, .. } => ATA_LEN + usize::from(data_sectors) * SECTOR_BYTES,
             Kind::Identify => ATA_LEN + IDENTIFY_BYTES,
         };
         unpadded.max(MIN_FRAME)
@@ -170,7 +186,7 @@ impl Reply {
     #[must_use]
     pub fn emit_len(&self) -> usize {
         match self.kind {
-            Kind::Registers { data_len: 1.., .. } => ATA_LEN,
+            Kind::Registers { data_sectors: 1.., .. } => ATA_LEN,
             _ => self.frame_len(),
         }
     }
@@ -210,6 +226,29 @@ impl Reply {
         export: &Export,
         limits: PortLimits,
     ) -> Option<usize> {
+        let Kind::Registers { registers, lba, .. } = self.kind else {
+            return self.emit_other(frame, port_mac, export, limits);
+        };
+        let frame = frame.get_mut(..self.emit_len())?;
+        let (header, argument) = Header::view_mut(frame).ok()?;
+        header.turn_into_reply(port_mac, export.address(), None);
+        let padding = write_registers(argument, registers, lba)?;
+        // Before data there is none; all else is padded from one length to another, which takes two stores and no call.
+        if let Ok(padding) = <&mut [u8; MIN_FRAME - ATA_LEN]>::try_from(padding) {
+            *padding = [0; MIN_FRAME - ATA_LEN];
+        }
+        Some(self.frame_len())
+    }
+
+    /// Writes all but registers without a page.
+    #[inline(never)]
+    fn emit_other(
+        &self,
+        frame: &mut [u8],
+        port_mac: MacAddr,
+        export: &Export,
+        limits: PortLimits,
+    ) -> Option<usize> {
         let reply = self.as_of(export);
         let frame = frame.get_mut(..reply.emit_len())?;
         let (header, argument) = Header::view_mut(frame).ok()?;
@@ -220,18 +259,12 @@ impl Reply {
             Kind::Claims { verdict, entries, .. } => {
                 claims::write(argument, verdict, usize::from(entries), &export.claims)?;
             }
-            Kind::Registers { registers, lba, .. } => {
-                let padding = write_registers(argument, registers, lba)?;
-                // A read has none, and is spared the call.
-                if !padding.is_empty() {
-                    padding.fill(0);
-                }
-            }
             Kind::Identify => {
                 let page = write_registers(argument, Registers::SUCCESS, None)?;
                 let features = export.features_on(limits);
                 write_identify(page.first_chunk_mut()?, export.sectors, &export.identity, &features);
             }
+            Kind::Registers { .. } => return None,
         }
         Some(reply.frame_len())
     }

@@ -64,11 +64,15 @@ pub enum RequestKind {
 }
 
 impl RequestKind {
-    /// What a message asks that is neither ATA nor config; out of the way of those that are.
+    /// What a message asks that is not ATA; out of the way of those that are.
     #[cold]
     #[inline(never)]
-    fn rare(command: AoeCommand, argument: &[u8]) -> Result<Self, DropReason> {
+    fn other(command: AoeCommand, argument: &[u8]) -> Result<Self, DropReason> {
         Ok(match command {
+            AoeCommand::Config => {
+                let (args, _) = ConfigRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
+                Self::Config { command: args.command, string_len: args.string_len }
+            }
             AoeCommand::MacMask => {
                 let (args, _) = MaskArgs::view(argument).map_err(|_| DropReason::TooShort)?;
                 Self::Mask { command: args.command.into(), reserved: args.reserved != 0, count: args.count }
@@ -86,6 +90,16 @@ impl RequestKind {
     }
 }
 
+/// Why a frame that ends inside its headers is dropped: of what is not AoE nothing more is said than that.
+#[cold]
+fn short(head: &[u8]) -> DropReason {
+    match EthernetHeader::view(head) {
+        Err(_) => DropReason::Runt,
+        Ok((ethernet, _)) if ethernet.ethertype() != ETHERTYPE_AOE => DropReason::NotAoe,
+        Ok(_) => DropReason::TooShort,
+    }
+}
+
 impl Request {
     /// Judges a frame. `head` is its first contiguous bytes: at least 64, or all of it if it is shorter.
     /// `frame_len` is the length of the whole frame in bytes, without FCS.
@@ -97,11 +111,11 @@ impl Request {
     #[inline]
     pub fn parse(head: &[u8], frame_len: usize) -> Result<Self, DropReason> {
         let head = &head[..head.len().min(frame_len)];
-        let (ethernet, _) = EthernetHeader::view(head).map_err(|_| DropReason::Runt)?;
+        let Ok((header, argument)) = Header::view(head) else { return Err(short(head)) };
+        let ethernet = &header.ethernet;
         if ethernet.ethertype() != ETHERTYPE_AOE {
             return Err(DropReason::NotAoe);
         }
-        let (header, argument) = Header::view(head).map_err(|_| DropReason::TooShort)?;
         if header.version() != VERSION {
             return Err(DropReason::BadVersion);
         }
@@ -111,29 +125,24 @@ impl Request {
         if ethernet.source.is_multicast() {
             return Err(DropReason::SourceNotUnicast);
         }
-        let kind = match header.command() {
-            AoeCommand::Ata => {
-                let (args, _) = AtaRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
-                let taskfile = Taskfile {
-                    command: args.command_status,
-                    feature: args.feature_error,
-                    count: args.count,
-                    lba: args.lba,
-                };
-                RequestKind::Ata(taskfile.decode())
-            }
-            AoeCommand::Config => {
-                let (args, _) = ConfigRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
-                RequestKind::Config { command: args.command, string_len: args.string_len }
-            }
-            other => RequestKind::rare(other, argument)?,
-        };
-        Ok(Self {
+        let of = |kind| Self {
             destination: ethernet.destination,
             source: ethernet.source,
             address: header.address(),
             kind,
-        })
+        };
+        // A return of its own: where it met the other kinds, its parts would have to be in memory.
+        if header.command() == AoeCommand::Ata {
+            let (args, _) = AtaRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
+            let taskfile = Taskfile {
+                command: args.command_status,
+                feature: args.feature_error,
+                count: args.count,
+                lba: args.lba,
+            };
+            return Ok(of(RequestKind::Ata(taskfile.decode())));
+        }
+        RequestKind::other(header.command(), argument).map(of)
     }
 
     /// The disk that an untagged AoE frame names, unjudged: a hint of what [`Request::parse`] will say, for who wants

@@ -20,6 +20,8 @@ pub struct Table {
     entries: Vec<Entry>,
     /// A power of two of them, at most half in use.
     buckets: Box<[Bucket]>,
+    /// What a hash of 32 bits is shifted right by to be a bucket's index.
+    shift: u32,
     /// Addresses in use, that is, buckets in use.
     addresses: usize,
     exports: usize,
@@ -145,6 +147,7 @@ impl Table {
         Self {
             entries: Vec::new(),
             buckets: vec![EMPTY; Self::MIN_BUCKETS].into_boxed_slice(),
+            shift: u32::BITS - Self::MIN_BUCKETS.trailing_zeros(),
             addresses: 0,
             exports: 0,
         }
@@ -315,7 +318,7 @@ impl Table {
     /// The exports at an address; at most one for each port and VLAN.
     #[inline]
     fn chain(&self, address: ShelfSlot) -> impl Iterator<Item = (ExportId, &Entry)> {
-        let mut at = self.buckets[self.find(key_of(address))].head;
+        let mut at = self.head(key_of(address));
         std::iter::from_fn(move || {
             let entry = self.entries.get(at as usize)?;
             let id = ExportId(at);
@@ -324,8 +327,20 @@ impl Table {
         })
     }
 
-    /// The bucket of `key`, or the empty one where it would go. There is always an empty one.
+    /// The first export of the chain at `key`, or [`NONE`].
     #[inline]
+    fn head(&self, key: u32) -> u32 {
+        let mut at = self.home(key);
+        loop {
+            match self.buckets.get(at) {
+                Some(bucket) if bucket.key == key => return bucket.head,
+                Some(bucket) if bucket.key != NONE => at = (at + 1) & (self.buckets.len() - 1),
+                _ => return NONE,
+            }
+        }
+    }
+
+    /// The bucket of `key`, or the empty one where it would go. There is always an empty one.
     fn find(&self, key: u32) -> usize {
         let mut at = self.home(key);
         while self.buckets[at].key != key && self.buckets[at].key != NONE {
@@ -338,8 +353,7 @@ impl Table {
     /// shelves and slots; the top bits of the product are the good ones.
     #[inline]
     fn home(&self, key: u32) -> usize {
-        let bits = self.buckets.len().trailing_zeros();
-        (key.wrapping_mul(0x9e37_79b9) >> (u32::BITS - bits)) as usize
+        (key.wrapping_mul(0x9e37_79b9) >> self.shift) as usize
     }
 
     /// Empties a bucket and moves later ones of the same run up, so that no search stops early.
@@ -366,6 +380,7 @@ impl Table {
 
     fn grow(&mut self) {
         let doubled = vec![EMPTY; self.buckets.len() * 2].into_boxed_slice();
+        self.shift -= 1;
         for bucket in std::mem::replace(&mut self.buckets, doubled) {
             if bucket.key != NONE {
                 let at = self.find(bucket.key);

@@ -96,8 +96,10 @@ impl AtaArgs {
     /// Sets all six LBA bytes from the low 48 bits of `lba`.
     #[inline]
     pub fn set_lba48(&mut self, lba: u64) {
-        let [a, b, c, d, e, f, _, _] = lba.to_le_bytes();
-        self.lba = [a, b, c, d, e, f];
+        // Two copies of a power of two: six bytes by name become six stores.
+        let bytes = lba.to_le_bytes();
+        self.lba[..4].copy_from_slice(&bytes[..4]);
+        self.lba[4..].copy_from_slice(&bytes[4..6]);
     }
 
     /// Zeroes what the protocol reserves: the undefined AFlags and offsets 34 and 35.

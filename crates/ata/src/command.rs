@@ -77,12 +77,12 @@ const fn opcode(code: u8, name: &'static str, operation: Operation, width: Addre
     Opcode { code, name, operation, width }
 }
 
-/// [`OPCODES`] by code, so that decoding is one load.
-static BY_CODE: [Option<(Operation, AddressWidth)>; 256] = {
-    let mut table = [None; 256];
+/// [`OPCODES`] by code, so that decoding is one load. The width of an opcode that is not carried out means nothing.
+static BY_CODE: [(Option<Operation>, AddressWidth); 256] = {
+    let mut table = [(None, AddressWidth::Lba28); 256];
     let mut i = 0;
     while i < OPCODES.len() {
-        table[OPCODES[i].code as usize] = Some((OPCODES[i].operation, OPCODES[i].width));
+        table[OPCODES[i].code as usize] = (Some(OPCODES[i].operation), OPCODES[i].width);
         i += 1;
     }
     table
@@ -171,46 +171,54 @@ impl Taskfile {
     /// move nothing and report success, so it comes out as [`AtaCommand::BadCount`]. So does an IDENTIFY whose
     /// count is not 1: every initiator known sends 1.
     ///
-    /// What is not a read or a write is decoded out of line, so that those two stay short.
+    /// What is not a read or a write is decoded out of line, so that those two stay short; one register after the other,
+    /// so that for those two they need not be put together in memory.
     #[inline(always)]
     #[must_use]
-    pub fn decode(&self) -> AtaCommand {
+    pub fn decode(self) -> AtaCommand {
         let sectors = u16::from(self.count);
         match BY_CODE[usize::from(self.command)] {
-            Some((Operation::Read, width)) if sectors != 0 => {
+            (Some(Operation::Read), width) if sectors != 0 => {
                 AtaCommand::Read { lba: self.address(width), sectors, width }
             }
-            Some((Operation::Write, width)) if sectors != 0 => {
+            (Some(Operation::Write), width) if sectors != 0 => {
                 AtaCommand::Write { lba: self.address(width), sectors, width }
             }
-            other => self.decode_other(other.map(|(operation, _)| operation)),
+            (other, _) => Self::decode_other(other, self.command, self.feature, self.count, self.lba),
         }
     }
 
     /// Every command but a read or write of something.
     #[cold]
     #[inline(never)]
-    fn decode_other(&self, operation: Option<Operation>) -> AtaCommand {
-        let Some(operation) = operation else { return AtaCommand::Unsupported(self.command) };
+    fn decode_other(
+        operation: Option<Operation>,
+        command: u8,
+        feature: u8,
+        count: u8,
+        lba: [u8; 6],
+    ) -> AtaCommand {
+        let Some(operation) = operation else { return AtaCommand::Unsupported(command) };
+        let taskfile = Self { command, feature, count, lba };
         match operation {
-            Operation::Read | Operation::Write => AtaCommand::BadCount(self.command, self.count),
-            Operation::Identify if self.count != 1 => AtaCommand::BadCount(self.command, self.count),
+            Operation::Read | Operation::Write => AtaCommand::BadCount(command, count),
+            Operation::Identify if count != 1 => AtaCommand::BadCount(command, count),
             Operation::Identify => AtaCommand::Identify,
             Operation::Flush => AtaCommand::Flush,
             Operation::CheckPowerMode => AtaCommand::CheckPowerMode,
             Operation::PowerMode => AtaCommand::PowerMode,
-            Operation::DataSetManagement => self.data_set_management(),
-            Operation::Smart => self.smart(),
-            Operation::SetFeatures => match self.feature {
+            Operation::DataSetManagement => taskfile.data_set_management(),
+            Operation::Smart => taskfile.smart(),
+            Operation::SetFeatures => match feature {
                 0x02 => AtaCommand::SetWriteCache(true),
                 0x82 => AtaCommand::SetWriteCache(false),
-                _ => AtaCommand::Unsupported(self.command),
+                _ => AtaCommand::Unsupported(command),
             },
         }
     }
 
     /// ACS-2 reserves the feature register's other bits, which a device need not look at; TRIM is bit 0.
-    fn data_set_management(&self) -> AtaCommand {
+    fn data_set_management(self) -> AtaCommand {
         match (self.feature & 1, self.count) {
             (0, _) => AtaCommand::Unsupported(self.command),
             (_, 0) => AtaCommand::BadCount(self.command, self.count),
@@ -219,7 +227,7 @@ impl Taskfile {
     }
 
     /// The count of the pages that SMART returns is not looked at: up to ATA-6 it is not defined.
-    fn smart(&self) -> AtaCommand {
+    fn smart(self) -> AtaCommand {
         if self.lba[1..3] != SMART_SIGNATURE {
             return AtaCommand::Unsupported(self.command);
         }
@@ -234,7 +242,7 @@ impl Taskfile {
     }
 
     #[inline]
-    fn address(&self, width: AddressWidth) -> u64 {
+    fn address(self, width: AddressWidth) -> u64 {
         let [a, b, c, d, e, f] = self.lba;
         match width {
             AddressWidth::Lba28 => u64::from_le_bytes([a, b, c, d & 0x0f, 0, 0, 0, 0]),

@@ -6,23 +6,19 @@
 
 mod blocks;
 mod features;
-mod frames;
 mod scenarios;
 mod vlans;
 
 use std::cell::RefCell;
-use std::io::Write;
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aoe_target::{Export, ExportId, Identity, MacAddr, PortId, PortLimits, Ports, ShelfSlot};
-use datapath::{Lane, Lcore};
-use dpdk::{Mempool, PeerRing, Port, PortConfig, ring_port};
+use datapath::Lcore;
+use dpdk::{Mempool, PeerRing, Port, ring_port};
+pub(crate) use ring_lab::{export, frames, lane};
 use serde_json::json;
-use spdk::app::{self, AppOptions};
-use spdk::{Bdev, Poller};
+use spdk::{Bdev, Poller, app};
 
 /// Frames each ring holds, less one.
 pub(crate) const RING: u32 = 64;
@@ -49,23 +45,6 @@ pub(crate) struct Bench {
 /// One scenario, called once before each turn with what has arrived since; says when it is finished.
 pub(crate) type Step = Box<dyn FnMut(&mut Bench, Vec<Vec<u8>>) -> bool>;
 
-pub(crate) fn lane(bench_ports: &mut Vec<Port>, number: u16, pool: &Arc<Mempool>) -> Lane {
-    let config =
-        PortConfig { mempools: vec![Arc::clone(pool)], rx_descriptors: 256, tx_descriptors: 256, mtu: None };
-    let port = Port::start(number, &config).expect("a ring port starts");
-    let queues = port.take_queues(0).expect("its one queue pair is there");
-    assert!(port.take_queues(0).is_none(), "a queue pair is handed out once");
-    bench_ports.push(port);
-    let limits = PortLimits::for_mtu(9000).expect("9000 is enough");
-    Lane::new(PortId(number), MacAddr(frames::TARGET), limits, queues, true)
-}
-
-pub(crate) fn export(id: u32, text: &str, bdev: &Bdev) -> Box<Export> {
-    let address: ShelfSlot = text.parse().expect("an address");
-    let identity = Identity::new(text, "ring test", "1").expect("printable");
-    Box::new(Export::new(ExportId(id), address, Ports::All, bdev.blocks(), identity))
-}
-
 fn set_up(path: std::path::PathBuf, ports: &mut Vec<Port>) -> Bench {
     let (number, peer) = ring_port("wire", RING).expect("a ring port");
     let pool = Mempool::new("lane", MBUFS, datapath::private_size(), 9216, None).expect("memory for mbufs");
@@ -84,34 +63,21 @@ fn main() {
     file.as_file().set_len(8 << 20).expect("room for it");
     let path = file.path().to_owned();
     // 200 bdev I/Os at most, so that a burst of requests must wait for SPDK's memory.
-    let config = json!({ "subsystems": [{ "subsystem": "bdev", "config": [
-        { "method": "bdev_set_options", "params": { "bdev_io_pool_size": 200, "bdev_io_cache_size": 50 } },
-        { "method": "bdev_malloc_create", "params": { "name": "m0", "num_blocks": 16384, "block_size": 512 } },
-        { "method": "bdev_malloc_create", "params": { "name": "m4", "num_blocks": 64, "block_size": 4096 } },
-        { "method": "bdev_aio_create", "params": { "name": "f0", "filename": path, "block_size": 512 } },
-    ]}]});
-    let memfd = nix::sys::memfd::memfd_create("config", nix::sys::memfd::MFdFlags::empty()).expect("a memfd");
-    let mut memfd = std::fs::File::from(memfd);
-    memfd.write_all(config.to_string().as_bytes()).expect("writing to memory");
-
-    let directory = tempfile::tempdir().expect("a temporary directory");
+    // 200 bdev I/Os at most, so that a burst of requests must wait for SPDK's memory.
+    let bdevs = [
+        json!({ "method": "bdev_set_options", "params": { "bdev_io_pool_size": 200, "bdev_io_cache_size": 50 } }),
+        json!({ "method": "bdev_malloc_create", "params": { "name": "m0", "num_blocks": 16384, "block_size": 512 } }),
+        json!({ "method": "bdev_malloc_create", "params": { "name": "m4", "num_blocks": 64, "block_size": 4096 } }),
+        json!({ "method": "bdev_aio_create", "params": { "name": "f0", "filename": path, "block_size": 512 } }),
+    ];
     // A second reactor, where there is a CPU for it, so that two lcores really meet in one block.
     let cores = match std::thread::available_parallelism() {
         Ok(cpus) if cpus.get() > 1 => "0,1",
         _ => "0",
     };
-    let options = AppOptions {
-        name: "ring".into(),
-        eal_arguments: format!("--no-huge --legacy-mem --vdev=net_null0 -l {cores}"),
-        mem_mb: Some(1024),
-        no_pci: true,
-        rpc_socket: Some(directory.path().join("rpc").display().to_string()),
-        config_file: Some(format!("/proc/self/fd/{}", memfd.as_raw_fd())),
-        ..AppOptions::default()
-    };
     let results = Rc::new(RefCell::new((0u32, 0u32)));
     let outcome = Rc::clone(&results);
-    let code = app::run(&options, move || run_all(path, outcome)).expect("options without NUL bytes");
+    let code = ring_lab::run("ring", cores, &bdevs, move || run_all(path, outcome));
     let (passed, failed) = *results.borrow();
     let verdict = if failed == 0 && code == 0 && passed > 0 { "ok" } else { "FAILED" };
     println!(

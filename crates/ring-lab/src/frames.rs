@@ -1,14 +1,14 @@
 //! Requests as bytes, written here by the protocol's tables and not by the code under test.
 
 /// The target's station address.
-pub(crate) const TARGET: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub const TARGET: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The initiator's.
-pub(crate) const INITIATOR: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub const INITIATOR: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// Offset of an ATA request's data.
-pub(crate) const DATA: usize = 36;
+pub const DATA: usize = 36;
 
 /// An AoE header from the initiator to the target, of version 1.
-pub(crate) fn header(shelf: u16, slot: u8, command: u8, tag: u32) -> Vec<u8> {
+pub fn header(shelf: u16, slot: u8, command: u8, tag: u32) -> Vec<u8> {
     let mut frame = Vec::new();
     frame.extend(TARGET);
     frame.extend(INITIATOR);
@@ -20,7 +20,7 @@ pub(crate) fn header(shelf: u16, slot: u8, command: u8, tag: u32) -> Vec<u8> {
 }
 
 /// An ATA request with 48-bit addresses.
-pub(crate) fn ata(shelf: u16, slot: u8, tag: u32, command: u8, lba: u64, count: u8, data: &[u8]) -> Vec<u8> {
+pub fn ata(shelf: u16, slot: u8, tag: u32, command: u8, lba: u64, count: u8, data: &[u8]) -> Vec<u8> {
     let mut frame = header(shelf, slot, 0, tag);
     let flags = if data.is_empty() { 0x40 } else { 0x41 };
     frame.extend([flags, 0, count, command]);
@@ -30,21 +30,27 @@ pub(crate) fn ata(shelf: u16, slot: u8, tag: u32, command: u8, lba: u64, count: 
     frame
 }
 
-pub(crate) fn read(slot: u8, tag: u32, lba: u64, count: u8) -> Vec<u8> {
+/// A READ SECTOR(S) EXT of shelf 1.
+pub fn read(slot: u8, tag: u32, lba: u64, count: u8) -> Vec<u8> {
     ata(1, slot, tag, 0x24, lba, count, &[])
 }
 
-pub(crate) fn write(slot: u8, tag: u32, lba: u64, data: &[u8]) -> Vec<u8> {
+/// A WRITE SECTOR(S) EXT of shelf 1: whole sectors, at most 16.
+///
+/// # Panics
+/// If they are more.
+pub fn write(slot: u8, tag: u32, lba: u64, data: &[u8]) -> Vec<u8> {
     let count = u8::try_from(data.len() / 512).expect("at most 16 sectors");
     ata(1, slot, tag, 0x34, lba, count, data)
 }
 
-pub(crate) fn flush(slot: u8, tag: u32) -> Vec<u8> {
+/// A FLUSH CACHE EXT of shelf 1.
+pub fn flush(slot: u8, tag: u32) -> Vec<u8> {
     ata(1, slot, tag, 0xea, 0, 0, &[])
 }
 
 /// A query/config read without a string.
-pub(crate) fn query(shelf: u16, slot: u8, tag: u32) -> Vec<u8> {
+pub fn query(shelf: u16, slot: u8, tag: u32) -> Vec<u8> {
     let mut frame = header(shelf, slot, 1, tag);
     frame[..6].fill(0xff);
     frame.extend([0; 8]);
@@ -52,7 +58,7 @@ pub(crate) fn query(shelf: u16, slot: u8, tag: u32) -> Vec<u8> {
 }
 
 /// `sectors` sectors that are all different, and different for each seed.
-pub(crate) fn pattern(seed: u32, sectors: usize) -> Vec<u8> {
+pub fn pattern(seed: u32, sectors: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
     let mut bytes = Vec::with_capacity(sectors * 512);
     while bytes.len() < sectors * 512 {
@@ -64,16 +70,27 @@ pub(crate) fn pattern(seed: u32, sectors: usize) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn tag(frame: &[u8]) -> u32 {
+/// A frame's tag.
+///
+/// # Panics
+/// If the frame ends before it.
+pub fn tag(frame: &[u8]) -> u32 {
     u32::from_be_bytes(frame[20..24].try_into().expect("four bytes"))
 }
 
-pub(crate) fn status(frame: &[u8]) -> (u8, u8) {
+/// A reply's status and error registers.
+///
+/// # Panics
+/// If it is none to an ATA command.
+pub fn status(frame: &[u8]) -> (u8, u8) {
     (frame[27], frame[25])
 }
 
 /// Checks what every reply has in common.
-pub(crate) fn check_reply(frame: &[u8], shelf: u16, slot: u8, command: u8) {
+///
+/// # Panics
+/// If it has not.
+pub fn check_reply(frame: &[u8], shelf: u16, slot: u8, command: u8) {
     assert!(frame.len() >= 60, "padded to the least an Ethernet frame has: {}", frame.len());
     assert_eq!(&frame[..6], INITIATOR, "to the initiator");
     assert_eq!(&frame[6..12], TARGET, "from the port");

@@ -1,0 +1,43 @@
+//! The requests that are measured.
+
+use ring_lab::frames;
+
+/// A plain read or write of an export of shelf 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// What it is called in tables and on command lines.
+    pub name: &'static str,
+    write: bool,
+    sectors: u8,
+}
+
+impl Kind {
+    /// Those that are measured everywhere.
+    pub const ALL: [Self; 3] = [
+        Self { name: "read-4k", write: false, sectors: 8 },
+        Self { name: "write-4k", write: true, sectors: 8 },
+        Self { name: "read-512", write: false, sectors: 1 },
+    ];
+
+    /// By name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name == name)
+    }
+
+    /// The request's frame: to shelf 1, this slot, and `lba`.
+    #[must_use]
+    pub fn frame(self, slot: u8, tag: u32, lba: u64) -> Vec<u8> {
+        if self.write {
+            frames::write(slot, tag, lba, &frames::pattern(tag, usize::from(self.sectors)))
+        } else {
+            frames::read(slot, tag, lba, self.sectors)
+        }
+    }
+
+    /// Bytes of the answer's frame.
+    #[must_use]
+    pub fn reply_len(self) -> usize {
+        if self.write { 60 } else { frames::DATA + usize::from(self.sectors) * 512 }
+    }
+}

@@ -1,0 +1,168 @@
+//! An lcore on a ring port that is given a burst of requests before each of its turns.
+//!
+//! In a turn it answers the burst of the turn before, which the bdev has finished in between, and takes the next one
+//! up to its submission: a turn is all that the target does for [`BURST`] requests, from rx to tx. Making the
+//! requests and looking at the answers is not part of it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datapath::Lcore;
+use dpdk::{Mempool, PeerRing, Port, ring_port};
+use ring_lab::frames;
+use serde_json::json;
+use spdk::{Bdev, Poller, app};
+
+use crate::Kind;
+
+/// Requests a turn: what an rx burst takes.
+pub const BURST: usize = dpdk::BURST;
+
+/// The bdevs, by the slot they are exported at on shelf 1: one that moves no data, and memory.
+const BDEVS: [(&str, u8); 2] = [("null", 1), ("malloc", 2)];
+
+/// Blocks of 512 bytes of each bdev: 32 MiB.
+const BLOCKS: u64 = 65536;
+
+/// An lcore that can be given bursts.
+pub struct Turns {
+    lcore: Lcore,
+    peer: PeerRing,
+    /// Where the requests are made.
+    outside: Arc<Mempool>,
+    _ports: Vec<Port>,
+    load: Option<Load>,
+    /// Requests of the turn before.
+    under_way: usize,
+}
+
+/// What each burst consists of.
+struct Load {
+    kind: Kind,
+    frames: Vec<Vec<u8>>,
+}
+
+/// Rounds of the reactor between two turns. Memory's I/O ends by a message to its own SPDK thread, which runs eight of
+/// them a round (lib/thread/thread.c, SPDK_MSG_BATCH_SIZE): so a burst takes four and one.
+const ROUNDS: u32 = 8;
+
+thread_local! {
+    static DRIVER: RefCell<Option<Poller>> = const { RefCell::new(None) };
+}
+
+/// Runs SPDK's app on this thread, with a null and a malloc bdev, and calls `step` until it returns false. Between two
+/// calls the reactor comes around often enough for the bdevs to finish what they have. The app's exit code: not 0 if
+/// it did not start.
+pub fn run(mut step: impl FnMut(&mut Turns) -> bool + 'static) -> i32 {
+    let bdev = |method, name| json!({ "method": method, "params": { "name": name, "num_blocks": BLOCKS, "block_size": 512 } });
+    let bdevs = [bdev("bdev_null_create", "null"), bdev("bdev_malloc_create", "malloc")];
+    ring_lab::run("turns", "0", &bdevs, move || {
+        let mut turns = Some(Turns::new());
+        let mut rounds = 0;
+        let driver = Poller::register(Duration::ZERO, move || {
+            rounds += 1;
+            if rounds % ROUNDS != 0 {
+                return true;
+            }
+            if turns.as_mut().is_some_and(&mut step) {
+                return true;
+            }
+            // Everything that is SPDK's or DPDK's goes before the app does.
+            turns = None;
+            DRIVER.take();
+            app::stop(0);
+            true
+        });
+        DRIVER.set(Some(driver.expect("a poller")));
+    })
+}
+
+impl Turns {
+    fn new() -> Self {
+        let (number, peer) = ring_port("wire", 64).expect("a ring port");
+        let pool =
+            |name| Mempool::new(name, 1023, datapath::private_size(), 9216, None).expect("memory for mbufs");
+        let mut ports = Vec::new();
+        let lane = ring_lab::lane(&mut ports, number, &pool("lane"));
+        let mut lcore = Lcore::new(vec![lane]).expect("an lcore");
+        for ((name, slot), id) in BDEVS.into_iter().zip(0..) {
+            let bdev = Bdev::open(name, true, |_| ()).expect("a bdev");
+            lcore.add(ring_lab::export(id, &format!("1.{slot}"), &bdev), &bdev).expect("a free address");
+        }
+        Self { lcore, peer, outside: pool("outside"), _ports: ports, load: None, under_way: 0 }
+    }
+
+    /// The names of the bdevs.
+    pub fn bdevs() -> impl Iterator<Item = &'static str> {
+        BDEVS.into_iter().map(|(name, _)| name)
+    }
+
+    /// What the bursts from now on consist of: requests of `kind` to the export of `bdev`, at different places of it.
+    ///
+    /// # Panics
+    /// Without such a bdev.
+    pub fn load(&mut self, bdev: &str, kind: Kind) {
+        let (_, slot) = BDEVS.into_iter().find(|(name, _)| *name == bdev).expect("a bdev's name");
+        let frames = (0u32..).take(BURST).map(|tag| {
+            // An odd number of 4 KiB apart, so that every place comes.
+            kind.frame(slot, tag, u64::from(tag) * 8 * 37 % BLOCKS)
+        });
+        self.load = Some(Load { kind, frames: frames.collect() });
+    }
+
+    /// A burst in, and one turn; how long it took. The burst is answered in the next turn.
+    ///
+    /// # Panics
+    /// If the burst before was not answered in this turn, or not as it should be: then this is not the load that was
+    /// to be measured.
+    pub fn turn(&mut self) -> Duration {
+        let load = self.load.as_ref().expect("a load");
+        for request in &load.frames {
+            let mut frame = self.outside.alloc().expect("the pool holds several bursts");
+            assert!(frame.resize(request.len()));
+            frame.data_mut().copy_from_slice(request);
+            self.peer.send(frame).expect("the ring holds a burst");
+        }
+        let start = Instant::now();
+        measured_turn(&mut self.lcore);
+        let took = start.elapsed();
+        let before = std::mem::replace(&mut self.under_way, BURST);
+        self.answered(before);
+        took
+    }
+
+    /// A turn without a burst, after which nothing is under way.
+    ///
+    /// # Panics
+    /// As [`Turns::turn`].
+    pub fn settle(&mut self) {
+        self.lcore.turn();
+        let before = std::mem::take(&mut self.under_way);
+        self.answered(before);
+    }
+
+    fn answered(&self, requests: usize) {
+        let load = self.load.as_ref().expect("a load");
+        let mut answers = 0;
+        while let Some(frame) = self.peer.receive() {
+            let data = frame.data();
+            assert_eq!(data.len(), load.kind.reply_len(), "an answer's length");
+            assert_eq!(frames::status(data), (0x40, 0), "an answer's status and error");
+            answers += 1;
+        }
+        assert_eq!(answers, requests, "answers to the burst before, in one turn");
+    }
+}
+
+/// What callgrind collects: keep its name, and keep it a function.
+#[inline(never)]
+fn measured_turn(lcore: &mut Lcore) {
+    lcore.turn();
+}
+
+/// Where callgrind writes what it has collected and starts anew: keep its name, and keep it a function.
+#[inline(never)]
+pub fn end_of_part(part: u64) {
+    std::hint::black_box(part);
+}

@@ -1,0 +1,37 @@
+//! What an lcore serves: a lane of a ring port, and exports of bdevs.
+
+use std::sync::Arc;
+
+use aoe_target::{Export, ExportId, Identity, MacAddr, PortId, PortLimits, Ports, ShelfSlot};
+use datapath::Lane;
+use dpdk::{Mempool, Port, PortConfig};
+use spdk::Bdev;
+
+use crate::frames;
+
+/// Starts port `number`, which has one queue pair, keeps it in `ports`, and makes a lane of it: with an MTU of 9000,
+/// and [`frames::TARGET`] for its address.
+///
+/// # Panics
+/// If the port does not start.
+pub fn lane(ports: &mut Vec<Port>, number: u16, pool: &Arc<Mempool>) -> Lane {
+    let config =
+        PortConfig { mempools: vec![Arc::clone(pool)], rx_descriptors: 256, tx_descriptors: 256, mtu: None };
+    let port = Port::start(number, &config).expect("a ring port starts");
+    let queues = port.take_queues(0).expect("its one queue pair is there");
+    assert!(port.take_queues(0).is_none(), "a queue pair is handed out once");
+    ports.push(port);
+    let limits = PortLimits::for_mtu(9000).expect("9000 is enough");
+    Lane::new(PortId(number), MacAddr(frames::TARGET), limits, queues, true)
+}
+
+/// The whole of `bdev` as an export at `text`, on all ports.
+///
+/// # Panics
+/// If `text` is not `SHELF.SLOT`.
+#[must_use]
+pub fn export(id: u32, text: &str, bdev: &Bdev) -> Box<Export> {
+    let address: ShelfSlot = text.parse().expect("an address");
+    let identity = Identity::new(text, "ring test", "1").expect("printable");
+    Box::new(Export::new(ExportId(id), address, Ports::All, bdev.blocks(), identity))
+}
