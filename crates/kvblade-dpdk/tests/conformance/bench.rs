@@ -19,10 +19,12 @@ pub(crate) const BROADCAST: [u8; 6] = [0xff; 6];
 /// Disks that all rules share, because they are not of memory; their slots on a shelf of their own.
 #[derive(Clone, Copy)]
 pub(crate) enum Other {
-    /// A file: with a write cache, without TRIM.
+    /// A file: without TRIM, and a write is on stable media when it is answered.
     File = 0,
     /// One that keeps nothing, so that it has no write cache either.
     Null = 1,
+    /// A file with a write cache that the operator asked for.
+    WriteBack = 2,
 }
 
 /// A running target and one export of it.

@@ -29,7 +29,9 @@ pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     let exports: Vec<String> = (0..cases.len()).map(|slot| format!("{SHELF}.{slot}=malloc:1M")).collect();
     let file = format!("{OTHERS}.{}=aio:{}", Other::File as u8, lab.file("file"));
     let null = format!("{OTHERS}.{}=null", Other::Null as u8);
-    let exports = [exports, vec![file, null]].concat();
+    let write_back =
+        format!("{OTHERS}.{}=aio:{},cache=write-back", Other::WriteBack as u8, lab.file("write-back"));
+    let exports = [exports, vec![file, null, write_back]].concat();
     let config = lab.path("config");
     let params = json!({ "name": "null", "num_blocks": SIZE / 512, "block_size": 512 });
     let calls = json!([{ "method": "bdev_null_create", "params": params }]);
