@@ -367,7 +367,8 @@ pub(crate) unsafe fn status_of(io: *mut spdk_sys::spdk_bdev_io) -> (c_int, c_int
     (status_type, status)
 }
 
-/// An fdatasync has ended: the next file's begins, if there is one.
+/// An fdatasync has ended: the next file's begins before this turn's end, if there is one. Not from here, where the
+/// queue looks for ended ones.
 pub(crate) extern "C" fn synced(mbuf: *mut c_void, result: i64) {
     if result != 0 {
         return finish(mbuf, Outcome::DeviceFault);
@@ -378,7 +379,7 @@ pub(crate) extern "C" fn synced(mbuf: *mut c_void, result: i64) {
         (*header).io.block += 1;
         ((*header).io.block, (*header).channel.as_ref().bdev.inner.files.len())
     };
-    if done < files as u64 { start(mbuf) } else { finish(mbuf, Outcome::Done) }
+    if done < files as u64 { queue_of(mbuf).retry_later(mbuf) } else { finish(mbuf, Outcome::Done) }
 }
 
 /// Dwords 10 to 12 of NVMe's Write (NVM Express 1.4, 6.15): the first block's lower and upper half; the number of
