@@ -9,6 +9,8 @@
 //! A socket belongs to the network namespace of the thread that opened it and may be used from any thread
 //! after.
 
+mod tag;
+
 use crate::error::{Error, Result};
 use crate::wire::{ETHERTYPE, Mac};
 use nix::errno::Errno;
@@ -116,9 +118,18 @@ impl Link {
     /// # Errors
     /// As [`Link::receive_now`].
     pub fn receive_until(&self, buffer: &mut [u8], deadline: Instant) -> Result<Option<usize>> {
+        self.repeat_until(deadline, || self.receive_now(buffer))
+    }
+
+    /// Calls `receive` until it has something or `deadline` has passed; sleeps until a frame comes in between.
+    fn repeat_until<T>(
+        &self,
+        deadline: Instant,
+        mut receive: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
         loop {
-            if let Some(len) = self.receive_now(buffer)? {
-                return Ok(Some(len));
+            if let Some(received) = receive()? {
+                return Ok(Some(received));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -45,8 +45,10 @@ counters! {
         written_bytes,
         /// FLUSH CACHE commands, failed ones included.
         flushes,
-        /// Flushes that followed a write because the write cache is off.
+        /// Flushes that followed a write or a TRIM, before it was answered.
         write_flushes,
+        /// Writes that went to an NVMe drive with Force Unit Access, which needs no flush.
+        fua_writes,
         /// IDENTIFY DEVICE commands.
         identifies,
         /// CHECK POWER MODE commands.

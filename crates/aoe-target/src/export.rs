@@ -44,6 +44,8 @@ pub struct Export {
     pub state: ExportState,
     /// Refuse writes.
     pub read_only: bool,
+    /// A write is answered when it is on stable media, and initiators see no write cache.
+    pub write_through: bool,
     vlan: Option<VlanId>,
     /// Messages the target says it can hold. Values below [`Export::MIN_BUFFER_COUNT`] are advertised as that.
     pub buffer_count: u16,
@@ -69,7 +71,8 @@ impl Export {
     /// The buffer count of other soft targets, and of a new export.
     pub const DEFAULT_BUFFER_COUNT: u16 = 16;
 
-    /// An export that is online, writable, in no VLAN, and has no config string. `sectors` counts 512 bytes each.
+    /// An export that is online, writable, not write-through, in no VLAN, and has no config string. `sectors` counts 512
+    /// bytes each.
     #[must_use]
     pub fn new(id: ExportId, address: ShelfSlot, ports: Ports, sectors: u64, identity: Identity) -> Self {
         Self {
@@ -80,6 +83,7 @@ impl Export {
             sectors,
             first_sector: 0,
             read_only: false,
+            write_through: false,
             allow: Arc::default(),
             deny: Arc::default(),
             state: ExportState::Online,
@@ -135,17 +139,24 @@ impl Export {
         let trims = self.features.trim_blocks > 0 && !self.read_only;
         Features {
             trim_blocks: if trims { limits.max_sectors() } else { 0 },
-            write_cache: self.features.write_cache.map(|_| self.claims.write_cache),
+            write_cache: self.write_cache(),
             smart: self.features.smart.map(|_| self.claims.smart),
             ..self.features
         }
     }
 
-    /// True when a write is answered only after a flush: the disk has a volatile cache, and it is off.
-    #[inline]
+    /// Whether the volatile write cache is on; `None` if initiators have none to turn on or off.
     #[must_use]
-    pub fn flushes_writes(&self) -> bool {
-        self.features.write_cache.is_some() && !self.claims.write_cache
+    pub fn write_cache(&self) -> Option<bool> {
+        let cache = self.features.write_cache.filter(|_| !self.write_through);
+        cache.map(|_| self.claims.write_cache)
+    }
+
+    /// True when a write is answered only once it is on stable media: the operator wants it so, or the disk has a
+    /// volatile cache and an initiator has turned it off.
+    #[must_use]
+    pub fn settles_writes(&self) -> bool {
+        self.write_through || self.write_cache() == Some(false)
     }
 
     /// Its index.

@@ -33,6 +33,8 @@ pub struct ExportOptions {
     pub vlan: Option<VlanId>,
     /// Messages the export says it can hold, [`BUFFERS_MIN`] to [`BUFFERS_MAX`].
     pub buffers: Option<u16>,
+    /// When a write is answered.
+    pub cache: CacheMode,
     /// If not empty, the only initiators that are answered.
     pub allow: Vec<MacAddr>,
     /// Initiators that are never answered, also if allowed.
@@ -45,9 +47,39 @@ pub struct ExportOptions {
     pub firmware: Option<String>,
 }
 
+/// When a write is answered, as far as a bdev with a volatile cache leaves a choice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CacheMode {
+    /// When it is on stable media.
+    #[default]
+    WriteThrough,
+    /// When the bdev has it, perhaps in a volatile cache. Initiators see the cache and may turn it off.
+    WriteBack,
+}
+
+impl CacheMode {
+    /// What may be said.
+    pub const ALLOWED: &str = "write-through or write-back";
+
+    /// The mode called so.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::WriteThrough, Self::WriteBack].into_iter().find(|mode| mode.name() == name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WriteThrough => "write-through",
+            Self::WriteBack => "write-back",
+        }
+    }
+}
+
 /// The options with a value, as `--export` writes them.
-pub const FORMS: &str = "offset=SECTORS, length=SECTORS, vlan=ID, buffers=N, allow=MAC[+MAC...], deny=MAC[+MAC...], \
-                         serial=TEXT, model=TEXT, firmware=TEXT";
+pub const FORMS: &str = "offset=SECTORS, length=SECTORS, vlan=ID, cache=write-through|write-back, buffers=N, \
+                         allow=MAC[+MAC...], deny=MAC[+MAC...], serial=TEXT, model=TEXT, firmware=TEXT";
 
 impl ExportOptions {
     /// Takes one option as text, `name=value`. False if there is no option of that name. A second value takes the
@@ -60,6 +92,7 @@ impl ExportOptions {
             "offset" => self.offset = parse_offset(value)?,
             "length" => self.length = Some(parse_length(value)?),
             "vlan" => self.vlan = Some(parse_vlan(value)?),
+            "cache" => self.cache = parse_cache(value)?,
             "buffers" => self.buffers = Some(parse_buffers(value)?),
             "allow" => self.allow = parse_macs(name, value)?,
             "deny" => self.deny = parse_macs(name, value)?,
@@ -131,6 +164,9 @@ impl ExportOptions {
         if let Some(vlan) = self.vlan {
             params.insert("vlan".into(), vlan.get().into());
         }
+        if self.cache != CacheMode::default() {
+            params.insert("cache".into(), self.cache.name().into());
+        }
         if let Some(buffers) = self.buffers {
             params.insert("buffers".into(), buffers.into());
         }
@@ -180,6 +216,15 @@ pub fn parse_vlan(text: &str) -> Result<VlanId, String> {
 /// A VLAN, if the number can be one.
 pub(crate) fn vlan_from(number: u64) -> Option<VlanId> {
     u16::try_from(number).ok().and_then(VlanId::new)
+}
+
+/// A cache mode.
+///
+/// # Errors
+/// As [`parse_offset`].
+pub fn parse_cache(text: &str) -> Result<CacheMode, String> {
+    CacheMode::from_name(text)
+        .ok_or_else(|| format!("cache {} is not allowed: it is {}", Quoted(text), CacheMode::ALLOWED))
 }
 
 /// A buffer count.

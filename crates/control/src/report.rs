@@ -32,6 +32,9 @@ pub struct ExportInfo {
     pub vlan: Option<u16>,
     /// Writes are refused.
     pub read_only: bool,
+    /// When a write is answered: `write-through` or `write-back`.
+    #[serde(default)]
+    pub cache: String,
     /// Messages the export says it can hold.
     #[serde(default)]
     pub buffers: u16,
@@ -121,6 +124,7 @@ impl Registry {
             length: options.length,
             vlan: options.vlan.map(VlanId::get),
             read_only: record.read_only,
+            cache: options.cache.name().into(),
             buffers: options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT),
             allow: options.allow.iter().map(ToString::to_string).collect(),
             deny: options.deny.iter().map(ToString::to_string).collect(),

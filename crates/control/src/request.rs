@@ -4,7 +4,7 @@ use aoe_target::{MacAddr, Shelf, ShelfSlot, Slot, VlanId};
 use serde_json::{Map, Value, json};
 
 use crate::error::{ErrorCode, Quoted, RpcError};
-use crate::options::{self, ExportOptions};
+use crate::options::{self, CacheMode, ExportOptions};
 use crate::port::PortRef;
 
 /// Most ports one request may list; DPDK's own limit is `RTE_MAX_ETHPORTS`, 32 in Debian's build.
@@ -297,6 +297,7 @@ impl<'a> Fields<'a> {
                 (length > 0).then_some(length)
             })?,
             vlan: self.vlan()?,
+            cache: self.cache()?,
             buffers: self.number("buffers", &buffers, options::buffers_from)?,
             allow: self.macs("allow")?,
             deny: self.macs("deny")?,
@@ -304,6 +305,12 @@ impl<'a> Fields<'a> {
             model: self.text("model", options::parse_model)?,
             firmware: self.text("firmware", options::parse_firmware)?,
         })
+    }
+
+    fn cache(&mut self) -> Result<CacheMode, RpcError> {
+        let Some(value) = self.take("cache") else { return Ok(CacheMode::default()) };
+        let mode = value.as_str().and_then(CacheMode::from_name);
+        mode.ok_or_else(|| self.wrong("cache", &value, CacheMode::ALLOWED))
     }
 
     fn vlan(&mut self) -> Result<Option<VlanId>, RpcError> {

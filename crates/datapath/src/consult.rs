@@ -107,11 +107,14 @@ impl Lcore {
         claims: Arc<Claims>,
         guard: Option<Arc<Guard>>,
     ) -> Option<(Arc<Claims>, Option<Arc<Guard>>)> {
-        let leaving = self.backings.get_mut(id.0 as usize)?.as_mut()?.leaving.as_mut();
-        let export: &mut Export = match leaving {
+        let backing = self.backings.get_mut(id.0 as usize)?.as_mut()?;
+        let export: &mut Export = match backing.leaving.as_mut() {
             Some(leaving) => &mut leaving.export,
             None => self.table.get_mut(id)?,
         };
-        Some(export.publish(claims, guard))
+        let old = export.publish(claims, guard);
+        let settles_writes = export.settles_writes();
+        backing.settle(settles_writes);
+        Some(old)
     }
 }

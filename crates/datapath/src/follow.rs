@@ -1,5 +1,5 @@
-//! complete, submit: requests that one I/O does not finish. A write with the write cache off is flushed, TRIM goes
-//! from range to range, SMART turns the drive's log into the page that was asked for; all in the request's own mbuf.
+//! complete, submit: requests that one I/O does not finish. Writes and TRIMs are flushed where their answer
+//! says that they are on stable media, TRIM goes from range to range, SMART turns the drive's log into the page that was asked for; all in the request's own mbuf.
 
 use aoe_target::{BdevIo, Export, Health, HealthUse, IoOutcome, PAYLOAD_OFFSET, Range, Ranges, SMART_BYTES};
 use dpdk::Mbuf;
@@ -7,6 +7,7 @@ use spdk::{HealthLog, Io, IoKind};
 
 use crate::{
     Lcore,
+    lcore::Settling,
     submit::{InFlight, PAYLOAD},
 };
 
@@ -36,6 +37,7 @@ impl Lcore {
             None => self.table.get(context.export),
         };
         let Some(export) = export else { return Some((frame, IoOutcome::DeviceFault)) };
+        let flush = Io { kind: IoKind::Flush, block: 0, blocks: 0, payload: PAYLOAD };
         let (io, step) = match context.step {
             Step::Reply => return Some((frame, IoOutcome::Ok)),
             Step::Health(what) => {
@@ -44,11 +46,15 @@ impl Lcore {
             }
             Step::Flush => {
                 backing.counters.write_flushes += 1;
-                (Io { kind: IoKind::Flush, block: 0, blocks: 0, payload: PAYLOAD }, Step::Reply)
+                (flush, Step::Reply)
             }
             Step::Unmap(from) => match unmap(export, &context.io, &frame, backing.block_shift, from) {
                 Some(next) => next,
-                None => return Some((frame, IoOutcome::Ok)),
+                None if backing.before_answer == Settling::Nothing => return Some((frame, IoOutcome::Ok)),
+                None => {
+                    backing.counters.write_flushes += 1;
+                    (flush, Step::Reply)
+                }
             },
         };
         let Some(channel) = &backing.channel else { return Some((frame, IoOutcome::DeviceFault)) };

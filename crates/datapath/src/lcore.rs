@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use aoe_target::{Export, ExportCounters, ExportId, ExportState, Ports, Table, TableError};
-use spdk::{Bdev, CompletionQueue, IoChannel};
+use spdk::{Bdev, BdevInfo, CompletionQueue, FlushMethod, IoChannel};
 
 use crate::{Lane, LaneStats, consult::Mailbox, fanout::Fanout, submit::InFlight};
 
@@ -38,9 +38,45 @@ pub(crate) struct Backing {
     pub(crate) channel: Option<IoChannel>,
     /// A block of the bdev is 512 bytes shifted left by this.
     pub(crate) block_shift: u32,
+    /// What brings a write to stable media.
+    settling: Settling,
+    /// What is done of that before a write is answered.
+    pub(crate) before_answer: Settling,
     pub(crate) under_way: u32,
     pub(crate) counters: ExportCounters,
     pub(crate) leaving: Option<Leaving>,
+}
+
+/// How a write comes to stable media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settling {
+    /// By itself, or not at all: a flush would do nothing.
+    Nothing,
+    /// By a flush behind it.
+    Flush,
+    /// By the bit of an NVMe write, or where one command does not do, by a flush.
+    Fua,
+}
+
+impl Settling {
+    fn of(info: &BdevInfo) -> Self {
+        match info.flush {
+            FlushMethod::Nothing => Self::Nothing,
+            FlushMethod::NvmeCommand if info.fua => Self::Fua,
+            // One that is impossible fails the write.
+            FlushMethod::NvmeCommand
+            | FlushMethod::FileSync
+            | FlushMethod::Bdev
+            | FlushMethod::Impossible => Self::Flush,
+        }
+    }
+}
+
+impl Backing {
+    /// Decides again what is done before a write is answered: now and when claims change, not for each write.
+    pub(crate) fn settle(&mut self, settles_writes: bool) {
+        self.before_answer = if settles_writes { self.settling } else { Settling::Nothing };
+    }
 }
 
 /// An export that takes no new requests.
@@ -136,7 +172,7 @@ impl Lcore {
         if self.backings.get(index).is_some_and(Option::is_some) {
             return Err(TableError::IdTaken(export.id()).into());
         }
-        let id = export.id();
+        let (id, settles_writes) = (export.id(), export.settles_writes());
         self.table.insert(export)?;
         let block_shift = bdev.info().sectors_per_block().max(1).ilog2();
         let ready = if block_shift > 0 { self.completions.prepare_sectors() } else { Ok(()) };
@@ -150,13 +186,16 @@ impl Lcore {
         if self.backings.len() <= index {
             self.backings.resize_with(index + 1, || None);
         }
-        self.backings[index] = Some(Backing {
+        let backing = self.backings[index].insert(Backing {
             channel: Some(channel),
             counters: ExportCounters::default(),
             block_shift,
+            settling: Settling::of(bdev.info()),
+            before_answer: Settling::Nothing,
             under_way: 0,
             leaving: None,
         });
+        backing.settle(settles_writes);
         Ok(())
     }
 

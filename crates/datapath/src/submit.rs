@@ -9,7 +9,7 @@ use spdk::{Io, IoKind};
 use crate::{
     Lcore,
     follow::{self, Step},
-    lcore::Backing,
+    lcore::{Backing, Settling},
     reply,
 };
 
@@ -62,7 +62,7 @@ impl Lcore {
                     lane.drops.count(DropReason::NoRoom);
                     return;
                 };
-                let Some((bdev_io, step)) = first_io(export, &io, &frame, backing.block_shift) else {
+                let Some((bdev_io, step)) = first_io(export, backing, &io, &frame) else {
                     return reply::send(lane, export, &Reply::completed(&io, IoOutcome::Ok), frame);
                 };
                 let context = InFlight { lane: lane_index, export: id, io, step };
@@ -94,14 +94,32 @@ impl Backing {
 /// A request's I/O, or the first of several, and what there is to do when it has ended well. `None` if there is
 /// nothing to ask of the bdev.
 #[inline]
-fn first_io(export: &Export, io: &BdevIo, frame: &Mbuf, block_shift: u32) -> Option<(Io, Step)> {
+fn first_io(export: &Export, backing: &mut Backing, io: &BdevIo, frame: &Mbuf) -> Option<(Io, Step)> {
+    let block_shift = backing.block_shift;
     let step = match io.op {
-        BdevOp::Write if export.flushes_writes() => Step::Flush,
-        BdevOp::Read | BdevOp::Write | BdevOp::Flush => Step::Reply,
+        BdevOp::Write => match backing.before_answer {
+            Settling::Nothing => Step::Reply,
+            Settling::Flush => Step::Flush,
+            Settling::Fua => {
+                let (io, step) = forced(spdk_io(io, export.first_sector, block_shift), frame.segments());
+                backing.counters.fua_writes += u64::from(io.kind == IoKind::WriteFua);
+                return Some((io, step));
+            }
+        },
+        BdevOp::Read | BdevOp::Flush => Step::Reply,
         BdevOp::Trim => return follow::unmap(export, io, frame, block_shift, 0),
         BdevOp::Health(what) => Step::Health(what),
     };
     Some((spdk_io(io, export.first_sector, block_shift), step))
+}
+
+/// A write for a drive with FUA: one command if it covers whole blocks and its data lies in one piece, else a write
+/// and a flush.
+fn forced(io: Io, segments: u16) -> (Io, Step) {
+    match io.kind {
+        IoKind::Write if segments == 1 => (Io { kind: IoKind::WriteFua, ..io }, Step::Reply),
+        _ => (io, Step::Flush),
+    }
 }
 
 /// The frame, long enough for a read's data. The initiator's trailing bytes, if any, make room for it.
@@ -145,6 +163,14 @@ mod tests {
     use aoe_target::BdevOp::{Flush, Read, Write};
 
     use super::*;
+
+    #[test]
+    fn fua_is_for_whole_blocks_in_one_piece() {
+        let io = |kind| Io { kind, block: 3, blocks: 2, payload: PAYLOAD };
+        assert_eq!(forced(io(IoKind::Write), 1), (io(IoKind::WriteFua), Step::Reply));
+        assert_eq!(forced(io(IoKind::Write), 2), (io(IoKind::Write), Step::Flush));
+        assert_eq!(forced(io(IoKind::WriteSectors), 1), (io(IoKind::WriteSectors), Step::Flush));
+    }
 
     #[test]
     fn whole_blocks_go_straight_to_the_bdev() {

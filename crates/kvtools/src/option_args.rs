@@ -2,8 +2,8 @@
 
 use clap::Args;
 use control::options::{
-    self, ExportOptions, parse_buffers, parse_firmware, parse_length, parse_model, parse_offset,
-    parse_serial, parse_vlan,
+    self, CacheMode, ExportOptions, parse_buffers, parse_cache, parse_firmware, parse_length, parse_model,
+    parse_offset, parse_serial, parse_vlan,
 };
 use control::{MacAddr, VlanId};
 
@@ -19,6 +19,9 @@ pub struct OptionArgs {
     /// VLAN to serve it in, 1 to 4094 [default: none]
     #[arg(long, value_name = "ID", value_parser = parse_vlan)]
     vlan: Option<VlanId>,
+    /// When a write is answered: write-through (on stable media) or write-back [default: write-through]
+    #[arg(long, value_name = "MODE", value_parser = parse_cache)]
+    cache: Option<CacheMode>,
     /// Messages initiators may have under way, 2 to 512 [default: 16]
     #[arg(short, long, value_name = "N", value_parser = parse_buffers)]
     buffers: Option<u16>,
@@ -47,6 +50,7 @@ impl OptionArgs {
             offset: self.offset.unwrap_or(0),
             length: self.length,
             vlan: self.vlan,
+            cache: self.cache.unwrap_or_default(),
             buffers: self.buffers,
             allow: self.allow,
             deny: self.deny,

@@ -85,6 +85,7 @@ mod tests {
             length: None,
             vlan: None,
             read_only: false,
+            cache: "write-through".into(),
             buffers: 16,
             allow: Vec::new(),
             deny: Vec::new(),

@@ -219,6 +219,14 @@ int spdk_shim_nvme_flush(struct spdk_bdev_desc *desc, struct spdk_io_channel *ch
 	return spdk_bdev_nvme_io_passthru(desc, channel, &command, NULL, 0, cb, arg);
 }
 
+int spdk_shim_nvme_write(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, uint32_t cdw10, uint32_t cdw11,
+			 uint32_t cdw12, void *data, size_t bytes, spdk_bdev_io_completion_cb cb, void *arg)
+{
+	struct spdk_nvme_cmd command = {.opc = SPDK_NVME_OPC_WRITE, .cdw10 = cdw10, .cdw11 = cdw11, .cdw12 = cdw12};
+
+	return spdk_bdev_nvme_io_passthru(desc, channel, &command, data, bytes, cb, arg);
+}
+
 int spdk_shim_nvme_health(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, void *log,
 			  spdk_bdev_io_completion_cb cb, void *arg)
 {

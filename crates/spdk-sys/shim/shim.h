@@ -80,6 +80,13 @@ int spdk_shim_nvme_flush(struct spdk_bdev_desc *desc, struct spdk_io_channel *ch
 			 void *arg);
 
 /*
+ * NVMe WRITE (opcode 01h) with these dwords 10 to 12, of `bytes` at `data`, which DMA reaches, in one piece and from a
+ * multiple of 4 on. As spdk_shim_nvme_flush.
+ */
+int spdk_shim_nvme_write(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, uint32_t cdw10, uint32_t cdw11,
+			 uint32_t cdw12, void *data, size_t bytes, spdk_bdev_io_completion_cb cb, void *arg);
+
+/*
  * NVMe's log page of SMART and health information (02h, 512 bytes) of the drive, into `log`, which DMA reaches and
  * which starts at a multiple of 4. As spdk_bdev_nvme_admin_passthru: the drive is asked without waiting for it.
  */

@@ -9,7 +9,8 @@ use std::{
 };
 
 use crate::{
-    IoChannel, Thread, app,
+    Durability, FlushMethod, IoChannel, Thread, app,
+    durability::{Described, judge},
     error::{EINVAL, Error, Result, check},
     rpc::collect,
     thread::free_later,
@@ -31,12 +32,16 @@ pub struct BdevInfo {
     /// Bytes that a buffer's address must be a multiple of; SPDK copies through a bounce buffer where it is
     /// not.
     pub alignment: usize,
-    /// True if a completed write may be in a volatile cache.
+    /// What has become of a write when it is completed.
+    pub durability: Durability,
+    /// True if SPDK calls it a bdev with a volatile cache, or it has one.
     pub write_cache: bool,
-    /// The file or block device behind it, where there is one.
-    pub path: Option<String>,
+    /// The files and block devices that it is made of, directly or by other bdevs.
+    pub files: Vec<String>,
     /// How FLUSH reaches stable storage.
     pub flush: FlushMethod,
+    /// True if [`crate::IoKind::WriteFua`] works, and is as good as a write and a FLUSH.
+    pub fua: bool,
     /// True if it can unmap blocks ([`crate::IoKind::Unmap`]) through this descriptor.
     pub unmaps: bool,
     /// True if it is an NVMe drive that tells of its health ([`crate::IoKind::Health`]) through this descriptor.
@@ -50,23 +55,6 @@ impl BdevInfo {
     pub fn sectors_per_block(&self) -> u32 {
         self.block_size / 512
     }
-}
-
-/// How a FLUSH is carried out for a bdev.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlushMethod {
-    /// The bdev's own flush (spdk_bdev_flush).
-    Bdev,
-    /// NVMe's FLUSH command, since bdev_nvme's own flush sends none (module/bdev/nvme/bdev_nvme.c; since 25.09 it
-    /// can, but is not set to).
-    NvmeCommand,
-    /// The kernel's asynchronous fdatasync on the file, since bdev_aio's own flush is an fsync that the lcore
-    /// would wait for (module/bdev/aio/bdev_aio.c).
-    FileSync,
-    /// Nothing to do: no volatile cache, or nothing that this descriptor could have written.
-    Nothing,
-    /// The bdev has a volatile cache and no way to flush it.
-    Impossible,
 }
 
 /// What happens to an open bdev.
@@ -92,8 +80,8 @@ pub(crate) struct Descriptor {
     owner: Thread,
     on_event: NonNull<OnEvent>,
     info: BdevInfo,
-    /// For [`FlushMethod::FileSync`].
-    pub(crate) file: Option<File>,
+    /// For [`FlushMethod::FileSync`]: at least one.
+    pub(crate) files: Vec<File>,
 }
 
 // SAFETY: the descriptor may be used by any SPDK thread to get a channel and to submit I/O (spdk/bdev.h); the
@@ -117,62 +105,74 @@ extern "C" fn on_event(
     }
 }
 
-/// What a module's description (`driver_specific` of bdev_get_bdevs) says: the file of an aio or uring bdev,
-/// and whether this is an NVMe namespace.
-fn read_description(description: &str) -> (Option<String>, bool) {
-    let value: serde_json::Value = serde_json::from_str(description).unwrap_or_default();
-    let file = value.pointer("/aio/filename").or_else(|| value.pointer("/uring/filename"));
-    (file.and_then(serde_json::Value::as_str).map(str::to_owned), value.get("nvme").is_some())
-}
-
-/// How a bdev is flushed through a descriptor that may write, or not.
-fn flush_method(file: bool, nvme: bool, write: bool, write_cache: bool, can_flush: bool) -> FlushMethod {
-    match (file, nvme, write_cache) {
-        (true, ..) => FlushMethod::FileSync,
-        // SPDK takes neither a flush nor an NVMe command from a descriptor that only reads.
-        _ if !write => FlushMethod::Nothing,
-        (_, true, true) => FlushMethod::NvmeCommand,
-        (_, true, false) => FlushMethod::Nothing,
-        _ if can_flush => FlushMethod::Bdev,
-        (_, _, true) => FlushMethod::Impossible,
-        _ => FlushMethod::Nothing,
-    }
-}
-
-/// Reads what is known of a bdev, for a descriptor that may `write`, or not.
+/// What SPDK says of a bdev's way to stable media.
 ///
 /// # Safety
 /// `bdev` is live and stays so during the call.
-unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevInfo> {
+unsafe fn describe(bdev: *mut spdk_sys::spdk_bdev) -> Result<Described> {
     let mut description = Vec::new();
     // SAFETY: a live bdev (the caller's promise); the functions read it (spdk/bdev.h), `collect` takes a Vec.
     unsafe {
         let code = spdk_sys::spdk_shim_bdev_describe(bdev, Some(collect), (&raw mut description).cast());
         check("spdk_bdev_dump_info_json", code)?;
-        let (path, nvme) = read_description(&String::from_utf8_lossy(&description));
-        let write_cache = spdk_sys::spdk_bdev_has_write_cache(bdev);
-        let supported = |kind| spdk_sys::spdk_bdev_io_type_supported(bdev, kind);
-        let can_flush = supported(spdk_sys::SPDK_BDEV_IO_TYPE_FLUSH);
-        let flush = flush_method(path.is_some(), nvme, write, write_cache, can_flush);
-        Ok(BdevInfo {
-            name: app::text(spdk_sys::spdk_bdev_get_name(bdev)),
+        Ok(Described {
             product: app::text(spdk_sys::spdk_bdev_get_product_name(bdev)),
+            description: String::from_utf8_lossy(&description).into_owned(),
+            write_cache: spdk_sys::spdk_bdev_has_write_cache(bdev),
+            can_flush: spdk_sys::spdk_bdev_io_type_supported(bdev, spdk_sys::SPDK_BDEV_IO_TYPE_FLUSH),
+        })
+    }
+}
+
+/// [`describe`] by name, on the app's thread.
+fn look(name: &str) -> Option<Described> {
+    // SAFETY: spdk_bdev_first and _next (spdk/bdev.h) walk live bdevs; none comes or goes while this thread, which
+    // makes and removes them, is here.
+    unsafe {
+        let mut bdev = spdk_sys::spdk_bdev_first();
+        while !bdev.is_null() {
+            if app::text(spdk_sys::spdk_bdev_get_name(bdev)) == name {
+                return describe(bdev).ok();
+            }
+            bdev = spdk_sys::spdk_bdev_next(bdev);
+        }
+    }
+    None
+}
+
+/// Reads what is known of a bdev, for a descriptor that may `write`, or not. On the app's thread.
+///
+/// # Safety
+/// `bdev` is live and stays so during the call.
+unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevInfo> {
+    // SAFETY: a live bdev (the caller's promise); the functions read it (spdk/bdev.h).
+    unsafe {
+        let described = describe(bdev)?;
+        let name = app::text(spdk_sys::spdk_bdev_get_name(bdev));
+        let alignment = spdk_sys::spdk_bdev_get_buf_align(bdev);
+        let supported = |kind| spdk_sys::spdk_bdev_io_type_supported(bdev, kind);
+        let verdict = judge(&name, write, alignment, &look);
+        Ok(BdevInfo {
+            write_cache: described.write_cache || verdict.durability == Durability::Cached,
+            name,
+            product: described.product,
             block_size: spdk_sys::spdk_bdev_get_block_size(bdev),
             metadata_size: spdk_sys::spdk_bdev_get_md_size(bdev),
             blocks: spdk_sys::spdk_bdev_get_num_blocks(bdev),
-            alignment: spdk_sys::spdk_bdev_get_buf_align(bdev),
-            write_cache,
-            path,
-            flush,
+            alignment,
+            durability: verdict.durability,
+            files: verdict.files,
+            flush: verdict.flush,
+            fua: verdict.fua,
             unmaps: write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_UNMAP),
             // SPDK takes no NVMe command from a descriptor that only reads.
-            health: nvme && write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_NVME_ADMIN),
+            health: verdict.nvme && write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_NVME_ADMIN),
         })
     }
 }
 
 impl Bdev {
-    /// Opens the bdev called `name`, and hears of what happens to it through `on_event`, on this thread.
+    /// Opens the bdev called `name`, and hears of what happens to it through `on_event`, on this thread: the app's.
     ///
     /// # Errors
     /// `ENODEV` if there is no such bdev (`EINVAL` in 20.07), `EPERM` if `write` is asked of one that another
@@ -204,11 +204,11 @@ impl Bdev {
             }
         };
         // From here on the descriptor closes itself.
-        let mut descriptor = Descriptor { raw, owner, on_event, info, file: None };
-        if let (FlushMethod::FileSync, Some(path)) = (descriptor.info.flush, &descriptor.info.path) {
-            let file = File::open(path)
+        let mut descriptor = Descriptor { raw, owner, on_event, info, files: Vec::new() };
+        if descriptor.info.flush == FlushMethod::FileSync {
+            let files: std::io::Result<Vec<File>> = descriptor.info.files.iter().map(File::open).collect();
+            descriptor.files = files
                 .map_err(|error| Error { call: "open", errno: error.raw_os_error().unwrap_or(EINVAL) })?;
-            descriptor.file = Some(file);
         }
         Ok(Self { inner: Arc::new(descriptor) })
     }
@@ -301,34 +301,5 @@ impl Drop for Descriptor {
 impl fmt::Debug for Bdev {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Bdev").field("name", &self.inner.info.name).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn descriptions_name_files_and_nvme() {
-        assert_eq!(read_description(r#"{"aio":{"filename":"/x"}}"#), (Some("/x".into()), false));
-        assert_eq!(read_description(r#"{"uring":{"filename":"/y"}}"#), (Some("/y".into()), false));
-        assert_eq!(read_description(r#"{"nvme":{"trid":{}}}"#), (None, true));
-        assert_eq!(read_description(r#"{"nvme":[{}]}"#), (None, true));
-        assert_eq!(read_description("{}"), (None, false));
-        assert_eq!(read_description("not json"), (None, false));
-    }
-    #[test]
-    fn a_flush_goes_where_the_data_is() {
-        use FlushMethod::{Bdev, FileSync, Impossible, Nothing, NvmeCommand};
-        // file, nvme, write, write cache, can flush
-        assert_eq!(flush_method(true, false, true, true, true), FileSync);
-        assert_eq!(flush_method(true, false, false, true, true), FileSync, "others may write the file");
-        assert_eq!(flush_method(false, true, true, true, true), NvmeCommand);
-        assert_eq!(flush_method(false, true, true, false, true), Nothing);
-        assert_eq!(flush_method(false, true, false, true, true), Nothing, "SPDK would refuse it");
-        assert_eq!(flush_method(false, false, true, true, true), Bdev);
-        assert_eq!(flush_method(false, false, false, true, true), Nothing);
-        assert_eq!(flush_method(false, false, true, true, false), Impossible);
-        assert_eq!(flush_method(false, false, true, false, false), Nothing);
     }
 }

@@ -69,9 +69,9 @@ impl Export {
     #[cold]
     #[inline(never)]
     pub(super) fn admit_write_cache(&self, on: bool) -> Disposition {
-        match self.features.write_cache {
+        match self.write_cache() {
             None => answer(Registers::ABORTED),
-            Some(_) if self.claims.write_cache == on => answer(Registers::SUCCESS),
+            Some(is) if is == on => answer(Registers::SUCCESS),
             Some(_) => Disposition::Consult,
         }
     }
@@ -193,6 +193,22 @@ mod tests {
             assert_eq!(export.features_on(limits()).write_cache, Some(is), "IDENTIFY says it");
             assert_eq!(export.admit_write_cache(is), answer(Registers::SUCCESS));
             assert_eq!(export.admit_write_cache(!is), Disposition::Consult);
+            assert_eq!(export.settles_writes(), !is);
+        }
+    }
+
+    #[test]
+    fn a_write_through_disk_has_no_cache_whatever_is_kept_of_it() {
+        let mut export = export();
+        export.write_through = true;
+        for (there, kept) in [(None, true), (None, false), (Some(true), true), (Some(true), false)] {
+            export.features.write_cache = there;
+            export.claims = Arc::new(Claims { write_cache: kept, ..Claims::default() });
+            assert_eq!(export.features_on(limits()).write_cache, None, "IDENTIFY says it");
+            for asked in [true, false] {
+                assert_eq!(export.admit_write_cache(asked), answer(Registers::ABORTED));
+            }
+            assert!(export.settles_writes());
         }
     }
 }

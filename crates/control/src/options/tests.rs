@@ -16,6 +16,7 @@ fn every_option_is_read() {
     let all = options(&[
         "offset=8",
         "length=100",
+        "cache=write-back",
         "buffers=64",
         "allow=52:54:00:00:00:01+52:54:00:00:00:0A",
         "deny=52:54:00:00:00:02",
@@ -25,6 +26,8 @@ fn every_option_is_read() {
     ])
     .unwrap();
     assert_eq!((all.offset, all.length, all.buffers), (8, Some(100), Some(64)));
+    assert_eq!(all.cache, CacheMode::WriteBack);
+    assert_eq!(options(&["cache=write-through"]).unwrap(), ExportOptions::default());
     assert_eq!(all.allow, [MacAddr([0x52, 0x54, 0, 0, 0, 1]), MacAddr([0x52, 0x54, 0, 0, 0, 10])]);
     assert_eq!(all.deny, [MacAddr([0x52, 0x54, 0, 0, 0, 2])]);
     let identity = all.identity(ShelfSlot::WILDCARD, "1").unwrap();
@@ -44,6 +47,8 @@ fn refusals_name_the_value_and_what_is_allowed() {
         ("length=", &["length ''", "from 1"]),
         ("vlan=0", &["vlan '0'", "from 1 to 4094"]),
         ("vlan=4095", &["vlan '4095'", "from 1 to 4094"]),
+        ("cache=on", &["cache 'on' is not allowed", "write-through or write-back"]),
+        ("cache=", &["cache ''"]),
         ("buffers=1", &["buffers '1'", "from 2 to 512"]),
         ("buffers=513", &["buffers '513'", "from 2 to 512"]),
         ("buffers=65538", &["buffers '65538'", "from 2 to 512"]),

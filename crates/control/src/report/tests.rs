@@ -34,7 +34,7 @@ fn filled() -> (Registry, ExportId, ExportId) {
     let two = create(
         &mut registry,
         &json!({"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "ports": [1], "read_only": true, "offset": 100,
-                "length": 20, "vlan": 100, "buffers": 64, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
+                "length": 20, "vlan": 100, "cache": "write-back", "buffers": 64, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
                 "serial": "S1", "model": "M 1", "firmware": "F1"}),
     );
     let one = create(&mut registry, &json!({"shelf": 1, "slot": 1, "bdev_name": "malloc1.1"}));
@@ -52,10 +52,10 @@ fn exports_are_listed_by_address_with_their_ports() {
         report,
         json!([
             {"shelf": 1, "slot": 1, "bdev_name": "malloc1.1", "size_bytes": 67_108_864, "offset": 0, "length": null,
-             "vlan": null, "read_only": false, "buffers": 16, "allow": [], "deny": [], "serial": "kvblade-1.1",
+             "vlan": null, "read_only": false, "cache": "write-through", "buffers": 16, "allow": [], "deny": [], "serial": "kvblade-1.1",
              "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "state": "online", "all_ports": true, "ports": [veth, nic]},
             {"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "size_bytes": 10240, "offset": 100, "length": 20,
-             "vlan": 100, "read_only": true, "buffers": 64, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
+             "vlan": 100, "read_only": true, "cache": "write-back", "buffers": 64, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
              "serial": "S1", "model": "M 1", "firmware": "F1", "state": "offline", "all_ports": false, "ports": [nic]},
         ])
     );

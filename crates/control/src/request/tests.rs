@@ -13,6 +13,7 @@ fn all_options() -> ExportOptions {
         offset: 8,
         vlan: VlanId::new(100),
         length: Some(16),
+        cache: CacheMode::WriteBack,
         buffers: Some(512),
         allow: vec![MacAddr([0x52, 0x54, 0, 0, 0, 1])],
         deny: vec![MacAddr([0x52, 0x54, 0, 0, 0, 2])],
@@ -30,6 +31,8 @@ fn options_of_the_wrong_kind_are_named() {
         ("length", json!("8"), ["length is '8'", "from 1"]),
         ("vlan", json!(4095), ["vlan is 4095", "from 1 to 4094"]),
         ("vlan", json!("7"), ["vlan is '7'", "from 1 to 4094"]),
+        ("cache", json!("off"), ["cache is 'off'", "write-through or write-back"]),
+        ("cache", json!(true), ["cache is true", "write-through or write-back"]),
         ("buffers", json!(1), ["buffers is 1", "from 2 to 512"]),
         ("allow", json!("52:54:00:00:00:01"), ["allow is '52:54", "a list of MAC addresses"]),
         ("deny", json!([1]), ["deny is a list", "a list of MAC addresses in text"]),
@@ -56,7 +59,7 @@ fn refusal(method: &str, params: Value) -> RpcError {
 fn create_takes_every_parameter() {
     let params = json!({
         "shelf": 65534, "slot": 254, "bdev_name": "Malloc0", "ports": [1, "eth0", "2"], "read_only": true,
-        "offset": 8, "length": 16, "vlan": 100, "buffers": 512, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
+        "offset": 8, "length": 16, "vlan": 100, "cache": "write-back", "buffers": 512, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
         "serial": "s", "model": "m", "firmware": "f",
     });
     let expected = CreateExport {

@@ -143,6 +143,46 @@ pub(crate) fn cache_off() -> Step {
     chain(vec![pause(), round(false, 3), pause(), round(true, 0), pause()])
 }
 
+/// Writes to a write-through export of one bdev, and how many flushes that took.
+pub(crate) fn write_through() -> Step {
+    let round = |bdev: fn(&Bench) -> Bdev, cache_on: bool, want: u64| {
+        exchange(
+            move |bench| {
+                let bdev = bdev(bench);
+                let mut disk = export(9, "1.9", &bdev);
+                disk.write_through = true;
+                disk.features.write_cache = Some(true);
+                // What a write-back time before may have left.
+                disk.claims = Arc::new(Claims { write_cache: cache_on, ..Claims::default() });
+                bench.lcore.add(disk, &bdev).expect("a free address");
+                for tag in 1..=3u32 {
+                    assert!(bench.send(&frames::write(SLOT, tag, u64::from(tag), &pattern(tag, 1))));
+                }
+            },
+            3,
+            move |bench, replies| {
+                assert!(replies.iter().all(|reply| status(reply) == (0x40, 0)), "{replies:x?}");
+                let exports = bench.lcore.snapshot().exports;
+                let (_, counters) = exports.iter().find(|(id, _)| *id == ExportId(9)).expect("it is there");
+                assert_eq!((counters.writes, counters.write_flushes, counters.fua_writes), (3, want, 0));
+                remove(bench);
+            },
+        )
+    };
+    let pause = || silence(10);
+    chain(vec![
+        round(|bench| bench.file.clone(), true, 3),
+        pause(),
+        round(|bench| bench.file.clone(), false, 3),
+        pause(),
+        round(|_| Bdev::open("s0", true, |_| ()).expect("the stack on files"), true, 3),
+        pause(),
+        // Nothing would last longer.
+        round(|bench| bench.malloc.clone(), true, 0),
+        pause(),
+    ])
+}
+
 pub(crate) fn not_offered() -> Step {
     let refused = exchange(
         |bench| {

@@ -62,13 +62,22 @@ fn main() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.as_file().set_len(8 << 20).expect("room for it");
     let path = file.path().to_owned();
-    // 200 bdev I/Os at most, so that a burst of requests must wait for SPDK's memory.
+    let [left, right] = [(); 2].map(|()| {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.as_file().set_len(1 << 20).expect("room for it");
+        file
+    });
     // 200 bdev I/Os at most, so that a burst of requests must wait for SPDK's memory.
     let bdevs = [
         json!({ "method": "bdev_set_options", "params": { "bdev_io_pool_size": 200, "bdev_io_cache_size": 50 } }),
         json!({ "method": "bdev_malloc_create", "params": { "name": "m0", "num_blocks": 16384, "block_size": 512 } }),
         json!({ "method": "bdev_malloc_create", "params": { "name": "m4", "num_blocks": 64, "block_size": 4096 } }),
         json!({ "method": "bdev_aio_create", "params": { "name": "f0", "filename": path, "block_size": 512 } }),
+        json!({ "method": "bdev_aio_create", "params": { "name": "f1", "filename": left.path(), "block_size": 512 } }),
+        json!({ "method": "bdev_aio_create", "params": { "name": "f2", "filename": right.path(), "block_size": 512 } }),
+        json!({ "method": "bdev_raid_create",
+          "params": { "name": "r0", "strip_size_kb": 4, "raid_level": "raid0", "base_bdevs": ["f1", "f2"] } }),
+        json!({ "method": "bdev_passthru_create", "params": { "name": "s0", "base_bdev_name": "r0" } }),
     ];
     // A second reactor, where there is a CPU for it, so that two lcores really meet in one block.
     let cores = match std::thread::available_parallelism() {

@@ -119,6 +119,7 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
         ("trim_zeroes_its_ranges_and_no_other_sector", features::trim()),
         ("trim_beyond_the_end_does_nothing", features::trim_beyond()),
         ("a_write_with_the_cache_off_is_flushed_before_its_answer", features::cache_off()),
+        ("a_write_through_disk_flushes_each_write_where_that_makes_it_last", features::write_through()),
         ("disks_without_the_features_abort", features::not_offered()),
         ("every_mbuf_comes_back", conservation()),
     ]

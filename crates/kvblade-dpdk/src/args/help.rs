@@ -34,6 +34,8 @@ Options, each once:
   offset=SECTORS             serve the bdev from that sector (512 bytes) on
   length=SECTORS             serve so many sectors; without it, to the bdev's end, also when it grows
   vlan=ID                    serve it in this VLAN only, 1 to 4094, by tagged frames
+  cache=write-through        answer a write when it is on stable media; so it is if nothing is said
+  cache=write-back           answer it from the bdev's volatile cache: a power failure may lose it until FLUSH CACHE
   buffers=N                  messages initiators may have under way, 2 to 512; 16 if not given
   allow=MAC[+MAC...]         answer these initiators only
   deny=MAC[+MAC...]          never answer these, whatever allow says

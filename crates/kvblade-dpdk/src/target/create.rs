@@ -1,9 +1,10 @@
 //! `aoe_create_export`: a bdev opened, its export given to every lcore.
 
 use aoe_target::{Export, ExportId, Features, Guard, VlanId};
+use control::options::CacheMode;
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::{AddError, PAYLOAD_ALIGNMENT};
-use spdk::{Bdev, BdevEvent, BdevInfo, FlushMethod};
+use spdk::{Bdev, BdevEvent, BdevInfo, Durability, FlushMethod};
 
 use super::{Target, announce, with};
 use crate::rpc::Answer;
@@ -44,6 +45,7 @@ impl Target {
         let bdev = Bdev::open(name, !request.read_only, move |event| bdev_event(&watched, event))
             .map_err(|error| open_failed(name, &error))?;
         check_suitable(bdev.info())?;
+        check_durable(bdev.info(), request.read_only, request.options.cache)?;
         let record = self.registry.create(request, bdev.sectors())?;
         match export_of(record, bdev.info()) {
             Ok(export) => Ok((export, bdev)),
@@ -109,7 +111,7 @@ impl Target {
         self.registry.created(id);
         let Some(record) = self.registry.get(id) else { return };
         if record.state == State::Online {
-            log_durability(bdev.info());
+            log_durability(bdev.info(), record.read_only, record.options.cache);
             self.bdevs.insert(id, bdev);
         } else {
             // The bdev was removed meanwhile: SPDK waits for this handle to close.
@@ -204,6 +206,22 @@ fn check_suitable(info: &BdevInfo) -> Result<(), RpcError> {
     Ok(())
 }
 
+/// Refuses a bdev that may lose acknowledged writes in a power failure, unless the operator has said that it may, or
+/// nothing is written. Memory loses all of them, as its name says, and no flush would help.
+fn check_durable(info: &BdevInfo, read_only: bool, cache: CacheMode) -> Result<(), RpcError> {
+    match (&info.durability, cache) {
+        (Durability::Unknown(why), CacheMode::WriteThrough) if !read_only => Err(RpcError::new(
+            ErrorCode::Unsuitable,
+            format!(
+                "bdev {}: {why}; a power failure might lose acknowledged writes: add cache=write-back if it may, or \
+                 export it read-only",
+                info.name
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The export as lcores serve it.
 fn export_of(record: &Record, info: &BdevInfo) -> Result<Export, RpcError> {
     let identity = record.identity().map_err(|message| RpcError::new(ErrorCode::Internal, message))?;
@@ -212,6 +230,7 @@ fn export_of(record: &Record, info: &BdevInfo) -> Result<Export, RpcError> {
         Export::new(record.id, record.address, record.ports, record.sectors, identity).in_vlan(options.vlan);
     export.first_sector = options.offset;
     export.read_only = record.read_only;
+    export.write_through = options.cache == CacheMode::WriteThrough;
     export.buffer_count = options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT);
     export.features = features_of(info, options.offset);
     export.allow = options.allow.clone().into();
@@ -225,8 +244,8 @@ fn features_of(info: &BdevInfo, first_sector: u64) -> Features {
     let sectors_per_block = info.sectors_per_block().max(1);
     let into_block = first_sector % u64::from(sectors_per_block);
     Features {
-        // On or off is for the claims to say.
-        write_cache: info.write_cache.then_some(true),
+        // On or off is for the claims to say, and off must be possible.
+        write_cache: (info.write_cache && info.flush != FlushMethod::Impossible).then_some(true),
         smart: info.health.then_some(true),
         trim_blocks: u8::from(info.unmaps),
         // NVMe is for media that do not rotate; what is behind another bdev is not known.
@@ -238,23 +257,33 @@ fn features_of(info: &BdevInfo, first_sector: u64) -> Features {
 }
 
 /// Says what an operator should know of how this bdev keeps and takes data.
-fn log_durability(info: &BdevInfo) {
+fn log_durability(info: &BdevInfo, read_only: bool, cache: CacheMode) {
     let bdev = info.name.as_str();
-    match info.flush {
-        FlushMethod::Impossible => {
-            tracing::warn!(
-                bdev,
-                "a volatile cache that can't be flushed: FLUSH CACHE fails with an ATA abort"
-            );
+    match (&info.durability, cache) {
+        _ if read_only => {}
+        (Durability::Stable, _) => tracing::info!(bdev, "a write is on stable media when it is answered"),
+        (Durability::Memory, _) => {
+            tracing::info!(bdev, "in memory: what is written is gone when this program ends");
         }
-        method if info.write_cache => {
+        (Durability::Cached, CacheMode::WriteThrough) => {
+            let (method, fua) = (info.flush, info.fua);
             tracing::info!(
                 bdev,
                 ?method,
-                "a volatile cache: writes are answered before they are on stable media"
+                fua,
+                "write-through: a write is on stable media when it is answered"
             );
         }
-        _ => {}
+        (Durability::Cached, CacheMode::WriteBack) => tracing::warn!(
+            bdev,
+            "write-back: a power failure may lose writes that were answered and not flushed by FLUSH CACHE"
+        ),
+        (Durability::Unknown(why), _) => tracing::warn!(
+            bdev,
+            %why,
+            flushes = info.flush != FlushMethod::Impossible,
+            "write-back: a power failure may lose writes that were answered; without flushes FLUSH CACHE is aborted"
+        ),
     }
     if info.alignment > PAYLOAD_ALIGNMENT {
         tracing::info!(
@@ -278,9 +307,11 @@ mod tests {
             metadata_size,
             blocks: 8,
             alignment: 4,
+            durability: Durability::Stable,
             write_cache: false,
-            path: None,
+            files: Vec::new(),
             flush: FlushMethod::Nothing,
+            fua: false,
             unmaps: false,
             health: false,
         }
@@ -310,6 +341,36 @@ mod tests {
         let all = BdevInfo { write_cache: true, unmaps: true, health: true, ..info(512, 0) };
         let features = features_of(&all, 0);
         assert_eq!((features.write_cache, features.smart, features.trim_blocks), (Some(true), Some(true), 1));
+    }
+
+    #[test]
+    fn a_cache_that_can_not_be_turned_off_is_not_announced() {
+        let stuck = BdevInfo { write_cache: true, flush: FlushMethod::Impossible, ..info(512, 0) };
+        assert_eq!(features_of(&stuck, 0).write_cache, None);
+    }
+
+    #[test]
+    fn only_the_operators_word_exports_what_may_lose_acknowledged_writes() {
+        let of = |durability| BdevInfo { durability, ..info(512, 0) };
+        let unknown = of(Durability::Unknown("it stands on sand".into()));
+        for (info, read_only, cache, refused) in [
+            (&of(Durability::Stable), false, CacheMode::WriteThrough, false),
+            (&of(Durability::Cached), false, CacheMode::WriteThrough, false),
+            (&of(Durability::Memory), false, CacheMode::WriteThrough, false),
+            (&of(Durability::Cached), false, CacheMode::WriteBack, false),
+            (&unknown, false, CacheMode::WriteThrough, true),
+            (&unknown, false, CacheMode::WriteBack, false),
+            (&unknown, true, CacheMode::WriteThrough, false),
+        ] {
+            let result = check_durable(info, read_only, cache);
+            assert_eq!(result.is_err(), refused, "{:?} {read_only} {cache:?}", info.durability);
+            if let Err(error) = result {
+                assert_eq!(error.code(), ErrorCode::Unsuitable);
+                let message = error.message();
+                assert!(message.starts_with("bdev b0: it stands on sand; "), "{message}");
+                assert!(message.contains("add cache=write-back"), "{message}");
+            }
+        }
     }
 
     #[test]

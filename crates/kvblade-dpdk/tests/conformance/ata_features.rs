@@ -182,7 +182,7 @@ pub(crate) const CASES: &[Case] = &[
             "it has no SET FEATURES and announces no cache",
         ),
         run: |bench| {
-            bench.go_to(Other::File);
+            bench.go_to(Other::WriteBack);
             let first = cache(bench);
             let off = [(); 2].map(|()| set_cache(bench, CACHE_OFF)).join("; ");
             let request = bench.write(200, 1, &[0x5c; 512]);
@@ -201,6 +201,23 @@ pub(crate) const CASES: &[Case] = &[
             let first = cache(bench);
             let set = [CACHE_OFF, CACHE_ON].map(|feature| set_cache(bench, feature));
             format!("{first}; {}", set.join("; "))
+        },
+    },
+    Case {
+        name: "a_write_through_disk_has_no_cache_to_turn_off",
+        rule: "Nor does a disk whose writes are on stable media when they are answered, whatever cache is beneath: SET \
+               FEATURES 02 and 82 are ABRT, and FLUSH CACHE succeeds.",
+        source: "own",
+        us: "not there; 41/04 not there; 41/04 not there; status 40 error 00; status 40 error 00",
+        vblade: Same,
+        run: |bench| {
+            bench.go_to(Other::File);
+            let first = cache(bench);
+            let set = [CACHE_OFF, CACHE_ON].map(|feature| set_cache(bench, feature));
+            let request = bench.write(200, 1, &[0x5c; 512]);
+            let wrote = bench.seen(&request);
+            let request = bench.ata(0, 0, 0xe7, 0, &[]);
+            format!("{first}; {}; {wrote}; {}", set.join("; "), bench.seen(&request))
         },
     },
     Case {

@@ -19,11 +19,21 @@ pub(crate) const BROADCAST: [u8; 6] = [0xff; 6];
 /// Disks that all rules share, because they are not of memory; their slots on a shelf of their own.
 #[derive(Clone, Copy)]
 pub(crate) enum Other {
-    /// A file: with a write cache, without TRIM.
+    /// A file: without TRIM, and a write is on stable media when it is answered.
     File = 0,
     /// One that keeps nothing, so that it has no write cache either.
     Null = 1,
+    /// A file with a write cache that the operator asked for.
+    WriteBack = 2,
+    /// Memory in [`VLAN`].
+    InVlan = 3,
 }
+
+/// The VLAN of [`Other::InVlan`].
+pub(crate) const VLAN: u16 = 100;
+
+/// A frame as it was without its tag, and the priority and VLAN of that.
+pub(crate) type Tagged = (Vec<u8>, Option<u16>);
 
 /// A running target and one export of it.
 pub(crate) struct Bench<'l> {
@@ -38,6 +48,10 @@ pub(crate) struct Bench<'l> {
     pub(crate) slot: u8,
     /// The shelf of the exports of [`Other`], if they are not this one.
     others: Option<u16>,
+    /// Shelf and slot that the second request asks.
+    witness_at: (u16, u8),
+    /// The advertisements of [`Other::InVlan`], or of this export if there are no others.
+    pub(crate) heard_in_vlan: Vec<Tagged>,
     /// Advertisements of this export that were heard when the target started.
     pub(crate) heard: Vec<Vec<u8>>,
     /// The network namespace of the initiators, and the name of its interface.
@@ -68,6 +82,8 @@ impl<'l> Bench<'l> {
             shelf,
             slot,
             others: None,
+            witness_at: (shelf, slot),
+            heard_in_vlan: heard.iter().map(|frame| (frame.clone(), None)).collect(),
             heard,
             namespace,
             pid,
@@ -89,8 +105,9 @@ impl<'l> Bench<'l> {
     }
 
     /// Says on which shelf the disks of [`Other`] are.
-    pub(crate) fn with_others(mut self, shelf: u16) -> Self {
+    pub(crate) fn with_others(mut self, shelf: u16, heard_in_vlan: Vec<Tagged>) -> Self {
         self.others = Some(shelf);
+        self.heard_in_vlan = heard_in_vlan;
         self
     }
 
@@ -98,6 +115,9 @@ impl<'l> Bench<'l> {
     pub(crate) fn go_to(&mut self, other: Other) {
         if let Some(shelf) = self.others {
             (self.shelf, self.slot) = (shelf, other as u8);
+            if !matches!(other, Other::InVlan) {
+                self.witness_at = (self.shelf, self.slot);
+            }
         }
     }
 
@@ -149,11 +169,16 @@ impl<'l> Bench<'l> {
 
     /// The next frame.
     pub(crate) fn receive(&self, until: Instant) -> Result<Option<Vec<u8>>, String> {
+        Ok(self.receive_tagged(until)?.map(|(frame, _)| frame))
+    }
+
+    /// The next frame, and its tag.
+    fn receive_tagged(&self, until: Instant) -> Result<Option<Tagged>, String> {
         let mut buffer = vec![0; 10_000];
-        let length = self.link.receive_until(&mut buffer, until).map_err(|error| error.to_string())?;
-        Ok(length.map(|length| {
+        let received = self.link.receive_tagged(&mut buffer, until).map_err(|error| error.to_string())?;
+        Ok(received.map(|(length, tag)| {
             buffer.truncate(length);
-            buffer
+            (buffer, tag)
         }))
     }
 
@@ -164,16 +189,27 @@ impl<'l> Bench<'l> {
     }
 
     pub(crate) fn try_ask(&mut self, request: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        Ok(self.answers(request, request, true)?.pop().map(|(frame, _)| frame))
+    }
+
+    /// The answers to a request, which goes out as `sent`, and their tags: the first of this export, or all of all
+    /// exports.
+    pub(crate) fn answers(
+        &mut self,
+        request: &[u8],
+        sent: &[u8],
+        first: bool,
+    ) -> Result<Vec<Tagged>, String> {
         while self.receive(Instant::now())?.is_some() {}
-        self.send(request)?;
-        let own = std::mem::replace(&mut self.own, self.witness);
-        let second = self.config(0, &[]);
-        self.own = own;
+        self.send(sent)?;
+        let second = self.second();
         self.send(&second)?;
         let mut until = Instant::now() + PATIENCE;
         let mut witnessed = false;
+        let mut answers = Vec::new();
         while Instant::now() < until {
-            let Some(frame) = self.receive(until.min(Instant::now() + Duration::from_millis(50)))? else {
+            let patience = until.min(Instant::now() + Duration::from_millis(50));
+            let Some((frame, tag)) = self.receive_tagged(patience)? else {
                 if self.has_ended() {
                     return Err("it is gone".into());
                 }
@@ -187,12 +223,26 @@ impl<'l> Bench<'l> {
                 until = Instant::now() + GRACE;
             } else if request.len() < 24
                 || frame[20..24] == request[20..24]
-                    && (!is_wildcard(request) || frame[16..19] == self.address())
+                    && (!first || !is_wildcard(request) || frame[16..19] == self.address())
             {
-                return Ok(Some(frame));
+                answers.push((frame, tag));
+                if first {
+                    return Ok(answers);
+                }
             }
         }
-        if witnessed { Ok(None) } else { Err("nobody is answered".into()) }
+        if witnessed { Ok(answers) } else { Err("nobody is answered".into()) }
+    }
+
+    /// The second request, which is never tagged.
+    fn second(&mut self) -> Vec<u8> {
+        let own = std::mem::replace(&mut self.own, self.witness);
+        let here = (self.shelf, self.slot);
+        (self.shelf, self.slot) = self.witness_at;
+        let second = self.config(0, &[]);
+        (self.shelf, self.slot) = here;
+        self.own = own;
+        second
     }
 
     /// True if the target's process is no more, or waits to be buried.

@@ -29,6 +29,7 @@ mod rpc;
 mod subjects;
 mod table;
 mod traps;
+mod vlan;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,7 @@ const SECTIONS: &[Section] = &[
     Section { title: "Reserve", cases: reserve::CASES, elsewhere: reserve::ELSEWHERE },
     Section { title: "Keyed", cases: keyed::CASES, elsewhere: &[] },
     Section { title: "Advertisement", cases: advertisement::CASES, elsewhere: advertisement::ELSEWHERE },
+    Section { title: "VLAN", cases: vlan::CASES, elsewhere: vlan::ELSEWHERE },
     Section { title: "Initiators", cases: initiators::CASES, elsewhere: initiators::ELSEWHERE },
     Section { title: "Traps", cases: &[], elsewhere: traps::ELSEWHERE },
 ];

@@ -6,7 +6,7 @@ use aoe_initiator::lab::{Vblade, Veth};
 use aoe_initiator::{Link, ShelfSlot};
 use serde_json::json;
 
-use crate::bench::{Bench, Other};
+use crate::bench::{Bench, Other, Tagged, VLAN};
 use crate::case::Case;
 use crate::lab::Lab;
 
@@ -26,10 +26,14 @@ const VBLADE_PORTS: (&str, &str) = ("i9", "t9");
 pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     let lab = Lab::new(9000);
     let link = lab.link(0);
+    link.tell_tags().unwrap();
     let exports: Vec<String> = (0..cases.len()).map(|slot| format!("{SHELF}.{slot}=malloc:1M")).collect();
     let file = format!("{OTHERS}.{}=aio:{}", Other::File as u8, lab.file("file"));
     let null = format!("{OTHERS}.{}=null", Other::Null as u8);
-    let exports = [exports, vec![file, null]].concat();
+    let write_back =
+        format!("{OTHERS}.{}=aio:{},cache=write-back", Other::WriteBack as u8, lab.file("write-back"));
+    let in_vlan = format!("{OTHERS}.{}=malloc:1M,vlan={VLAN}", Other::InVlan as u8);
+    let exports = [exports, vec![file, null, write_back, in_vlan]].concat();
     let config = lab.path("config");
     let params = json!({ "name": "null", "num_blocks": SIZE / 512, "block_size": 512 });
     let calls = json!([{ "method": "bdev_null_create", "params": params }]);
@@ -40,9 +44,12 @@ pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     let target = lab.start(&options);
     let heard = frames(&link);
     for (slot, case) in (0u8..).zip(cases) {
-        let own = heard.iter().filter(|frame| frame[16..19] == [0, 5, slot]).cloned().collect();
+        let of =
+            |shelf, slot| heard.iter().filter(move |(frame, _)| frame[16..19] == [0, shelf, slot]).cloned();
+        let own = of(5, slot).map(|(frame, _)| frame).collect();
+        let in_vlan = of(6, Other::InVlan as u8).collect();
         let words = match Bench::find(&link, &lab.near, SHELF, slot, own, target.daemon.pid()) {
-            Ok(bench) => (case.run)(&mut bench.with_others(OTHERS)),
+            Ok(bench) => (case.run)(&mut bench.with_others(OTHERS, in_vlan)),
             Err(error) => error,
         };
         seen(case, "us", &words);
@@ -55,6 +62,7 @@ pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     for (slot, case) in (0u8..).zip(cases) {
         std::fs::File::create(&disk).unwrap().set_len(SIZE).unwrap();
         let link = lab.link(9);
+        link.tell_tags().unwrap();
         let mut vblade = Vblade::start(&lab.far, far, ShelfSlot::new(SHELF, slot), &disk, None).unwrap();
         let heard = first_frame(&link);
         let words = match Bench::find(&link, &lab.near, SHELF, slot, heard, vblade.daemon().pid()) {
@@ -67,13 +75,13 @@ pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
 }
 
 /// What has come in by now.
-fn frames(link: &Link) -> Vec<Vec<u8>> {
+fn frames(link: &Link) -> Vec<Tagged> {
     let mut buffer = [0; 2048];
     let mut frames = Vec::new();
-    while let Some(length) = link.receive_now(&mut buffer).unwrap() {
-        frames.push(buffer[..length].to_vec());
+    while let Some((length, tag)) = link.receive_tagged(&mut buffer, Instant::now()).unwrap() {
+        frames.push((buffer[..length].to_vec(), tag));
     }
-    frames.retain(|frame| frame.len() >= 32);
+    frames.retain(|(frame, _)| frame.len() >= 32);
     frames
 }
 

@@ -51,6 +51,24 @@ pub(crate) const ELSEWHERE: &[Elsewhere] = &[
         test: "a_stop_under_load_loses_no_acknowledged_write",
     },
     Elsewhere {
+        rule: "7. An acknowledged write has been flushed to stable media, unless the operator said cache=write-back.",
+        source: "own",
+        file: "crates/kvblade-dpdk/tests/end_to_end/write_through.rs",
+        test: "each_write_to_a_file_is_flushed_before_its_answer_unless_the_operator_said_otherwise",
+    },
+    Elsewhere {
+        rule: "7. The same for what stands on files, and for writes that cover a part of a block.",
+        source: "own",
+        file: "crates/kvblade-dpdk/tests/end_to_end/write_through.rs",
+        test: "bdevs_that_stand_on_files_are_flushed_down_to_the_files",
+    },
+    Elsewhere {
+        rule: "7. A disk that may lose acknowledged writes is exported only if the operator says cache=write-back.",
+        source: "own",
+        file: "crates/kvblade-dpdk/tests/end_to_end/write_through.rs",
+        test: "what_may_lose_acknowledged_writes_needs_the_operators_word",
+    },
+    Elsewhere {
         rule: "8. A sector has 512 bytes whatever the blocks of the bdev have.",
         source: "lin",
         file: "crates/kvblade-dpdk/tests/end_to_end/export_options.rs",

@@ -23,3 +23,4 @@ mod serving;
 mod shutdown;
 mod state_dir;
 mod two_ports;
+mod write_through;

@@ -39,7 +39,7 @@ fn a_write_cache_turned_off_is_off_after_a_restart_and_a_kill() {
     let mut initiator = lab.initiator(0);
     let own = mac(&initiator);
     let file = lab.file("disk");
-    let options = ["-e".to_owned(), format!("1.1=aio:{file}")];
+    let options = ["-e".to_owned(), format!("1.1=aio:{file},cache=write-back")];
     let options = options.each_ref().map(String::as_str);
     // ATA registers: AFlags, feature, count, opcode, LBA. SET FEATURES has 02 for on and 82 for off.
     let set = |feature| request(own, 0, &[0, feature, 0, 0xef, 0, 0, 0, 0, 0, 0, 0, 0]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dpdk::Mempool;
 use serde_json::json;
-use spdk::{Bdev, BdevEvent, CompletionQueue, FlushMethod, Io, IoChannel, IoKind, Outcome};
+use spdk::{Bdev, BdevEvent, CompletionQueue, Durability, FlushMethod, Io, IoChannel, IoKind, Outcome};
 
 use crate::threads::neighbour;
 use crate::{Step, asks, chain, once, turns, until};
@@ -35,7 +35,8 @@ fn descriptions() {
     let bdev = Bdev::open("m0", true, |_| ()).expect("it is there");
     let info = bdev.info();
     assert_eq!((info.block_size, info.metadata_size, info.blocks, bdev.blocks()), (512, 0, 2048, 2048));
-    assert_eq!((info.name.as_str(), info.path.as_deref(), info.flush), ("m0", None, FlushMethod::Bdev));
+    assert_eq!((info.name.as_str(), info.files.len(), info.flush), ("m0", 0, FlushMethod::Nothing));
+    assert_eq!((&info.durability, info.write_cache, info.fua), (&Durability::Memory, true, false));
     let missing = Bdev::open("none", false, |_| ()).expect_err("there is none");
     assert_eq!(missing.call, "spdk_bdev_open_ext");
     assert!([19, 22].contains(&missing.errno), "ENODEV, or EINVAL in 20.07: {missing}");

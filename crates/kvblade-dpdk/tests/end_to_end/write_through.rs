@@ -1,0 +1,172 @@
+//! What an answered write means: on stable media, or what the operator said in words.
+
+use std::fs;
+
+use aoe_initiator::{Initiator, ShelfSlot};
+use serde_json::{Value, json};
+
+use crate::claims::{mac, request};
+use crate::lab::{Lab, Target, answer, find};
+
+/// Writes to each export.
+const WRITES: u64 = 5;
+
+/// Counters of the export in this place of the list.
+fn counters(target: &Target, place: usize) -> [u64; 4] {
+    let stats = target.rpc().call("aoe_get_stats", Value::Null);
+    ["writes", "write_flushes", "fua_writes", "ata_errors"]
+        .map(|name| stats["exports"][place][name].as_u64().unwrap_or_else(|| panic!("no {name} in {stats}")))
+}
+
+/// Writes one sector each time.
+fn write(initiator: &mut Initiator, slot: u8) {
+    let export = find(initiator, ShelfSlot::new(1, slot));
+    for lba in 1..=WRITES {
+        initiator.write(&export, lba, &[slot; 512]).unwrap();
+    }
+    let mut back = [0; 512 * WRITES as usize];
+    initiator.read(&export, 1, &mut back).unwrap();
+    assert!(back.iter().all(|byte| *byte == slot));
+}
+
+/// The target with these SPDK calls in its configuration and these exports.
+fn start(lab: &Lab, calls: &[Value], exports: &[&str]) -> Target {
+    let config = lab.path("config.json");
+    let document = json!({ "subsystems": [{ "subsystem": "bdev", "config": calls }] });
+    fs::write(&config, document.to_string()).unwrap();
+    let mut options = vec!["--config", config.to_str().unwrap()];
+    exports.iter().for_each(|export| options.extend(["-e", *export]));
+    lab.start(&options)
+}
+
+fn call(method: &str, params: Value) -> Value {
+    json!({ "method": method, "params": params })
+}
+
+fn aio(name: &str, file: &str, block_size: u32) -> Value {
+    call("bdev_aio_create", json!({ "name": name, "filename": file, "block_size": block_size }))
+}
+
+#[test]
+fn each_write_to_a_file_is_flushed_before_its_answer_unless_the_operator_said_otherwise() {
+    let lab = Lab::new(1500);
+    let mut initiator = lab.initiator(0);
+    let [through, back] = ["through", "back"].map(|name| lab.file(name));
+    let exports =
+        [format!("1.1=aio:{through}"), format!("1.2=aio:{back},cache=write-back"), "1.3=malloc:8M".into()];
+    let target = lab.start(&["-e", &exports[0], "-e", &exports[1], "-e", &exports[2]]);
+    for (place, slot, flushes) in [(0, 1, WRITES), (1, 2, 0), (2, 3, 0)] {
+        write(&mut initiator, slot);
+        assert_eq!(counters(&target, place), [WRITES, flushes, 0, 0], "1.{slot}");
+        let export = find(&mut initiator, ShelfSlot::new(1, slot));
+        initiator.flush(&export).unwrap();
+    }
+    let mut rpc = target.rpc();
+    let listed = rpc.call("aoe_get_exports", Value::Null);
+    let modes: Vec<&Value> = (0..3).map(|place| &listed[place]["cache"]).collect();
+    assert_eq!(modes, ["write-through", "write-back", "write-through"]);
+    let saved = rpc.call("framework_get_config", json!({ "name": "aoe" }));
+    let saved: Vec<&Value> = (0..3).map(|place| &saved[place]["params"]["cache"]).collect();
+    assert_eq!(saved, [&Value::Null, &json!("write-back"), &Value::Null], "{saved:?}");
+    let log = target.log();
+    for words in
+        ["write-through: a write is on stable media", "write-back: a power failure may lose", "in memory: "]
+    {
+        assert!(log.contains(words), "{log}");
+    }
+    target.stop();
+}
+
+#[test]
+fn bdevs_that_stand_on_files_are_flushed_down_to_the_files() {
+    let lab = Lab::new(9000);
+    let mut initiator = lab.initiator(0);
+    let files: Vec<String> = ["large", "left", "right", "store"].iter().map(|name| lab.file(name)).collect();
+    let lvol = |store: &str| json!({ "lvs_name": store, "lvol_name": "lv", "size": 1 << 22 });
+    let store = |store: &str, bdev: &str| {
+        call(
+            "bdev_lvol_create_lvstore",
+            json!({ "lvs_name": store, "bdev_name": bdev, "cluster_sz": 1 << 20 }),
+        )
+    };
+    let raid =
+        json!({ "name": "raid", "strip_size_kb": 4, "raid_level": "raid0", "base_bdevs": ["left", "right"] });
+    let calls = [
+        aio("large", &files[0], 4096),
+        aio("left", &files[1], 512),
+        aio("right", &files[2], 512),
+        aio("store", &files[3], 512),
+        call("bdev_raid_create", raid),
+        call("bdev_malloc_create", json!({ "name": "memory", "num_blocks": 65536, "block_size": 512 })),
+        call("bdev_passthru_create", json!({ "name": "over", "base_bdev_name": "memory" })),
+        store("on_file", "store"),
+        call("bdev_lvol_create", lvol("on_file")),
+        store("on_memory", "over"),
+        call("bdev_lvol_create", lvol("on_memory")),
+    ];
+    let target = start(&lab, &calls, &["1.1=large", "1.2=raid", "1.3=on_file/lv", "1.4=on_memory/lv"]);
+    for (place, slot, flushes) in [(0, 1, WRITES), (1, 2, WRITES), (2, 3, WRITES), (3, 4, 0)] {
+        write(&mut initiator, slot);
+        assert_eq!(counters(&target, place), [WRITES, flushes, 0, 0], "1.{slot}");
+    }
+    target.stop();
+}
+
+#[test]
+fn what_may_lose_acknowledged_writes_needs_the_operators_word() {
+    let lab = Lab::new(1500);
+    let zoned =
+        json!({ "name": "zoned", "base_bdev": "memory", "zone_capacity": 2048, "optimal_open_zones": 1 });
+    let calls = [
+        call("bdev_malloc_create", json!({ "name": "memory", "num_blocks": 8192, "block_size": 512 })),
+        call("bdev_zone_block_create", zoned),
+    ];
+    let target = start(&lab, &calls, &["1.1=malloc:1M"]);
+    let mut rpc = target.rpc();
+    let params = |slot: u8| json!({ "shelf": 1, "slot": slot, "bdev_name": "zoned" });
+    let parts = ["bdev zoned: it is a bdev of kind \"zone_block\"", "power failure", "add cache=write-back"];
+    rpc.refused("aoe_create_export", params(2), -22, &parts);
+    let mut said = params(2);
+    said["cache"] = "write-through".into();
+    rpc.refused("aoe_create_export", said.clone(), -22, &parts);
+    said["cache"] = "write-back".into();
+    assert_eq!(rpc.call("aoe_create_export", said)["cache"], "write-back");
+    let mut reads = params(3);
+    reads["read_only"] = true.into();
+    assert_eq!(rpc.call("aoe_create_export", reads)["cache"], "write-through");
+    target.stop();
+}
+
+#[test]
+fn a_cache_turned_off_in_a_write_back_time_is_kept_and_is_off_in_the_next() {
+    let lab = Lab::new(1500);
+    let mut initiator = lab.initiator(0);
+    let own = mac(&initiator);
+    let file = lab.file("disk");
+    let through = format!("1.1=aio:{file}");
+    let back = format!("{through},cache=write-back");
+    let set = |feature| request(own, 0, &[0, feature, 0, 0xef, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let identify = request(own, 0, &[0, 0, 1, 0xec, 0, 0, 0, 0, 0, 0, 0, 0]);
+    // Words 82 and 85: there, and on.
+    let cache = |page: &[u8]| [82, 85].map(|word| page[36 + 2 * word] >> 5 & 1);
+    let target = lab.start(&["-e", &back]);
+    assert_eq!(cache(&answer(&mut initiator, &identify)), [1, 1]);
+    assert_eq!(answer(&mut initiator, &set(0x82))[27], 0x40);
+    write(&mut initiator, 1);
+    assert_eq!(counters(&target, 0), [WRITES, WRITES, 0, 0], "turned off while it runs");
+    target.stop();
+    let target = lab.start(&["-e", &through]);
+    assert_eq!(cache(&answer(&mut initiator, &identify)), [0, 0]);
+    assert_eq!([0x02, 0x82].map(|feature| answer(&mut initiator, &set(feature))[27]), [0x41, 0x41]);
+    write(&mut initiator, 1);
+    assert_eq!(counters(&target, 0)[..2], [WRITES, WRITES]);
+    target.stop();
+    let target = lab.start(&["-e", &back]);
+    assert_eq!(cache(&answer(&mut initiator, &identify)), [1, 0]);
+    write(&mut initiator, 1);
+    assert_eq!(counters(&target, 0)[..2], [WRITES, WRITES]);
+    assert_eq!(answer(&mut initiator, &set(0x02))[27], 0x40);
+    write(&mut initiator, 1);
+    assert_eq!(counters(&target, 0)[..2], [2 * WRITES, WRITES]);
+    target.stop();
+}

@@ -1,0 +1,377 @@
+//! submit: what has become of a write that a bdev has completed, and what brings it to stable media. Found once, when
+//! a bdev is opened, by going down the bdevs it stands on.
+//!
+//! SPDK's own words do not say it. An lvol or a raid reports no write cache whatever is beneath (module/bdev/lvol,
+//! module/bdev/raid); the flush of an lvol does not exist, and that of an nvme bdev sends nothing (bdev_nvme_flush in
+//! module/bdev/nvme/bdev_nvme.c; since 25.09 it can, but is not set to). So bdevs are known by their kind: those that
+//! complete a write when the bdevs beneath have, and those at the bottom.
+
+use serde_json::Value;
+
+/// What has become of a write when the bdev has completed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on stable media.
+    Stable,
+    /// It is in memory, which the program's end takes along. No flush makes it last.
+    Memory,
+    /// It may be in a volatile cache. The flush of [`crate::BdevInfo::flush`] brings it to stable media.
+    Cached,
+    /// It may be in a volatile cache that can't be flushed from here; a sentence why, without its end.
+    Unknown(String),
+}
+
+/// How a FLUSH is carried out for a bdev.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushMethod {
+    /// The bdev's own flush (spdk_bdev_flush).
+    Bdev,
+    /// NVMe's FLUSH command, since bdev_nvme's own flush sends none.
+    NvmeCommand,
+    /// The kernel's asynchronous fdatasync on the files at the bottom, since bdev_aio's own flush is an fsync that
+    /// the lcore would wait for (module/bdev/aio/bdev_aio.c), and other bdevs do not always pass a flush on.
+    FileSync,
+    /// Nothing to do: no volatile cache, or nothing that this descriptor could have written.
+    Nothing,
+    /// The bdev may have a volatile cache and there is no way to flush it.
+    Impossible,
+}
+
+/// What SPDK says of one bdev.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Described {
+    /// Its kind, as "Malloc disk".
+    pub(crate) product: String,
+    /// What its module says of it (`driver_specific` of bdev_get_bdevs), as JSON.
+    pub(crate) description: String,
+    pub(crate) write_cache: bool,
+    pub(crate) can_flush: bool,
+}
+
+/// What is known of a bdev's way to stable media.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) durability: Durability,
+    pub(crate) flush: FlushMethod,
+    /// NVMe's FUA in the write itself does what a write and a FLUSH do.
+    pub(crate) fua: bool,
+    /// The files and block devices at the bottom.
+    pub(crate) files: Vec<String>,
+    /// It is an NVMe namespace itself.
+    pub(crate) nvme: bool,
+}
+
+/// What a bdev is.
+enum Kind {
+    /// It completes a write when the bdevs of these names have.
+    Over(Vec<String>),
+    /// A file or block device under the kernel's control.
+    File(String),
+    /// Memory, or nothing at all.
+    Memory,
+    /// An NVMe namespace; on this machine's PCIe, or reached by a fabric.
+    Nvme { local: bool },
+    /// A bdev whose flush is known to reach stable media.
+    Flushes,
+    /// None that is known here.
+    Other,
+}
+
+/// Bdevs that stand on each other at most: SPDK does not let them stand in a circle.
+const DEPTH_MAX: usize = 16;
+
+/// Where modules say what their bdev stands on, the name of one bdev each. Each of these completes a write when the
+/// bdev beneath has: passthru, delay, error, split, gpt, crypto; and lvol, whose blobstore has its metadata there
+/// before it completes the write that needed it (lib/blob/blobstore.c).
+const OVER_ONE: [&str; 7] = [
+    "/passthru/base_bdev_name",
+    "/delay/base_bdev_name",
+    "/error_disk/base_bdev",
+    "/split/base_bdev",
+    "/gpt/base_bdev",
+    "/crypto/base_bdev_name",
+    "/lvol/base_bdev",
+];
+
+/// Kinds of raid that keep their members and have no metadata: others rebuild onto new ones as they go.
+const RAIDS: [&str; 2] = ["raid0", "concat"];
+
+fn kind_of(bdev: &Described) -> Kind {
+    let value: Value = serde_json::from_str(&bdev.description).unwrap_or_default();
+    let text = |pointer: &&str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    if let Some(file) = ["/aio/filename", "/uring/filename"].iter().find_map(text) {
+        return Kind::File(file);
+    }
+    if let Some(nvme) = value.get("nvme") {
+        // A list of paths in later releases.
+        let paths = nvme.as_array().map_or(std::slice::from_ref(nvme), Vec::as_slice);
+        let is_local = |path: &Value| path.pointer("/trid/trtype").and_then(Value::as_str) == Some("PCIe");
+        return Kind::Nvme { local: !paths.is_empty() && paths.iter().all(is_local) };
+    }
+    if let Some(base) = OVER_ONE.iter().find_map(text) {
+        return Kind::Over(vec![base]);
+    }
+    if let Some(raid) = value.get("raid") {
+        let known = raid["raid_level"].as_str().is_some_and(|level| RAIDS.contains(&level));
+        // Objects with a name in later releases.
+        let name = |base: &Value| base.as_str().or_else(|| base["name"].as_str()).map(str::to_owned);
+        let members = raid["base_bdevs_list"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let names: Option<Vec<String>> = members.iter().map(name).collect();
+        return names.filter(|names| known && !names.is_empty()).map_or(Kind::Other, Kind::Over);
+    }
+    match bdev.product.as_str() {
+        "Malloc disk" | "Null disk" => Kind::Memory,
+        // Its flush is rbd_aio_flush (module/bdev/rbd/bdev_rbd.c).
+        _ if value.get("rbd").is_some() && bdev.can_flush => Kind::Flushes,
+        _ => Kind::Other,
+    }
+}
+
+/// Judges the bdev `name` for a descriptor that may `write`, or not, and whose data lie at multiples of 4 bytes where
+/// the bdev asks for `alignment`. `look` finds bdevs by name.
+pub(crate) fn judge(
+    name: &str,
+    write: bool,
+    alignment: usize,
+    look: &impl Fn(&str) -> Option<Described>,
+) -> Verdict {
+    let top = look(name).unwrap_or_default();
+    let nvme = matches!(kind_of(&top), Kind::Nvme { .. });
+    let mut bottom = Bottom::default();
+    bottom.sound(name, look, 0);
+    let verdict = |durability, flush, fua| Verdict { durability, flush, fua, files: Vec::new(), nvme };
+    let found = match bottom {
+        Bottom { unknown: Some(why), .. } => {
+            // What is known not to reach the media would be a lie.
+            let flush =
+                if bottom.void || !top.can_flush { FlushMethod::Impossible } else { FlushMethod::Bdev };
+            verdict(Durability::Unknown(why), flush, false)
+        }
+        Bottom { files, .. } if !files.is_empty() => {
+            // Others may write the file, so one that only reads flushes as well.
+            return Verdict { files, ..verdict(Durability::Cached, FlushMethod::FileSync, false) };
+        }
+        Bottom { nvme_cache: Some(local), .. } => {
+            // FUA is the drive's to keep; SPDK's own NVMe-oF target, for one, does not look at it
+            // (lib/nvmf/ctrlr_bdev.c). SPDK makes no bounce buffer for an NVMe command.
+            let fua = local && write && alignment <= 4;
+            verdict(Durability::Cached, FlushMethod::NvmeCommand, fua)
+        }
+        Bottom { flushes: true, .. } => verdict(Durability::Cached, FlushMethod::Bdev, false),
+        Bottom { memory: true, .. } => verdict(Durability::Memory, FlushMethod::Nothing, false),
+        Bottom { .. } => verdict(Durability::Stable, FlushMethod::Nothing, false),
+    };
+    // SPDK takes neither a flush nor an NVMe command from a descriptor that only reads.
+    if write { found } else { Verdict { flush: FlushMethod::Nothing, ..found } }
+}
+
+/// What was found at the bottom.
+#[derive(Default)]
+struct Bottom {
+    files: Vec<String>,
+    memory: bool,
+    flushes: bool,
+    /// The bdev itself is an NVMe namespace with a volatile cache: local, or not.
+    nvme_cache: Option<bool>,
+    /// Why nothing is certain.
+    unknown: Option<String>,
+    /// A flush that succeeds would mean nothing.
+    void: bool,
+}
+
+impl Bottom {
+    /// Goes down from `name`, which lies `depth` bdevs below the top.
+    fn sound(&mut self, name: &str, look: &impl Fn(&str) -> Option<Described>, depth: usize) {
+        let Some(bdev) = look(name).filter(|_| depth < DEPTH_MAX) else {
+            return self.give_up(format!("it stands on bdev {name}, of which nothing is known"));
+        };
+        match kind_of(&bdev) {
+            Kind::Over(names) => names.iter().for_each(|name| self.sound(name, look, depth + 1)),
+            Kind::File(file) if self.files.contains(&file) => {}
+            Kind::File(file) => self.files.push(file),
+            Kind::Memory => self.memory = true,
+            Kind::Nvme { .. } if !bdev.write_cache => {}
+            Kind::Nvme { local } if depth == 0 => self.nvme_cache = Some(local),
+            Kind::Nvme { .. } => {
+                self.void = true;
+                self.give_up(format!(
+                    "it stands on the NVMe bdev {name}, whose drive has a volatile cache that SPDK does not flush"
+                ));
+            }
+            Kind::Flushes if depth == 0 => self.flushes = true,
+            Kind::Flushes | Kind::Other => {
+                let product = &bdev.product;
+                let what =
+                    if depth == 0 { "it".to_owned() } else { format!("it stands on bdev {name}, which") };
+                self.give_up(format!(
+                    "{what} is a bdev of kind {product:?}, of which it is not known when a write is on stable media"
+                ));
+            }
+        }
+    }
+
+    /// Keeps the first reason.
+    fn give_up(&mut self, why: String) {
+        self.unknown.get_or_insert(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use FlushMethod::{Bdev, FileSync, Impossible, Nothing, NvmeCommand};
+
+    use super::*;
+
+    /// The bdevs of these tests: name, product, description, what SPDK says of cache and flush.
+    const BDEVS: &[(&str, &str, &str, bool, bool)] = &[
+        ("mem", "Malloc disk", "{}", true, true),
+        ("nil", "Null disk", "{}", false, false),
+        ("aio", "AIO disk", r#"{"aio":{"filename":"/x"}}"#, true, true),
+        ("uring", "URING bdev", r#"{"uring":{"filename":"/y"}}"#, true, false),
+        ("nv", "NVMe disk", r#"{"nvme":{"trid":{"trtype":"PCIe"}}}"#, true, true),
+        ("nv26", "NVMe disk", r#"{"nvme":[{"trid":{"trtype":"PCIe"}}],"mp_policy":"x"}"#, true, true),
+        ("nvsafe", "NVMe disk", r#"{"nvme":{"trid":{"trtype":"PCIe"}}}"#, false, true),
+        ("nvof", "NVMe disk", r#"{"nvme":{"trid":{"trtype":"TCP"}}}"#, true, true),
+        ("rbd", "Ceph Rbd Disk", r#"{"rbd":{"pool_name":"p"}}"#, false, true),
+        ("vblk", "VirtioBlk Disk", r#"{"vblk":{}}"#, false, false),
+        ("vscsi", "Virtio SCSI Disk", r#"{"scsi":{}}"#, false, true),
+        ("pt", "passthru", r#"{"passthru":{"name":"pt","base_bdev_name":"aio"}}"#, true, true),
+        ("ptnv", "passthru", r#"{"passthru":{"base_bdev_name":"nv"}}"#, true, true),
+        ("lv", "Logical Volume", r#"{"lvol":{"base_bdev":"pt"}}"#, false, false),
+        ("lvnv", "Logical Volume", r#"{"lvol":{"base_bdev":"ptnv"}}"#, false, false),
+        ("lvsafe", "Logical Volume", r#"{"lvol":{"base_bdev":"nvsafe"}}"#, false, false),
+        ("lvmem", "Logical Volume", r#"{"lvol":{"base_bdev":"mem"}}"#, false, false),
+        ("split", "Split Disk", r#"{"split":{"base_bdev":"nvof","offset_blocks":0}}"#, true, true),
+        ("err", "Error Injection Disk", r#"{"error_disk":{"base_bdev":"vblk"}}"#, false, true),
+        (
+            "r0",
+            "Raid Volume",
+            r#"{"raid":{"raid_level":"raid0","base_bdevs_list":["lv","uring","mem"]}}"#,
+            false,
+            true,
+        ),
+        (
+            "r26",
+            "Raid Volume",
+            r#"{"raid":{"raid_level":"concat","base_bdevs_list":[{"name":"aio"}]}}"#,
+            false,
+            true,
+        ),
+        (
+            "r1",
+            "Raid Volume",
+            r#"{"raid":{"raid_level":"raid1","base_bdevs_list":[{"name":"aio"}]}}"#,
+            false,
+            true,
+        ),
+        (
+            "hole",
+            "Raid Volume",
+            r#"{"raid":{"raid_level":"raid0","base_bdevs_list":["aio",null]}}"#,
+            false,
+            true,
+        ),
+        ("gone", "delay", r#"{"delay":{"base_bdev_name":"nobody"}}"#, true, true),
+        ("round", "delay", r#"{"delay":{"base_bdev_name":"round"}}"#, true, true),
+        ("odd", "Odd", "not json", false, true),
+    ];
+
+    fn judged(name: &str, write: bool, alignment: usize) -> Verdict {
+        let look = |wanted: &str| {
+            BDEVS.iter().find(|(name, ..)| *name == wanted).map(|(_, product, description, cache, flush)| {
+                Described {
+                    product: (*product).into(),
+                    description: (*description).into(),
+                    write_cache: *cache,
+                    can_flush: *flush,
+                }
+            })
+        };
+        judge(name, write, alignment, &look)
+    }
+
+    #[test]
+    fn writes_lie_where_the_bottom_of_the_bdevs_says() {
+        for (name, durability, flush) in [
+            ("mem", Durability::Memory, Nothing),
+            ("nil", Durability::Memory, Nothing),
+            ("lvmem", Durability::Memory, Nothing),
+            ("aio", Durability::Cached, FileSync),
+            ("uring", Durability::Cached, FileSync),
+            ("pt", Durability::Cached, FileSync),
+            ("lv", Durability::Cached, FileSync),
+            ("r0", Durability::Cached, FileSync),
+            ("r26", Durability::Cached, FileSync),
+            ("nv", Durability::Cached, NvmeCommand),
+            ("nv26", Durability::Cached, NvmeCommand),
+            ("nvof", Durability::Cached, NvmeCommand),
+            ("nvsafe", Durability::Stable, Nothing),
+            ("lvsafe", Durability::Stable, Nothing),
+            ("rbd", Durability::Cached, Bdev),
+        ] {
+            let verdict = judged(name, true, 1);
+            assert_eq!((verdict.durability, verdict.flush), (durability, flush), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_certain_says_why_and_no_void_flush_succeeds() {
+        for (name, flush, part) in [
+            ("ptnv", Impossible, "stands on the NVMe bdev nv, whose drive has a volatile cache"),
+            ("lvnv", Impossible, "NVMe bdev nv"),
+            ("split", Impossible, "NVMe bdev nvof"),
+            ("vblk", Impossible, "it is a bdev of kind \"VirtioBlk Disk\""),
+            ("vscsi", Bdev, "Virtio SCSI Disk"),
+            ("err", Bdev, "stands on bdev vblk, which is a bdev of kind"),
+            ("r1", Bdev, "Raid Volume"),
+            ("hole", Bdev, "Raid Volume"),
+            ("gone", Bdev, "bdev nobody"),
+            ("round", Bdev, "bdev round"),
+            ("odd", Bdev, "kind \"Odd\""),
+            ("no such", Impossible, "no such"),
+        ] {
+            let verdict = judged(name, true, 1);
+            let Durability::Unknown(why) = &verdict.durability else { panic!("{name}: {verdict:?}") };
+            assert!(why.contains(part), "{name}: {why}");
+            assert_eq!((verdict.flush, verdict.fua), (flush, false), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_file_at_the_bottom_is_synced_once() {
+        assert_eq!(judged("lv", true, 1).files, ["/x"]);
+        assert_eq!(judged("r0", true, 1).files, ["/x", "/y"]);
+        assert_eq!(judged("nv", true, 1).files, [""; 0]);
+        let reads = judged("aio", false, 512);
+        assert_eq!(
+            (reads.flush, reads.files.as_slice()),
+            (FileSync, &["/x".to_owned()][..]),
+            "others may write"
+        );
+    }
+
+    #[test]
+    fn only_a_local_nvme_drive_that_takes_the_data_where_it_lies_writes_with_fua() {
+        assert!(judged("nv", true, 4).fua && judged("nv26", true, 1).fua);
+        for (name, write, alignment) in [
+            ("nv", true, 8),
+            ("nv", false, 4),
+            ("nvof", true, 4),
+            ("nvsafe", true, 4),
+            ("ptnv", true, 4),
+            ("aio", true, 4),
+        ] {
+            assert!(!judged(name, write, alignment).fua, "{name}");
+        }
+        assert!(
+            judged("nvsafe", true, 4).nvme && judged("nvof", false, 4).nvme && !judged("ptnv", true, 4).nvme
+        );
+    }
+
+    #[test]
+    fn a_descriptor_that_only_reads_has_nothing_to_flush() {
+        for name in ["nv", "rbd", "ptnv", "odd"] {
+            assert_eq!(judged(name, false, 1).flush, Nothing, "{name}: SPDK would refuse it");
+        }
+    }
+}
