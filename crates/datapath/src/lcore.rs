@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use aoe_target::{Export, ExportCounters, ExportId, ExportState, Ports, Table, TableError};
 use spdk::{Bdev, CompletionQueue, IoChannel};
 
-use crate::{Lane, LaneStats, consult::Mailbox, fanout::Fanout, submit::InFlight};
+use crate::{Lane, LaneStats, consult::Mailbox, fanout::Fanout, idle::Idle, submit::InFlight};
 
 /// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared.
 #[derive(Debug)]
@@ -23,11 +23,13 @@ pub struct Lcore {
     /// Requests that are there.
     pub(crate) consulting: usize,
     /// Exports that leave when nothing is under way on them.
-    leaving: Vec<ExportId>,
+    pub(crate) leaving: Vec<ExportId>,
     /// Set when the lcore takes no new requests.
-    stopping: bool,
+    pub(crate) stopping: bool,
+    /// What it does when there is nothing to do.
+    pub(crate) idle: Idle,
     turns: u64,
-    busy_turns: u64,
+    pub(crate) busy_turns: u64,
 }
 
 /// An export's bdev as this lcore reaches it. What a read or write touches comes first, in one cache line.
@@ -100,6 +102,7 @@ impl Lcore {
             consulting: 0,
             leaving: Vec::new(),
             stopping: false,
+            idle: Idle::default(),
             turns: 0,
             busy_turns: 0,
         })
@@ -113,6 +116,8 @@ impl Lcore {
         if !self.stopping {
             busy |= self.receive();
             busy |= self.fan_out();
+        } else {
+            busy |= self.finish_inboxes();
         }
         for lane in &mut self.lanes {
             if lane.tx.waiting() > 0 {
@@ -220,7 +225,8 @@ impl Lcore {
         gone.into_iter().for_each(|done| done());
     }
 
-    /// Takes no new requests from now on; those under way are still answered by further turns.
+    /// Takes no new requests from now on; those under way, and those that other lcores have handed over, are still
+    /// answered by further turns.
     pub fn stop(&mut self) {
         self.stopping = true;
         self.fanouts.clear();
@@ -232,6 +238,7 @@ impl Lcore {
         self.stopping
             && self.completions.under_way() == 0
             && self.consulting == 0
+            && self.are_inboxes_empty()
             && self.lanes.iter().all(|lane| lane.tx.waiting() == 0)
     }
 
