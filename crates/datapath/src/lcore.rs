@@ -10,6 +10,8 @@ use crate::{Lane, LaneStats, consult::Mailbox, fanout::Fanout, idle::Idle, submi
 /// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared.
 #[derive(Debug)]
 pub struct Lcore {
+    /// What it does when there is nothing to do. Before the lanes: it may hold interrupts of their queues.
+    pub(crate) idle: Idle,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) table: Table,
     /// By [`ExportId`].
@@ -26,8 +28,6 @@ pub struct Lcore {
     pub(crate) leaving: Vec<ExportId>,
     /// Set when the lcore takes no new requests.
     pub(crate) stopping: bool,
-    /// What it does when there is nothing to do.
-    pub(crate) idle: Idle,
     turns: u64,
     pub(crate) busy_turns: u64,
 }

@@ -202,6 +202,12 @@ impl Lane {
         self.spread = Some(Box::new(part));
         self
     }
+
+    /// True if other lanes hand it frames.
+    #[must_use]
+    pub fn is_spread(&self) -> bool {
+        self.spread.is_some()
+    }
 }
 
 impl Lcore {
