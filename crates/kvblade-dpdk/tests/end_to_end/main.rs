@@ -21,5 +21,6 @@ mod restart;
 mod rpc;
 mod serving;
 mod shutdown;
+mod spreading;
 mod state_dir;
 mod two_ports;
