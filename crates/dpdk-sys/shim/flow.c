@@ -41,7 +41,8 @@ static void build(const struct dpdk_shim_flow *flow, struct rule *rule)
 	if (flow->action == DPDK_SHIM_FLOW_HASH) {
 		rule->rss.func = RTE_ETH_HASH_FUNCTION_DEFAULT;
 		rule->rss.types = RTE_ETH_RSS_ETH;
-		rule->rss.queue = flow->queues;
+		/* ice looks at the pointer, i40e at the number. */
+		rule->rss.queue = flow->queue_count > 0 ? flow->queues : NULL;
 		rule->rss.queue_num = flow->queue_count;
 		rule->actions[0].type = RTE_FLOW_ACTION_TYPE_RSS;
 		rule->actions[0].conf = &rule->rss;

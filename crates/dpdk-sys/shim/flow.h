@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 enum dpdk_shim_flow_action {
-	/* By a hash of both Ethernet addresses, over all queues of the rule. */
+	/* By a hash of both Ethernet addresses, over the rule's queues, or all the port has if it names none. */
 	DPDK_SHIM_FLOW_HASH,
 	/* To the rule's first queue. */
 	DPDK_SHIM_FLOW_QUEUE,

@@ -23,13 +23,12 @@ pub struct Refused {
 /// A rule of `rte_flow.h` for frames that a port receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlowRule {
-    /// Spreads frames over these queues by a hash of both Ethernet addresses: with `aoe_only` those of AoE's
-    /// EtherType, else all whose inner headers the NIC does not know better (PMDs differ in which of the two they
-    /// take: `eth / rss types eth`).
+    /// Spreads frames over rx queues by a hash of both Ethernet addresses (`eth / rss types eth`): with `aoe_only`
+    /// those of AoE's EtherType, else all whose inner headers the NIC does not know better.
     HashAddresses {
         /// Only EtherType 0x88a2.
         aoe_only: bool,
-        /// At least one.
+        /// None for all that the port has.
         queues: Vec<u16>,
     },
     /// Brings frames for a station address to a queue.
@@ -66,13 +65,10 @@ impl FlowRule {
 
     fn ask(&self, number: u16, create: bool) -> std::result::Result<(), Refused> {
         let call = if create { "rte_flow_create" } else { "rte_flow_validate" };
-        if matches!(self, Self::HashAddresses { queues, .. } if queues.is_empty()) {
-            return Err(Refused { error: Error { call, errno: 22 }, reason: "no queue is named".into() });
-        }
         let mut reason = [0 as c_char; 256];
         // SAFETY: rte_flow_validate and rte_flow_create (rte_flow.h) check the port's number and copy the rule; the
-        // shim builds it from this struct, whose queues `self` keeps and of which there is one at least, and ends
-        // the text within the buffer.
+        // shim builds it from this struct, whose queues `self` keeps, and ends the text within the buffer; a rule that
+        // steers has one queue.
         let code =
             unsafe { dpdk_sys::dpdk_shim_flow(number, &self.raw(), create, reason.as_mut_ptr(), reason.len()) };
         check(call, code)
@@ -100,9 +96,6 @@ impl FlowRule {
 /// The rule as the PMD gets it, in the words of testpmd's `flow create`.
 impl std::fmt::Display for FlowRule {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if matches!(self, Self::HashAddresses { queues, .. } if queues.is_empty()) {
-            return formatter.write_str("a rule without queues");
-        }
         let mut text = [0 as c_char; 512];
         // SAFETY: as for `ask`.
         unsafe { dpdk_sys::dpdk_shim_flow_describe(&self.raw(), text.as_mut_ptr(), text.len()) };
@@ -115,17 +108,24 @@ impl std::fmt::Display for FlowRule {
 /// started.
 ///
 /// # Errors
-/// What the PMD says to the last rule it was asked about, or to the configuration.
+/// What the PMD says to the first rule it was asked about, or to the configuration.
 pub fn hash_rule(number: u16, queues: u16) -> std::result::Result<FlowRule, Refused> {
     let configured = port::configure(number, queues, None, PortUse { hashes: true, interrupts: false });
     configured.map_err(|error| Refused { error, reason: String::new() })?;
-    let queues: Vec<u16> = (0..queues).collect();
-    let any = FlowRule::HashAddresses { aoe_only: false, queues: queues.clone() };
-    let aoe = FlowRule::HashAddresses { aoe_only: true, queues };
-    match aoe.validate(number) {
-        Ok(()) => Ok(aoe),
-        Err(_) => any.validate(number).map(|()| any),
+    // i40e, ice and iavf take a pattern only without EtherType and without queues (i40e_hash.c: "Header info should
+    // not be specified", "RSS queues not supported when pattern specified"); others may want both.
+    let all: Vec<u16> = (0..queues).collect();
+    let mut refused = None;
+    for (aoe_only, queues) in [(false, Vec::new()), (true, Vec::new()), (true, all.clone()), (false, all)] {
+        let rule = FlowRule::HashAddresses { aoe_only, queues };
+        match rule.validate(number) {
+            Ok(()) => return Ok(rule),
+            // The first is the one most likely to be taken, so what is said to it tells most.
+            Err(error) => refused = refused.or(Some(error)),
+        }
     }
+    let error = Error { call: "rte_flow_validate", errno: 95 };
+    Err(refused.unwrap_or(Refused { error, reason: String::new() }))
 }
 
 /// Gives a started port a further station address.
@@ -146,6 +146,10 @@ mod tests {
         let queues: Vec<u16> = vec![0, 1, 2, 3];
         for (rule, text) in [
             (
+                FlowRule::HashAddresses { aoe_only: false, queues: Vec::new() },
+                "ingress pattern eth / end actions rss types eth end queues end / end",
+            ),
+            (
                 FlowRule::HashAddresses { aoe_only: false, queues: queues.clone() },
                 "ingress pattern eth / end actions rss types eth end queues 0 1 2 3 end / end",
             ),
@@ -160,9 +164,5 @@ mod tests {
         ] {
             assert_eq!(rule.to_string(), text);
         }
-        assert_eq!(
-            FlowRule::HashAddresses { aoe_only: true, queues: Vec::new() }.validate(0).expect_err("no queue").error.errno,
-            22
-        );
     }
 }

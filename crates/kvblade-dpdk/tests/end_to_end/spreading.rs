@@ -37,6 +37,17 @@ fn paths(initiator: &mut Initiator) -> Vec<Export> {
     found
 }
 
+/// A lab whose initiators' end has two stations more, `i1` and `i2`: replies to one are not seen by the other.
+fn lab_of_stations() -> Lab {
+    let lab = Lab::new(9000);
+    for name in ["i1", "i2"] {
+        lab.near.ip(&["link", "add", "link", "i0", "name", name, "type", "macvlan", "mode", "private"]).unwrap();
+        lab.near.ip(&["link", "set", name, "addrgenmode", "none"]).unwrap();
+        lab.near.ip(&["link", "set", name, "up"]).unwrap();
+    }
+    lab
+}
+
 /// Two initiators, each on a half of the disk and by its own path, write, read and compare, then read it all again by
 /// the other's path.
 fn load_both(lab: &Lab, paths: [&Export; 2]) {
@@ -48,7 +59,8 @@ fn load_both(lab: &Lab, paths: [&Export; 2]) {
                 let mut ledger = load::ledger_for(&spec, SECTORS).unwrap();
                 let stop = AtomicBool::new(false);
                 let report =
-                    load::run_verified(lab.link(0), paths[half], SECTORS, &spec, &stop, &mut ledger).unwrap();
+                    load::run_verified(lab.link(1 + half), paths[half], SECTORS, &spec, &stop, &mut ledger)
+                        .unwrap();
                 assert_eq!(report.failures(), 0, "{report:?}");
                 assert!(ledger.written() > 0);
                 (ledger, spec)
@@ -56,7 +68,7 @@ fn load_both(lab: &Lab, paths: [&Export; 2]) {
         });
         for (half, joined) in halves.into_iter().enumerate() {
             let (ledger, spec) = joined.join().unwrap();
-            let swept = load::sweep(lab.link(0), paths[1 - half], &ledger, &spec).unwrap();
+            let swept = load::sweep(lab.link(1 + half), paths[1 - half], &ledger, &spec).unwrap();
             assert_eq!(swept, ledger.written());
         }
     });
@@ -64,7 +76,7 @@ fn load_both(lab: &Lab, paths: [&Export; 2]) {
 
 #[test]
 fn by_software_both_lcores_serve_one_port() {
-    let lab = Lab::new(9000);
+    let lab = lab_of_stations();
     let target = lab.start_command(command(&lab, &["-e", "1.1=malloc:8M"]));
     let log = target.log();
     assert!(log.contains("spread=software"), "{log}");
@@ -92,7 +104,7 @@ fn by_software_both_lcores_serve_one_port() {
 
 #[test]
 fn each_lcore_has_a_station_address_which_is_a_path() {
-    let lab = Lab::new(9000);
+    let lab = lab_of_stations();
     let target = lab.start_command(command(&lab, &["--spread", "macs", "-e", "1.1=malloc:8M"]));
     let log = target.log();
     assert!(log.contains("spread=macs") && log.contains("sorted out by the lcores"), "{log}");
