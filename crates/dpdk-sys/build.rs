@@ -57,8 +57,15 @@ const TYPES: &[&str] = &[
     "rte_ring",
 ];
 
-const CONSTANTS: &[&str] =
-    &["RING_F_.*", "RTE_ETH_MQ_RX_.*", "RTE_PKTMBUF_HEADROOM", "RTE_MAX_ETHPORTS", "RTE_ETH_NAME_MAX_LEN", "RTE_MBUF_F_.*", "DPDK_SHIM_.*"];
+const CONSTANTS: &[&str] = &[
+    "RING_F_.*",
+    "RTE_ETH_MQ_RX_.*",
+    "RTE_PKTMBUF_HEADROOM",
+    "RTE_MAX_ETHPORTS",
+    "RTE_ETH_NAME_MAX_LEN",
+    "RTE_MBUF_F_.*",
+    "DPDK_SHIM_.*",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=shim");
@@ -93,7 +100,12 @@ fn main() {
     println!("cargo:rustc-link-lib=dylib=rte_net_ring");
 
     let mut shim = cc::Build::new();
-    shim.file("shim/shim.c").file("shim/flow.c").flag("-march=x86-64-v2").flag("-include").flag("rte_config.h").warnings(true);
+    shim.file("shim/shim.c")
+        .file("shim/flow.c")
+        .flag("-march=x86-64-v2")
+        .flag("-include")
+        .flag("rte_config.h")
+        .warnings(true);
     if env::var_os("CI").is_some() {
         shim.flag("-Werror");
     }

@@ -175,7 +175,8 @@ pub fn lane_of(frame: &[u8], lanes: usize) -> Option<usize> {
     let source = frame.get(6..12)?;
     let tag = aoe_offset(frame) + 6;
     let tag = frame.get(tag..tag + 4)?;
-    let address = u64::from_be_bytes([0, 0, source[0], source[1], source[2], source[3], source[4], source[5]]);
+    let address =
+        u64::from_be_bytes([0, 0, source[0], source[1], source[2], source[3], source[4], source[5]]);
     let tag = u64::from(u32::from_be_bytes([tag[0], tag[1], tag[2], tag[3]]));
     // Linux counts in the upper half of the tag and has its clock in the lower, WinAoE counts in little endian.
     let mixed = (tag ^ tag.rotate_right(16)).wrapping_add(address).wrapping_mul(GOLDEN);

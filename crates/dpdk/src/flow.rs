@@ -69,11 +69,10 @@ impl FlowRule {
         // SAFETY: rte_flow_validate and rte_flow_create (rte_flow.h) check the port's number and copy the rule; the
         // shim builds it from this struct, whose queues `self` keeps, and ends the text within the buffer; a rule that
         // steers has one queue.
-        let code =
-            unsafe { dpdk_sys::dpdk_shim_flow(number, &self.raw(), create, reason.as_mut_ptr(), reason.len()) };
-        check(call, code)
-            .map(|_| ())
-            .map_err(|error| Refused { error, reason: port::text(reason.as_ptr()) })
+        let code = unsafe {
+            dpdk_sys::dpdk_shim_flow(number, &self.raw(), create, reason.as_mut_ptr(), reason.len())
+        };
+        check(call, code).map(|_| ()).map_err(|error| Refused { error, reason: port::text(reason.as_ptr()) })
     }
 
     /// Asks the PMD of a configured port whether it would take the rule. Changes nothing.

@@ -68,9 +68,8 @@ pub fn handover(
     let single = if senders == 1 { dpdk_sys::RING_F_SP_ENQ } else { 0 };
     // SAFETY: copies the name, checks the size (a power of two). A producer that no other joins, and a consumer that
     // is always alone, are what the two flags promise.
-    let raw = unsafe {
-        dpdk_sys::rte_ring_create(c_name.as_ptr(), size, node, single | dpdk_sys::RING_F_SC_DEQ)
-    };
+    let raw =
+        unsafe { dpdk_sys::rte_ring_create(c_name.as_ptr(), size, node, single | dpdk_sys::RING_F_SC_DEQ) };
     let ring = Arc::new(Ring(NonNull::new(raw).ok_or_else(|| last(call))?));
     let ends = (0..senders).map(|_| FrameSender(Arc::clone(&ring))).collect();
     Ok((ends, FrameReceiver { ring, _not_sync: std::marker::PhantomData }))

@@ -95,7 +95,8 @@ mod tests {
     #[test]
     fn an_lcore_without_ports_can_rest_in_every_way() {
         assert!(matches!(IdleOption::Poll.on(0, &[]), Ok(Idle::Poll)));
-        for option in [IdleOption::Pause, IdleOption::Sleep(Duration::from_micros(1)), IdleOption::Interrupt] {
+        for option in [IdleOption::Pause, IdleOption::Sleep(Duration::from_micros(1)), IdleOption::Interrupt]
+        {
             assert!(matches!(option.on(0, &[]), Ok(Idle::Rest(_))), "{option:?}");
         }
     }

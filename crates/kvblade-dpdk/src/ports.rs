@@ -264,11 +264,14 @@ fn steer(port: &Port, name: &str, macs: &[MacAddr]) -> String {
              pass on frames for them by itself"
         );
     }
-    let steered = (0u16..).zip(macs).try_for_each(|(queue, mac)| port.apply(&FlowRule::Steer { to: mac.0, queue }));
+    let steered =
+        (0u16..).zip(macs).try_for_each(|(queue, mac)| port.apply(&FlowRule::Steer { to: mac.0, queue }));
     match steered {
         Ok(()) => format!("station addresses {list}, each steered to its queue by the NIC"),
         Err(refused) => {
-            format!("station addresses {list}, sorted out by the lcores, as the NIC does not steer: {refused}")
+            format!(
+                "station addresses {list}, sorted out by the lcores, as the NIC does not steer: {refused}"
+            )
         }
     }
 }
@@ -291,10 +294,8 @@ fn start_with_room(
 ) -> Result<Port, String> {
     let name = &info.name;
     let mbufs = options.mbufs;
-    let used_for = PortUse {
-        hashes: matches!(way, Way::Rss(_)),
-        interrupts: options.idle == IdleOption::Interrupt,
-    };
+    let used_for =
+        PortUse { hashes: matches!(way, Way::Rss(_)), interrupts: options.idle == IdleOption::Interrupt };
     // Whole cache lines: some NICs want that, and none minds.
     let needed = (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(MIN_ROOM).max(wanted);
     let mut rooms = std::iter::once(needed).chain(LARGER_ROOMS.into_iter().filter(|room| *room > needed));

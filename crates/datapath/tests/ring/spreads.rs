@@ -149,12 +149,17 @@ pub(crate) fn by_hash() -> Step {
 /// Both lcores turn: each gets about half, and answers by its own tx queue; then they go with frames in the ring.
 pub(crate) fn by_hash_in_halves() -> Step {
     const REQUESTS: u32 = 128;
-    let mut begun = false;
+    let (mut begun, mut leaving) = (false, false);
     let mut answered = [0, 0];
     with_pair("halves", SpreadBy::Hash, 127, move |pair, sent| {
         if !begun {
             begun = true;
             (0..REQUESTS).for_each(|tag| pair.send(&frames::read(1, tag << 16, 0, 1)));
+        }
+        if leaving {
+            // The first lcore's reads are the bdev's until they end; those in the ring are freed with it.
+            pair.lcores[0].turn();
+            return pair.lcores[0].under_way() == 0;
         }
         pair.lcores.iter_mut().for_each(|lcore| _ = lcore.turn());
         (answered[0], answered[1]) = (answered[0] + sent[0].len(), answered[1] + sent[1].len());
@@ -170,11 +175,8 @@ pub(crate) fn by_hash_in_halves() -> Step {
         let before = pair.counters(0).handed_over;
         pair.lcores[0].turn();
         assert!(pair.counters(0).handed_over > before);
-        // The first lcore's reads are the bdev's until they end; those in the ring are freed with it.
-        while pair.lcores[0].under_way() > 0 {
-            pair.lcores[0].turn();
-        }
-        true
+        leaving = true;
+        false
     })
 }
 
@@ -219,16 +221,22 @@ pub(crate) fn by_address() -> Step {
             assert!(replies[queue].iter().all(|reply| reply[6..12] == mac), "from the queue's own address");
         }
         let tags = replies.clone().map(|replies| {
-            let mut tags: Vec<u32> = replies.iter().filter(|reply| reply[..6] != [0xff; 6]).map(|reply| tag(reply)).collect();
+            let mut tags: Vec<u32> =
+                replies.iter().filter(|reply| reply[..6] != [0xff; 6]).map(|reply| tag(reply)).collect();
             tags.sort_unstable();
             tags
         });
         assert_eq!(tags[0], (0..20).chain([50, 51, 52]).collect::<Vec<u32>>());
         assert_eq!(tags[1], (20..50).chain([50, 51]).collect::<Vec<u32>>());
         for replies in &replies {
-            assert_eq!(replies.iter().filter(|reply| reply[..6] == [0xff; 6]).count(), 1, "one advertisement");
+            assert_eq!(
+                replies.iter().filter(|reply| reply[..6] == [0xff; 6]).count(),
+                1,
+                "one advertisement"
+            );
         }
-        let drops = |reason| pair.lcores.iter().map(|lcore| lcore.snapshot().lanes[0].drops.get(reason)).sum::<u64>();
+        let drops =
+            |reason| pair.lcores.iter().map(|lcore| lcore.snapshot().lanes[0].drops.get(reason)).sum::<u64>();
         assert_eq!((drops(DropReason::ConsultFull), drops(DropReason::NotOurMac)), (1, 1));
         assert_eq!(pair.counters(0), SpreadCounters { handed_over: 32, taken_over: 0, ring_full: 0 });
         assert_eq!(pair.counters(1), SpreadCounters { handed_over: 0, taken_over: 32, ring_full: 0 });

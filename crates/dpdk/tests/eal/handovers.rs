@@ -53,7 +53,8 @@ fn frames_in_a_ring_are_freed_with_its_last_end() {
 #[test]
 fn rings_without_senders_room_or_name_are_refused() {
     crate::start_eal();
-    for (name, capacity, senders) in [("hand", 7, 0), ("hand", 0, 1), ("hand", 1 << 31, 1), ("ha\0nd", 7, 1)] {
+    for (name, capacity, senders) in [("hand", 7, 0), ("hand", 0, 1), ("hand", 1 << 31, 1), ("ha\0nd", 7, 1)]
+    {
         assert_eq!(handover(name, capacity, senders, None).expect_err("no ring").errno, 22, "{name:?}");
     }
 }

@@ -65,13 +65,10 @@ fn a_way_that_is_wanted_is_gone_or_refused() {
         let refused = way(driver, lanes, option, false).expect_err(option);
         assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
     }
-    let one_core = plan(
-        &port("net_i40e"),
-        1,
-        1,
-        SpreadOption { mode: SpreadMode::Rss, lcores: None },
-        || unreachable!("nothing to ask"),
-    );
+    let one_core =
+        plan(&port("net_i40e"), 1, 1, SpreadOption { mode: SpreadMode::Rss, lcores: None }, || {
+            unreachable!("nothing to ask")
+        });
     assert!(one_core.is_err_and(|refused| refused.contains("-l")));
 }
 

@@ -41,7 +41,9 @@ fn paths(initiator: &mut Initiator) -> Vec<Export> {
 fn lab_of_stations() -> Lab {
     let lab = Lab::new(9000);
     for name in ["i1", "i2"] {
-        lab.near.ip(&["link", "add", "link", "i0", "name", name, "type", "macvlan", "mode", "private"]).unwrap();
+        lab.near
+            .ip(&["link", "add", "link", "i0", "name", name, "type", "macvlan", "mode", "private"])
+            .unwrap();
         lab.near.ip(&["link", "set", name, "addrgenmode", "none"]).unwrap();
         lab.near.ip(&["link", "set", name, "up"]).unwrap();
     }
