@@ -256,7 +256,7 @@ fn steer(port: &Port, name: &str, macs: &[MacAddr]) -> String {
     let further = macs.iter().skip(1);
     let added: dpdk::Result<()> = further.clone().try_for_each(|mac| port.add_address(mac.0));
     if let Err(error) = added
-        && let Err(also) = port.make_promiscuous()
+        && let Err(also) = port.receive_all()
     {
         tracing::info!(
             port = %name,
