@@ -89,7 +89,7 @@ fn by_software_both_lcores_serve_one_port() {
     load_both(&lab, [&export, &export]);
     let (frames, handed) = (by_lcore(&target, "tx_frames"), by_lcore(&target, "handed_over"));
     let all: u64 = frames.iter().sum();
-    assert!(all > 1000 && frames.iter().all(|lcore| lcore * 3 > all), "each about a half of {frames:?}");
+    assert!(all > 100 && frames.iter().all(|lcore| lcore * 3 > all), "each about a half of {frames:?}");
     assert!(handed.iter().sum::<u64>() * 3 > all, "{handed:?} of {frames:?}");
 
     // A config string is decided on in one place, and by whichever lcore a request comes it is there.
@@ -118,7 +118,7 @@ fn each_lcore_has_a_station_address_which_is_a_path() {
     let before = by_lcore(&target, "tx_frames");
     load_both(&lab, [&found[0], &found[1]]);
     let frames = by_lcore(&target, "tx_frames");
-    assert!(frames.iter().zip(before).all(|(now, before)| now - before > 500), "{frames:?}");
+    assert!(frames.iter().zip(before).all(|(now, before)| now - before > 50), "{frames:?}");
 
     // What is set by one path is read by the other.
     let me = mac(&initiator);
