@@ -34,8 +34,16 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_promiscuous_enable",
     "rte_get_tsc_hz",
     "rte_eth_stats_get",
+    "rte_eth_dev_mac_addr_add",
+    "rte_eth_dev_rx_intr_enable",
+    "rte_eth_dev_rx_intr_disable",
+    "rte_eth_promiscuous_enable",
+    "rte_eth_promiscuous_disable",
+    "rte_eth_promiscuous_get",
     "rte_eth_from_rings",
+    "rte_flow_flush",
     "rte_ring_create",
+    "rte_ring_free",
     "dpdk_shim_.*",
 ];
 
@@ -49,8 +57,15 @@ const TYPES: &[&str] = &[
     "rte_ring",
 ];
 
-const CONSTANTS: &[&str] =
-    &["RTE_PKTMBUF_HEADROOM", "RTE_MAX_ETHPORTS", "RTE_ETH_NAME_MAX_LEN", "RTE_MBUF_F_.*", "DPDK_SHIM_.*"];
+const CONSTANTS: &[&str] = &[
+    "RING_F_.*",
+    "RTE_ETH_MQ_RX_.*",
+    "RTE_PKTMBUF_HEADROOM",
+    "RTE_MAX_ETHPORTS",
+    "RTE_ETH_NAME_MAX_LEN",
+    "RTE_MBUF_F_.*",
+    "DPDK_SHIM_.*",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=shim");
@@ -85,7 +100,12 @@ fn main() {
     println!("cargo:rustc-link-lib=dylib=rte_net_ring");
 
     let mut shim = cc::Build::new();
-    shim.file("shim/shim.c").flag("-march=x86-64-v2").flag("-include").flag("rte_config.h").warnings(true);
+    shim.file("shim/shim.c")
+        .file("shim/flow.c")
+        .flag("-march=x86-64-v2")
+        .flag("-include")
+        .flag("rte_config.h")
+        .warnings(true);
     if env::var_os("CI").is_some() {
         shim.flag("-Werror");
     }

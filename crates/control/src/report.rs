@@ -102,6 +102,10 @@ pub struct PortStats {
     pub drops: DropCounters,
     /// Replies that wait for room in the NIC's ring now.
     pub tx_waiting: usize,
+    /// Frames that this lcore received and handed to another, which serves them.
+    pub handed_over: u64,
+    /// Frames that it was handed by others.
+    pub taken_over: u64,
 }
 
 impl Registry {
@@ -210,12 +214,17 @@ impl Registry {
             Value::Object(object)
         });
         let lcores = lcores.iter().map(|lcore| {
+            let sum = |of: &dyn Fn(&PortStats) -> u64| lcore.ports.iter().map(of).sum::<u64>();
             json!({
                 "lcore": lcore.core,
                 "turns": lcore.turns,
                 "busy_turns": lcore.busy_turns,
                 "under_way": lcore.under_way,
                 "bdev_waits": lcore.bdev_waits,
+                "rx_frames": sum(&|port| port.counters.rx_frames),
+                "tx_frames": sum(&|port| port.counters.tx_frames),
+                "handed_over": sum(&|port| port.handed_over),
+                "taken_over": sum(&|port| port.taken_over),
             })
         });
         json!({

@@ -3,6 +3,8 @@
 use aoe_target::{DropCounters, DropReason, MacAddr, PortCounters, PortId, PortLimits};
 use dpdk::{Mbuf, RxQueue, TxQueue};
 
+use crate::spread::{Spread, SpreadCounters};
+
 /// A queue pair of a port, with what the lcore must know of the port and what it counts.
 #[derive(Debug)]
 pub struct Lane {
@@ -11,6 +13,9 @@ pub struct Lane {
     pub(crate) limits: PortLimits,
     /// One lcore of each port sends its advertisements.
     pub(crate) advertises: bool,
+    /// Its part in spreading the port's frames, if they are. Before the queues: frames in its rings are freed before
+    /// their mempools.
+    pub(crate) spread: Option<Box<Spread>>,
     pub(crate) rx: RxQueue,
     pub(crate) tx: TxQueue,
     pub(crate) counters: PortCounters,
@@ -28,6 +33,8 @@ pub struct LaneStats {
     pub drops: DropCounters,
     /// Replies that wait for room in the NIC's ring now.
     pub tx_waiting: usize,
+    /// What its part in spreading the port's frames counted; nothing where they are not.
+    pub spread: SpreadCounters,
 }
 
 impl Lane {
@@ -45,6 +52,7 @@ impl Lane {
             mac,
             limits,
             advertises,
+            spread: None,
             rx,
             tx,
             counters: PortCounters::default(),
@@ -56,7 +64,8 @@ impl Lane {
     pub(crate) fn stats(&self) -> LaneStats {
         let mut drops = self.drops;
         drops.add(DropReason::TxLinkDown, self.tx.lost());
-        LaneStats { port: self.port, counters: self.counters, drops, tx_waiting: self.tx.waiting() }
+        let spread = self.spread.as_ref().map(|spread| spread.counters()).unwrap_or_default();
+        LaneStats { port: self.port, counters: self.counters, drops, tx_waiting: self.tx.waiting(), spread }
     }
 
     /// Queues a frame that is complete but for the tag it is to leave with.

@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use aoe_target::{Export, ExportCounters, ExportId, ExportState, Ports, Table, TableError};
 use spdk::{Bdev, BdevInfo, CompletionQueue, FlushMethod, IoChannel};
 
-use crate::{Lane, LaneStats, consult::Mailbox, fanout::Fanout, submit::InFlight};
+use crate::{Lane, LaneStats, consult::Mailbox, fanout::Fanout, idle::Idle, submit::InFlight};
 
 /// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared.
 #[derive(Debug)]
 pub struct Lcore {
+    /// What it does when there is nothing to do. Before the lanes: it may hold interrupts of their queues.
+    pub(crate) idle: Idle,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) table: Table,
     /// By [`ExportId`].
@@ -23,11 +25,11 @@ pub struct Lcore {
     /// Requests that are there.
     pub(crate) consulting: usize,
     /// Exports that leave when nothing is under way on them.
-    leaving: Vec<ExportId>,
+    pub(crate) leaving: Vec<ExportId>,
     /// Set when the lcore takes no new requests.
-    stopping: bool,
+    pub(crate) stopping: bool,
     turns: u64,
-    busy_turns: u64,
+    pub(crate) busy_turns: u64,
 }
 
 /// An export's bdev as this lcore reaches it. What a read or write touches comes first, in one cache line.
@@ -136,6 +138,7 @@ impl Lcore {
             consulting: 0,
             leaving: Vec::new(),
             stopping: false,
+            idle: Idle::default(),
             turns: 0,
             busy_turns: 0,
         })
@@ -149,6 +152,8 @@ impl Lcore {
         if !self.stopping {
             busy |= self.receive();
             busy |= self.fan_out();
+        } else {
+            busy |= self.finish_inboxes();
         }
         for lane in &mut self.lanes {
             if lane.tx.waiting() > 0 {
@@ -259,7 +264,8 @@ impl Lcore {
         gone.into_iter().for_each(|done| done());
     }
 
-    /// Takes no new requests from now on; those under way are still answered by further turns.
+    /// Takes no new requests from now on; those under way, and those that other lcores have handed over, are still
+    /// answered by further turns.
     pub fn stop(&mut self) {
         self.stopping = true;
         self.fanouts.clear();
@@ -271,6 +277,7 @@ impl Lcore {
         self.stopping
             && self.completions.under_way() == 0
             && self.consulting == 0
+            && self.are_inboxes_empty()
             && self.lanes.iter().all(|lane| lane.tx.waiting() == 0)
     }
 

@@ -5,6 +5,7 @@
 //!
 //! 1. [`lane`]: an lcore's share of a port, with its rx and tx queue and its counters;
 //! 2. `receive`: a burst of frames in, judged and routed to their exports;
+//!    [`spread`]: or first handed to another lcore, where a port's frames are spread over several;
 //! 3. `fanout`: what goes to many exports at once, in slices: wildcard requests and advertisements;
 //! 4. `submit`: to the bdev, with the frame's own bytes;
 //!    ([`consult`]: or to the control plane, if it may change what initiators keep on the export)
@@ -16,7 +17,7 @@
 //! Around them [`Lcore`] is the state of it all with [`Lcore::turn`], which goes the way once;
 //! [`Remote`] is the control plane's way in: it sends work to the lcore, which owns everything it touches. So
 //! a turn takes no lock, shares no cache line that is written, allocates nothing, makes no system call and
-//! writes no log line (a PMD or a bdev may do as it must).
+//! writes no log line (a PMD or a bdev may do as it must). Between turns without work it may rest ([`idle`]).
 //!
 //! One mbuf carries a request all the way. Its memory: 128 bytes of head room, then the frame; data starts 36
 //! bytes into an untagged frame, at a multiple of 4 ([`PAYLOAD_ALIGNMENT`]). That is what NVMe wants; a bdev
@@ -28,15 +29,19 @@ mod complete;
 pub mod consult;
 mod fanout;
 mod follow;
+pub mod idle;
 pub mod lane;
 mod lcore;
 mod receive;
 mod remote;
 mod reply;
+pub mod spread;
 mod submit;
 
 pub use consult::{Consult, MAX_CONSULTS, Mailbox, mailbox};
+pub use idle::Idle;
 pub use lane::{Lane, LaneStats};
 pub use lcore::{AddError, Lcore, Snapshot};
 pub use remote::Remote;
+pub use spread::{Spread, SpreadBy, SpreadCounters};
 pub use submit::{PAYLOAD_ALIGNMENT, private_size};

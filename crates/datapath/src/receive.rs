@@ -9,7 +9,7 @@ use crate::{Lcore, lane::Lane};
 const HEAD: usize = 64 + dpdk::VLAN_TAG;
 
 /// Exports whose state stays in a core's own cache from one request to the next.
-const FEW_EXPORTS: usize = 64;
+pub(crate) const FEW_EXPORTS: usize = 64;
 
 /// EtherTypes of VLAN tags: a customer's (IEEE 802.1Q) and a provider's (802.1ad).
 const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
@@ -21,16 +21,24 @@ impl Lcore {
         let mut received = false;
         for lane in 0..self.lanes.len() {
             let mut burst = Burst::new();
+            let alone = self.lanes[lane].spread.is_none();
+            if !alone {
+                received |= self.take_over(lane);
+            }
             if self.lanes[lane].rx.poll(&mut burst) == 0 {
                 continue;
             }
             received = true;
             burst.prefetch();
-            if self.table.len() > FEW_EXPORTS {
-                self.foresee(burst.frames());
-            }
-            for frame in &mut burst {
-                self.accept(lane, frame);
+            if alone {
+                if self.table.len() > FEW_EXPORTS {
+                    self.foresee(burst.frames());
+                }
+                for frame in &mut burst {
+                    self.accept(lane, frame);
+                }
+            } else {
+                self.deal(lane, &mut burst);
             }
         }
         received
@@ -39,7 +47,7 @@ impl Lcore {
     /// Asks the CPU for all that a burst's requests will read of their exports, step by step for the whole burst, so
     /// that the waits for memory overlap. What it foresees decides nothing.
     #[inline(never)]
-    fn foresee(&self, frames: &[Mbuf]) {
+    pub(crate) fn foresee(&self, frames: &[Mbuf]) {
         for frame in frames {
             if let Some(address) = Request::foresee(frame.data()) {
                 prefetch(self.table.first_step(address));
@@ -66,7 +74,7 @@ impl Lcore {
 
     /// Brings one frame to its export, or drops it.
     #[inline]
-    fn accept(&mut self, lane_index: usize, frame: Mbuf) {
+    pub(crate) fn accept(&mut self, lane_index: usize, frame: Mbuf) {
         let lane = &mut self.lanes[lane_index];
         lane.counters.rx_frames += 1;
         lane.counters.rx_bytes += frame.frame_len() as u64;

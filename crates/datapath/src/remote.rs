@@ -83,7 +83,9 @@ fn run(lanes: Vec<Lane>) -> spdk::Result<()> {
     let lcore = Lcore::new(lanes)?;
     LCORE.set(Some(Running { lcore, poller: None }));
     let poller = Poller::register(Duration::ZERO, || {
-        LCORE.with_borrow_mut(|running| running.as_mut().is_some_and(|running| running.lcore.turn()))
+        LCORE.with_borrow_mut(|running| {
+            running.as_mut().is_some_and(|running| running.lcore.turn() || running.lcore.rest())
+        })
     })?;
     LCORE.with_borrow_mut(|running| {
         if let Some(running) = running {

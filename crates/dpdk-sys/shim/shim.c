@@ -1,4 +1,6 @@
 #define _GNU_SOURCE
+/* rte_power_pause and what asks for it, which DPDK has not changed since 20.11. */
+#define ALLOW_EXPERIMENTAL_API
 #include "shim.h"
 
 #include <errno.h>
@@ -8,6 +10,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <rte_cycles.h>
+#include <rte_epoll.h>
+#include <rte_interrupts.h>
+#include <rte_power_intrinsics.h>
 
 int dpdk_shim_errno(void)
 {
@@ -78,6 +85,58 @@ struct rte_mbuf *dpdk_shim_ring_dequeue(struct rte_ring *ring)
 	void *object = NULL;
 
 	return rte_ring_dequeue(ring, &object) == 0 ? object : NULL;
+}
+
+unsigned int dpdk_shim_ring_enqueue_burst(struct rte_ring *ring, struct rte_mbuf **mbufs, unsigned int count)
+{
+	return rte_ring_enqueue_burst(ring, (void *const *)mbufs, count, NULL);
+}
+
+unsigned int dpdk_shim_ring_dequeue_burst(struct rte_ring *ring, struct rte_mbuf **mbufs, unsigned int count)
+{
+	return rte_ring_dequeue_burst(ring, (void **)mbufs, count, NULL);
+}
+
+bool dpdk_shim_ring_is_empty(const struct rte_ring *ring)
+{
+	return rte_ring_empty(ring) != 0;
+}
+
+bool dpdk_shim_can_pause(void)
+{
+	struct rte_cpu_intrinsics intrinsics = {};
+
+	rte_cpu_get_intrinsics_support(&intrinsics);
+	return intrinsics.power_pause;
+}
+
+void dpdk_shim_pause(uint32_t nanoseconds)
+{
+	uint64_t until = rte_get_tsc_cycles() + rte_get_tsc_hz() * nanoseconds / 1000000000;
+
+	/* It refuses on a CPU without the instruction. */
+	if (rte_power_pause(until) == 0)
+		return;
+	while (rte_get_tsc_cycles() < until)
+		rte_pause();
+}
+
+int dpdk_shim_rx_interrupt_add(uint16_t port, uint16_t queue, int epoll)
+{
+	return rte_eth_dev_rx_intr_ctl_q(port, queue, epoll, RTE_INTR_EVENT_ADD, NULL);
+}
+
+int dpdk_shim_rx_interrupt_remove(uint16_t port, uint16_t queue, int epoll)
+{
+	return rte_eth_dev_rx_intr_ctl_q(port, queue, epoll, RTE_INTR_EVENT_DEL, NULL);
+}
+
+int dpdk_shim_rx_interrupt_wait(int epoll, int milliseconds)
+{
+	struct rte_epoll_event events[8];
+	int rc = rte_epoll_wait(epoll, events, RTE_DIM(events), milliseconds);
+
+	return rc < 0 ? -errno : rc;
 }
 
 static dpdk_shim_log_sink log_sink;

@@ -4,6 +4,9 @@
 
 #include <stdbool.h>
 
+#include "flow.h"
+
+#include <rte_cpuflags.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -12,6 +15,7 @@
 #include <rte_lcore.h>
 #include <rte_log.h>
 #include <rte_mbuf.h>
+#include <rte_pause.h>
 #include <rte_ring.h>
 #include <rte_version.h>
 
@@ -43,6 +47,27 @@ int dpdk_shim_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
 /* rte_ring.h, for ports made of rings in tests. */
 unsigned int dpdk_shim_ring_enqueue(struct rte_ring *ring, struct rte_mbuf *mbuf);
 struct rte_mbuf *dpdk_shim_ring_dequeue(struct rte_ring *ring);
+
+/* rte_ring.h, for frames on their way from lcore to lcore: as many as there is room for, or as there are. */
+unsigned int dpdk_shim_ring_enqueue_burst(struct rte_ring *ring, struct rte_mbuf **mbufs, unsigned int count);
+unsigned int dpdk_shim_ring_dequeue_burst(struct rte_ring *ring, struct rte_mbuf **mbufs, unsigned int count);
+/* Sees what others have put in before this call. */
+bool dpdk_shim_ring_is_empty(const struct rte_ring *ring);
+
+/* rte_power_intrinsics.h: true if the CPU has an instruction that waits until a time (x86: WAITPKG's TPAUSE). */
+bool dpdk_shim_can_pause(void);
+/*
+ * Rests this CPU for `nanoseconds`, about: with that instruction, or where there is none with rte_pause in a loop.
+ */
+void dpdk_shim_pause(uint32_t nanoseconds);
+
+/*
+ * Interrupts of rx queues (rte_ethdev.h), all of one lcore at an epoll descriptor of its own. Each returns 0 or a
+ * negative errno; `wait` the number of queues that have frames, 0 after `milliseconds`.
+ */
+int dpdk_shim_rx_interrupt_add(uint16_t port, uint16_t queue, int epoll);
+int dpdk_shim_rx_interrupt_remove(uint16_t port, uint16_t queue, int epoll);
+int dpdk_shim_rx_interrupt_wait(int epoll, int milliseconds);
 
 /*
  * Sends EAL's and the PMDs' log lines to `sink` (level as RTE_LOG_*, text without the line end, its length).

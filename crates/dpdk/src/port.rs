@@ -3,12 +3,16 @@
 use std::{
     ffi::{CStr, CString, c_char},
     mem,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::{
-    Mempool, RxQueue, TxQueue,
+    FlowRule, Mempool, RxQueue, TxQueue,
     error::{Error, Result, check},
+    flow::{self, Refused},
 };
 
 /// Ethernet header and FCS, which a PMD's largest frame counts and an MTU does not.
@@ -81,6 +85,15 @@ pub struct PortConfig {
     pub mtu: Option<u16>,
 }
 
+/// What a port is to be prepared for, beside sending and receiving.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortUse {
+    /// A rule that spreads frames over the rx queues by a hash, where the NIC has hashes.
+    pub hashes: bool,
+    /// Interrupts of rx queues. A PMD may take this and have none all the same.
+    pub interrupts: bool,
+}
+
 /// A started port. Its queues keep it running after this handle is gone.
 #[derive(Debug)]
 pub struct Port {
@@ -96,6 +109,9 @@ pub(crate) struct Started {
     /// Dropped after the port is closed: the rx rings hold their mbufs.
     mempools: Vec<Arc<Mempool>>,
     untaken: Mutex<Vec<bool>>,
+    /// It was not before, and is not to be afterwards: behind af_packet it is a Linux interface's state.
+    made_promiscuous: AtomicBool,
+    has_rules: AtomicBool,
 }
 
 impl Started {
@@ -111,9 +127,15 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // SAFETY: no queue handle is left, so no thread polls; both calls (rte_ethdev.h) take any valid port.
-        // Their failure leaves nothing to do.
+        // SAFETY: no queue handle is left, so no thread polls; these calls (rte_ethdev.h, rte_flow.h) take any valid
+        // port. Their failure leaves nothing to do.
         unsafe {
+            if self.made_promiscuous.load(Ordering::Relaxed) {
+                dpdk_sys::rte_eth_promiscuous_disable(self.number);
+            }
+            if self.has_rules.load(Ordering::Relaxed) {
+                dpdk_sys::rte_flow_flush(self.number, std::ptr::null_mut());
+            }
             dpdk_sys::rte_eth_dev_stop(self.number);
             dpdk_sys::rte_eth_dev_close(self.number);
         }
@@ -233,6 +255,22 @@ pub fn stats(number: u16) -> Result<PortStats> {
     })
 }
 
+/// Gives a stopped port so many queue pairs.
+pub(crate) fn configure(number: u16, queues: u16, mtu: Option<u16>, used_for: PortUse) -> Result<()> {
+    let mut conf = dpdk_sys::rte_eth_conf::default();
+    if let Some(mtu) = mtu {
+        conf.rxmode.mtu = u32::from(mtu);
+    }
+    // Without any hash type: those come with the rule. A PMD without hashes refuses the mode.
+    if used_for.hashes && device_info(number)?.flow_type_rss_offloads != 0 {
+        conf.rxmode.mq_mode = dpdk_sys::RTE_ETH_MQ_RX_RSS;
+    }
+    conf.intr_conf.set_rxq(u32::from(used_for.interrupts));
+    // SAFETY: rte_eth_dev_configure (rte_ethdev.h) checks the number and copies the configuration.
+    let code = unsafe { dpdk_sys::rte_eth_dev_configure(number, queues, queues, &conf) };
+    check("rte_eth_dev_configure", code).map(|_| ())
+}
+
 impl Port {
     /// Configures port `number` with a queue pair for each mempool, and starts it.
     ///
@@ -241,16 +279,18 @@ impl Port {
     /// mbufs with larger rooms (af_packet: its `framesz`). Nothing is started then, and the call may be made
     /// again.
     pub fn start(number: u16, config: &PortConfig) -> Result<Self> {
+        Self::start_for(number, config, PortUse::default())
+    }
+
+    /// As [`Port::start`], prepared for more.
+    ///
+    /// # Errors
+    /// As [`Port::start`]'s.
+    pub fn start_for(number: u16, config: &PortConfig, used_for: PortUse) -> Result<Self> {
         let queues = u16::try_from(config.mempools.len())
             .map_err(|_| Error { call: "rte_eth_dev_configure", errno: 22 })?;
 
-        let mut conf = dpdk_sys::rte_eth_conf::default();
-        if let Some(mtu) = config.mtu {
-            conf.rxmode.mtu = u32::from(mtu);
-        }
-        // SAFETY: rte_eth_dev_configure checks the number and copies the configuration.
-        let code = unsafe { dpdk_sys::rte_eth_dev_configure(number, queues, queues, &conf) };
-        check("rte_eth_dev_configure", code)?;
+        configure(number, queues, config.mtu, used_for)?;
         let mtu_set = match config.mtu {
             Some(mtu) => {
                 // SAFETY: checks the number and the value.
@@ -289,6 +329,8 @@ impl Port {
             number,
             mempools: config.mempools.clone(),
             untaken: Mutex::new(vec![true; usize::from(queues)]),
+            made_promiscuous: AtomicBool::new(false),
+            has_rules: AtomicBool::new(false),
         });
         Ok(Self { started, mtu_set })
     }
@@ -303,14 +345,37 @@ impl Port {
         self.mtu_set
     }
 
-    /// Has the port receive frames to any station, for programs that speak under several addresses.
+    /// Has the PMD take a rule, until the port is closed.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn apply(&self, rule: &FlowRule) -> std::result::Result<(), Refused> {
+        rule.create(self.number())?;
+        self.started.has_rules.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Has the port receive what is sent to a further station address, beside its own.
+    ///
+    /// # Errors
+    /// `ENOTSUP` from a PMD that can't, `ENOSPC` if it has no more.
+    pub fn add_address(&self, address: [u8; 6]) -> Result<()> {
+        flow::add_address(self.number(), address)
+    }
+
+    /// Has the port receive frames to any station, until it is closed, for programs that speak under several
+    /// addresses.
     ///
     /// # Errors
     /// What the PMD says; `ENOTSUP` from those that receive everything anyway (memif, ring).
     pub fn receive_all(&self) -> Result<()> {
-        // SAFETY: checks the number; the port is started.
-        let code = unsafe { dpdk_sys::rte_eth_promiscuous_enable(self.started.number) };
-        check("rte_eth_promiscuous_enable", code).map(|_| ())
+        // SAFETY: both (rte_ethdev.h) check the number.
+        let was = unsafe { dpdk_sys::rte_eth_promiscuous_get(self.number()) };
+        // SAFETY: as above.
+        let code = unsafe { dpdk_sys::rte_eth_promiscuous_enable(self.number()) };
+        check("rte_eth_promiscuous_enable", code)?;
+        self.started.made_promiscuous.store(was == 0, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Queue pair `queue`, once; `None` if it is taken or there is no such pair.

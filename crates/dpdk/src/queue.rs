@@ -6,7 +6,7 @@ use crate::{Mbuf, Mempool, port::Started};
 
 /// Frames taken from or given to a queue at once.
 pub const BURST: usize = BURST_U16 as usize;
-const BURST_U16: u16 = 32;
+pub(crate) const BURST_U16: u16 = 32;
 
 /// Frames of one rx burst, taken out one by one.
 #[derive(Debug)]
@@ -26,8 +26,20 @@ impl Burst {
     #[inline]
     pub fn frames(&self) -> &[Mbuf] {
         let frames = &self.mbufs[self.next..self.end];
-        // SAFETY: RxQueue::poll initialised these, and they are not yet taken out; MaybeUninit has Mbuf's layout.
+        // SAFETY: `fill` initialised these, and they are not yet taken out; MaybeUninit has Mbuf's layout.
         unsafe { std::slice::from_raw_parts(frames.as_ptr().cast(), frames.len()) }
+    }
+
+    /// Frees what is still in the burst, and has `fill` put frames at its start; returns how many it says it put.
+    #[inline]
+    pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut [MaybeUninit<Mbuf>; BURST]) -> usize) -> usize {
+        if self.next != self.end {
+            self.for_each(drop);
+        }
+        let filled = fill(&mut self.mbufs);
+        self.next = 0;
+        self.end = filled;
+        filled
     }
 
     /// Asks the CPU for the first cache line of every frame.
@@ -53,7 +65,7 @@ impl Iterator for Burst {
         }
         let index = self.next;
         self.next += 1;
-        // SAFETY: RxQueue::poll initialised mbufs[..end], and `next` passes each index once.
+        // SAFETY: `fill` initialised mbufs[..end], and `next` passes each index once.
         Some(unsafe { self.mbufs[index].assume_init_read() })
     }
 }
@@ -82,23 +94,25 @@ impl RxQueue {
     /// Returns how many. Never blocks.
     #[inline]
     pub fn poll(&mut self, burst: &mut Burst) -> usize {
-        if burst.next != burst.end {
-            burst.for_each(drop);
-        }
-        // SAFETY: rte_eth_rx_burst (rte_ethdev.h) wants a started port, a set-up queue used by no other
-        // thread, and room for `count` pointers: Started, &mut self and the array give these. Mbuf is
-        // transparent over the pointer, and what is received is owned by the caller.
-        let received = unsafe {
-            dpdk_sys::dpdk_shim_rx_burst(
-                self.port.number(),
-                self.queue,
-                burst.mbufs.as_mut_ptr().cast(),
-                BURST_U16,
-            )
-        };
-        burst.next = 0;
-        burst.end = usize::from(received);
-        usize::from(received)
+        burst.fill(|places| {
+            // SAFETY: rte_eth_rx_burst (rte_ethdev.h) wants a started port, a set-up queue used by no other
+            // thread, and room for `count` pointers: Started, &mut self and the array give these. Mbuf is
+            // transparent over the pointer, and what is received is owned by the caller.
+            let received = unsafe {
+                dpdk_sys::dpdk_shim_rx_burst(
+                    self.port.number(),
+                    self.queue,
+                    places.as_mut_ptr().cast(),
+                    BURST_U16,
+                )
+            };
+            usize::from(received)
+        })
+    }
+
+    /// The numbers of its port and of it.
+    pub(crate) fn place(&self) -> (u16, u16) {
+        (self.port.number(), self.queue)
     }
 
     /// The mempool its frames come from.

@@ -30,17 +30,34 @@ fn ring(name: &str, size: u32) -> Result<NonNull<dpdk_sys::rte_ring>> {
 /// # Errors
 /// `EINVAL`, `EEXIST` or `ENOMEM` from `rte_ring_create`; what `rte_eth_from_rings` leaves.
 pub fn ring_port(name: &str, size: u32) -> Result<(u16, PeerRing)> {
-    let to_port = ring(&format!("{name}_rx"), size)?;
-    let from_port = ring(&format!("{name}_tx"), size)?;
+    let (number, mut peers) = ring_port_with_queues(name, size, 1)?;
+    let peer = peers.pop().ok_or(Error { call: "rte_eth_from_rings", errno: 22 })?;
+    Ok((number, peer))
+}
+
+/// As [`ring_port`], with several queue pairs, and a far end for each.
+///
+/// # Errors
+/// As [`ring_port`]'s.
+pub fn ring_port_with_queues(name: &str, size: u32, queues: u16) -> Result<(u16, Vec<PeerRing>)> {
+    let mut peers = Vec::new();
+    for queue in 0..queues {
+        peers.push(PeerRing {
+            to_port: ring(&format!("{name}_rx{queue}"), size)?,
+            from_port: ring(&format!("{name}_tx{queue}"), size)?,
+        });
+    }
     let c_name = CString::new(name).map_err(|_| Error { call: "rte_eth_from_rings", errno: 22 })?;
-    let rx = [to_port.as_ptr()];
-    let tx = [from_port.as_ptr()];
-    // SAFETY: rte_eth_from_rings (rte_eth_ring.h) copies the one-element arrays and keeps the rings, which
+    let rx: Vec<_> = peers.iter().map(|peer| peer.to_port.as_ptr()).collect();
+    let tx: Vec<_> = peers.iter().map(|peer| peer.from_port.as_ptr()).collect();
+    let count = u32::from(queues);
+    // SAFETY: rte_eth_from_rings (rte_eth_ring.h) copies the arrays of `count` elements and keeps the rings, which
     // are never freed.
-    let number = unsafe { dpdk_sys::rte_eth_from_rings(c_name.as_ptr(), rx.as_ptr(), 1, tx.as_ptr(), 1, 0) };
+    let number =
+        unsafe { dpdk_sys::rte_eth_from_rings(c_name.as_ptr(), rx.as_ptr(), count, tx.as_ptr(), count, 0) };
     let number = check("rte_eth_from_rings", number)?;
     let number = u16::try_from(number).map_err(|_| Error { call: "rte_eth_from_rings", errno: 34 })?;
-    Ok((number, PeerRing { to_port, from_port }))
+    Ok((number, peers))
 }
 
 impl PeerRing {

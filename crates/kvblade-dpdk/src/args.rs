@@ -12,6 +12,8 @@ use tracing::level_filters::LevelFilter;
 
 use crate::eal_options::{EalOptions, looks_like_eal_option};
 use crate::export_spec::{self, ExportSpec};
+use crate::idle::IdleOption;
+use crate::spread::SpreadOption;
 
 /// SPDK's own default, so that its tools find the program without an option.
 pub(crate) const DEFAULT_RPC_SOCKET: &str = "/var/tmp/spdk.sock";
@@ -90,6 +92,10 @@ pub(crate) struct CommandLine {
     pub(crate) mtu: Option<u16>,
     /// `--mbufs`: mbufs in the mempool of each port's queue pair.
     pub(crate) mbufs: u32,
+    /// `--spread`.
+    pub(crate) spread: SpreadOption,
+    /// `--idle`.
+    pub(crate) idle: IdleOption,
     /// `--log-level`; `None` leaves it to `RUST_LOG`.
     pub(crate) log_level: Option<LevelFilter>,
 }
@@ -128,6 +134,14 @@ struct Options {
     /// Mbufs of each port on each lcore: the rings' and the requests under way
     #[arg(long, value_name = "NUMBER", default_value_t = MBUFS_DEFAULT, long_help = help::MBUFS, value_parser = parse_mbufs)]
     mbufs: u32,
+
+    /// How a port's frames are spread over lcores: auto, off, rss, macs or software
+    #[arg(long, value_name = "WAY[:LCORES]", default_value = "auto", long_help = help::SPREAD, value_parser = SpreadOption::parse)]
+    spread: SpreadOption,
+
+    /// What lcores do while there is nothing to do: poll, pause, sleep=MICROSECONDS or interrupt
+    #[arg(long, value_name = "WAY", default_value = "poll", long_help = help::IDLE, value_parser = IdleOption::parse)]
+    idle: IdleOption,
 
     /// How much to log on stderr: off, error, warn, info, debug or trace [default: info, or RUST_LOG]
     #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
@@ -185,6 +199,8 @@ pub(crate) fn parse(
         state_dir: options.state_dir,
         mtu: options.mtu,
         mbufs: options.mbufs,
+        spread: options.spread,
+        idle: options.idle,
         log_level: options.log_level,
     })))
 }

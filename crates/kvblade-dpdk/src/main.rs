@@ -9,11 +9,13 @@
 mod args;
 mod eal_options;
 mod export_spec;
+mod idle;
 mod launch_config;
 mod logging;
 mod ports;
 mod preflight;
 mod rpc;
+mod spread;
 mod subsystem;
 mod target;
 
@@ -80,6 +82,8 @@ fn serve(
             mtu: command.mtu,
             mbufs: command.mbufs,
             vdevs: command.eal.vdevs().map(str::to_owned).collect(),
+            spread: command.spread,
+            idle: command.idle,
         },
         state,
     );

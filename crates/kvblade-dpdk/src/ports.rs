@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use aoe_target::{MacAddr, PortId, PortLimits, PortSet};
 use control::{PortInfo, PortTable};
-use datapath::Lane;
-use dpdk::{Interface, Mempool, Port, PortConfig};
+use datapath::{Lane, Spread, SpreadBy};
+use dpdk::{FlowRule, Interface, Mempool, Port, PortConfig, PortUse};
 
 use crate::args::MTU_MIN;
+use crate::idle::IdleOption;
+use crate::spread::{self, Plan, SpreadMode, SpreadOption, Way};
 
 /// Descriptors asked of each rx and each tx ring; a PMD with less gives less.
 const DESCRIPTORS: u16 = 1024;
@@ -31,6 +33,10 @@ pub(crate) struct PortOptions {
     pub(crate) mbufs: u32,
     /// The values of EAL's `--vdev`.
     pub(crate) vdevs: Vec<String>,
+    /// Over how many lcores, and how, a port's frames are spread.
+    pub(crate) spread: SpreadOption,
+    /// What lcores do without work.
+    pub(crate) idle: IdleOption,
 }
 
 /// Every port, started.
@@ -106,10 +112,15 @@ pub(crate) fn start(cores: &[u32], options: &PortOptions) -> Result<Ports, Strin
         if info.number > PortSet::MAX_PORT.0 {
             return Err(format!("port {} ({}): at most 64 ports are served", info.number, info.name));
         }
-        let queues = usize::from(info.max_queues.max(1)).min(cores.len());
+        let most = options.spread.lcores.unwrap_or(usize::MAX).min(cores.len());
+        let queues = usize::from(info.max_queues.max(1)).min(most);
         let dealt: Vec<u32> = (0..queues).map(|queue| cores[(next_core + queue) % cores.len()]).collect();
         next_core += queues;
-        known.push(start_one(info, &dealt, options, &mut ports)?);
+        let plan = spread::plan(info, queues, cores.len(), options.spread, || {
+            let queues = u16::try_from(queues).unwrap_or(u16::MAX);
+            dpdk::flow::hash_rule(info.number, queues).map_err(|refused| refused.to_string())
+        })?;
+        known.push(start_one(info, &dealt, &plan, options, &mut ports)?);
     }
     ports.table = PortTable::new(known);
     Ok(ports)
@@ -119,6 +130,7 @@ pub(crate) fn start(cores: &[u32], options: &PortOptions) -> Result<Ports, Strin
 fn start_one(
     info: &dpdk::PortInfo,
     cores: &[u32],
+    plan: &Plan,
     options: &PortOptions,
     ports: &mut Ports,
 ) -> Result<PortInfo, String> {
@@ -146,7 +158,8 @@ fn start_one(
     if let (Some((_, interface)), Some(frame)) = (&interface, ring_frame) {
         check_packet_ring(&info.name, frame, mtu, &interface.name)?;
     }
-    let port = start_with_room(info, cores, mtu, ring_frame.unwrap_or(0), options.mbufs)?;
+    let port = start_with_room(info, cores, mtu, ring_frame.unwrap_or(0), &plan.way, options)?;
+    let spread = spread_over(&port, info, cores, plan, options)?;
     if mtu != info.mtu && interface.is_none() && !port.mtu_set() {
         let max_mtu = info.max_mtu;
         tracing::warn!(
@@ -158,9 +171,15 @@ fn start_one(
         );
     }
     let number = PortId(info.number);
-    for (queue, core) in (0u16..).zip(cores) {
+    for ((queue, core), (mac, part)) in (0u16..).zip(cores).zip(spread) {
         let queues = port.take_queues(queue).ok_or_else(|| format!("port {name}: queue {queue} is taken"))?;
-        let lane = Lane::new(number, MacAddr(info.mac), limits, queues, queue == 0);
+        // A lane with an address of its own tells of it itself.
+        let advertises = queue == 0 || matches!(plan.way, Way::Macs(_));
+        let lane = Lane::new(number, mac, limits, queues, advertises);
+        let lane = match part {
+            Some(part) => lane.spread(part),
+            None => lane,
+        };
         ports.lanes.entry(*core).or_default().push(lane);
     }
     tracing::info!(
@@ -184,6 +203,85 @@ fn start_one(
     Ok(PortInfo { number: info.number, name: name.clone(), netif, mtu, mac: info.mac })
 }
 
+/// Has a started port's frames come to its lcores as planned: each lane's station address, and its part in handing
+/// frames over.
+fn spread_over(
+    port: &Port,
+    info: &dpdk::PortInfo,
+    cores: &[u32],
+    plan: &Plan,
+    options: &PortOptions,
+) -> Result<Vec<(MacAddr, Option<Spread>)>, String> {
+    let name = &info.name;
+    let lanes = cores.len();
+    let mut macs = vec![MacAddr(info.mac); lanes];
+    let mut why = plan.why.clone();
+    let by = match &plan.way {
+        Way::AsTheyCome => None,
+        Way::Rss(rule) => {
+            if let Err(refused) = port.apply(rule) {
+                let sentence = format!("port {name} takes the rule '{rule}' and then does not: {refused}");
+                if options.spread.mode == SpreadMode::Rss {
+                    return Err(sentence);
+                }
+                tracing::warn!("{sentence}: its lcores serve what the NIC puts in their queues");
+            }
+            None
+        }
+        Way::Macs(given) => {
+            macs.clone_from(given);
+            why = steer(port, name, given);
+            Some(SpreadBy::Address(given.clone()))
+        }
+        Way::Software => Some(SpreadBy::Hash),
+    };
+    let parts = match by {
+        None => (0..lanes).map(|_| None).collect::<Vec<_>>(),
+        Some(by) => {
+            let mbufs = shared_mbufs(options.mbufs, lanes);
+            let node = cores.first().and_then(|core| spdk::app::numa_node(*core));
+            let parts = Spread::over(PortId(info.number), lanes, &by, plan.way.ring_capacity(mbufs), node)
+                .map_err(|error| format!("port {name}: rings between {lanes} lcores: {error}"))?;
+            parts.into_iter().map(Some).collect()
+        }
+    };
+    tracing::info!(port = %name, spread = %plan.way, lcores = lanes, "frames are spread over lcores: {why}");
+    Ok(macs.into_iter().zip(parts).collect())
+}
+
+/// Has the NIC bring frames for each address to its queue, as far as it can, and says how far that is. What comes to
+/// another queue all the same is handed over.
+fn steer(port: &Port, name: &str, macs: &[MacAddr]) -> String {
+    let list = macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let further = macs.iter().skip(1);
+    let added: dpdk::Result<()> = further.clone().try_for_each(|mac| port.add_address(mac.0));
+    if let Err(error) = added
+        && let Err(also) = port.receive_all()
+    {
+        tracing::info!(
+            port = %name,
+            "the port takes no further station addresses ({error}), and is not made promiscuous ({also}): it has to \
+             pass on frames for them by itself"
+        );
+    }
+    let steered =
+        (0u16..).zip(macs).try_for_each(|(queue, mac)| port.apply(&FlowRule::Steer { to: mac.0, queue }));
+    match steered {
+        Ok(()) => format!("station addresses {list}, each steered to its queue by the NIC"),
+        Err(refused) => {
+            format!(
+                "station addresses {list}, sorted out by the lcores, as the NIC does not steer: {refused}"
+            )
+        }
+    }
+}
+
+/// Mbufs of the one pool of a port whose frames go from lcore to lcore: as many as the queues would have had, since
+/// the rx queue that gets the frames feeds every lcore and every tx ring.
+fn shared_mbufs(mbufs: u32, lanes: usize) -> u32 {
+    mbufs.saturating_mul(u32::try_from(lanes).unwrap_or(u32::MAX))
+}
+
 /// Configures and starts the port with mbufs that hold its largest frame in one piece, and the bytes `wanted` or
 /// what its PMD insists on if that is more.
 fn start_with_room(
@@ -191,21 +289,35 @@ fn start_with_room(
     cores: &[u32],
     mtu: u16,
     wanted: u16,
-    mbufs: u32,
+    way: &Way,
+    options: &PortOptions,
 ) -> Result<Port, String> {
     let name = &info.name;
+    let mbufs = options.mbufs;
+    let used_for =
+        PortUse { hashes: matches!(way, Way::Rss(_)), interrupts: options.idle == IdleOption::Interrupt };
     // Whole cache lines: some NICs want that, and none minds.
     let needed = (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(MIN_ROOM).max(wanted);
     let mut rooms = std::iter::once(needed).chain(LARGER_ROOMS.into_iter().filter(|room| *room > needed));
     let mut room = needed;
     loop {
+        let pool = |name: &str, mbufs: u32, core: u32| {
+            let node = spdk::app::numa_node(core);
+            Mempool::new(name, mbufs, datapath::private_size(), room, node)
+        };
+        let shared = match cores {
+            [first, ..] if way.crosses_lcores() => {
+                let name = format!("aoe_p{}r{room}", info.number);
+                Some(pool(&name, shared_mbufs(mbufs, cores.len()), *first))
+            }
+            _ => None,
+        };
         let mempools = cores
             .iter()
             .enumerate()
-            .map(|(queue, core)| {
-                let pool = format!("aoe_p{}q{queue}r{room}", info.number);
-                let node = spdk::app::numa_node(*core);
-                Mempool::new(&pool, mbufs, datapath::private_size(), room, node)
+            .map(|(queue, core)| match &shared {
+                Some(shared) => shared.clone(),
+                None => pool(&format!("aoe_p{}q{queue}r{room}", info.number), mbufs, *core),
             })
             .collect::<dpdk::Result<Vec<Arc<Mempool>>>>()
             .map_err(|error| {
@@ -223,7 +335,7 @@ fn start_with_room(
             // Linux sets its own interfaces' MTU, and a PMD that says it can't take it is not asked.
             mtu: (mtu != info.mtu && mtu <= info.max_mtu && info.interface_index.is_none()).then_some(mtu),
         };
-        match Port::start(info.number, &config) {
+        match Port::start_for(info.number, &config, used_for) {
             Ok(port) => return Ok(port),
             // ENOMEM here: the PMD's frames do not fit the rooms (see Port::start).
             Err(error) if error.call == "rte_eth_rx_queue_setup" && error.errno == 12 => {

@@ -125,6 +125,13 @@ fn try_start(done: Initialized) -> Result<(), String> {
     let mut lcores = Vec::new();
     for core in &cores {
         let lanes = ports.lanes.remove(core).unwrap_or_default();
+        let idle = match options.idle.on(*core, &lanes) {
+            Ok(idle) => idle,
+            Err(sentence) => {
+                done.fail(95);
+                return Err(sentence);
+            }
+        };
         let (app, core) = (app.clone(), *core);
         let reporter = app.clone();
         let started = move |result: spdk::Result<()>| {
@@ -133,7 +140,11 @@ fn try_start(done: Initialized) -> Result<(), String> {
             }
         };
         match Remote::start(core, lanes, started) {
-            Ok(lcore) => lcores.push(lcore),
+            Ok(lcore) => {
+                // One that can't be told has ended, which it tells of itself.
+                let _ = lcore.send(move |lcore| lcore.rest_by(idle));
+                lcores.push(lcore);
+            }
             Err(error) => {
                 done.fail(error.errno);
                 return Err(format!("lcore {core}: {error}"));

@@ -113,6 +113,8 @@ fn counters_are_summed_over_lcores() {
                 counters: PortCounters { rx_frames, ..Default::default() },
                 drops,
                 tx_waiting: 3,
+                handed_over: 5,
+                taken_over: 2,
             }],
         }
     };
@@ -127,7 +129,10 @@ fn counters_are_summed_over_lcores() {
     assert_eq!(report["ports"][1]["rx_frames"], 0);
     assert_eq!(
         report["lcores"][1],
-        json!({"lcore": 3, "turns": 10, "busy_turns": 4, "under_way": 2, "bdev_waits": 1})
+        json!({
+            "lcore": 3, "turns": 10, "busy_turns": 4, "under_way": 2, "bdev_waits": 1,
+            "rx_frames": 8, "tx_frames": 0, "handed_over": 5, "taken_over": 2,
+        })
     );
     for reason in DropReason::ALL {
         assert!(report["ports"][1]["drops"][reason.name()].is_u64(), "{}", reason.name());

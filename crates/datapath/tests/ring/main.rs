@@ -7,6 +7,7 @@
 mod blocks;
 mod features;
 mod scenarios;
+mod spreads;
 mod vlans;
 
 use std::cell::RefCell;

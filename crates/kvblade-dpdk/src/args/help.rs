@@ -86,4 +86,36 @@ configuration stands in the way; 2 when the command line is wrong.";
 pub(super) const MBUFS: &str = "\
 Mbufs in the mempool of each port on each lcore, 2559 to 1048576: those its rx and tx ring hold (1024 each, if \
 the NIC has that many) and those of requests under way. A mempool takes this number times the port's largest \
-frame (16 KiB for af_packet with framesz=16384) of hugepage memory.";
+frame (16 KiB for af_packet with framesz=16384) of hugepage memory. A port that --spread spreads as macs or \
+software has one mempool of this number for each of its lcores together: its first queue's mbufs are then in the \
+hands, the tx rings and the caches (256 and some) of all of them.";
+
+pub(super) const SPREAD: &str = "\
+How a port's frames are spread over lcores, if -l names several and the port has a queue pair for each; with :LCORES \
+over so many of them at most (2 to 64). NICs do not hash AoE's EtherType by themselves: with 'off' they put all frames \
+in one queue, commonly.
+
+  rss       the NIC does it by a hash of both Ethernet addresses (i40e, ice): each initiator has one lcore
+  macs      the port answers under a station address for each lcore, its own and further, locally administered \
+ones (16 at most), which initiators see as so many paths to each disk: Linux spreads over them by itself and may have \
+'buffers' messages under way on each. The NIC steers frames to queues where it can, else the lcores do
+  software  lcores hand requests to each other, by a hash of the initiator's address and the tag
+  auto      rss if the PMD takes the rule for it, else software; neither for memif and vhost, whose other end decides \
+which queues there are. 'macs' is seen by initiators, so it is for the operator to ask for
+  off       each lcore serves what is in its queue
+
+A line in the log says for each port which way it went and why. af_packet has several queue pairs with qpairs=N in \
+its --vdev.";
+
+pub(super) const IDLE: &str = "\
+What lcores do after 1000 turns without work, while nothing is under way on them.
+
+  poll                 they poll on: a CPU each is busy always, and nothing waits
+  pause                they pause for 1 us at a time, without a system call: by TPAUSE where the CPU has WAITPKG, \
+else by PAUSE, which gives the CPU's other thread more room and saves little power; adds up to 1 us
+  sleep=MICROSECONDS   they sleep for 1 to 10000 us at a time; adds up to that and the kernel's timer slack (50 us)
+  interrupt            they sleep until the NIC interrupts; adds what the interrupt takes, some tens of us, and to \
+RPCs and other work up to 1 ms. For ports whose PMD has interrupts of rx queues (i40e, ixgbe, ice, mlx5, virtio, tap; \
+not af_packet, memif); lcores that hand frames to each other (--spread) pause instead
+
+What is added comes to the first request after a silence, and to RPCs.";

@@ -62,6 +62,8 @@ fn stats_of(core: u32, snapshot: Snapshot) -> LcoreStats {
         counters: lane.counters,
         drops: lane.drops,
         tx_waiting: lane.tx_waiting,
+        handed_over: lane.spread.handed_over,
+        taken_over: lane.spread.taken_over,
     });
     LcoreStats {
         core,

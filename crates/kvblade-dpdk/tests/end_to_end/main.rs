@@ -21,6 +21,7 @@ mod restart;
 mod rpc;
 mod serving;
 mod shutdown;
+mod spreading;
 mod state_dir;
 mod two_ports;
 mod write_through;

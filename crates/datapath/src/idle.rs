@@ -1,0 +1,146 @@
+//! After a turn without work: what an lcore does instead of asking again at once.
+//!
+//! It rests only when many turns in a row had no work and nothing is under way, and only for a bounded time: SPDK's
+//! other pollers and messages of that reactor, RPCs among them, wait as long.
+
+use std::time::Duration;
+
+use dpdk::RxInterrupts;
+
+use crate::Lcore;
+
+/// Turns without work before the first rest: some tens of microseconds, in which a request of an initiator that
+/// waits for each answer would have come.
+const EMPTY_TURNS: u32 = 1000;
+
+/// How long one pause is; a frame waits half of it on the average.
+const PAUSE_NANOSECONDS: u32 = 1000;
+
+/// How long an lcore waits for an interrupt: what else its reactor has to do waits as long.
+const INTERRUPT_MILLISECONDS: u16 = 1;
+
+/// What an lcore does when there is nothing to do.
+#[derive(Debug, Default)]
+pub enum Idle {
+    /// It polls on.
+    #[default]
+    Poll,
+    /// It rests, in some way.
+    Rest(Rest),
+}
+
+/// A way to rest, and how long there was no work.
+#[derive(Debug)]
+pub struct Rest {
+    by: RestBy,
+    /// The lcore's busy turns when it was looked at last.
+    busy_turns: u64,
+    empty_turns: u32,
+}
+
+/// A way to rest.
+#[derive(Debug)]
+pub enum RestBy {
+    /// The CPU's own, for a microsecond at a time, without a system call: TPAUSE where it has that, else PAUSE.
+    Pause,
+    /// Sleeping so long; the kernel adds its timer slack, commonly 50 us.
+    Sleep(Duration),
+    /// Sleeping until an rx queue interrupts, at most 1 ms at a time.
+    Interrupt(RxInterrupts),
+}
+
+impl Idle {
+    /// Resting in this way.
+    #[must_use]
+    pub fn resting(by: RestBy) -> Self {
+        Self::Rest(Rest { by, busy_turns: 0, empty_turns: 0 })
+    }
+}
+
+impl Rest {
+    /// Counts a turn without work; true if there were enough of them in a row.
+    fn is_due(&mut self, busy_turns: u64) -> bool {
+        if self.busy_turns != busy_turns {
+            (self.busy_turns, self.empty_turns) = (busy_turns, 0);
+        }
+        self.empty_turns = self.empty_turns.saturating_add(1);
+        self.empty_turns > EMPTY_TURNS
+    }
+}
+
+impl Lcore {
+    /// Has it rest in this way from now on. Interrupts must be those of its own lanes.
+    pub fn rest_by(&mut self, idle: Idle) {
+        self.idle = idle;
+    }
+
+    /// Interrupts of the rx queues of all its lanes, at this epoll descriptor.
+    ///
+    /// # Errors
+    /// What [`RxInterrupts::add`] says.
+    pub fn interrupts(lanes: &[crate::Lane], epoll: std::os::fd::OwnedFd) -> dpdk::Result<RxInterrupts> {
+        let mut interrupts = RxInterrupts::new(epoll);
+        lanes.iter().try_for_each(|lane| interrupts.add(&lane.rx))?;
+        Ok(interrupts)
+    }
+
+    /// After a turn without work: rests, if that is wanted and there is nothing to wait for. True if it found work
+    /// meanwhile.
+    #[inline]
+    pub(crate) fn rest(&mut self) -> bool {
+        match self.idle {
+            Idle::Poll => false,
+            Idle::Rest(_) => self.rest_if_due(),
+        }
+    }
+
+    #[inline(never)]
+    fn rest_if_due(&mut self) -> bool {
+        let waits = self.completions.under_way() > 0
+            || self.consulting > 0
+            || self.stopping
+            || !self.fanouts.is_empty()
+            || !self.leaving.is_empty()
+            || self.lanes.iter().any(|lane| lane.tx.waiting() > 0);
+        let Idle::Rest(rest) = &mut self.idle else { return false };
+        if waits || !rest.is_due(self.busy_turns) {
+            return false;
+        }
+        match &mut rest.by {
+            RestBy::Pause => dpdk::pause(PAUSE_NANOSECONDS),
+            RestBy::Sleep(time) => std::thread::sleep(*time),
+            RestBy::Interrupt(_) => return self.wait_for_interrupt(),
+        }
+        false
+    }
+
+    /// Sleeps until a frame comes, unless one has come before the interrupts were on.
+    fn wait_for_interrupt(&mut self) -> bool {
+        if let Idle::Rest(Rest { by: RestBy::Interrupt(interrupts), .. }) = &mut self.idle {
+            interrupts.arm();
+        }
+        let busy = self.turn();
+        if let Idle::Rest(Rest { by: RestBy::Interrupt(interrupts), .. }) = &mut self.idle {
+            if !busy {
+                interrupts.wait(INTERRUPT_MILLISECONDS);
+            }
+            interrupts.disarm();
+        }
+        busy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rest_is_due_after_many_turns_without_work() {
+        let mut rest = Rest { by: RestBy::Pause, busy_turns: 0, empty_turns: 0 };
+        assert!((0..EMPTY_TURNS).all(|_| !rest.is_due(7)), "not at once");
+        assert!(rest.is_due(7) && rest.is_due(7), "then after each turn");
+        assert!(!rest.is_due(8), "work begins the count anew");
+        assert!((1..EMPTY_TURNS).all(|_| !rest.is_due(8)));
+        assert!(rest.is_due(8));
+    }
+}

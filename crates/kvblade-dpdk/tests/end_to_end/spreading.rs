@@ -1,0 +1,210 @@
+//! One port spread over two lcores, and lcores that rest: `--spread` and `--idle`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use aoe_initiator::initiator::Export;
+use aoe_initiator::{Initiator, ShelfSlot, load};
+use serde_json::Value;
+
+use crate::claims::{config_request, error, mac, string};
+use crate::lab::{Lab, QUIET, SECTORS, Target, answer, find, random_load, refuses};
+
+const ADDRESS: ShelfSlot = ShelfSlot::new(1, 1);
+
+/// The program on two lcores, with two queue pairs.
+fn command(lab: &Lab, options: &[&str]) -> Command {
+    let mut eal = lab.eal();
+    let vdev = eal.iter_mut().find(|word| word.starts_with("--vdev=")).unwrap();
+    vdev.push_str(",qpairs=2");
+    eal.extend(["-l".into(), "0-1".into()]);
+    lab.command(&eal, options)
+}
+
+/// A counter of each lcore.
+fn by_lcore(target: &Target, counter: &str) -> Vec<u64> {
+    let stats = target.rpc().call("aoe_get_stats", Value::Null);
+    stats["lcores"].as_array().unwrap().iter().map(|lcore| lcore[counter].as_u64().unwrap()).collect()
+}
+
+/// Every path to the export.
+fn paths(initiator: &mut Initiator) -> Vec<Export> {
+    let found = initiator.discover(ADDRESS, 5 * QUIET).unwrap();
+    assert!(found.iter().all(|export| export.breaches.is_empty()), "{found:?}");
+    found
+}
+
+/// A lab whose initiators' end has two stations more, `i1` and `i2`: replies to one are not seen by the other.
+fn lab_of_stations() -> Lab {
+    let lab = Lab::new(9000);
+    for name in ["i1", "i2"] {
+        lab.near
+            .ip(&["link", "add", "link", "i0", "name", name, "type", "macvlan", "mode", "private"])
+            .unwrap();
+        lab.near.ip(&["link", "set", name, "addrgenmode", "none"]).unwrap();
+        lab.near.ip(&["link", "set", name, "up"]).unwrap();
+    }
+    lab
+}
+
+/// Two initiators, each on a half of the disk and by its own path, write, read and compare, then read it all again by
+/// the other's path.
+fn load_both(lab: &Lab, paths: [&Export; 2]) {
+    std::thread::scope(|scope| {
+        let halves = [0usize, 1].map(|half| {
+            scope.spawn(move || {
+                let mut spec = random_load(16);
+                (spec.first_lba, spec.sectors) = (half as u64 * SECTORS / 2, Some(SECTORS / 2));
+                let mut ledger = load::ledger_for(&spec, SECTORS).unwrap();
+                let stop = AtomicBool::new(false);
+                let report =
+                    load::run_verified(lab.link(1 + half), paths[half], SECTORS, &spec, &stop, &mut ledger)
+                        .unwrap();
+                assert_eq!(report.failures(), 0, "{report:?}");
+                assert!(ledger.written() > 0);
+                (ledger, spec)
+            })
+        });
+        for (half, joined) in halves.into_iter().enumerate() {
+            let (ledger, spec) = joined.join().unwrap();
+            let swept = load::sweep(lab.link(1 + half), paths[1 - half], &ledger, &spec).unwrap();
+            assert_eq!(swept, ledger.written());
+        }
+    });
+}
+
+#[test]
+fn by_software_both_lcores_serve_one_port() {
+    let lab = lab_of_stations();
+    let target = lab.start_command(command(&lab, &["-e", "1.1=malloc:8M"]));
+    let log = target.log();
+    assert!(log.contains("spread=software"), "{log}");
+    let mut initiator = lab.initiator(0);
+    let export = find(&mut initiator, ADDRESS);
+    let found = paths(&mut initiator);
+    assert_eq!(found.len(), 1, "initiators see one path: {found:?}");
+    load_both(&lab, [&export, &export]);
+    let (frames, handed) = (by_lcore(&target, "tx_frames"), by_lcore(&target, "handed_over"));
+    let all: u64 = frames.iter().sum();
+    assert!(all > 100 && frames.iter().all(|lcore| lcore * 3 > all), "each about a half of {frames:?}");
+    assert!(handed.iter().sum::<u64>() * 3 > all, "{handed:?} of {frames:?}");
+
+    // A config string is decided on in one place, and by whichever lcore a request comes it is there.
+    let me = mac(&initiator);
+    let set = answer(&mut initiator, &config_request(me, 4, b"spread"));
+    assert_eq!(error(&set), 0);
+    for tag in 0..16 {
+        let mut read = config_request(me, 0, b"");
+        read[23] = tag;
+        assert_eq!(string(&answer(&mut initiator, &read)), b"spread");
+    }
+    target.stop();
+}
+
+#[test]
+fn each_lcore_has_a_station_address_which_is_a_path() {
+    let lab = lab_of_stations();
+    let target = lab.start_command(command(&lab, &["--spread", "macs", "-e", "1.1=malloc:8M"]));
+    let log = target.log();
+    assert!(log.contains("spread=macs") && log.contains("sorted out by the lcores"), "{log}");
+    let mut initiator = lab.initiator(0);
+    find(&mut initiator, ADDRESS);
+    let found = paths(&mut initiator);
+    let macs: BTreeSet<[u8; 6]> = found.iter().map(|path| path.mac.0).collect();
+    assert_eq!((found.len(), macs.len()), (2, 2), "{found:?}");
+    let before = by_lcore(&target, "tx_frames");
+    load_both(&lab, [&found[0], &found[1]]);
+    let frames = by_lcore(&target, "tx_frames");
+    assert!(frames.iter().zip(before).all(|(now, before)| now - before > 50), "{frames:?}");
+
+    // What is set by one path is read by the other.
+    let me = mac(&initiator);
+    for (nth, path) in found.iter().enumerate() {
+        let text = format!("by path {nth}");
+        let mut set = config_request(me, 4, text.as_bytes());
+        set[..6].copy_from_slice(&path.mac.0);
+        let set = answer(&mut initiator, &set);
+        assert_eq!((error(&set), &set[6..12]), (0, &path.mac.0[..]));
+        for other in &found {
+            let mut read = config_request(me, 0, b"");
+            read[..6].copy_from_slice(&other.mac.0);
+            let read = answer(&mut initiator, &read);
+            assert_eq!((string(&read), &read[6..12]), (text.as_bytes(), &other.mac.0[..]));
+        }
+    }
+    target.stop();
+
+    // The same addresses after a restart.
+    let target = lab.start_command(command(&lab, &["--spread", "macs", "-e", "1.1=malloc:8M"]));
+    find(&mut initiator, ADDRESS);
+    assert_eq!(paths(&mut initiator).iter().map(|path| path.mac.0).collect::<BTreeSet<_>>(), macs);
+    target.stop();
+}
+
+#[test]
+fn a_way_that_the_port_can_not_go_is_refused() {
+    let lab = Lab::new(1500);
+    let mut eal = lab.eal();
+    eal.extend(["-l".into(), "0-1".into()]);
+    refuses(
+        &lab,
+        lab.command(&eal, &["--spread", "software", "-e", "1.1=malloc:8M"]),
+        1,
+        false,
+        "port net_af_packet0 (net_af_packet) can't be spread over lcores as --spread wants: the port has one queue pair: \
+         qpairs=N in its --vdev gives more",
+    );
+    refuses(
+        &lab,
+        command(&lab, &["--idle", "interrupt", "-e", "1.1=malloc:8M", "--spread", "off"]),
+        1,
+        false,
+        "--idle interrupt: a port of lcore 0 has no interrupts of rx queues (rte_eth_dev_rx_intr_enable failed: Operation \
+         not supported (errno 95)): pause and sleep=MICROSECONDS do without",
+    );
+    for (option, value, sentence) in [
+        ("--spread", "fast", "the ways are auto, off, rss, macs and software"),
+        ("--spread", "software:1", "a port is spread over 2 to 64 lcores"),
+        ("--idle", "sleep=0", "a sleep is 1 to 10000 microseconds long"),
+        ("--idle", "nap", "the ways are poll, pause, sleep=MICROSECONDS and interrupt"),
+    ] {
+        let way = if option == "--spread" { "<WAY[:LCORES]>" } else { "<WAY>" };
+        let sentence =
+            format!("invalid value '{value}' for '{option} {way}': {sentence} (see kvblade-dpdk --help)");
+        refuses(&lab, lab.command(&lab.eal(), &[option, value]), 2, true, &sentence);
+    }
+}
+
+/// Ticks of CPU time that the target's threads have used (`/proc/PID/stat`, utime and stime).
+fn ticks(target: &Target) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", target.daemon.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn an_idle_target_that_sleeps_uses_less_of_the_cpu_and_still_answers() {
+    let lab = Lab::new(1500);
+    let mut used = Vec::new();
+    for idle in ["poll", "pause", "sleep=1000"] {
+        let target = lab.start(&["--idle", idle, "-e", "1.1=malloc:8M"]);
+        let mut initiator = lab.initiator(0);
+        let export = find(&mut initiator, ADDRESS);
+        let before = ticks(&target);
+        std::thread::sleep(Duration::from_secs(3));
+        used.push(ticks(&target) - before);
+        // After a silence it answers, and goes on.
+        for lba in 0..50 {
+            let mut sector = [0; 512];
+            initiator.write(&export, lba, &[u8::try_from(lba).unwrap(); 512]).unwrap();
+            initiator.read(&export, lba, &mut sector).unwrap();
+            assert_eq!(sector, [u8::try_from(lba).unwrap(); 512]);
+        }
+        target.stop();
+    }
+    println!("ticks in 3 s: poll {}, pause {}, sleep {}", used[0], used[1], used[2]);
+    assert!(used[2] * 2 < used[0], "{used:?} ticks with poll, pause and sleep=1000");
+}
