@@ -13,8 +13,18 @@ const FUNCTIONS: &[&str] = &[
     "rte_version_month",
     "rte_strerror",
     "rte_openlog_stream",
+    "rte_eal_has_hugepages",
     "rte_pktmbuf_pool_create",
+    "rte_pktmbuf_pool_init",
+    "rte_mbuf_best_mempool_ops",
+    "rte_mempool_create_empty",
+    "rte_mempool_set_ops_byname",
+    "rte_mempool_get_page_size",
+    "rte_mempool_populate_iova",
+    "rte_mempool_obj_iter",
     "rte_mempool_free",
+    "rte_memzone_reserve",
+    "rte_memzone_free",
     "rte_mempool_avail_count",
     "rte_eth_find_next_owned_by",
     "rte_eth_dev_get_name_by_port",
@@ -40,6 +50,9 @@ const FUNCTIONS: &[&str] = &[
 const TYPES: &[&str] = &[
     "rte_mbuf",
     "rte_mempool",
+    "rte_memzone",
+    "rte_pktmbuf_pool_private",
+    "dpdk_shim_mbuf_shift",
     "rte_eth_dev_info",
     "rte_eth_conf",
     "rte_eth_stats",
@@ -47,8 +60,14 @@ const TYPES: &[&str] = &[
     "rte_ring",
 ];
 
-const CONSTANTS: &[&str] =
-    &["RTE_PKTMBUF_HEADROOM", "RTE_MAX_ETHPORTS", "RTE_ETH_NAME_MAX_LEN", "RTE_MBUF_F_.*", "DPDK_SHIM_.*"];
+const CONSTANTS: &[&str] = &[
+    "RTE_PKTMBUF_HEADROOM",
+    "RTE_MAX_ETHPORTS",
+    "RTE_ETH_NAME_MAX_LEN",
+    "RTE_MBUF_F_.*",
+    "RTE_MEMPOOL_F_.*",
+    "DPDK_SHIM_.*",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=shim");

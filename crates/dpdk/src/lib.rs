@@ -14,6 +14,7 @@
 pub mod eal;
 mod error;
 mod interface;
+mod layout;
 mod mbuf;
 mod mempool;
 pub mod port;
@@ -22,6 +23,7 @@ mod ring;
 
 pub use error::{Error, Result};
 pub use interface::Interface;
+pub use layout::DataAlignment;
 pub use mbuf::{HEADROOM, Mbuf, VLAN_TAG};
 pub use mempool::Mempool;
 pub use port::{Link, Port, PortConfig, PortInfo, PortStats};
