@@ -76,6 +76,8 @@ pub struct Snapshot {
     pub under_way: u32,
     /// How often a request had to wait for SPDK's memory.
     pub bdev_waits: u64,
+    /// Reads and writes that SPDK copied, because their data did not lie at their bdev's alignment.
+    pub bounced: u64,
     /// Turns since the start.
     pub turns: u64,
     /// Those in which there was work.
@@ -249,6 +251,7 @@ impl Lcore {
             exports: exports.collect(),
             under_way: self.completions.under_way(),
             bdev_waits: self.completions.waits(),
+            bounced: self.completions.bounced(),
             turns: self.turns,
             busy_turns: self.busy_turns,
         }

@@ -148,6 +148,13 @@ impl IoChannel {
         channel.under_way.set(channel.under_way.get() + 1);
         let mbuf = frame.into_raw().as_ptr().cast();
         if covered {
+            // Of sectors of blocks only whole ones go from the frame: `rmw` counts those.
+            if matches!(io.kind, IoKind::Read | IoKind::Write)
+                // SAFETY: written above, and nobody else's yet.
+                && unsafe { (*slot.as_ptr()).header.bounces(channel.bdev.inner.info().alignment) }
+            {
+                queue_of(mbuf).count_bounced();
+            }
             start(mbuf);
         } else {
             finish(mbuf, Outcome::Aborted);

@@ -107,6 +107,7 @@ fn counters_are_summed_over_lcores() {
             busy_turns: 4,
             under_way: 2,
             bdev_waits: 1,
+            bounced: 5,
             exports: vec![(one, ExportCounters { reads, ..Default::default() })],
             ports: vec![PortStats {
                 port: PortId(0),
@@ -127,7 +128,7 @@ fn counters_are_summed_over_lcores() {
     assert_eq!(report["ports"][1]["rx_frames"], 0);
     assert_eq!(
         report["lcores"][1],
-        json!({"lcore": 3, "turns": 10, "busy_turns": 4, "under_way": 2, "bdev_waits": 1})
+        json!({"lcore": 3, "turns": 10, "busy_turns": 4, "under_way": 2, "bdev_waits": 1, "bounced": 5})
     );
     for reason in DropReason::ALL {
         assert!(report["ports"][1]["drops"][reason.name()].is_u64(), "{}", reason.name());
