@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::eal_options::{EalOptions, looks_like_eal_option};
 use crate::export_spec::{self, ExportSpec};
+use crate::needs::{ALIGNMENTS, PayloadAlignment};
 
 /// SPDK's own default, so that its tools find the program without an option.
 pub(crate) const DEFAULT_RPC_SOCKET: &str = "/var/tmp/spdk.sock";
@@ -90,6 +91,8 @@ pub(crate) struct CommandLine {
     pub(crate) mtu: Option<u16>,
     /// `--mbufs`: mbufs in the mempool of each port's queue pair.
     pub(crate) mbufs: u32,
+    /// `--payload-alignment`.
+    pub(crate) payload_alignment: PayloadAlignment,
     /// `--log-level`; `None` leaves it to `RUST_LOG`.
     pub(crate) log_level: Option<LevelFilter>,
 }
@@ -128,6 +131,10 @@ struct Options {
     /// Mbufs of each port on each lcore: the rings' and the requests under way
     #[arg(long, value_name = "NUMBER", default_value_t = MBUFS_DEFAULT, long_help = help::MBUFS, value_parser = parse_mbufs)]
     mbufs: u32,
+
+    /// What the addresses of frames' data are a multiple of: auto, 4, 512 or 4096 bytes
+    #[arg(long, value_name = "BYTES", default_value = "auto", long_help = help::ALIGNMENT, value_parser = parse_alignment)]
+    payload_alignment: PayloadAlignment,
 
     /// How much to log on stderr: off, error, warn, info, debug or trace [default: info, or RUST_LOG]
     #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
@@ -185,6 +192,7 @@ pub(crate) fn parse(
         state_dir: options.state_dir,
         mtu: options.mtu,
         mbufs: options.mbufs,
+        payload_alignment: options.payload_alignment,
         log_level: options.log_level,
     })))
 }
@@ -229,6 +237,16 @@ fn parse_mbufs(text: &str) -> Result<u32, String> {
         .ok()
         .filter(|mbufs| (MBUFS_MIN..=MBUFS_MAX).contains(mbufs))
         .ok_or_else(|| format!("a port's mempool has {MBUFS_MIN} to {MBUFS_MAX} mbufs"))
+}
+
+fn parse_alignment(text: &str) -> Result<PayloadAlignment, String> {
+    if text == "auto" {
+        return Ok(PayloadAlignment::Auto);
+    }
+    let allowed = text.parse().ok().filter(|bytes| ALIGNMENTS.contains(bytes));
+    allowed
+        .map(PayloadAlignment::Fixed)
+        .ok_or_else(|| "data can be aligned to auto, 4, 512 or 4096 bytes".into())
 }
 
 fn parse_level(text: &str) -> Result<LevelFilter, String> {

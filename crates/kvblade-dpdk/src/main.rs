@@ -11,6 +11,7 @@ mod eal_options;
 mod export_spec;
 mod launch_config;
 mod logging;
+mod needs;
 mod ports;
 mod preflight;
 mod rpc;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use args::{CommandLine, Invocation, LaunchError};
 use eal_options::EalOptions;
 use launch_config::{LaunchConfig, SpdkRelease};
+use needs::Needs;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use ports::PortOptions;
 use spdk::app::{AppOptions, LogLevel, LogLine};
@@ -79,6 +81,8 @@ fn serve(
         PortOptions {
             mtu: command.mtu,
             mbufs: command.mbufs,
+            alignment: command.payload_alignment,
+            needs: Needs::of(&launch.document),
             vdevs: command.eal.vdevs().map(str::to_owned).collect(),
         },
         state,

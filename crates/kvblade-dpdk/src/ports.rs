@@ -6,9 +6,10 @@ use std::sync::Arc;
 use aoe_target::{MacAddr, PortId, PortLimits, PortSet};
 use control::{PortInfo, PortTable};
 use datapath::Lane;
-use dpdk::{Interface, Mempool, Port, PortConfig};
+use dpdk::{DataAlignment, Interface, Mempool, Port, PortConfig};
 
 use crate::args::MTU_MIN;
+use crate::needs::{Needs, PayloadAlignment, across_nodes};
 
 /// Descriptors asked of each rx and each tx ring; a PMD with less gives less.
 const DESCRIPTORS: u16 = 1024;
@@ -29,6 +30,10 @@ pub(crate) struct PortOptions {
     pub(crate) mtu: Option<u16>,
     /// Mbufs of each queue pair's pool.
     pub(crate) mbufs: u32,
+    /// Where frames carry their data.
+    pub(crate) alignment: PayloadAlignment,
+    /// What the exports of the start want.
+    pub(crate) needs: Needs,
     /// The values of EAL's `--vdev`.
     pub(crate) vdevs: Vec<String>,
 }
@@ -47,6 +52,8 @@ pub(crate) struct Ports {
 pub(crate) struct Started {
     pub(crate) number: u16,
     pub(crate) name: String,
+    /// Bytes that the address of an untagged frame's data is a multiple of.
+    pub(crate) alignment: usize,
     interface: Option<(u32, String)>,
     _port: Port,
 }
@@ -146,7 +153,15 @@ fn start_one(
     if let (Some((_, interface)), Some(frame)) = (&interface, ring_frame) {
         check_packet_ring(&info.name, frame, mtu, &interface.name)?;
     }
-    let port = start_with_room(info, cores, mtu, ring_frame.unwrap_or(0), options.mbufs)?;
+    let netif = interface.as_ref().map(|(_, interface)| interface.name.clone());
+    let known = PortInfo { number: info.number, name: name.clone(), netif, mtu, mac: info.mac };
+    let rooms = Rooms {
+        least: ring_frame.unwrap_or(0),
+        mbufs: options.mbufs,
+        alignment: alignment_for(&info.driver, options, &known),
+    };
+    let (port, alignment) = start_with_room(info, cores, mtu, &rooms)?;
+    warn_across_nodes(info, cores);
     if mtu != info.mtu && interface.is_none() && !port.mtu_set() {
         let max_mtu = info.max_mtu;
         tracing::warn!(
@@ -172,30 +187,62 @@ fn start_one(
         mtu,
         sectors = limits.max_sectors(),
         cores = ?cores,
+        alignment,
         "port started"
     );
-    let netif = interface.as_ref().map(|(_, interface)| interface.name.clone());
     ports.started.push(Started {
         number: info.number,
         name: name.clone(),
+        alignment,
         interface: interface.map(|(index, interface)| (index, interface.name)),
         _port: port,
     });
-    Ok(PortInfo { number: info.number, name: name.clone(), netif, mtu, mac: info.mac })
+    Ok(known)
 }
 
-/// Configures and starts the port with mbufs that hold its largest frame in one piece, and the bytes `wanted` or
-/// what its PMD insists on if that is more.
+/// The mbufs of a port's queue pairs.
+struct Rooms {
+    /// Bytes for a frame that its PMD is known to want.
+    least: u16,
+    mbufs: u32,
+    alignment: Option<DataAlignment>,
+}
+
+/// The PMD that reckons where a frame lies in its mbuf, instead of looking (see [`Mempool::aligned`]).
+const RECKONS: &str = "net_af_xdp";
+
+/// What the data of this port's frames is aligned to; `None` for what headers and head room give.
+fn alignment_for(driver: &str, options: &PortOptions, port: &PortInfo) -> Option<DataAlignment> {
+    let bytes = match options.alignment {
+        _ if driver == RECKONS => return None,
+        PayloadAlignment::Fixed(bytes) => bytes,
+        PayloadAlignment::Auto => options.needs.alignment_on(port),
+    };
+    let offset = datapath::PAYLOAD;
+    (usize::from(bytes) > datapath::PAYLOAD_ALIGNMENT).then_some(DataAlignment { offset, bytes })
+}
+
+/// Says which lcores poll this port from another NUMA node: each frame crosses between the nodes then.
+fn warn_across_nodes(info: &dpdk::PortInfo, cores: &[u32]) {
+    let lcores = across_nodes(info.numa_node, cores.iter().map(|core| (*core, spdk::app::numa_node(*core))));
+    if !lcores.is_empty() {
+        let node = info.numa_node;
+        tracing::warn!(port = %info.name, node, ?lcores, "these lcores are on another NUMA node than the port they poll");
+    }
+}
+
+/// Configures and starts the port with mbufs that hold its largest frame in one piece, or what its PMD insists on if
+/// that is more. Also returns what the address of the data of an untagged frame is a multiple of.
 fn start_with_room(
     info: &dpdk::PortInfo,
     cores: &[u32],
     mtu: u16,
-    wanted: u16,
-    mbufs: u32,
-) -> Result<Port, String> {
+    rooms: &Rooms,
+) -> Result<(Port, usize), String> {
     let name = &info.name;
+    let Rooms { least, mbufs, alignment } = *rooms;
     // Whole cache lines: some NICs want that, and none minds.
-    let needed = (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(MIN_ROOM).max(wanted);
+    let needed = (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(MIN_ROOM).max(least);
     let mut rooms = std::iter::once(needed).chain(LARGER_ROOMS.into_iter().filter(|room| *room > needed));
     let mut room = needed;
     loop {
@@ -205,14 +252,21 @@ fn start_with_room(
             .map(|(queue, core)| {
                 let pool = format!("aoe_p{}q{queue}r{room}", info.number);
                 let node = spdk::app::numa_node(*core);
-                Mempool::new(&pool, mbufs, datapath::private_size(), room, node)
+                let private = datapath::private_size();
+                match alignment {
+                    Some(alignment) => Mempool::aligned(&pool, mbufs, private, room, node, alignment),
+                    None => Mempool::new(&pool, mbufs, private, room, node),
+                }
             })
             .collect::<dpdk::Result<Vec<Arc<Mempool>>>>()
             .map_err(|error| {
                 let megabytes = (u64::from(mbufs) * u64::from(room)) >> 20;
+                let advice = alignment.map_or(String::new(), |alignment| {
+                    format!(", or data aligned to less than {} bytes with --payload-alignment", alignment.bytes)
+                });
                 format!(
                     "port {name}: no memory for {mbufs} mbufs of {room} bytes on each of {} lcores, {megabytes} MB \
-                     each ({error}): reserve more hugepages, or ask for fewer with --mbufs",
+                     each ({error}): reserve more hugepages, or ask for fewer with --mbufs{advice}",
                     cores.len()
                 )
             })?;
@@ -223,8 +277,14 @@ fn start_with_room(
             // Linux sets its own interfaces' MTU, and a PMD that says it can't take it is not asked.
             mtu: (mtu != info.mtu && mtu <= info.max_mtu && info.interface_index.is_none()).then_some(mtu),
         };
+        // A platform may not have them aligned.
+        let alignments = config.mempools.iter().map(|pool| match pool.alignment() {
+            Some(alignment) => usize::from(alignment.bytes),
+            None => datapath::PAYLOAD_ALIGNMENT,
+        });
+        let alignment = alignments.min().unwrap_or(datapath::PAYLOAD_ALIGNMENT);
         match Port::start(info.number, &config) {
-            Ok(port) => return Ok(port),
+            Ok(port) => return Ok((port, alignment)),
             // ENOMEM here: the PMD's frames do not fit the rooms (see Port::start).
             Err(error) if error.call == "rte_eth_rx_queue_setup" && error.errno == 12 => {
                 room = rooms.by_ref().find(|next| *next > room).ok_or_else(|| {
