@@ -3,7 +3,9 @@
 use aoe_target::{DropCounters, DropReason, MacAddr, PortCounters, PortId, PortLimits};
 use dpdk::{Mbuf, RxQueue, TxQueue};
 
-/// A queue pair of a port, with what the lcore must know of the port and what it counts.
+/// A queue pair of a port, with what the lcore must know of the port and what it counts. Written for each frame, so it
+/// shares no cache line with what another lcore has on the heap; nor the line beside it, which CPUs fetch along.
+#[repr(align(128))]
 #[derive(Debug)]
 pub struct Lane {
     pub(crate) port: PortId,

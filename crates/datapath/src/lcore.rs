@@ -7,7 +7,9 @@ use spdk::{Bdev, CompletionQueue, IoChannel};
 
 use crate::{Lane, LaneStats, consult::Mailbox, fanout::Fanout, submit::InFlight};
 
-/// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared.
+/// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared, and no cache line
+/// of it: see [`Lane`].
+#[repr(align(128))]
 #[derive(Debug)]
 pub struct Lcore {
     pub(crate) lanes: Vec<Lane>,
@@ -30,7 +32,8 @@ pub struct Lcore {
     busy_turns: u64,
 }
 
-/// An export's bdev as this lcore reaches it.
+/// An export's bdev as this lcore reaches it. Written for each request: see [`Lane`] for its alignment.
+#[repr(align(128))]
 #[derive(Debug)]
 pub(crate) struct Backing {
     /// `None` once the bdev is gone.
@@ -53,6 +56,13 @@ impl std::fmt::Debug for Leaving {
         formatter.debug_struct("Leaving").field("export", &self.export).finish_non_exhaustive()
     }
 }
+
+const _: () = {
+    // What is written for each frame has cache lines of its own, in pairs, wherever the heap puts it.
+    assert!(align_of::<Lcore>() == 128 && size_of::<Lcore>().is_multiple_of(128));
+    assert!(align_of::<Lane>() == 128 && size_of::<Lane>().is_multiple_of(128));
+    assert!(align_of::<Option<Backing>>() == 128 && size_of::<Option<Backing>>().is_multiple_of(128));
+};
 
 /// Why an export can't be added to an lcore.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -77,7 +77,8 @@ pub struct IoChannel {
     inner: NonNull<Channel>,
 }
 
-/// At a fixed address while I/O is under way.
+/// At a fixed address while I/O is under way. Written for each request: see [`QueueHead`] for its alignment.
+#[repr(align(128))]
 pub(crate) struct Channel {
     raw: NonNull<spdk_sys::spdk_io_channel>,
     bdev: Bdev,

@@ -170,7 +170,9 @@ pub(crate) fn header(mbuf: *mut c_void) -> *mut Header {
     mbuf.cast::<dpdk_sys::rte_mbuf>().wrapping_add(1).cast()
 }
 
-/// The part of a completion queue that requests point to, at a fixed address.
+/// The part of a completion queue that requests point to, at a fixed address. Written for each request, so it shares no
+/// cache line with what another lcore has on the heap; nor the line beside it, which CPUs fetch along.
+#[repr(align(128))]
 pub(crate) struct QueueHead {
     ended: List,
     waiting: List,
