@@ -85,6 +85,8 @@ pub struct LcoreStats {
     pub under_way: u32,
     /// How often a request had to wait for SPDK's memory.
     pub bdev_waits: u64,
+    /// Reads and writes that SPDK copied, because their data did not lie at their bdev's alignment.
+    pub bounced: u64,
     /// By export.
     pub exports: Vec<(ExportId, ExportCounters)>,
     /// By port; a port may stand here several times.
@@ -221,6 +223,7 @@ impl Registry {
                 "busy_turns": lcore.busy_turns,
                 "under_way": lcore.under_way,
                 "bdev_waits": lcore.bdev_waits,
+                "bounced": lcore.bounced,
                 "rx_frames": sum(&|port| port.counters.rx_frames),
                 "tx_frames": sum(&|port| port.counters.tx_frames),
                 "handed_over": sum(&|port| port.handed_over),

@@ -7,7 +7,9 @@ use spdk::{Bdev, BdevInfo, CompletionQueue, FlushMethod, IoChannel};
 
 use crate::{Lane, LaneStats, consult::Mailbox, fanout::Fanout, idle::Idle, submit::InFlight};
 
-/// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared.
+/// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared, and no cache line
+/// of it: see [`Lane`].
+#[repr(align(128))]
 #[derive(Debug)]
 pub struct Lcore {
     /// What it does when there is nothing to do. Before the lanes: it may hold interrupts of their queues.
@@ -32,9 +34,10 @@ pub struct Lcore {
     pub(crate) busy_turns: u64,
 }
 
-/// An export's bdev as this lcore reaches it. What a read or write touches comes first, in one cache line.
+/// An export's bdev as this lcore reaches it. What a read or write touches comes first, in one cache line. Written for
+/// each request: see [`Lane`] for its alignment.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub(crate) struct Backing {
     /// `None` once the bdev is gone.
     pub(crate) channel: Option<IoChannel>,
@@ -93,6 +96,13 @@ impl std::fmt::Debug for Leaving {
     }
 }
 
+const _: () = {
+    // What is written for each frame has cache lines of its own, in pairs, wherever the heap puts it.
+    assert!(align_of::<Lcore>() == 128 && size_of::<Lcore>().is_multiple_of(128));
+    assert!(align_of::<Lane>() == 128 && size_of::<Lane>().is_multiple_of(128));
+    assert!(align_of::<Option<Backing>>() == 128 && size_of::<Option<Backing>>().is_multiple_of(128));
+};
+
 /// Why an export can't be added to an lcore.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddError {
@@ -115,6 +125,8 @@ pub struct Snapshot {
     pub under_way: u32,
     /// How often a request had to wait for SPDK's memory.
     pub bdev_waits: u64,
+    /// Reads and writes that SPDK copied, because their data did not lie at their bdev's alignment.
+    pub bounced: u64,
     /// Turns since the start.
     pub turns: u64,
     /// Those in which there was work.
@@ -296,6 +308,7 @@ impl Lcore {
             exports: exports.collect(),
             under_way: self.completions.under_way(),
             bdev_waits: self.completions.waits(),
+            bounced: self.completions.bounced(),
             turns: self.turns,
             busy_turns: self.busy_turns,
         }

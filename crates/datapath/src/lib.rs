@@ -20,9 +20,10 @@
 //! writes no log line (a PMD or a bdev may do as it must). Between turns without work it may rest ([`idle`]).
 //!
 //! One mbuf carries a request all the way. Its memory: 128 bytes of head room, then the frame; data starts 36
-//! bytes into an untagged frame, at a multiple of 4 ([`PAYLOAD_ALIGNMENT`]). That is what NVMe wants; a bdev
-//! that wants more (512 for a file opened with O_DIRECT) has SPDK copy each I/O through a bounce buffer, which
-//! the control plane says when such an export is made.
+//! bytes into an untagged frame ([`PAYLOAD`]), at a multiple of 4 ([`PAYLOAD_ALIGNMENT`]). That is what NVMe wants. A
+//! bdev that wants more (512 for a file opened with O_DIRECT) gets it from lanes whose mempools are made by
+//! [`dpdk::Mempool::aligned`]; else SPDK copies each I/O through a bounce buffer, which [`Snapshot::bounced`] counts,
+//! and the control plane says when such an export is made. A tag among a frame's bytes moves its data 4 bytes on.
 #![forbid(unsafe_code)]
 
 mod complete;
@@ -44,4 +45,4 @@ pub use lane::{Lane, LaneStats};
 pub use lcore::{AddError, Lcore, Snapshot};
 pub use remote::Remote;
 pub use spread::{Spread, SpreadBy, SpreadCounters};
-pub use submit::{PAYLOAD_ALIGNMENT, private_size};
+pub use submit::{PAYLOAD, PAYLOAD_ALIGNMENT, private_size};

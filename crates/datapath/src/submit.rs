@@ -13,16 +13,18 @@ use crate::{
     reply,
 };
 
-/// What a bdev's buffer addresses are a multiple of: head room and headers are, and mempools lay out the rest.
+/// What the addresses of frames' data are a multiple of at least: head room and headers are. Lanes whose mempools are
+/// made for it ([`dpdk::Mempool::aligned`]) have more.
 pub const PAYLOAD_ALIGNMENT: usize = 4;
 
+/// Bytes into an untagged frame where its data starts, for such mempools.
 #[expect(clippy::cast_possible_truncation, reason = "36")]
-pub(crate) const PAYLOAD: u16 = PAYLOAD_OFFSET as u16;
+pub const PAYLOAD: u16 = PAYLOAD_OFFSET as u16;
 
 const _: () = {
     assert!(PAYLOAD_OFFSET == 36);
-    // Mbuf buffers start at a multiple of 8: after a 64-byte aligned header and a private area of a multiple
-    // of 8.
+    // Mbuf buffers start at a multiple of 8, after a 64-byte aligned header and a private area of a multiple of 8; or,
+    // in a pool made for larger alignments, where those put the data, which are multiples of 4.
     assert!((dpdk::HEADROOM as usize + PAYLOAD_OFFSET).is_multiple_of(PAYLOAD_ALIGNMENT));
     assert!(private_size().is_multiple_of(8));
 };

@@ -75,6 +75,27 @@ int dpdk_shim_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail)
 	return rte_pktmbuf_chain(head, tail);
 }
 
+void dpdk_shim_mbuf_init(struct rte_mempool *pool, void *arg, void *object, unsigned int index)
+{
+	struct dpdk_shim_mbuf_shift *shift = arg;
+	struct rte_mbuf *mbuf = object;
+
+	rte_pktmbuf_init(pool, NULL, mbuf, index);
+	mbuf->buf_addr = RTE_PTR_ADD(mbuf->buf_addr, shift->shift);
+	rte_mbuf_iova_set(mbuf, rte_mbuf_iova_get(mbuf) + shift->shift);
+	if (((uintptr_t)mbuf->buf_addr + RTE_PKTMBUF_HEADROOM + shift->offset) % shift->alignment != 0)
+		shift->misplaced++;
+}
+
+uint64_t dpdk_shim_iova(const void *address)
+{
+	const struct rte_memseg *segment = rte_mem_virt2memseg(address, NULL);
+
+	if (segment == NULL || segment->iova == RTE_BAD_IOVA)
+		return rte_mem_virt2iova(address);
+	return segment->iova + RTE_PTR_DIFF(address, segment->addr);
+}
+
 unsigned int dpdk_shim_ring_enqueue(struct rte_ring *ring, struct rte_mbuf *mbuf)
 {
 	return rte_ring_enqueue(ring, mbuf) == 0;

@@ -16,6 +16,10 @@
 #include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_pause.h>
+#include <rte_mbuf_pool_ops.h>
+#include <rte_memory.h>
+#include <rte_mempool.h>
+#include <rte_memzone.h>
 #include <rte_ring.h>
 #include <rte_version.h>
 
@@ -43,6 +47,20 @@ int dpdk_shim_mbuf_linearize(struct rte_mbuf *mbuf);
 int dpdk_shim_mbuf_exclusive(const struct rte_mbuf *mbuf);
 /* Appends `tail` to `head` as further segments; nonzero if there would be too many. */
 int dpdk_shim_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
+
+/*
+ * For rte_mempool_obj_iter: rte_pktmbuf_init, then the buffer moved by `shift` bytes. Counts the mbufs in which the
+ * byte at `offset` of a frame behind the head room does not lie at a multiple of `alignment`.
+ */
+struct dpdk_shim_mbuf_shift {
+	uint16_t shift;
+	uint16_t offset;
+	uint16_t alignment;
+	uint32_t misplaced;
+};
+void dpdk_shim_mbuf_init(struct rte_mempool *pool, void *shift, void *object, unsigned int index);
+/* The IOVA of an address in EAL's memory; RTE_BAD_IOVA where there is none. */
+uint64_t dpdk_shim_iova(const void *address);
 
 /* rte_ring.h, for ports made of rings in tests. */
 unsigned int dpdk_shim_ring_enqueue(struct rte_ring *ring, struct rte_mbuf *mbuf);

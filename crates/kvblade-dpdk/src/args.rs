@@ -13,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 use crate::eal_options::{EalOptions, looks_like_eal_option};
 use crate::export_spec::{self, ExportSpec};
 use crate::idle::IdleOption;
+use crate::needs::{ALIGNMENTS, PayloadAlignment};
 use crate::spread::SpreadOption;
 
 /// SPDK's own default, so that its tools find the program without an option.
@@ -96,6 +97,8 @@ pub(crate) struct CommandLine {
     pub(crate) spread: SpreadOption,
     /// `--idle`.
     pub(crate) idle: IdleOption,
+    /// `--payload-alignment`.
+    pub(crate) payload_alignment: PayloadAlignment,
     /// `--log-level`; `None` leaves it to `RUST_LOG`.
     pub(crate) log_level: Option<LevelFilter>,
 }
@@ -142,6 +145,9 @@ struct Options {
     /// What lcores do while there is nothing to do: poll, pause, sleep=MICROSECONDS or interrupt
     #[arg(long, value_name = "WAY", default_value = "poll", long_help = help::IDLE, value_parser = IdleOption::parse)]
     idle: IdleOption,
+    /// What the addresses of frames' data are a multiple of: auto, 4, 512 or 4096 bytes
+    #[arg(long, value_name = "BYTES", default_value = "auto", long_help = help::ALIGNMENT, value_parser = parse_alignment)]
+    payload_alignment: PayloadAlignment,
 
     /// How much to log on stderr: off, error, warn, info, debug or trace [default: info, or RUST_LOG]
     #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
@@ -201,6 +207,7 @@ pub(crate) fn parse(
         mbufs: options.mbufs,
         spread: options.spread,
         idle: options.idle,
+        payload_alignment: options.payload_alignment,
         log_level: options.log_level,
     })))
 }
@@ -245,6 +252,16 @@ fn parse_mbufs(text: &str) -> Result<u32, String> {
         .ok()
         .filter(|mbufs| (MBUFS_MIN..=MBUFS_MAX).contains(mbufs))
         .ok_or_else(|| format!("a port's mempool has {MBUFS_MIN} to {MBUFS_MAX} mbufs"))
+}
+
+fn parse_alignment(text: &str) -> Result<PayloadAlignment, String> {
+    if text == "auto" {
+        return Ok(PayloadAlignment::Auto);
+    }
+    let allowed = text.parse().ok().filter(|bytes| ALIGNMENTS.contains(bytes));
+    allowed
+        .map(PayloadAlignment::Fixed)
+        .ok_or_else(|| "data can be aligned to auto, 4, 512 or 4096 bytes".into())
 }
 
 fn parse_level(text: &str) -> Result<LevelFilter, String> {

@@ -12,6 +12,7 @@ mod export_spec;
 mod idle;
 mod launch_config;
 mod logging;
+mod needs;
 mod ports;
 mod preflight;
 mod rpc;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 use args::{CommandLine, Invocation, LaunchError};
 use eal_options::EalOptions;
 use launch_config::{LaunchConfig, SpdkRelease};
+use needs::Needs;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use ports::PortOptions;
 use spdk::app::{AppOptions, LogLevel, LogLine};
@@ -81,6 +83,8 @@ fn serve(
         PortOptions {
             mtu: command.mtu,
             mbufs: command.mbufs,
+            alignment: command.payload_alignment,
+            needs: Needs::of(&launch.document),
             vdevs: command.eal.vdevs().map(str::to_owned).collect(),
             spread: command.spread,
             idle: command.idle,

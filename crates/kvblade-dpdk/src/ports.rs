@@ -1,28 +1,25 @@
 //! Before the first frame: every DPDK port configured and started, its queues dealt out to the lcores.
 
+mod packet_ring;
+mod rooms;
+mod spreading;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use aoe_target::{MacAddr, PortId, PortLimits, PortSet};
 use control::{PortInfo, PortTable};
-use datapath::{Lane, Spread, SpreadBy};
-use dpdk::{FlowRule, Interface, Mempool, Port, PortConfig, PortUse};
+use datapath::Lane;
+use dpdk::{Interface, Port, PortUse};
 
 use crate::args::MTU_MIN;
 use crate::idle::IdleOption;
-use crate::spread::{self, Plan, SpreadMode, SpreadOption, Way};
-
-/// Descriptors asked of each rx and each tx ring; a PMD with less gives less.
-const DESCRIPTORS: u16 = 1024;
+use crate::needs::{Needs, PayloadAlignment, across_nodes};
+use crate::spread::{self, Plan, SpreadOption, Way};
+use packet_ring::{check_packet_ring, packet_ring_frame};
+use rooms::Rooms;
 
 /// Bytes around an Ethernet payload: addresses, EtherType, two VLAN tags, FCS.
 const FRAME_OVERHEAD: u16 = 14 + 8 + 4;
-
-/// The smallest mbuf room: what PMDs expect to be able to receive into without asking.
-const MIN_ROOM: u16 = 2048;
-
-/// Larger rooms to try when a PMD refuses those that its MTU needs; the last is the largest there is.
-const LARGER_ROOMS: [u16; 2] = [16_384, u16::MAX - dpdk::HEADROOM];
 
 /// What the operator may say about ports.
 #[derive(Debug, Clone)]
@@ -31,6 +28,10 @@ pub(crate) struct PortOptions {
     pub(crate) mtu: Option<u16>,
     /// Mbufs of each queue pair's pool.
     pub(crate) mbufs: u32,
+    /// Where frames carry their data.
+    pub(crate) alignment: PayloadAlignment,
+    /// What the exports of the start want.
+    pub(crate) needs: Needs,
     /// The values of EAL's `--vdev`.
     pub(crate) vdevs: Vec<String>,
     /// Over how many lcores, and how, a port's frames are spread.
@@ -53,6 +54,8 @@ pub(crate) struct Ports {
 pub(crate) struct Started {
     pub(crate) number: u16,
     pub(crate) name: String,
+    /// Bytes that the address of an untagged frame's data is a multiple of.
+    pub(crate) alignment: usize,
     interface: Option<(u32, String)>,
     _port: Port,
 }
@@ -158,8 +161,21 @@ fn start_one(
     if let (Some((_, interface)), Some(frame)) = (&interface, ring_frame) {
         check_packet_ring(&info.name, frame, mtu, &interface.name)?;
     }
-    let port = start_with_room(info, cores, mtu, ring_frame.unwrap_or(0), &plan.way, options)?;
-    let spread = spread_over(&port, info, cores, plan, options)?;
+    let netif = interface.as_ref().map(|(_, interface)| interface.name.clone());
+    let known = PortInfo { number: info.number, name: name.clone(), netif, mtu, mac: info.mac };
+    let rooms = Rooms {
+        least: ring_frame.unwrap_or(0),
+        mbufs: options.mbufs,
+        alignment: rooms::alignment_for(&info.driver, options, &known),
+        one_pool: plan.way.crosses_lcores(),
+    };
+    let used_for = PortUse {
+        hashes: matches!(plan.way, Way::Rss(_)),
+        interrupts: options.idle == IdleOption::Interrupt,
+    };
+    let (port, alignment) = rooms::start_with_room(info, cores, mtu, &rooms, used_for)?;
+    warn_across_nodes(info, cores);
+    let spread = spreading::spread_over(&port, info, cores, plan, options)?;
     if mtu != info.mtu && interface.is_none() && !port.mtu_set() {
         let max_mtu = info.max_mtu;
         tracing::warn!(
@@ -191,160 +207,25 @@ fn start_one(
         mtu,
         sectors = limits.max_sectors(),
         cores = ?cores,
+        alignment,
         "port started"
     );
-    let netif = interface.as_ref().map(|(_, interface)| interface.name.clone());
     ports.started.push(Started {
         number: info.number,
         name: name.clone(),
+        alignment,
         interface: interface.map(|(index, interface)| (index, interface.name)),
         _port: port,
     });
-    Ok(PortInfo { number: info.number, name: name.clone(), netif, mtu, mac: info.mac })
+    Ok(known)
 }
 
-/// Has a started port's frames come to its lcores as planned: each lane's station address, and its part in handing
-/// frames over.
-fn spread_over(
-    port: &Port,
-    info: &dpdk::PortInfo,
-    cores: &[u32],
-    plan: &Plan,
-    options: &PortOptions,
-) -> Result<Vec<(MacAddr, Option<Spread>)>, String> {
-    let name = &info.name;
-    let lanes = cores.len();
-    let mut macs = vec![MacAddr(info.mac); lanes];
-    let mut why = plan.why.clone();
-    let by = match &plan.way {
-        Way::AsTheyCome => None,
-        Way::Rss(rule) => {
-            if let Err(refused) = port.apply(rule) {
-                let sentence = format!("port {name} takes the rule '{rule}' and then does not: {refused}");
-                if options.spread.mode == SpreadMode::Rss {
-                    return Err(sentence);
-                }
-                tracing::warn!("{sentence}: its lcores serve what the NIC puts in their queues");
-            }
-            None
-        }
-        Way::Macs(given) => {
-            macs.clone_from(given);
-            why = steer(port, name, given);
-            Some(SpreadBy::Address(given.clone()))
-        }
-        Way::Software => Some(SpreadBy::Hash),
-    };
-    let parts = match by {
-        None => (0..lanes).map(|_| None).collect::<Vec<_>>(),
-        Some(by) => {
-            let mbufs = shared_mbufs(options.mbufs, lanes);
-            let node = cores.first().and_then(|core| spdk::app::numa_node(*core));
-            let parts = Spread::over(PortId(info.number), lanes, &by, plan.way.ring_capacity(mbufs), node)
-                .map_err(|error| format!("port {name}: rings between {lanes} lcores: {error}"))?;
-            parts.into_iter().map(Some).collect()
-        }
-    };
-    tracing::info!(port = %name, spread = %plan.way, lcores = lanes, "frames are spread over lcores: {why}");
-    Ok(macs.into_iter().zip(parts).collect())
-}
-
-/// Has the NIC bring frames for each address to its queue, as far as it can, and says how far that is. What comes to
-/// another queue all the same is handed over.
-fn steer(port: &Port, name: &str, macs: &[MacAddr]) -> String {
-    let list = macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let further = macs.iter().skip(1);
-    let added: dpdk::Result<()> = further.clone().try_for_each(|mac| port.add_address(mac.0));
-    if let Err(error) = added
-        && let Err(also) = port.receive_all()
-    {
-        tracing::info!(
-            port = %name,
-            "the port takes no further station addresses ({error}), and is not made promiscuous ({also}): it has to \
-             pass on frames for them by itself"
-        );
-    }
-    let steered =
-        (0u16..).zip(macs).try_for_each(|(queue, mac)| port.apply(&FlowRule::Steer { to: mac.0, queue }));
-    match steered {
-        Ok(()) => format!("station addresses {list}, each steered to its queue by the NIC"),
-        Err(refused) => {
-            format!(
-                "station addresses {list}, sorted out by the lcores, as the NIC does not steer: {refused}"
-            )
-        }
-    }
-}
-
-/// Mbufs of the one pool of a port whose frames go from lcore to lcore: as many as the queues would have had, since
-/// the rx queue that gets the frames feeds every lcore and every tx ring.
-fn shared_mbufs(mbufs: u32, lanes: usize) -> u32 {
-    mbufs.saturating_mul(u32::try_from(lanes).unwrap_or(u32::MAX))
-}
-
-/// Configures and starts the port with mbufs that hold its largest frame in one piece, and the bytes `wanted` or
-/// what its PMD insists on if that is more.
-fn start_with_room(
-    info: &dpdk::PortInfo,
-    cores: &[u32],
-    mtu: u16,
-    wanted: u16,
-    way: &Way,
-    options: &PortOptions,
-) -> Result<Port, String> {
-    let name = &info.name;
-    let mbufs = options.mbufs;
-    let used_for =
-        PortUse { hashes: matches!(way, Way::Rss(_)), interrupts: options.idle == IdleOption::Interrupt };
-    // Whole cache lines: some NICs want that, and none minds.
-    let needed = (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(MIN_ROOM).max(wanted);
-    let mut rooms = std::iter::once(needed).chain(LARGER_ROOMS.into_iter().filter(|room| *room > needed));
-    let mut room = needed;
-    loop {
-        let pool = |name: &str, mbufs: u32, core: u32| {
-            let node = spdk::app::numa_node(core);
-            Mempool::new(name, mbufs, datapath::private_size(), room, node)
-        };
-        let shared = match cores {
-            [first, ..] if way.crosses_lcores() => {
-                let name = format!("aoe_p{}r{room}", info.number);
-                Some(pool(&name, shared_mbufs(mbufs, cores.len()), *first))
-            }
-            _ => None,
-        };
-        let mempools = cores
-            .iter()
-            .enumerate()
-            .map(|(queue, core)| match &shared {
-                Some(shared) => shared.clone(),
-                None => pool(&format!("aoe_p{}q{queue}r{room}", info.number), mbufs, *core),
-            })
-            .collect::<dpdk::Result<Vec<Arc<Mempool>>>>()
-            .map_err(|error| {
-                let megabytes = (u64::from(mbufs) * u64::from(room)) >> 20;
-                format!(
-                    "port {name}: no memory for {mbufs} mbufs of {room} bytes on each of {} lcores, {megabytes} MB \
-                     each ({error}): reserve more hugepages, or ask for fewer with --mbufs",
-                    cores.len()
-                )
-            })?;
-        let config = PortConfig {
-            mempools,
-            rx_descriptors: DESCRIPTORS,
-            tx_descriptors: DESCRIPTORS,
-            // Linux sets its own interfaces' MTU, and a PMD that says it can't take it is not asked.
-            mtu: (mtu != info.mtu && mtu <= info.max_mtu && info.interface_index.is_none()).then_some(mtu),
-        };
-        match Port::start_for(info.number, &config, used_for) {
-            Ok(port) => return Ok(port),
-            // ENOMEM here: the PMD's frames do not fit the rooms (see Port::start).
-            Err(error) if error.call == "rte_eth_rx_queue_setup" && error.errno == 12 => {
-                room = rooms.by_ref().find(|next| *next > room).ok_or_else(|| {
-                    format!("port {name} wants mbufs larger than {room} bytes: give it a smaller framesz")
-                })?;
-            }
-            Err(error) => return Err(format!("port {name} ({}): {error}", info.driver)),
-        }
+/// Says which lcores poll this port from another NUMA node: each frame crosses between the nodes then.
+fn warn_across_nodes(info: &dpdk::PortInfo, cores: &[u32]) {
+    let lcores = across_nodes(info.numa_node, cores.iter().map(|core| (*core, spdk::app::numa_node(*core))));
+    if !lcores.is_empty() {
+        let node = info.numa_node;
+        tracing::warn!(port = %info.name, node, ?lcores, "these lcores are on another NUMA node than the port they poll");
     }
 }
 
@@ -361,82 +242,4 @@ fn check_vdevs(vdevs: &[String], found: &[dpdk::PortInfo]) -> Result<(), String>
         }
     }
     Ok(())
-}
-
-/// Bytes of a packet ring's frame that hold no part of the received one: the kernel's header, and room it keeps
-/// for a link header (`TPACKET_V2` in `tpacket_rcv`, Linux `net/packet/af_packet.c`).
-const PACKET_RING_OVERHEAD: u32 = 66;
-
-/// `framesz` of the af_packet PMD when it is not given (DPDK `rte_eth_af_packet.c`, `DFLT_FRAME_SIZE`).
-const PACKET_RING_FRAME: u16 = 2048;
-
-/// Bytes of a frame in an af_packet port's rings, which is also the mbuf room that its PMD asks for.
-fn packet_ring_frame(info: &dpdk::PortInfo, vdevs: &[String]) -> Option<u16> {
-    if info.driver != "net_af_packet" {
-        return None;
-    }
-    let arguments = vdevs.iter().find_map(|vdev| {
-        let (name, arguments) = vdev.split_once(',')?;
-        (name == info.name).then_some(arguments)
-    });
-    let given = arguments.and_then(|arguments| {
-        arguments.split(',').find_map(|argument| argument.strip_prefix("framesz=")?.parse().ok())
-    });
-    Some(given.unwrap_or(PACKET_RING_FRAME))
-}
-
-/// Refuses an af_packet port whose ring can't take the largest frames of its interface: the kernel would cut
-/// them off, and an initiator would wait for its answer for many seconds, again and again.
-fn check_packet_ring(name: &str, frame: u16, mtu: u16, interface: &str) -> Result<(), String> {
-    let needed = u32::from(mtu) + u32::from(FRAME_OVERHEAD) + PACKET_RING_OVERHEAD;
-    if u32::from(frame) >= needed {
-        return Ok(());
-    }
-    Err(format!(
-        "port {name} has room for frames of {frame} bytes (framesz), and the MTU of {mtu} of {interface} needs {needed}: \
-         add framesz=16384,blocksz=65536,framecnt=512 to its --vdev, or set a smaller MTU"
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn port(name: &str, driver: &str) -> dpdk::PortInfo {
-        dpdk::PortInfo {
-            number: 0,
-            name: name.into(),
-            driver: driver.into(),
-            mac: [2, 0, 0, 0, 0, 1],
-            mtu: 1500,
-            max_mtu: 1500,
-            max_queues: 1,
-            numa_node: None,
-            interface_index: Some(1),
-        }
-    }
-
-    #[test]
-    fn the_ring_of_a_packet_port_is_read_from_its_own_vdev() {
-        let packet = port("net_af_packet1", "net_af_packet");
-        let vdevs = [
-            "net_af_packet0,iface=a,framesz=16384".to_owned(),
-            "net_af_packet1,iface=b,blocksz=4096".to_owned(),
-            "net_af_packet2,iface=c,framesz=4096,qpairs=1".to_owned(),
-        ];
-        assert_eq!(packet_ring_frame(&packet, &vdevs), Some(2048), "DPDK's default");
-        assert_eq!(packet_ring_frame(&port("net_af_packet2", "net_af_packet"), &vdevs), Some(4096));
-        assert_eq!(packet_ring_frame(&port("net_tap0", "net_tap"), &vdevs), None);
-    }
-
-    #[test]
-    fn a_packet_ring_too_small_for_the_mtu_is_refused() {
-        assert_eq!(check_packet_ring("net_af_packet1", 2048, 1500, "b"), Ok(()));
-        assert_eq!(check_packet_ring("net_af_packet1", 16384, 9000, "b"), Ok(()));
-        let refused =
-            check_packet_ring("net_af_packet1", 2048, 9000, "b").expect_err("2048 bytes are too few");
-        for part in ["net_af_packet1", "2048", "9000 of b", "9092", "framesz=16384"] {
-            assert!(refused.contains(part), "{refused}");
-        }
-    }
 }

@@ -20,6 +20,7 @@ use spdk::{Bdev, Finished, Initialized, Poller, Thread};
 use keeper::Keeper;
 pub(crate) use keeper::State;
 
+use crate::needs;
 use crate::ports::{self, PortOptions, Started};
 use crate::rpc::Answer;
 
@@ -122,6 +123,7 @@ fn try_start(done: Initialized) -> Result<(), String> {
             return Err(sentence);
         }
     };
+    needs::warn_of_drives_across_nodes(&options.needs.drives, &cores);
     let mut lcores = Vec::new();
     for core in &cores {
         let lanes = ports.lanes.remove(core).unwrap_or_default();

@@ -81,8 +81,8 @@ pub struct IoChannel {
 }
 
 /// At a fixed address while I/O is under way. What every request reads comes first, in a cache line of its own: with
-/// many exports it is seldom in the cache.
-#[repr(C, align(64))]
+/// many exports it is seldom in the cache. Written for each request: see [`QueueHead`] for its alignment.
+#[repr(C, align(128))]
 pub(crate) struct Channel {
     raw: NonNull<spdk_sys::spdk_io_channel>,
     desc: *mut spdk_sys::spdk_bdev_desc,
@@ -162,6 +162,13 @@ impl IoChannel {
         channel.under_way.set(channel.under_way.get() + 1);
         let mbuf = frame.into_raw().as_ptr().cast();
         if covered {
+            // Of sectors of blocks only whole ones go from the frame: `rmw` counts those.
+            if matches!(io.kind, IoKind::Read | IoKind::Write)
+                // SAFETY: written above, and nobody else's yet.
+                && unsafe { (*slot.as_ptr()).header.bounces(channel.bdev.inner.info().alignment) }
+            {
+                queue_of(mbuf).count_bounced();
+            }
             start(mbuf);
         } else {
             finish(mbuf, Outcome::Aborted);

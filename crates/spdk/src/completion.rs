@@ -105,6 +105,19 @@ impl Header {
     }
 }
 
+impl Header {
+    /// Whether SPDK copies these bytes through a bounce buffer for a bdev that wants `alignment` (a power of two): by
+    /// the rule of `_are_iovs_aligned` (lib/bdev/bdev.c), which does so for all of an I/O if one address is not a
+    /// multiple.
+    #[inline]
+    pub(crate) fn bounces(&self, alignment: usize) -> bool {
+        let count = usize::try_from(self.iov_count).unwrap_or(0);
+        let mask = alignment.wrapping_sub(1);
+        // SAFETY: the first `iov_count` are written.
+        self.iov.iter().take(count).any(|iov| unsafe { iov.assume_init_ref() }.iov_base.addr() & mask != 0)
+    }
+}
+
 /// A singly linked list through the headers of requests.
 pub(crate) struct List {
     first: Cell<*mut c_void>,
@@ -157,12 +170,15 @@ pub(crate) fn header(mbuf: *mut c_void) -> *mut Header {
     mbuf.cast::<dpdk_sys::rte_mbuf>().wrapping_add(1).cast()
 }
 
-/// The part of a completion queue that requests point to, at a fixed address.
+/// The part of a completion queue that requests point to, at a fixed address. Written for each request, so it shares no
+/// cache line with what another lcore has on the heap; nor the line beside it, which CPUs fetch along.
+#[repr(align(128))]
 pub(crate) struct QueueHead {
     ended: List,
     waiting: List,
     under_way: Cell<u32>,
     waits: Cell<u64>,
+    bounced: Cell<u64>,
     fdsync: RefCell<FdSync>,
     pub(crate) bounces: Bounces,
 }
@@ -183,6 +199,12 @@ impl QueueHead {
 
     pub(crate) fn count_wait(&self) {
         self.waits.set(self.waits.get() + 1);
+    }
+
+    /// Counts an I/O that SPDK copies.
+    #[inline]
+    pub(crate) fn count_bounced(&self) {
+        self.bounced.set(self.bounced.get() + 1);
     }
 
     /// Starts an fdatasync whose end [`crate::channel::synced`] hears of. Returns 0 or a negative errno.
@@ -225,6 +247,7 @@ impl<C: Copy> CompletionQueue<C> {
             waiting: List::new(),
             under_way: Cell::new(0),
             waits: Cell::new(0),
+            bounced: Cell::new(0),
             fdsync: RefCell::new(FdSync::open(FDSYNC_DEPTH, synced)?),
             bounces: Bounces::none(),
         });
@@ -262,6 +285,12 @@ impl<C: Copy> CompletionQueue<C> {
     /// How often a request had to wait for SPDK's memory.
     pub fn waits(&self) -> u64 {
         self.inner().waits.get()
+    }
+
+    /// Reads and writes of whole blocks whose bytes did not lie at the bdev's alignment
+    /// ([`crate::BdevInfo::alignment`]), so that SPDK copied them through a buffer of its own.
+    pub fn bounced(&self) -> u64 {
+        self.inner().bounced.get()
     }
 
     /// Moves on what can't move by itself: requests that SPDK would not queue, and fdatasyncs. Once a turn,

@@ -311,6 +311,9 @@ fn go(bounce: *mut Bounce) {
                 if !(*header).cover(&frame, skip, bytes) {
                     return end(bounce, Outcome::Aborted);
                 }
+                if (*header).bounces(channel.bdev().info().alignment) {
+                    queue_of(mbuf).count_bounced();
+                }
                 let iov = (&raw mut (*header).iov).cast::<spdk_sys::iovec>();
                 let blocks = u64::from((*bounce).doing / per_block);
                 let count = (*header).iov_count;

@@ -107,6 +107,7 @@ fn counters_are_summed_over_lcores() {
             busy_turns: 4,
             under_way: 2,
             bdev_waits: 1,
+            bounced: 5,
             exports: vec![(one, ExportCounters { reads, ..Default::default() })],
             ports: vec![PortStats {
                 port: PortId(0),
@@ -130,7 +131,7 @@ fn counters_are_summed_over_lcores() {
     assert_eq!(
         report["lcores"][1],
         json!({
-            "lcore": 3, "turns": 10, "busy_turns": 4, "under_way": 2, "bdev_waits": 1,
+            "lcore": 3, "turns": 10, "busy_turns": 4, "under_way": 2, "bdev_waits": 1, "bounced": 5,
             "rx_frames": 8, "tx_frames": 0, "handed_over": 5, "taken_over": 2,
         })
     );

@@ -2,6 +2,7 @@
 //!
 //! EAL starts once in a process; each test has ports and pools of its own names.
 
+mod aligned;
 mod handovers;
 mod mbufs;
 mod ports;

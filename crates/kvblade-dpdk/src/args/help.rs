@@ -119,3 +119,16 @@ RPCs and other work up to 1 ms. For ports whose PMD has interrupts of rx queues 
 not af_packet, memif); lcores that hand frames to each other (--spread) pause instead
 
 What is added comes to the first request after a silence, and to RPCs.";
+
+pub(super) const ALIGNMENT: &str = "\
+What the addresses of frames' data are a multiple of on each port: 4, 512 or 4096 bytes, or auto: what the bdevs want \
+that the port's exports serve at the start, by --export and --config. Exports made later find what there is then.
+
+SPDK copies each read and write whose data does not lie as its bdev wants: at a multiple of 512, or of the block size \
+if that is larger, for a file or block device (aio, uring), which is opened with O_DIRECT. NVMe drives and memory are \
+content with 4. aoe_get_stats counts the copies as bounced.
+
+A larger alignment takes memory: each mbuf is an odd multiple of it, so that one of 9216 bytes takes 10752 with 512 \
+and 12288 with 4096, and one of 2048 bytes 3584 and 4096. Data that comes behind a VLAN tag lies 4 bytes further, \
+unless the port takes the tag out by itself. Ports of the af_xdp PMD and of NICs with mempools in hardware always \
+have 4.";

@@ -1,12 +1,13 @@
 //! `aoe_create_export`: a bdev opened, its export given to every lcore.
 
-use aoe_target::{Export, ExportId, Features, Guard, VlanId};
+use aoe_target::{Export, ExportId, Features, Guard, PortId, VlanId};
 use control::options::CacheMode;
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::{AddError, PAYLOAD_ALIGNMENT};
 use spdk::{Bdev, BdevEvent, BdevInfo, Durability, FlushMethod};
 
 use super::{Target, announce, with};
+use crate::ports::Started;
 use crate::rpc::Answer;
 
 /// The bdev block sizes that are exported, in bytes: AoE's sector, and blocks that hold 2, 4 or 8 of them.
@@ -112,6 +113,7 @@ impl Target {
         let Some(record) = self.registry.get(id) else { return };
         if record.state == State::Online {
             log_durability(bdev.info(), record.read_only, record.options.cache);
+            self.log_bounces(record, bdev.info());
             self.bdevs.insert(id, bdev);
         } else {
             // The bdev was removed meanwhile: SPDK waits for this handle to close.
@@ -135,6 +137,27 @@ impl Target {
             announce::send(&self.lcores, None, record.address);
         }
         answer.give(&self.shown(record));
+    }
+
+    /// Says on which ports SPDK copies what this export's bdev reads and writes.
+    fn log_bounces(&self, record: &Record, info: &BdevInfo) {
+        let (bdev, wants) = (info.name.as_str(), info.alignment);
+        let serves = |port: &&Started| record.ports.contains(PortId(port.number));
+        let ports = self.ports.iter().filter(serves).map(|port| (port.name.as_str(), port.alignment));
+        for (port, has) in bouncing(wants, ports) {
+            tracing::info!(
+                bdev,
+                port,
+                "frames of this port carry data at multiples of {has}, and the bdev wants {wants}: SPDK copies each of \
+                 its reads and writes through a bounce buffer; see --payload-alignment"
+            );
+        }
+        if record.options.vlan.is_some() && wants > PAYLOAD_ALIGNMENT {
+            tracing::info!(
+                bdev,
+                "where a port leaves the VLAN tag in the frame, data lies 4 bytes further: SPDK copies it then"
+            );
+        }
     }
 
     fn bdev_gone(&mut self, name: &str) {
@@ -285,14 +308,11 @@ fn log_durability(info: &BdevInfo, read_only: bool, cache: CacheMode) {
             "write-back: a power failure may lose writes that were answered; without flushes FLUSH CACHE is aborted"
         ),
     }
-    if info.alignment > PAYLOAD_ALIGNMENT {
-        tracing::info!(
-            bdev,
-            alignment = info.alignment,
-            "frames carry data at multiples of {PAYLOAD_ALIGNMENT}: SPDK copies each I/O of this bdev through a bounce \
-             buffer"
-        );
-    }
+}
+
+/// The alignments of those among an export's ports whose frames this bdev can't use as they are, with their names.
+fn bouncing<'a>(wanted: usize, ports: impl Iterator<Item = (&'a str, usize)>) -> Vec<(&'a str, usize)> {
+    ports.filter(|(_, alignment)| *alignment < wanted).collect()
 }
 
 #[cfg(test)]
@@ -371,6 +391,14 @@ mod tests {
                 assert!(message.contains("add cache=write-back"), "{message}");
             }
         }
+    }
+
+    #[test]
+    fn a_bdev_is_said_to_bounce_on_ports_that_give_less_than_it_wants() {
+        let ports = [("a", 4), ("b", 512), ("c", 4096)];
+        assert_eq!(bouncing(1, ports.into_iter()), []);
+        assert_eq!(bouncing(512, ports.into_iter()), [("a", 4)]);
+        assert_eq!(bouncing(4096, ports.into_iter()), [("a", 4), ("b", 512)]);
     }
 
     #[test]

@@ -71,6 +71,7 @@ fn stats_of(core: u32, snapshot: Snapshot) -> LcoreStats {
         busy_turns: snapshot.busy_turns,
         under_way: snapshot.under_way,
         bdev_waits: snapshot.bdev_waits,
+        bounced: snapshot.bounced,
         exports: snapshot.exports,
         ports: ports.collect(),
     }

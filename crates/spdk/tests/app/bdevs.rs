@@ -12,7 +12,7 @@ use crate::threads::neighbour;
 use crate::{Step, asks, chain, once, turns, until};
 
 /// Where the data starts in this test's frames.
-const PAYLOAD: u16 = 36;
+pub(crate) const PAYLOAD: u16 = 36;
 
 thread_local! {
     static LEFT: RefCell<Option<IoChannel>> = const { RefCell::new(None) };

@@ -4,6 +4,7 @@
 //! one reactor, as the target's control plane and its first lcore are.
 
 mod bdevs;
+mod bounces;
 mod threads;
 
 use std::cell::RefCell;
@@ -149,6 +150,7 @@ pub(crate) fn chain(steps: Vec<Step>) -> Step {
 fn all() -> Vec<(&'static str, Step)> {
     let mut tests = threads::all();
     tests.extend(bdevs::all());
+    tests.extend(bounces::all());
     tests.push(("a_method_answers_fails_or_gives_up", methods()));
     tests.push((
         "a_subsystems_configuration_is_saved",

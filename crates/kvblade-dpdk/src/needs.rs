@@ -1,0 +1,281 @@
+//! Before ports start: what the bdevs of the configuration will want of their mempools and lcores, since the bdevs
+//! themselves are made only after the ports are.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use control::request::CREATE_EXPORT;
+use control::{Action, PortInfo, PortRef, PortTable};
+use serde_json::Value;
+
+use crate::export_spec::PciAddress;
+
+/// What `--payload-alignment` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PayloadAlignment {
+    /// What the exports of the start want.
+    Auto,
+    /// Bytes, one of [`ALIGNMENTS`].
+    Fixed(u16),
+}
+
+/// Alignments of a frame's data that a port can have, in bytes: what head room and headers give, and what files and
+/// block devices want for O_DIRECT.
+pub(crate) const ALIGNMENTS: [u16; 3] = [4, 512, 4096];
+
+/// What the configuration that SPDK is to load asks for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Needs {
+    /// Each export's ports, `None` for all, and the alignment its bdev wants, of [`ALIGNMENTS`].
+    exports: Vec<(Option<Vec<PortRef>>, u16)>,
+    /// Local drives that are attached.
+    pub(crate) drives: Vec<PciAddress>,
+}
+
+/// Alignments of bdevs, by name.
+#[derive(Default)]
+struct Bdevs {
+    known: BTreeMap<String, u32>,
+    /// Names of NVMe controllers, whose bdevs are called as these with an `n` and a number.
+    controllers: Vec<String>,
+    /// The most that a file wants.
+    most: u32,
+}
+
+impl Needs {
+    /// Reads a configuration of SPDK's form, in which exports are in subsystem `aoe`. What it can't make sense of it
+    /// passes over: SPDK will say what is wrong.
+    pub(crate) fn of(document: &Value) -> Self {
+        let mut needs = Self::default();
+        let mut bdevs = Bdevs::default();
+        for (method, params) in calls(document, "bdev") {
+            bdevs.learn(method, params);
+            if method == "bdev_nvme_attach_controller" {
+                let address = text(params, "traddr").and_then(|address| address.parse::<PciAddress>().ok());
+                needs.drives.extend(address);
+            }
+        }
+        needs.drives.sort_unstable();
+        needs.drives.dedup();
+        for (method, params) in calls(document, "aoe").filter(|(method, _)| *method == CREATE_EXPORT) {
+            if let Ok(Action::CreateExport(export)) = Action::decode(method, Some(params)) {
+                needs.exports.push((export.ports, bdevs.alignment_of(&export.bdev_name)));
+            }
+        }
+        needs
+    }
+
+    /// The alignment, of [`ALIGNMENTS`], that suits every export on this port.
+    pub(crate) fn alignment_on(&self, port: &PortInfo) -> u16 {
+        let table = PortTable::new(vec![port.clone()]);
+        let serves = |ports: &Option<Vec<PortRef>>| match ports {
+            Some(ports) => ports.iter().any(|named| table.resolve(named).is_ok()),
+            None => true,
+        };
+        let wanted = self.exports.iter().filter(|(ports, _)| serves(ports)).map(|(_, alignment)| *alignment);
+        wanted.max().unwrap_or(ALIGNMENTS[0])
+    }
+}
+
+impl Bdevs {
+    fn learn(&mut self, method: &str, params: &Value) {
+        let Some(name) = text(params, "name").map(str::to_owned) else { return };
+        let alignment = match method {
+            "bdev_aio_create" | "bdev_uring_create" | "bdev_xnvme_create" => {
+                let given = params.get("block_size").and_then(Value::as_u64);
+                let given = given.and_then(|bytes| u32::try_from(bytes).ok());
+                let device = text(params, "filename").and_then(|path| logical_block_size(Path::new(path)));
+                // Of a file it is its block size; of a device its own or, with uring, the one that is asked for
+                // (bdev_aio.c, bdev_uring.c: required_alignment).
+                let alignment = match method {
+                    "bdev_aio_create" => device.or(given),
+                    _ => given.or(device),
+                }
+                .unwrap_or(512);
+                self.most = self.most.max(alignment);
+                alignment
+            }
+            "bdev_nvme_attach_controller" => {
+                self.controllers.push(name);
+                return;
+            }
+            "bdev_malloc_create" | "bdev_null_create" => 0,
+            // What lies on other bdevs may want what they do.
+            _ => return,
+        };
+        self.known.insert(name, alignment);
+    }
+
+    fn alignment_of(&self, name: &str) -> u16 {
+        let is_namespace = |controller: &String| {
+            name.strip_prefix(controller.as_str()).is_some_and(|rest| rest.starts_with('n'))
+        };
+        let wanted = match self.known.get(name) {
+            Some(alignment) => *alignment,
+            None if self.controllers.iter().any(is_namespace) => 0,
+            None => self.most,
+        };
+        let enough = ALIGNMENTS.into_iter().find(|alignment| u32::from(*alignment) >= wanted);
+        enough.unwrap_or(ALIGNMENTS[ALIGNMENTS.len() - 1])
+    }
+}
+
+/// Calls of one subsystem; SPDK 26.05 takes a list of calls in the place of one.
+fn calls<'a>(document: &'a Value, subsystem: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    let subsystems = document.get("subsystems").and_then(Value::as_array).into_iter().flatten();
+    subsystems
+        .filter(move |one| one.get("subsystem").and_then(Value::as_str) == Some(subsystem))
+        .filter_map(|one| one.get("config")?.as_array())
+        .flatten()
+        .flat_map(|entry| entry.as_array().map_or(std::slice::from_ref(entry), Vec::as_slice))
+        .filter_map(|entry| Some((entry.get("method")?.as_str()?, entry.get("params")?)))
+}
+
+fn text<'a>(params: &'a Value, name: &str) -> Option<&'a str> {
+    params.get(name).and_then(Value::as_str)
+}
+
+/// The logical block size of a block device; `None` for a file, or where Linux does not say.
+fn logical_block_size(path: &Path) -> Option<u32> {
+    let metadata = std::fs::metadata(path).ok()?;
+    if !metadata.file_type().is_block_device() {
+        return None;
+    }
+    let device = metadata.rdev();
+    let place = format!("/sys/dev/block/{}:{}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    // A partition's queue is its disk's.
+    let read = |queue: &str| std::fs::read_to_string(format!("{place}/{queue}/logical_block_size")).ok();
+    read("queue").or_else(|| read("../queue"))?.trim().parse().ok()
+}
+
+/// The NUMA node of a PCI device, where it has one.
+fn numa_node(address: PciAddress) -> Option<u32> {
+    let node = std::fs::read_to_string(format!("/sys/bus/pci/devices/{address}/numa_node")).ok()?;
+    // -1 is for none.
+    node.trim().parse().ok()
+}
+
+/// The lcores, each given with its node, that reach a device on `node` only across nodes. None where a node is not
+/// known.
+pub(crate) fn across_nodes(
+    node: Option<u32>,
+    lcores: impl IntoIterator<Item = (u32, Option<u32>)>,
+) -> Vec<u32> {
+    let Some(node) = node else { return Vec::new() };
+    let elsewhere = |lcores: &(u32, Option<u32>)| lcores.1.is_some_and(|other| other != node);
+    lcores.into_iter().filter(elsewhere).map(|(lcore, _)| lcore).collect()
+}
+
+/// Says which lcores reach an NVMe drive from another NUMA node. Any lcore may do I/O on any drive.
+pub(crate) fn warn_of_drives_across_nodes(drives: &[PciAddress], cores: &[u32]) {
+    for drive in drives {
+        let node = numa_node(*drive);
+        let lcores = across_nodes(node, cores.iter().map(|core| (*core, spdk::app::numa_node(*core))));
+        if !lcores.is_empty() {
+            tracing::warn!(%drive, node, ?lcores, "these lcores are on another NUMA node than the drive");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn port(number: u16, name: &str, netif: Option<&str>) -> PortInfo {
+        PortInfo { number, name: name.into(), netif: netif.map(str::to_owned), mtu: 9000, mac: [2; 6] }
+    }
+
+    fn document(bdevs: Value, exports: Value) -> Value {
+        json!({ "subsystems": [
+            { "subsystem": "bdev", "config": bdevs },
+            { "subsystem": "accel", "config": null },
+            { "subsystem": "aoe", "config": exports },
+        ]})
+    }
+
+    fn export(slot: u8, bdev: &str, ports: Value) -> Value {
+        let mut params = json!({ "shelf": 1, "slot": slot, "bdev_name": bdev });
+        if !ports.is_null() {
+            params["ports"] = ports;
+        }
+        json!({ "method": "aoe_create_export", "params": params })
+    }
+
+    fn bdevs() -> Value {
+        json!([
+            { "method": "bdev_malloc_create", "params": { "name": "m", "num_blocks": 8, "block_size": 4096 } },
+            [{ "method": "bdev_aio_create", "params": { "name": "f", "filename": "/x", "block_size": 512 } }],
+            { "method": "bdev_uring_create", "params": { "name": "u", "filename": "/y", "block_size": 4096 } },
+            { "method": "bdev_nvme_attach_controller", "params": { "name": "c", "trtype": "PCIe", "traddr": "01:00.0" } },
+            { "method": "bdev_split_create", "params": { "base_bdev": "u", "split_count": 2 } },
+            { "method": "bdev_wait_for_examine" },
+        ])
+    }
+
+    #[test]
+    fn a_port_has_the_alignment_that_its_most_demanding_export_wants() {
+        let all = document(
+            bdevs(),
+            json!([
+                export(1, "m", json!(null)),
+                export(2, "f", json!(["0000:01:00.1", 2])),
+                export(3, "u", json!(["eth3"])),
+                export(4, "cn1", json!([4])),
+                export(5, "us0", json!([5])),
+            ]),
+        );
+        let needs = Needs::of(&all);
+        for (info, alignment) in [
+            (port(0, "net_ring0", None), 4),
+            (port(1, "0000:01:00.1", None), 512),
+            (port(2, "net_memif0", None), 512),
+            (port(3, "net_af_packet0", Some("eth3")), 4096),
+            (port(4, "net_ring4", None), 4),
+            (port(5, "net_ring5", None), 4096),
+        ] {
+            assert_eq!(needs.alignment_on(&info), alignment, "{info:?}");
+        }
+        assert_eq!(needs.drives, ["0000:01:00.0".parse().expect("an address")]);
+    }
+
+    #[test]
+    fn an_export_on_all_ports_counts_for_each() {
+        let needs = Needs::of(&document(bdevs(), json!([export(1, "f", json!(null))])));
+        assert_eq!(needs.alignment_on(&port(7, "net_ring7", None)), 512);
+    }
+
+    #[test]
+    fn what_makes_no_sense_needs_nothing() {
+        for nonsense in
+            [json!(null), json!({}), json!({ "subsystems": [{ "subsystem": "aoe", "config": [{}, 1] }] })]
+        {
+            let needs = Needs::of(&nonsense);
+            assert_eq!((needs.alignment_on(&port(0, "a", None)), needs.drives.len()), (4, 0));
+        }
+    }
+
+    #[test]
+    fn block_devices_have_a_logical_block_size_and_files_have_none() {
+        assert_eq!(logical_block_size(Path::new("/proc/self/exe")), None);
+        assert_eq!(logical_block_size(Path::new("/no such file")), None);
+        let devices = std::fs::read_dir("/dev").expect("a /dev").flatten().map(|entry| entry.path());
+        for device in
+            devices.filter(|path| path.metadata().is_ok_and(|file| file.file_type().is_block_device()))
+        {
+            let bytes = logical_block_size(&device).expect("Linux says it of every block device");
+            assert!(bytes >= 512 && bytes.is_power_of_two(), "{device:?}: {bytes}");
+        }
+    }
+
+    #[test]
+    fn lcores_of_other_nodes_are_named_where_nodes_are_known() {
+        let lcores = [(0, Some(0)), (1, Some(1)), (2, None), (3, Some(1))];
+        assert_eq!(across_nodes(Some(0), lcores), [1, 3]);
+        assert_eq!(across_nodes(Some(1), lcores), [0]);
+        assert!(across_nodes(None, lcores).is_empty());
+        assert!(across_nodes(Some(0), []).is_empty());
+    }
+}

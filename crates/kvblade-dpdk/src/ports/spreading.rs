@@ -1,0 +1,81 @@
+//! Before the first frame: how the frames of a started port come to its lcores.
+
+use aoe_target::{MacAddr, PortId};
+use datapath::{Spread, SpreadBy};
+use dpdk::{FlowRule, Port};
+
+use super::{PortOptions, rooms::shared_mbufs};
+use crate::spread::{Plan, SpreadMode, Way};
+
+/// Has a started port's frames come to its lcores as planned: each lane's station address, and its part in handing
+/// frames over.
+pub(super) fn spread_over(
+    port: &Port,
+    info: &dpdk::PortInfo,
+    cores: &[u32],
+    plan: &Plan,
+    options: &PortOptions,
+) -> Result<Vec<(MacAddr, Option<Spread>)>, String> {
+    let name = &info.name;
+    let lanes = cores.len();
+    let mut macs = vec![MacAddr(info.mac); lanes];
+    let mut why = plan.why.clone();
+    let by = match &plan.way {
+        Way::AsTheyCome => None,
+        Way::Rss(rule) => {
+            if let Err(refused) = port.apply(rule) {
+                let sentence = format!("port {name} takes the rule '{rule}' and then does not: {refused}");
+                if options.spread.mode == SpreadMode::Rss {
+                    return Err(sentence);
+                }
+                tracing::warn!("{sentence}: its lcores serve what the NIC puts in their queues");
+            }
+            None
+        }
+        Way::Macs(given) => {
+            macs.clone_from(given);
+            why = steer(port, name, given);
+            Some(SpreadBy::Address(given.clone()))
+        }
+        Way::Software => Some(SpreadBy::Hash),
+    };
+    let parts = match by {
+        None => (0..lanes).map(|_| None).collect::<Vec<_>>(),
+        Some(by) => {
+            let mbufs = shared_mbufs(options.mbufs, lanes);
+            let node = cores.first().and_then(|core| spdk::app::numa_node(*core));
+            let parts = Spread::over(PortId(info.number), lanes, &by, plan.way.ring_capacity(mbufs), node)
+                .map_err(|error| format!("port {name}: rings between {lanes} lcores: {error}"))?;
+            parts.into_iter().map(Some).collect()
+        }
+    };
+    tracing::info!(port = %name, spread = %plan.way, lcores = lanes, "frames are spread over lcores: {why}");
+    Ok(macs.into_iter().zip(parts).collect())
+}
+
+/// Has the NIC bring frames for each address to its queue, as far as it can, and says how far that is. What comes to
+/// another queue all the same is handed over.
+fn steer(port: &Port, name: &str, macs: &[MacAddr]) -> String {
+    let list = macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let further = macs.iter().skip(1);
+    let added: dpdk::Result<()> = further.clone().try_for_each(|mac| port.add_address(mac.0));
+    if let Err(error) = added
+        && let Err(also) = port.receive_all()
+    {
+        tracing::info!(
+            port = %name,
+            "the port takes no further station addresses ({error}), and is not made promiscuous ({also}): it has to \
+             pass on frames for them by itself"
+        );
+    }
+    let steered =
+        (0u16..).zip(macs).try_for_each(|(queue, mac)| port.apply(&FlowRule::Steer { to: mac.0, queue }));
+    match steered {
+        Ok(()) => format!("station addresses {list}, each steered to its queue by the NIC"),
+        Err(refused) => {
+            format!(
+                "station addresses {list}, sorted out by the lcores, as the NIC does not steer: {refused}"
+            )
+        }
+    }
+}
