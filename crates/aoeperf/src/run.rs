@@ -110,7 +110,7 @@ pub fn load(
     Ok((engine, report))
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn ticks(seconds: f64, hz: u64) -> u64 {
     // Seconds are 0 to 86400, and a counter's Hz below 2^36.
     (seconds * hz as f64) as u64
@@ -189,7 +189,7 @@ impl Progress {
 
     /// One line of what was answered since the last. It costs a system call, and the sum over all targets.
     #[cold]
-    #[expect(clippy::cast_precision_loss)]
+    #[allow(clippy::cast_precision_loss)]
     fn line(&mut self, engine: &Engine) {
         let requests = engine.targets().iter().map(|target| target.tally.requests()).sum();
         if self.next == 0 {
