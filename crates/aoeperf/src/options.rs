@@ -77,7 +77,6 @@ impl Workload {
       --vdev=net_memif0,role=client,socket=/run/memif.sock,socket-abstract=no,bsize=16384,rsize=10 -- \\
       --mtu 9000 -q 64 -o 4096 -w randrw -M 70 -t 10 --json -"
 )]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
 pub struct Options {
     /// Requests outstanding with each target: 1 to 512
     #[arg(short = 'q', long, value_name = "DEPTH", default_value_t = 1,

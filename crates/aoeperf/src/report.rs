@@ -105,7 +105,7 @@ pub struct Verified {
 
 impl Report {
     /// Sums up an engine that recorded for `ticks` of `hz` a second, `busy` of which were spent on something.
-    #[expect(clippy::cast_precision_loss, reason = "counts and ticks are far below 2^53")]
+    #[allow(clippy::cast_precision_loss, reason = "counts and ticks are far below 2^53")]
     pub fn new(engine: &Engine, options: &Options, ticks: u64, busy: u64, hz: u64) -> Self {
         let seconds = ticks.max(1) as f64 / hz.max(1) as f64;
         let rates = |tally: &Tally| {

@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use dpdk::{Burst, tsc};
@@ -12,9 +11,6 @@ use crate::engine::{Engine, Phase};
 use crate::options::Options;
 use crate::ports::{self, Lane};
 use crate::report::{self, Report};
-
-/// How long a port may take to come up: the other side of a shared-memory port may be starting.
-const LINK: Duration = Duration::from_secs(10);
 
 /// Seconds without any answer after which the end is not waited for.
 const SILENCE: u64 = 10;
@@ -26,7 +22,7 @@ const SILENCE: u64 = 10;
 /// Everything that keeps the load from starting, in one sentence, and files that can't be written.
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<bool> {
     let mut lanes = ports::start(options.mtu, options.initiators)?;
-    ports::wait_until_up(&lanes, LINK)?;
+    ports::wait_until_up(&lanes)?;
     let wanted: Vec<_> = options.targets.iter().flat_map(|addresses| addresses.iter()).collect();
     let found = discover(&mut lanes, &wanted)?;
     if options.list {
@@ -114,7 +110,7 @@ pub fn load(
     Ok((engine, report))
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn ticks(seconds: f64, hz: u64) -> u64 {
     // Seconds are 0 to 86400, and a counter's Hz below 2^36.
     (seconds * hz as f64) as u64
@@ -193,7 +189,7 @@ impl Progress {
 
     /// One line of what was answered since the last. It costs a system call, and the sum over all targets.
     #[cold]
-    #[expect(clippy::cast_precision_loss)]
+    #[allow(clippy::cast_precision_loss)]
     fn line(&mut self, engine: &Engine) {
         let requests = engine.targets().iter().map(|target| target.tally.requests()).sum();
         if self.next == 0 {

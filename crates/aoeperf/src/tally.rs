@@ -10,7 +10,7 @@ const SUB_BITS: u32 = 7;
 const SUB: usize = 1 << SUB_BITS;
 
 /// Octaves above the first `SUB` ticks: latencies up to 2^40 ticks, several minutes.
-const OCTAVES: usize = 40 - SUB_BITS as usize;
+const OCTAVES: u32 = 40 - SUB_BITS;
 
 /// Latencies of one target's requests, in ticks.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ impl Default for Tally {
             ticks: 0,
             shortest: u64::MAX,
             longest: 0,
-            buckets: vec![0; SUB * (OCTAVES + 1)].into(),
+            buckets: vec![0; SUB * (OCTAVES as usize + 1)].into(),
         }
     }
 }
@@ -37,7 +37,7 @@ impl Default for Tally {
 /// The bucket of a latency.
 #[inline]
 fn bucket(ticks: u64) -> usize {
-    let octave = (u64::BITS - (ticks >> SUB_BITS).leading_zeros()).min(OCTAVES as u32);
+    let octave = (u64::BITS - (ticks >> SUB_BITS).leading_zeros()).min(OCTAVES);
     let shift = octave.saturating_sub(1);
     // At most SUB * 2 - 1 for all but latencies beyond the last octave, which the last bucket takes.
     let within = usize::try_from(ticks >> shift).unwrap_or(usize::MAX).min(SUB * 2 - 1);
@@ -94,7 +94,7 @@ impl Tally {
     }
 
     /// Latencies in microseconds, of a counter that counts `hz` ticks a second. All zero if nothing was recorded.
-    #[expect(clippy::cast_precision_loss, reason = "counts and ticks are far below 2^53")]
+    #[allow(clippy::cast_precision_loss, reason = "counts and ticks are far below 2^53")]
     pub fn latency(&self, hz: u64) -> Latency {
         if self.requests == 0 {
             return Latency::default();

@@ -1,0 +1,140 @@
+//! The program against the real target, over veth (af_packet) and over memif: two processes, no hugepages.
+
+mod links;
+mod measured;
+mod refused;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use aoe_initiator::lab::{Daemon, Namespace};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take on a machine that is busy with other things; waits end with what they wait for.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_aoeperf");
+
+/// The target, which `cargo build --bins` has put beside it.
+fn target_program() -> PathBuf {
+    let program = Path::new(PROGRAM).with_file_name("kvblade-dpdk");
+    assert!(program.exists(), "{} is not built: run cargo build --workspace --bins first", program.display());
+    program
+}
+
+/// One test at a time: two programs poll, and few machines have more than two cores.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    assert!(nix::unistd::geteuid().is_root(), "the end-to-end tests need root");
+    // A test that failed leaves nothing behind.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A running target; stopped when dropped. Its log is shown when its test fails.
+struct Target {
+    daemon: Daemon,
+    directory: TempDir,
+    prefixes: [String; 2],
+}
+
+impl Target {
+    /// Starts a target with this port in `namespace` and waits until its log says `ready`.
+    #[track_caller]
+    fn start(
+        namespace: Option<&Namespace>,
+        directory: TempDir,
+        vdevs: &[String],
+        exports: &[&str],
+        ready: &str,
+    ) -> Self {
+        let prefixes = ["target", "perf"].map(|side| format!("ape2e-{}-{side}", std::process::id()));
+        let program = target_program();
+        let mut command = namespace.map_or_else(|| Command::new(&program), |inside| inside.command(&program));
+        command.args(["-l", "0", "--no-pci", "--no-huge", "--legacy-mem", "-m", "1024"]);
+        command.args(["--file-prefix", &prefixes[0]]).args(vdevs).arg("--");
+        command.arg("--rpc-socket").arg(directory.path().join("rpc"));
+        command.arg("--state-dir").arg(directory.path().join("state"));
+        if namespace.is_none() {
+            command.args(["--mtu", "9000"]);
+        }
+        exports.iter().for_each(|export| {
+            command.args(["--export", export]);
+        });
+        command.env_remove("RUST_LOG").current_dir(directory.path());
+        let mut daemon = Daemon::start(&mut command).unwrap();
+        let begun = Instant::now();
+        while !daemon.log().unwrap().contains(ready) {
+            daemon.check_running().unwrap_or_else(|error| panic!("{error}"));
+            assert!(begun.elapsed() < PATIENCE, "not {ready:?}: {}", daemon.log().unwrap());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { daemon, directory, prefixes }
+    }
+
+    /// The program, with these ports of its own.
+    fn aoeperf<S: AsRef<OsStr>>(
+        &self,
+        namespace: Option<&Namespace>,
+        vdevs: &[String],
+        options: &[S],
+    ) -> Command {
+        aoeperf(namespace, &self.prefixes[1], vdevs, options, self.directory.path())
+    }
+
+    /// SIGTERM; it must end with 0.
+    #[track_caller]
+    fn stop(mut self) {
+        self.daemon.signal(Signal::SIGTERM).unwrap();
+        let status = self.daemon.wait(PATIENCE).unwrap();
+        assert_eq!(status.code(), Some(0), "{}", self.daemon.log().unwrap());
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the target's log:\n{}---", self.daemon.log().unwrap_or_default());
+        }
+        for prefix in &self.prefixes {
+            // EAL leaves its directory; a program that did not start left none.
+            let _ = std::fs::remove_dir_all(Path::new("/run/dpdk").join(prefix));
+        }
+    }
+}
+
+fn aoeperf<S: AsRef<OsStr>>(
+    namespace: Option<&Namespace>,
+    prefix: &str,
+    vdevs: &[String],
+    options: &[S],
+    directory: &Path,
+) -> Command {
+    let mut command = namespace.map_or_else(|| Command::new(PROGRAM), |inside| inside.command(PROGRAM));
+    command.args(["-l", "1", "--no-pci", "--no-huge", "-m", "512", "--file-prefix", prefix]);
+    command.args(vdevs).arg("--").args(options).current_dir(directory);
+    command
+}
+
+/// Runs it to its end, which must be with this code.
+#[track_caller]
+fn run(mut command: Command, code: i32) -> Output {
+    let output = command.output().unwrap();
+    let said =
+        || format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{command:?}\n{}", said());
+    assert!(!said().contains("panicked"), "{}", said());
+    output
+}
+
+/// The JSON it printed.
+#[track_caller]
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
+}

@@ -1,0 +1,176 @@
+//! A target in memory, at the far end of ring ports: as good or bad as a test wants it.
+
+use std::collections::VecDeque;
+
+use aoe_initiator::ShelfSlot;
+use aoe_initiator::wire::{ATA_DATA_OFFSET, Mac, SECTOR, ata, opcode};
+use dpdk::{Mbuf, PeerRing};
+
+/// What to do with one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Answer,
+    Lose,
+    AnswerTwice,
+    /// With ATA ERR and ABRT.
+    Fail,
+    /// With this AoE error.
+    Refuse(u8),
+    /// A read with one sector less, a write as it should be.
+    Short,
+    /// As another shelf.
+    AsAnother,
+    /// To another station.
+    ToAnother,
+    /// A read with one bit wrong.
+    Corrupt,
+}
+
+/// What it saw of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) lane: usize,
+    pub(crate) source: [u8; 6],
+    pub(crate) tag: u32,
+    pub(crate) is_write: bool,
+    pub(crate) lba: u64,
+    pub(crate) frame: Vec<u8>,
+}
+
+pub(crate) struct Disk {
+    pub(crate) address: ShelfSlot,
+    pub(crate) buffer_count: u16,
+    bytes: Vec<u8>,
+    /// For the next requests; then all are answered.
+    pub(crate) deeds: VecDeque<Deed>,
+    pub(crate) seen: Vec<Seen>,
+    /// Whether `seen` is kept.
+    pub(crate) looks: bool,
+    /// Requests that wait for an answer, when answers are held back.
+    pub(crate) held: VecDeque<(usize, Mbuf)>,
+    pub(crate) holds: bool,
+}
+
+impl Disk {
+    pub(crate) fn new(address: &str, sectors: usize) -> Self {
+        Self {
+            address: address.parse().expect("an address"),
+            buffer_count: 16,
+            bytes: vec![0; sectors * SECTOR],
+            deeds: VecDeque::new(),
+            seen: Vec::new(),
+            looks: true,
+            held: VecDeque::new(),
+            holds: false,
+        }
+    }
+
+    pub(crate) fn sectors(&self) -> u64 {
+        (self.bytes.len() / SECTOR) as u64
+    }
+
+    /// Its station on a lane.
+    pub(crate) fn mac(&self, lane: usize) -> Mac {
+        Mac([2, 0xd1, 0x5c, self.address.slot, 0, u8::try_from(lane).expect("few lanes")])
+    }
+
+    /// Whether a frame on this lane is for it.
+    fn is_meant(&self, lane: usize, frame: &[u8]) -> bool {
+        frame[0..6] == self.mac(lane).0
+            && frame[12..15] == [0x88, 0xa2, 0x10]
+            && frame[16..18] == self.address.shelf.to_be_bytes()
+            && frame[18] == self.address.slot
+    }
+
+    /// Takes one request off a lane.
+    #[track_caller]
+    pub(crate) fn take(&mut self, lane: usize, frame: Mbuf, peer: &PeerRing) {
+        let data = frame.data();
+        assert!(self.is_meant(lane, data), "not for {} on lane {lane}: {:02x?}", self.address, &data[..36]);
+        assert!(data.len() >= 60, "a frame of {} bytes", data.len());
+        let mut lba = [0; 8];
+        lba[..6].copy_from_slice(&data[28..34]);
+        if self.looks {
+            self.seen.push(Seen {
+                lane,
+                source: data[6..12].try_into().expect("six"),
+                tag: u32::from_be_bytes(data[20..24].try_into().expect("four")),
+                is_write: data[27] == opcode::WRITE_EXT,
+                lba: u64::from_le_bytes(lba),
+                frame: data.to_vec(),
+            });
+        }
+        match self.deeds.pop_front().unwrap_or(Deed::Answer) {
+            Deed::Lose => {}
+            Deed::Answer if self.holds => self.held.push_back((lane, frame)),
+            deed => self.answer(frame, deed, peer),
+        }
+    }
+
+    /// Answers the requests that were held back.
+    pub(crate) fn release(&mut self, peers: &[&PeerRing]) {
+        while let Some((lane, frame)) = self.held.pop_front() {
+            self.answer(frame, Deed::Answer, peers[lane]);
+        }
+    }
+
+    fn answer(&mut self, mut frame: Mbuf, deed: Deed, peer: &PeerRing) {
+        let request = frame.data().to_vec();
+        let mut lba = [0; 8];
+        lba[..6].copy_from_slice(&request[28..34]);
+        let start = usize::try_from(u64::from_le_bytes(lba)).expect("a small disk") * SECTOR;
+        let bytes = usize::from(request[26]) * SECTOR;
+        let place = &mut self.bytes[start..start + bytes];
+        let mut reply = request[..ATA_DATA_OFFSET].to_vec();
+        reply.copy_within(6..12, 0);
+        reply[6..12].copy_from_slice(&request[0..6]);
+        reply[14] |= 0x08;
+        (reply[25], reply[27]) = (0, ata::DRDY);
+        match request[27] {
+            opcode::READ_EXT => reply.extend_from_slice(place),
+            opcode::WRITE_EXT => place.copy_from_slice(&request[ATA_DATA_OFFSET..ATA_DATA_OFFSET + bytes]),
+            other => panic!("command {other:#x}"),
+        }
+        match deed {
+            Deed::Fail => {
+                (reply[25], reply[27]) = (ata::ABRT, ata::DRDY | ata::ERR);
+                reply.truncate(ATA_DATA_OFFSET);
+            }
+            Deed::Refuse(code) => (reply[14], reply[15]) = (reply[14] | 0x04, code),
+            Deed::Short if reply.len() > SECTOR => reply.truncate(reply.len() - SECTOR),
+            Deed::AsAnother => reply[17] ^= 1,
+            Deed::ToAnother => reply[5] ^= 1,
+            Deed::Corrupt => *reply.last_mut().expect("bytes") ^= 0x10,
+            _ => {}
+        }
+        reply.resize(reply.len().max(60), 0);
+        let copies = if deed == Deed::AnswerTwice { 2 } else { 1 };
+        assert!(frame.resize(reply.len()), "a request's mbuf has room for its reply");
+        frame.data_mut().copy_from_slice(&reply);
+        if copies == 2 {
+            peer.send(copy(&frame)).expect("the ring has room");
+        }
+        peer.send(frame).expect("the ring has room");
+    }
+}
+
+/// The same frame in an mbuf of a pool of the tests' own.
+pub(crate) fn copy(frame: &Mbuf) -> Mbuf {
+    use std::sync::{Arc, OnceLock};
+    static POOL: OnceLock<Arc<dpdk::Mempool>> = OnceLock::new();
+    let pool = POOL.get_or_init(|| dpdk::Mempool::new("copies", 255, 0, 9216, None).expect("memory"));
+    let mut copy = pool.alloc().expect("an mbuf");
+    assert!(copy.copy_from(frame));
+    copy
+}
+
+/// Has each disk answer what came for it; a frame for none of them is an error.
+pub(crate) fn serve(disks: &mut [Disk], peers: &[&PeerRing]) {
+    for (lane, peer) in peers.iter().enumerate() {
+        while let Some(frame) = peer.receive() {
+            let meant = disks.iter_mut().find(|disk| disk.is_meant(lane, frame.data()));
+            let disk = meant.unwrap_or_else(|| panic!("for nobody: {:02x?}", &frame.data()[..36]));
+            disk.take(lane, frame, peer);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The lcore's whole turn on a real EAL port, without any interface, hugepage or second process: a port made of two
+//! rings, at whose far end a small target answers, loses, repeats and lies as a test tells it to.
+//!
+//! EAL starts once in a process; each test has a port and pools of its own names.
+
+mod disk;
+mod load;
+mod refused;
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use aoeperf::discover::{Found, Route};
+use aoeperf::engine::{Engine, Phase};
+use aoeperf::options::{self, Options};
+use aoeperf::ports::{self, Lane};
+use dpdk::{Burst, PeerRing, eal, ring_port};
+
+use crate::disk::Disk;
+
+/// Turns after which something that should have come has not. Not a time: what a turn waits for comes in the next
+/// few, but for retransmits, which take 100 ms.
+const MOST_TURNS: u32 = 50_000_000;
+
+fn start_eal() {
+    static STARTED: OnceLock<()> = OnceLock::new();
+    STARTED.get_or_init(|| {
+        let prefix = format!("aoeperf-test-{}", std::process::id());
+        let file_prefix = format!("--file-prefix={prefix}");
+        let words = [
+            "test",
+            "--no-huge",
+            "-m",
+            "512",
+            "--no-pci",
+            "--no-shconf",
+            "--no-telemetry",
+            "-l",
+            "0",
+            &file_prefix,
+        ];
+        eal::init(&words.map(str::to_owned)).expect("EAL starts without hugepages");
+        // EAL makes a directory, leaves it empty and would never take it away.
+        let _ = std::fs::remove_dir(Path::new("/run/dpdk").join(prefix));
+    });
+}
+
+/// The options of a command line.
+fn options(line: &str) -> Options {
+    let words = std::iter::once("aoeperf").chain(line.split_whitespace()).map(Into::into);
+    options::parse(words).unwrap_or_else(|refusal| panic!("{line}: {refusal:?}")).options
+}
+
+/// A started ring port, and its far end.
+fn lane(options: &Options) -> (Lane, PeerRing) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    start_eal();
+    let name = format!("perf{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let (number, peer) = ring_port(&name, 1024).expect("a ring port");
+    let info = dpdk::port::info(number).expect("it exists");
+    let lane = ports::start_one(&info, Some(9000), options.initiators).expect("it starts");
+    (lane, peer)
+}
+
+/// What is known of a disk that answers on these lanes.
+fn found(disk: &Disk, lanes: std::ops::Range<usize>) -> Found {
+    let routes = lanes
+        .map(|lane| Route { lane, mac: disk.mac(lane), buffer_count: disk.buffer_count, max_sectors: 16 })
+        .collect();
+    Found { address: disk.address, sectors: disk.sectors(), config: Vec::new(), routes }
+}
+
+/// Turns, with the far ends answering in between, until `done` says so.
+#[track_caller]
+fn turn_until(engine: &mut Engine, mut far: impl FnMut(), what: &str, mut done: impl FnMut(&Engine) -> bool) {
+    let mut burst = Burst::new();
+    for _ in 0..MOST_TURNS {
+        engine.turn(&mut burst);
+        far();
+        if done(engine) {
+            return;
+        }
+    }
+    panic!("{what}: not after {MOST_TURNS} turns; {:?}", engine.complaints());
+}
+
+/// Ends the load: nothing is outstanding afterwards.
+#[track_caller]
+fn drain(engine: &mut Engine, far: impl FnMut()) {
+    engine.begin(Phase::Drain);
+    turn_until(engine, far, "the rest", |engine| engine.outstanding() == 0);
+}
