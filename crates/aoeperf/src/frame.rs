@@ -67,7 +67,9 @@ impl Template {
         let ata = if request.is_write {
             AtaRequest::write(request.lba, request.count)
         } else {
-            rest.fill(0);
+            if let Some(padding) = rest.first_chunk_mut::<{ MIN_FRAME - ATA_DATA_OFFSET }>() {
+                *padding = [0; MIN_FRAME - ATA_DATA_OFFSET];
+            }
             AtaRequest::read(request.lba, request.count)
         };
         if let Some(registers) = head[REGISTERS..].first_chunk_mut() {

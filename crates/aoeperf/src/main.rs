@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use aoeperf::options::{self, CommandLine, Refusal};
@@ -39,15 +39,21 @@ fn start(command: CommandLine) -> Result<bool> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     dpdk::eal::log_to(log)?;
-    let words: Vec<String> = std::iter::once("aoeperf".to_owned()).chain(command.eal).collect();
+    // Nobody asks a program that runs for seconds for its telemetry, and its socket costs a thread.
+    let quiet = (!command.eal.iter().any(|word| word == "--telemetry")).then(|| "--no-telemetry".to_owned());
+    let words: Vec<String> = std::iter::once("aoeperf".to_owned()).chain(quiet).chain(command.eal).collect();
     dpdk::eal::init(&words).context("EAL did not start: its log lines above say why")?;
     run::run(&command.options, &stop)
 }
 
-/// Warnings and worse of EAL and the PMDs.
+/// Warnings and worse of EAL and the PMDs, each once until something else is logged: a port that waits for its other
+/// side says so ten times a second.
 fn log(level: u32, text: &str) {
     const WARNING: u32 = 5;
-    if level <= WARNING {
+    static LAST: Mutex<String> = Mutex::new(String::new());
+    let Ok(mut last) = LAST.lock() else { return };
+    if level <= WARNING && *last != text {
         eprintln!("{text}");
+        text.clone_into(&mut last);
     }
 }

@@ -25,6 +25,9 @@ const DESCRIPTORS: u16 = 1024;
 /// Mbufs of a port: both rings filled, and what this lcore and the pool's cache keep.
 const MBUFS: u32 = 4095;
 
+/// How long a port may take to come up: the other side of a shared-memory port may be starting.
+const LINK: Duration = Duration::from_secs(10);
+
 /// A started port, with the queue pair that this lcore polls.
 #[derive(Debug)]
 pub struct Lane {
@@ -110,13 +113,17 @@ pub fn start_one(info: &PortInfo, mtu: Option<u16>, initiators: u16) -> Result<L
 /// Waits until every port can send: a shared-memory port (memif, vhost) is up when its other side has come.
 ///
 /// # Errors
-/// One that names a port that is still down after `limit`.
-pub fn wait_until_up(lanes: &[Lane], limit: Duration) -> Result<()> {
+/// One that names a port that is still down after ten seconds.
+pub fn wait_until_up(lanes: &[Lane]) -> Result<()> {
     let begun = Instant::now();
     for lane in lanes {
         while !lane.is_up() {
-            if begun.elapsed() > limit {
-                bail!("port {} is down, still after {limit:?}: is the other end there?", lane.name);
+            if begun.elapsed() > LINK {
+                bail!(
+                    "port {} is down, still after {LINK:?}: is the other end there? (a memif client is to start after its \
+                     server's port has)",
+                    lane.name
+                );
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -136,6 +143,24 @@ fn sources(info: &PortInfo, initiators: u16) -> Box<[[u8; 6]]> {
             [0x06, 0xae, port, low, high, end]
         })
         .collect()
+}
+
+/// Starts a port; one that needs another process to listen is tried for a while.
+fn start_patiently(info: &PortInfo, config: &PortConfig) -> dpdk::Result<Port> {
+    let begun = Instant::now();
+    loop {
+        match Port::start(info.number, config) {
+            Err(error) if waits_for_server(info, &error) && begun.elapsed() < LINK => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether this is a memif client whose server is not there.
+fn waits_for_server(info: &PortInfo, error: &dpdk::Error) -> bool {
+    info.driver == "net_memif" && error.call == "rte_eth_dev_start"
 }
 
 /// Configures and starts the port with mbufs that hold its largest frame in one piece, or larger ones if its PMD
@@ -158,9 +183,13 @@ fn start_with_room(info: &PortInfo, mtu: u16) -> Result<(Port, Arc<Mempool>)> {
             tx_descriptors: DESCRIPTORS,
             mtu: (mtu != info.mtu && mtu <= info.max_mtu && info.interface_index.is_none()).then_some(mtu),
         };
-        match Port::start(info.number, &config) {
+        match start_patiently(info, &config) {
             Ok(port) => return Ok((port, mempool)),
             Err(error) if error.call == "rte_eth_rx_queue_setup" && error.errno == 12 => {}
+            Err(error) if waits_for_server(info, &error) => bail!(
+                "port {name} ({}): {error}: nobody listens at its socket; start the other side, with role=server, first",
+                info.driver
+            ),
             Err(error) => bail!("port {name} ({}): {error}", info.driver),
         }
     }

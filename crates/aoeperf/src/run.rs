@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use dpdk::{Burst, tsc};
@@ -12,9 +11,6 @@ use crate::engine::{Engine, Phase};
 use crate::options::Options;
 use crate::ports::{self, Lane};
 use crate::report::{self, Report};
-
-/// How long a port may take to come up: the other side of a shared-memory port may be starting.
-const LINK: Duration = Duration::from_secs(10);
 
 /// Seconds without any answer after which the end is not waited for.
 const SILENCE: u64 = 10;
@@ -26,7 +22,7 @@ const SILENCE: u64 = 10;
 /// Everything that keeps the load from starting, in one sentence, and files that can't be written.
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<bool> {
     let mut lanes = ports::start(options.mtu, options.initiators)?;
-    ports::wait_until_up(&lanes, LINK)?;
+    ports::wait_until_up(&lanes)?;
     let wanted: Vec<_> = options.targets.iter().flat_map(|addresses| addresses.iter()).collect();
     let found = discover(&mut lanes, &wanted)?;
     if options.list {
