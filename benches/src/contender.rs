@@ -41,7 +41,7 @@ impl Contender {
     pub const ALL: [Self; 7] =
         [Self::MemifLink, Self::Bdev, Self::Memif, Self::VethLink, Self::Veth, Self::Vblade, Self::Nvmf];
 
-    /// As tables, plots and the command line call it.
+    /// As tables and the command line call it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::MemifLink => "memif-link",
@@ -54,7 +54,20 @@ impl Contender {
         }
     }
 
-    /// What it is, for legends.
+    /// What it is, for plots.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::MemifLink => "responder, memif",
+            Self::Bdev => "bdevperf",
+            Self::Memif => "kvblade-dpdk, memif",
+            Self::VethLink => "responder, veth",
+            Self::Veth => "kvblade-dpdk, veth",
+            Self::Vblade => "vblade, veth",
+            Self::Nvmf => "nvmf_tgt, TCP",
+        }
+    }
+
+    /// What it is, for legends of tables.
     pub const fn title(self) -> &'static str {
         match self {
             Self::MemifLink => "bare responder, memif: the link alone, no data touched",

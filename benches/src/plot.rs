@@ -63,7 +63,7 @@ fn rate_by_depth(figures: &Figures, size: Size) -> Result<Option<String>> {
         let of_chart: Vec<Cell> =
             cells.iter().copied().filter(|cell| (cell.size, cell.operation) == (size, operation)).collect();
         let line = |who| Line {
-            name: Contender::name(who),
+            name: Contender::label(who),
             colour: colour(who),
             points: of_chart
                 .iter()
@@ -91,7 +91,7 @@ fn latency(figures: &Figures, sizes: &[Size]) -> Result<Option<String>> {
     for &size in sizes {
         let cell = Cell::new(size, Operation::Read, 1);
         let group = |who: Contender| Group {
-            name: who.name().to_owned(),
+            name: who.label().to_owned(),
             bars: PERCENTILES
                 .into_iter()
                 .zip([1.0, 0.6, 0.3])
@@ -118,10 +118,11 @@ fn limits(figures: &Figures) -> Result<Option<String>> {
     for cell in LIMIT_CELLS {
         let parts = [Contender::MemifLink, Contender::Bdev];
         let limit = figures.by_round(parts, cell, |[link, bdev]| serial_limit(link, bdev));
-        let (Some(limit), Some(us)) = (limit, median(figures, Contender::Memif, cell, |sample| sample.iops))
-        else {
-            continue;
-        };
+        let all = [Contender::Memif, parts[0], parts[1]];
+        let share =
+            figures.by_round(all, cell, |[us, link, bdev]| 100.0 * us.iops / serial_limit(link, bdev));
+        let us = median(figures, Contender::Memif, cell, |sample| sample.iops);
+        let (Some(limit), Some(share), Some(us)) = (limit, share, us) else { continue };
         let mut bars = Vec::new();
         for (name, who) in [("link", parts[0]), ("bdev", parts[1])] {
             let value = median(figures, who, cell, |sample| sample.iops).unwrap_or(f64::NAN);
@@ -139,7 +140,7 @@ fn limits(figures: &Figures) -> Result<Option<String>> {
             strength: 1.0,
         });
         bars.push(Bar {
-            label: format!("kvblade-dpdk {}, {:.0} %", millions(us), 100.0 * us / limit.median),
+            label: format!("kvblade-dpdk {}, {:.0} %", millions(us), share.median),
             value: us,
             colour: colour(Contender::Memif),
             strength: 1.0,

@@ -135,8 +135,10 @@ impl Rig {
         let eal = |end| lab.eal_with(label, end, (0..ports).map(|number| port(number, end)));
         let mut command = lab.kvblade(label, eal(End::Server));
         command.args(["--mtu", &MTU.to_string()]).arg("--config").arg(path);
-        let server = Server::start(&mut command, "ready", stop)?;
-        Ok(Self { server, initiator: eal(End::Initiator) })
+        let initiator = eal(End::Initiator);
+        let guest = lab.guest(initiator.clone(), MTU, ports as usize);
+        let server = Server::start(&mut command, "ready", Some(guest), stop)?;
+        Ok(Self { server, initiator })
     }
 }
 

@@ -36,7 +36,7 @@ const BOTTOM: u32 = 36;
 /// Above the highest bar, for its label.
 const HEADROOM: i32 = 130;
 
-/// The panels one above the other. The axis begins at 0, or, if logarithmic, a decade or less below the lowest.
+/// The panels one above the other. The axis begins at 0, or, if logarithmic, at half of the lowest figure.
 pub(super) fn draw(charts: &[BarChart], unit: &str) -> Result<Option<String>> {
     if charts.is_empty() {
         return Ok(None);
@@ -76,7 +76,7 @@ fn panel(
     let values = || chart.groups.iter().flat_map(|group| &group.bars).map(|bar| bar.value);
     let highest = values().fold(f64::MIN_POSITIVE, f64::max);
     let lowest = values().fold(highest, f64::min);
-    let floor = if chart.logarithmic { 10_f64.powf(lowest.log10().floor()) } else { 0.0 };
+    let floor = if chart.logarithmic { lowest / 2.0 } else { 0.0 };
     let base = TOP + PLOT;
     let top = |value: f64| {
         let share = if chart.logarithmic {
@@ -87,9 +87,9 @@ fn panel(
         base - pixels(share * f64::from(PLOT - HEADROOM))
     };
     let at = |horizontal, vertical| Pos::new(horizontal, vertical);
-    let title = ("sans-serif", 18).into_font().color(&BLACK);
+    let title = ("sans-serif", 20).into_font().color(&BLACK);
     area.draw(&Text::new(chart.title.clone(), (LEFT, 10), title)).map_err(failed)?;
-    let small = ("sans-serif", 12).into_font().color(&RGBColor(80, 80, 80));
+    let small = ("sans-serif", 14).into_font().color(&RGBColor(80, 80, 80));
     let axis = if chart.logarithmic { format!("{unit}, logarithmic") } else { unit.to_owned() };
     let sideways = small.clone().transform(FontTransform::Rotate270).pos(at(HPos::Left, VPos::Top));
     area.draw(&Text::new(axis, (LEFT - 26, base), sideways)).map_err(failed)?;
@@ -101,7 +101,7 @@ fn panel(
             let right = left + BAR.cast_signed() - 4;
             let fill = bar.colour.mix(bar.strength).filled();
             area.draw(&Rectangle::new([(left, top(bar.value)), (right, base)], fill)).map_err(failed)?;
-            let upright = ("sans-serif", 12)
+            let upright = ("sans-serif", 14)
                 .into_font()
                 .transform(FontTransform::Rotate270)
                 .color(&BLACK)
@@ -110,7 +110,7 @@ fn panel(
             area.draw(&Text::new(bar.label.clone(), place, upright)).map_err(failed)?;
             left += BAR.cast_signed();
         }
-        let name = ("sans-serif", 14).into_font().color(&BLACK).pos(at(HPos::Left, VPos::Top));
+        let name = ("sans-serif", 16).into_font().color(&BLACK).pos(at(HPos::Left, VPos::Top));
         area.draw(&Text::new(group.name.clone(), (begin, base + 6), name)).map_err(failed)?;
         left = begin + group_width(group).cast_signed();
     }

@@ -39,7 +39,7 @@ pub(super) fn draw(charts: &[LineChart], y_title: &str, x_title: &str) -> Result
             let x = (first / 1.2..last * 1.2).log_scale();
             let y = (lowest / 1.5..highest * 1.5).log_scale();
             let mut context = ChartBuilder::on(area)
-                .caption(&chart.title, ("sans-serif", 18))
+                .caption(&chart.title, ("sans-serif", 20))
                 .margin(8)
                 .margin_right(16)
                 .x_label_area_size(42)
@@ -53,8 +53,8 @@ pub(super) fn draw(charts: &[LineChart], y_title: &str, x_title: &str) -> Result
                 .configure_mesh()
                 .x_desc(x_title)
                 .y_desc(y_title)
-                .axis_desc_style(("sans-serif", 14))
-                .label_style(("sans-serif", 12))
+                .axis_desc_style(("sans-serif", 16))
+                .label_style(("sans-serif", 14))
                 .x_label_formatter(&|depth| format!("{depth:.0}"))
                 .y_label_formatter(&|figure| short(*figure))
                 .light_line_style(TRANSPARENT)
@@ -90,8 +90,8 @@ fn legend(area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>, charts: &[
     for (name, colour) in entries {
         let stroke = colour.stroke_width(3);
         area.draw(&PathElement::new(vec![(left, 16), (left + 24, 16)], stroke)).map_err(failed)?;
-        area.draw(&Text::new(name.to_owned(), (left + 30, 9), ("sans-serif", 14))).map_err(failed)?;
-        left += 54 + 8 * i32::try_from(name.len())?;
+        area.draw(&Text::new(name.to_owned(), (left + 30, 9), ("sans-serif", 16))).map_err(failed)?;
+        left += 54 + 7 * i32::try_from(name.len())?;
     }
     Ok(())
 }

@@ -68,7 +68,7 @@ fn every_plot_is_written_and_well_formed() {
         }
     }
     let rates = fs::read_to_string(&written[0]).unwrap();
-    assert!(Contender::ALL.iter().all(|who| rates.contains(who.name())), "a legend for each contender");
+    assert!(Contender::ALL.iter().all(|who| rates.contains(who.label())), "a legend for each contender");
     let limits = fs::read_to_string(&written[4]).unwrap();
     assert!(limits.contains("serial limit") && limits.contains(" %"), "{limits}");
 }
