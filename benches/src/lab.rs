@@ -180,6 +180,8 @@ impl Lab {
     pub fn kvblade(&self, label: &str, eal: Vec<String>) -> Command {
         let mut command = self.command(self.program("kvblade-dpdk"));
         command.args(eal).arg("--");
+        // That it is ready is told as information; that an export is made, thousands of times, is not asked for.
+        command.env("RUST_LOG", "info,kvblade_dpdk::target::create=error");
         command.arg("--rpc-socket").arg(self.path(&format!("{label}.rpc")));
         command.arg("--state-dir").arg(self.path(&format!("{label}.claims")));
         command

@@ -8,8 +8,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a server has to get ready: most of it is zeroing the bdev's memory.
-const READY: Duration = Duration::from_secs(60);
+/// How long a server has to get ready: most of it is zeroing the bdev's memory, or making thousands of exports, each by
+/// an RPC that SPDK looks for every 4 ms.
+const READY: Duration = Duration::from_secs(300);
+/// How often the log of a server that gets ready is looked at.
+const GLANCE: Duration = Duration::from_millis(50);
 /// What a program may take beyond the time it was asked to run.
 const BEYOND: Duration = Duration::from_secs(45);
 /// How often a program that should be at its end is looked at.
@@ -45,7 +48,7 @@ impl Server {
     /// Starts it, waits until its log has `ready`, and holds it. A `guest` runs meanwhile.
     ///
     /// # Errors
-    /// With its log if it ends or is not ready in a minute; if `stop` is set.
+    /// With its log if it ends or is not ready in five minutes; if `stop` is set.
     pub fn start(
         command: &mut Command,
         ready: &str,
@@ -71,9 +74,12 @@ impl Server {
             {
                 visit = Some(Daemon::start(command)?);
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(GLANCE);
         }
-        drop(visit);
+        if let Some(visit) = visit {
+            // It may be waiting for answers, and need not end in order.
+            visit.signal(Signal::SIGKILL)?;
+        }
         std::thread::sleep(FAREWELL);
         daemon.signal(Signal::SIGSTOP)?;
         Ok(Self { daemon })

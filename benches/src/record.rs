@@ -85,6 +85,8 @@ pub struct Effort {
     pub target_cpu: usize,
     /// The initiator's core.
     pub initiator_cpu: usize,
+    /// Exports where there are many of them.
+    pub scaling_exports: u32,
 }
 
 /// A run's JSON.

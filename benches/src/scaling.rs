@@ -16,11 +16,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Requests outstanding, over all targets and ports: a full burst for each of [`PORTS`].
 const OUTSTANDING: u16 = 512;
-/// Shelves and slots of the many exports.
-const SHELVES: u16 = 40;
-const SLOTS: u16 = 250;
+/// Shelves of the many exports, which are as many on each.
+pub const SHELVES: u32 = 40;
+/// Fewest exports: those that are asked are among them.
+pub const EXPORTS_MIN: u32 = 16 * SHELVES;
+/// Most of them: 250 slots a shelf.
+pub const EXPORTS_MAX: u32 = 250 * SHELVES;
 /// Those that are asked, one request at a time each: 32 shelves, 16 slots.
-const ASKED: &str = "0-31.100-115";
+const ASKED: &str = "0-31.0-15";
 /// Sectors of each: 8 KiB.
 const SLICE: u32 = 16;
 /// The one export has as many sectors as those that are asked.
@@ -40,7 +43,7 @@ pub const HUGEPAGES_MIB: u32 = 3 * 640 + 640;
 pub enum More {
     /// Nothing: one export, one initiator, one port.
     Nothing,
-    /// 10,000 exports.
+    /// Many exports, 10,000 unless fewer were asked for.
     Exports,
     /// 1,000 initiators.
     Initiators,
@@ -56,7 +59,7 @@ impl More {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Nothing => "1 export, 1 initiator, 1 port",
-            Self::Exports => "10,000 exports, 512 of them asked",
+            Self::Exports => "many exports, 512 of them asked",
             Self::Initiators => "1,000 initiators",
             Self::Ports => "16 ports",
         }
@@ -81,14 +84,14 @@ pub fn cost(series: &[ScalingSeries], more: More) -> Option<Spread> {
     Spread::of(one.iter().zip(many).map(|(one, many)| one.iops / many.iops))
 }
 
-/// Runs all of them in turns, `rounds` times.
+/// Runs all of them in turns, `rounds` times, the first with `exports` in all.
 ///
 /// # Errors
 /// If a program fails, or a request does; if `stop` is set.
-pub fn measure(lab: &Lab, rounds: u32, stop: &AtomicBool) -> Result<Vec<ScalingSeries>> {
+pub fn measure(lab: &Lab, exports: u32, rounds: u32, stop: &AtomicBool) -> Result<Vec<ScalingSeries>> {
     eprintln!("scaling: starting 3 servers");
     let mut one = Rig::start(lab, "one", 1, &one_export(), stop)?;
-    let mut exports = Rig::start(lab, "exports", 1, &many_exports(), stop)?;
+    let mut many = Rig::start(lab, "exports", 1, &many_exports(exports), stop)?;
     let mut ports = Rig::start(lab, "ports", PORTS, &one_export(), stop)?;
     let all = [More::Nothing, More::Exports, More::Initiators, More::Ports];
     let mut series = all.map(|more| ScalingSeries { more, commands: Vec::new(), rounds: Vec::new() });
@@ -98,7 +101,7 @@ pub fn measure(lab: &Lab, rounds: u32, stop: &AtomicBool) -> Result<Vec<ScalingS
             ensure!(!stop.load(Ordering::Relaxed), "interrupted");
             let (rig, target, depth, initiators) = match series.more {
                 More::Nothing => (&mut one, "0.0", OUTSTANDING, 1),
-                More::Exports => (&mut exports, ASKED, 1, 1),
+                More::Exports => (&mut many, ASKED, 1, 1),
                 More::Initiators => (&mut one, "0.0", OUTSTANDING, INITIATORS),
                 More::Ports => (&mut ports, "0.0", OUTSTANDING, 1),
             };
@@ -115,7 +118,7 @@ pub fn measure(lab: &Lab, rounds: u32, stop: &AtomicBool) -> Result<Vec<ScalingS
             series.rounds.push(sample);
         }
     }
-    drop((one, exports, ports));
+    drop((one, many, ports));
     lab.remove_leftovers()?;
     Ok(series.into())
 }
@@ -150,12 +153,11 @@ fn one_export() -> Value {
 }
 
 /// Each has a slice of one bdev.
-fn many_exports() -> Value {
-    let slices = (0..u32::from(SHELVES * SLOTS)).map(|number| {
-        let slots = u32::from(SLOTS);
-        export(number / slots, number % slots, number * SLICE, SLICE)
-    });
-    config(u32::from(SHELVES * SLOTS) * SLICE, slices)
+fn many_exports(exports: u32) -> Value {
+    let slots = exports / SHELVES;
+    let slices =
+        (0..slots * SHELVES).map(|number| export(number / slots, number % slots, number * SLICE, SLICE));
+    config(slots * SHELVES * SLICE, slices)
 }
 
 fn export(shelf: u32, slot: u32, offset: u32, length: u32) -> Value {
@@ -193,7 +195,7 @@ mod tests {
 
     #[test]
     fn ten_thousand_exports_are_told_apart_and_lie_side_by_side() {
-        let config = many_exports();
+        let config = many_exports(EXPORTS_MAX);
         let exports = config["subsystems"][1]["config"].as_array().unwrap();
         let mut addresses: Vec<(u64, u64)> = exports
             .iter()

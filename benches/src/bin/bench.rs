@@ -58,7 +58,8 @@ impl Part {
   bench all
   bench limits --sizes 4096 --depths 64 --rounds 9
   bench peers --contenders veth,vblade --operations read --json -
-  bench all --seconds 0.5 --rounds 1 --store-mib 64 --results /tmp/short      to see that it works"
+  bench all --seconds 0.5 --rounds 1 --store-mib 64 --exports 640 --results /tmp/short
+                                                                  to see that it works"
 )]
 struct Args {
     /// What to measure
@@ -82,8 +83,11 @@ struct Args {
     /// Rounds of scaling, which compares rates that are closer [default: three times --rounds]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=300))]
     scaling_rounds: Option<u32>,
+    /// Exports of scaling, on 40 shelves
+    #[arg(long, default_value_t = scaling::EXPORTS_MAX, value_parser = clap::value_parser!(u32).range(i64::from(scaling::EXPORTS_MIN)..=i64::from(scaling::EXPORTS_MAX)))]
+    exports: u32,
     /// Seconds measured for each row and round; SPDK's programs take whole ones, rounded up
-    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 0.75, value_parser = seconds)]
     seconds: f64,
     /// Seconds before, not measured
     #[arg(long, default_value_t = 0.1, value_parser = seconds)]
@@ -156,6 +160,7 @@ fn run(args: &Args) -> Result<usize> {
         store_mib: args.store_mib,
         target_cpu: args.target_cpu,
         initiator_cpu: args.initiator_cpu,
+        scaling_exports: args.exports,
     };
     let part = args.part.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
     let path = args.results.join(format!("{part}.json"));
@@ -220,7 +225,7 @@ fn scale(args: &Args, stop: &AtomicBool) -> Result<Vec<ScalingSeries>> {
         return Ok(Vec::new());
     }
     let lab = Lab::new(&[], settings(args)?, scaling::HUGEPAGES_MIB)?;
-    scaling::measure(&lab, args.scaling_rounds.unwrap_or(3 * args.rounds), stop)
+    scaling::measure(&lab, args.exports, args.scaling_rounds.unwrap_or(3 * args.rounds), stop)
 }
 
 fn print_all(
