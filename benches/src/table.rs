@@ -4,8 +4,20 @@ use crate::cell::Cell;
 use crate::sample::{Sample, Series, Spread};
 use crate::verdict::{Verdict, thousands};
 
-const HEAD: [&str; 11] =
-    ["size", "op", "QD", "contender", "IOPS", "min", "max", "p50 us", "p99 us", "p99.9 us", "initiator"];
+const HEAD: [&str; 12] = [
+    "size",
+    "op",
+    "QD",
+    "contender",
+    "IOPS",
+    "min",
+    "max",
+    "p50 us",
+    "p99 us",
+    "p99.9 us",
+    "resent",
+    "initiator",
+];
 /// Columns of text; the others are numbers and end where their head ends.
 const LEFT: [usize; 3] = [0, 1, 3];
 
@@ -51,6 +63,7 @@ fn row(series: &Series) -> [String; HEAD.len()] {
         micros(&|sample| sample.latency_us.p50),
         micros(&|sample| sample.latency_us.p99),
         micros(&|sample| sample.latency_us.p99_9),
+        series.rounds.iter().map(|sample| sample.retransmits).sum::<u64>().to_string(),
         busy.map_or_else(|| "-".to_owned(), |busy| format!("{:.0} %", busy.median)),
     ]
 }

@@ -250,6 +250,7 @@ fn print_all(
         println!();
         print!("{}", table::render(measured.figures.series()));
         println!();
+        println!("resent: requests that were sent again, all rounds together; there should be none.");
         println!(
             "initiator: share of its time that the initiator was at work; near 100 % at a depth above 1, it"
         );
