@@ -9,6 +9,8 @@ use std::process::Command;
 const PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
 const FREE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
 const MOUNT_POINT: &str = "/dev/hugepages";
+/// Where DPDK keeps the other files of a process.
+const RUNTIME: &str = "/var/run/dpdk";
 /// MiB in a page.
 const PAGE_MIB: u32 = 2;
 
@@ -24,11 +26,12 @@ pub struct Hugepages {
 
 impl Hugepages {
     /// Sees to it that `mib` MiB are free in 2 MiB pages, and mounts them at /dev/hugepages if no such pages are
-    /// mounted. The files that DPDK leaves there under `file_prefix` are removed at the end.
+    /// mounted. The files that DPDK leaves there under prefixes that begin with `file_prefix` are removed at the end.
     ///
     /// # Errors
     /// If the kernel has not that many pages in one piece each, or the mount fails.
-    pub fn reserve(mib: u32, file_prefix: String) -> Result<Self> {
+    pub fn reserve(mib: u32, file_prefix: &str) -> Result<Self> {
+        let file_prefix = file_prefix.to_owned();
         let mut reserved = Self { added: 0, mounted: false, made_directory: false, file_prefix };
         let needed = u64::from(mib.div_ceil(PAGE_MIB));
         let (total, free) = (read_number(PAGES)?, read_number(FREE_PAGES)?);
@@ -54,26 +57,20 @@ impl Hugepages {
         Ok(reserved)
     }
 
-    /// Removes the files a DPDK process left, which hold their pages. For when none runs.
+    /// Removes the files that DPDK processes of this run left, which hold their pages. For when none runs.
     ///
     /// # Errors
     /// If one cannot be removed.
     pub fn remove_leftovers(&self) -> Result<()> {
-        let maps = format!("{}map_", self.file_prefix);
-        for mount in mounts()? {
-            for entry in fs::read_dir(&mount).with_context(|| format!("reading {}", mount.display()))? {
-                let entry = entry?;
-                if entry.file_name().to_string_lossy().starts_with(&maps) {
-                    fs::remove_file(entry.path())
-                        .with_context(|| format!("removing {}", entry.path().display()))?;
-                }
-            }
-        }
-        let runtime = Path::new("/var/run/dpdk").join(&self.file_prefix);
-        if runtime.exists() {
-            fs::remove_dir_all(&runtime).with_context(|| format!("removing {}", runtime.display()))?;
-        }
-        Ok(())
+        remove_files(|prefix| prefix.starts_with(&self.file_prefix))
+    }
+
+    /// Removes the files that a process which has ended left under this prefix.
+    ///
+    /// # Errors
+    /// If one cannot be removed.
+    pub fn remove_files_of(&self, ended: &str) -> Result<()> {
+        remove_files(|prefix| prefix == ended)
     }
 
     fn give_back(&self) -> Result<()> {
@@ -98,6 +95,34 @@ impl Drop for Hugepages {
             eprintln!("giving the hugepages back: {error:#}");
         }
     }
+}
+
+/// Removes the hugepages and the runtime directory of the file prefixes for which `is_ours`.
+fn remove_files(is_ours: impl Fn(&str) -> bool) -> Result<()> {
+    for mount in mounts()? {
+        for path in entries(&mount)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.rsplit_once("map_").is_some_and(|(prefix, _)| is_ours(prefix)) {
+                fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            }
+        }
+    }
+    for path in entries(Path::new(RUNTIME))? {
+        if is_ours(&path.file_name().unwrap_or_default().to_string_lossy()) {
+            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is in a directory; nothing if it is not there.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    if !directory.exists() {
+        return Ok(Vec::new());
+    }
+    let failed = || format!("reading {}", directory.display());
+    let entries = fs::read_dir(directory).with_context(failed)?;
+    entries.map(|entry| Ok(entry.with_context(failed)?.path())).collect()
 }
 
 /// Where hugetlbfs with 2 MiB pages is mounted.

@@ -1,11 +1,23 @@
-//! Benchmarks of kvblade-dpdk against its peers, with an initiator that is the same for all of them.
+//! Benchmarks of kvblade-dpdk against its limits and its peers, all in one run on one machine.
 //!
-//! `scripts/bench NAME` runs one. `peers`: [`contender`] starts each target, [`matrix`] measures it, [`table`] puts
-//! the figures side by side; [`hugepages`] and [`interrupt`] see to it that the machine is left as it was.
+//! The program `bench` measures: a [`contender`] in a [`cell`], in a [`lab`], round after [`round`], gives [`sample`]s.
+//! [`verdict`] holds them against the targets; [`table`], [`plot`] and [`record`] show them. [`scaling`] asks whether a
+//! request costs more where there are more exports, initiators or ports. [`aoeperf`] and [`spdk_programs`] drive the
+//! load; [`process`], [`hugepages`] and [`interrupt`] see to it that the machine is left as it was.
 #![forbid(unsafe_code)]
 
+pub mod aoeperf;
+pub mod cell;
 pub mod contender;
 pub mod hugepages;
 pub mod interrupt;
-pub mod matrix;
+pub mod lab;
+pub mod plot;
+pub mod process;
+pub mod record;
+pub mod round;
+pub mod sample;
+pub mod scaling;
+pub mod spdk_programs;
 pub mod table;
+pub mod verdict;

@@ -1,232 +1,143 @@
-//! The figures side by side: median over the rounds, spread, and the ratio to the first contender.
+//! The figures side by side in a terminal: the median over the rounds, and the spread.
 
-use crate::matrix::{Figures, Operation, Runs};
-use aoe_initiator::load::LoadReport;
-use serde::Serialize;
+use crate::cell::Cell;
+use crate::sample::{Sample, Series, Spread};
+use crate::verdict::{Verdict, thousands};
 
-/// A row: one contender in one cell.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
-    /// Bytes a request moves.
-    pub bytes: u32,
-    /// Reads or writes.
-    pub operation: Operation,
-    /// Requests outstanding.
-    pub depth: u16,
-    /// The contender.
-    pub contender: &'static str,
-    /// Requests a second, median over the rounds.
-    pub iops: f64,
-    /// Highest less lowest round, percent of the median.
-    pub spread_percent: f64,
-    /// Median over the rounds of half of the requests' latency bound, microseconds.
-    pub p50_us: f64,
-    /// The same for 99 in 100 requests.
-    pub p99_us: f64,
-    /// Copies sent after the first, all rounds together.
-    pub retransmits: u64,
-    /// Median share of its time the initiator was at work.
-    pub initiator_busy_percent: f64,
-    /// Rate relative to the first contender's in the same cell.
-    pub ratio: f64,
-}
-
-/// The middle value; of an even number, the mean of the two in the middle.
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let half = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        len if len % 2 == 1 => values[half],
-        _ => f64::midpoint(values[half - 1], values[half]),
-    }
-}
-
-/// Makes the rows, in the order of the figures.
-pub fn rows(figures: &Figures) -> Vec<Row> {
-    let mut reference = f64::NAN;
-    let mut cell = None;
-    figures
-        .runs
-        .iter()
-        .map(|Runs { contender, cell: conditions, rounds }| {
-            let of = |figure: fn(&LoadReport) -> f64| rounds.iter().map(figure).collect::<Vec<_>>();
-            let rates = of(|report| report.iops);
-            let iops = median(rates.clone());
-            if cell.replace(*conditions) != Some(*conditions) {
-                reference = iops;
-            }
-            let highest = rates.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let lowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
-            Row {
-                bytes: conditions.bytes,
-                operation: conditions.operation,
-                depth: conditions.depth,
-                contender,
-                iops,
-                spread_percent: 100.0 * (highest - lowest) / iops,
-                p50_us: median(of(|report| report.latency_us.p50)),
-                p99_us: median(of(|report| report.latency_us.p99)),
-                retransmits: rounds.iter().map(|report| report.retransmits).sum(),
-                initiator_busy_percent: median(of(|report| report.initiator_busy_percent)),
-                ratio: iops / reference,
-            }
-        })
-        .collect()
-}
-
-const HEAD: [&str; 11] = [
-    "bytes",
+const HEAD: [&str; 12] = [
+    "size",
     "op",
     "QD",
     "contender",
     "IOPS",
-    "spread",
+    "min",
+    "max",
     "p50 us",
     "p99 us",
-    "retransmits",
+    "p99.9 us",
+    "resent",
     "initiator",
-    "ratio",
 ];
 /// Columns of text; the others are numbers and end where their head ends.
-const LEFT: [usize; 2] = [1, 3];
+const LEFT: [usize; 3] = [0, 1, 3];
 
-/// The rows as aligned text, an empty line between cells.
-pub fn render(rows: &[Row]) -> String {
-    let mut lines = vec![HEAD.map(str::to_owned)];
-    lines.extend(rows.iter().map(|row| {
-        [
-            row.bytes.to_string(),
-            match row.operation {
-                Operation::Read => "read".to_owned(),
-                Operation::Write => "write".to_owned(),
-            },
-            row.depth.to_string(),
-            row.contender.to_owned(),
-            thousands(row.iops),
-            format!("{:.1} %", row.spread_percent),
-            format!("{:.1}", row.p50_us),
-            format!("{:.1}", row.p99_us),
-            row.retransmits.to_string(),
-            format!("{:.0} %", row.initiator_busy_percent),
-            format!("{:.2}", row.ratio),
-        ]
-    }));
-    let widths: [usize; HEAD.len()] =
-        std::array::from_fn(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0));
-    let mut text = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        let same_cell = index > 1 && lines[index - 1][..3] == line[..3];
-        if index > 0 && !same_cell {
+/// The series as aligned text, an empty line between cells.
+pub fn render(series: &[Series]) -> String {
+    let mut series: Vec<&Series> = series.iter().collect();
+    series.sort_by_key(|series| (series.cell, series.contender));
+    let rows: Vec<(Cell, [String; HEAD.len()])> =
+        series.iter().map(|series| (series.cell, row(series))).collect();
+    let heads = HEAD.map(str::to_owned);
+    let widths: [usize; HEAD.len()] = std::array::from_fn(|column| {
+        let fields = rows.iter().map(|(_, row)| &row[column]).chain([&heads[column]]);
+        fields.map(String::len).max().unwrap_or(0)
+    });
+    let mut text = aligned(&heads, &widths);
+    let mut before = None;
+    for (cell, row) in &rows {
+        if before.replace(cell) != Some(cell) {
             text.push('\n');
         }
-        for (column, (field, width)) in line.iter().zip(widths).enumerate() {
-            let separator = if column == 0 { "" } else { "  " };
-            text.push_str(separator);
-            if LEFT.contains(&column) {
-                text.push_str(&format!("{field:<width$}"));
-            } else {
-                text.push_str(&format!("{field:>width$}"));
-            }
-        }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
+        text.push_str(&aligned(row, &widths));
     }
     text
 }
 
-/// A whole number with a space between thousands.
-fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
+fn row(series: &Series) -> [String; HEAD.len()] {
+    let of = |figure: &dyn Fn(&Sample) -> f64| Spread::of(series.rounds.iter().map(figure));
+    let micros = |figure: &dyn Fn(&Sample) -> Option<f64>| {
+        of(&|sample| figure(sample).unwrap_or(f64::NAN))
+            .map_or_else(|| "-".to_owned(), |spread| format!("{:.1}", spread.median))
+    };
+    let rate = of(&|sample| sample.iops);
+    let rate = |part: fn(Spread) -> f64| rate.map_or_else(|| "-".to_owned(), |rate| thousands(part(rate)));
+    let busy = of(&|sample| sample.initiator_busy_percent.unwrap_or(f64::NAN));
+    [
+        series.cell.size.to_string(),
+        series.cell.operation.to_string(),
+        series.cell.depth.to_string(),
+        series.contender.to_string(),
+        rate(|rate| rate.median),
+        rate(|rate| rate.min),
+        rate(|rate| rate.max),
+        micros(&|sample| sample.latency_us.p50),
+        micros(&|sample| sample.latency_us.p99),
+        micros(&|sample| sample.latency_us.p99_9),
+        series.rounds.iter().map(|sample| sample.retransmits).sum::<u64>().to_string(),
+        busy.map_or_else(|| "-".to_owned(), |busy| format!("{:.0} %", busy.median)),
+    ]
+}
+
+fn aligned(fields: &[String; HEAD.len()], widths: &[usize; HEAD.len()]) -> String {
     let mut text = String::new();
-    for (index, digit) in digits.char_indices() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
+    for (column, (field, width)) in fields.iter().zip(widths).enumerate() {
+        text.push_str(if column == 0 { "" } else { "  " });
+        text.push_str(&if LEFT.contains(&column) {
+            format!("{field:<width$}")
+        } else {
+            format!("{field:>width$}")
+        });
     }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
     text
+}
+
+/// The targets, a line each with what it came from on the next.
+pub fn render_verdicts(verdicts: &[Verdict]) -> String {
+    let width = verdicts.iter().map(|verdict| verdict.what.len()).max().unwrap_or(0);
+    let line = |verdict: &Verdict| {
+        let Verdict { target, what, figure, bound, pass, from } = verdict;
+        let word = match pass {
+            Some(true) => "pass",
+            Some(false) => "FAIL",
+            None => "    ",
+        };
+        format!(
+            "{word}  {target}  {what:<width$}  {:>6.2} ({:.2} to {:.2})  {bound}\n         {from}\n",
+            figure.median, figure.min, figure.max
+        )
+    };
+    verdicts.iter().map(line).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matrix::Cell;
-    use aoe_initiator::load::Latency;
-
-    fn report(iops: f64, p50: f64, retransmits: u64) -> LoadReport {
-        LoadReport {
-            workload: "randread",
-            bytes: 512,
-            depth: 1,
-            seconds: 1.0,
-            reads: 0,
-            writes: 0,
-            iops,
-            mb_per_second: 0.0,
-            latency_us: Latency { p50, p99: 2.0 * p50, ..Latency::default() },
-            initiator_busy_percent: 50.0,
-            retransmits,
-            unanswered: 0,
-            duplicate_replies: 0,
-            unexpected_replies: 0,
-            ata_failures: 0,
-            aoe_errors: 0,
-            short_replies: 0,
-            send_refused: 0,
-            verified: None,
-        }
-    }
+    use crate::cell::{LIMIT_CELLS, Operation, Size};
+    use crate::contender::Contender;
+    use crate::sample::Figures;
+    use crate::verdict::verdicts;
 
     fn figures() -> Figures {
-        let cell = |depth| Cell { bytes: 512, operation: Operation::Read, depth };
-        let runs = |contender, depth, rates: [f64; 3]| Runs {
-            contender,
-            cell: cell(depth),
-            rounds: rates.map(|iops| report(iops, 1e6 / iops, 1)).to_vec(),
-        };
-        Figures {
-            commands: Vec::new(),
-            runs: vec![
-                runs("vblade", 1, [100.0, 90.0, 110.0]),
-                runs("kvblade-dpdk", 1, [410.0, 400.0, 390.0]),
-                runs("vblade", 32, [1000.0, 1000.0, 1000.0]),
-                runs("kvblade-dpdk", 32, [500.0, 500.0, 500.0]),
-            ],
+        let mut figures = Figures::default();
+        for cell in [LIMIT_CELLS[0], Cell::new(Size::SECTOR, Operation::Mixed, 1)] {
+            for (contender, iops) in
+                [(Contender::Memif, 900.0), (Contender::MemifLink, 2000.0), (Contender::Bdev, 2000.0)]
+            {
+                figures.push(contender, cell, Sample { iops, ..Sample::default() });
+                figures.push(contender, cell, Sample { iops: iops * 1.5, ..Sample::default() });
+            }
         }
+        figures
     }
 
     #[test]
-    fn each_cell_is_compared_with_its_own_first_contender() {
-        let rows = rows(&figures());
-        let ratios: Vec<f64> = rows.iter().map(|row| row.ratio).collect();
-        assert_eq!(ratios, [1.0, 4.0, 1.0, 0.5]);
-        assert_eq!((rows[0].iops, rows[0].spread_percent, rows[0].retransmits), (100.0, 20.0, 3));
-        assert_eq!((rows[1].p50_us, rows[1].p99_us), (2500.0, 5000.0));
-    }
-
-    #[test]
-    fn medians_of_odd_and_even_numbers() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert!(median(vec![]).is_nan());
-    }
-
-    #[test]
-    fn numbers_end_in_one_column_and_cells_are_apart() {
-        let text = render(&rows(&figures()));
+    fn cells_are_apart_and_columns_end_together() {
+        let text = render(figures().series());
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 1 + 2 + 4);
-        assert!(lines[1].is_empty() && lines[4].is_empty());
-        assert!(
-            lines.iter().filter(|line| !line.is_empty()).all(|line| line.len() == lines[0].len()),
-            "{text}"
-        );
-        assert!(lines[5].contains("1 000") && lines[6].ends_with("0.50"), "{text}");
+        assert_eq!(lines.len(), 1 + 2 * 4, "{text}");
+        assert!(lines[1].is_empty() && lines[5].is_empty(), "{text}");
+        let full = lines.iter().filter(|line| !line.is_empty());
+        assert!(full.clone().all(|line| line.len() >= lines[0].len() - "tor".len()), "{text}");
+        assert!(lines[2].starts_with("512 B  70/30   1  memif-link  2 500  2 000  3 000"), "{text}");
     }
 
     #[test]
-    fn thousands_are_set_apart() {
-        assert_eq!([999.0, 1000.0, 259_999.6].map(thousands), ["999", "1 000", "260 000"]);
+    fn a_verdict_shows_word_figure_spread_bound_and_source() {
+        let text = render_verdicts(&verdicts(&figures(), &[]));
+        let expected = "pass  1  4 KiB read QD 64: memif of its serial limit    0.90 (0.90 to 0.90)  >= 0.90\n         \
+                        memif 1 125, memif-link 2 500, bdev 2 500 IOPS\n";
+        assert_eq!(text, expected);
     }
 }

@@ -1,59 +1,147 @@
 //! The link alone: a poll-mode AoE responder with nothing behind it, to compare a target with.
 //!
-//! It turns each request into a reply of the right size in the same mbuf and copies the payload once, from or
-//! into one buffer, as a disk in memory would at least have to. There is no table of exports, no bdev and no
-//! framework: what a target adds to the port's cost is the difference to this. What is asked once (discovery,
-//! IDENTIFY) is left to the target's own crate.
+//! It turns each request into a reply of the right size in the same mbuf. There is no table of exports, no bdev and
+//! no framework: what a target adds to the port's cost is the difference to this. With `--copy` it copies each
+//! payload once, from or into one buffer that stays in the cache, as a disk in memory would at least have to. What is
+//! asked once (discovery, IDENTIFY) is left to the target's own crate.
 #![forbid(unsafe_code)]
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use aoe_target::{Disposition, Export, ExportId, Identity, MacAddr, PortLimits, Ports, Request, ShelfSlot};
-use dpdk::{Burst, Interface, Mbuf, Mempool, Port, PortConfig};
+use clap::Parser;
+use dpdk::{Burst, Interface, Mbuf, Mempool, Port, PortConfig, PortInfo, RxQueue, TxQueue};
+use kvblade_benches::interrupt;
 
 /// Where an ATA message's data starts in a frame.
 const DATA: usize = 36;
+/// Where its header's parts are: EtherType, version and flags, command, ATA flags to command.
+const ETHERTYPE: usize = 12;
+const FLAGS: usize = 14;
+const COMMAND: usize = 19;
+const FEATURE: usize = 25;
+const SECTORS: usize = 26;
+const STATUS: usize = 27;
+/// Set in the flags of a reply.
+const RESPONSE: u8 = 0x08;
+/// ATA status: ready, no error.
+const READY: u8 = 0x40;
+/// Shortest frame on Ethernet, without FCS.
+const SHORTEST: usize = 60;
+/// Bytes of a frame beside its payload: header, a tag, FCS.
+const AROUND_PAYLOAD: u16 = 22;
 /// The largest mbuf room an af_packet port asks for with frames of 16 KiB.
-const ROOM: u16 = 16_384;
+const PACKET_ROOM: u16 = 16_384;
 const MBUFS: u32 = 4095;
+const DESCRIPTORS: u16 = 1024;
+const SECTOR: usize = 512;
 
-/// `responder SHELF.SLOT MIB [EAL option]...`
-fn main() -> Result<()> {
-    let mut words = std::env::args();
-    let program = words.next().unwrap_or_default();
-    let usage = "usage: responder SHELF.SLOT MIB [EAL option]...";
-    let address: ShelfSlot = words.next().context(usage)?.parse()?;
-    let mib: u64 = words.next().context(usage)?.parse().context("MIB is a number")?;
-    let eal: Vec<String> = std::iter::once(program).chain(words).collect();
+/// Answer AoE requests on EAL's first port without a disk behind it.
+///
+/// EAL's options stand before `--`, those of the responder after it.
+#[derive(Parser)]
+#[command(version, override_usage = "responder [EAL option]... -- --export SHELF.SLOT --mib N [OPTION]...")]
+struct Args {
+    /// The address to answer
+    #[arg(long, value_name = "SHELF.SLOT")]
+    export: ShelfSlot,
+    /// MiB the disk pretends to have
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    mib: u32,
+    /// Copy each payload once, from or into one buffer
+    #[arg(long)]
+    copy: bool,
+    /// MTU of a port without a Linux interface behind it [default: what the port says]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(548..=16_000))]
+    mtu: Option<u16>,
+}
 
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("responder: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    dpdk::eal::init(&eal)?;
-    let info = dpdk::port::list().into_iter().next().context("EAL has no port")?;
-    let mtu = match info.interface_index {
-        Some(index) => u16::try_from(Interface::by_index(index)?.mtu)?,
-        None => info.mtu,
-    };
-    let limits = PortLimits::for_mtu(mtu).context("the MTU is too small")?;
-    let mempool = Mempool::new("responder", MBUFS, 0, ROOM, info.numa_node)?;
-    let config =
-        PortConfig { mempools: vec![mempool], rx_descriptors: 1024, tx_descriptors: 1024, mtu: None };
-    let port = Port::start(info.number, &config)?;
-    let (mut rx, mut tx) = port.take_queues(0).context("the port has no queue pair")?;
+}
 
+fn run() -> Result<()> {
+    let (eal, args) = command_line(std::env::args());
+    let args = Args::parse_from(args);
+    let stop = interrupt::flag()?;
+    dpdk::eal::init(&eal)?;
+    let info = dpdk::port::list().into_iter().next().context(
+        "EAL has no port: give it one, such as --vdev=net_af_packet0,iface=eth1, and see its log above",
+    )?;
+    let (port, limits) = start(&info, args.mtu)?;
+    let (rx, tx) = port.take_queues(0).context("the port has no queue pair")?;
     let identity = Identity::new("responder", "responder", "1")?;
-    let export = Export::new(ExportId(0), address, Ports::All, mib << 11, identity);
-    let mut responder =
-        Responder { mac: MacAddr(info.mac), export, limits, buffer: vec![0x5a; 16 * 512].into() };
+    let export = Export::new(ExportId(0), args.export, Ports::All, u64::from(args.mib) << 11, identity);
+    let sectors = usize::from(limits.max_sectors());
+    let link = Link { mac: MacAddr(info.mac), export, limits, largest: sectors * SECTOR };
+    eprintln!("responder: ready, up to {sectors} sectors a message");
+    if args.copy {
+        serve(rx, tx, &link, Copying { buffer: vec![0x5a; link.largest].into() }, &stop)
+    } else {
+        serve(rx, tx, &link, Untouched, &stop)
+    }
+}
+
+/// The words of the command line, those for EAL and those after the first `--`, each with the program's name.
+fn command_line(words: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>) {
+    let mut words = words.peekable();
+    let program = words.next().unwrap_or_else(|| "responder".to_owned());
+    let mut eal = vec![program.clone()];
+    let mut ours = vec![program];
+    let mut parted = false;
+    for word in words {
+        match (parted, word.as_str()) {
+            (false, "--") => parted = true,
+            // A question is answered wherever it stands.
+            (false, "-h" | "--help" | "-V" | "--version") | (true, _) => ours.push(word),
+            (false, _) => eal.push(word),
+        }
+    }
+    (eal, ours)
+}
+
+/// Starts the port with mbufs that hold its largest frame.
+fn start(info: &PortInfo, mtu: Option<u16>) -> Result<(Port, PortLimits)> {
+    let behind = info.interface_index;
+    let mtu = match behind {
+        Some(index) => u16::try_from(Interface::by_index(index)?.mtu)?,
+        None => mtu.unwrap_or(info.mtu),
+    };
+    let limits = PortLimits::for_mtu(mtu).with_context(|| format!("an MTU of {mtu} is too small"))?;
+    let room = if behind.is_some() { PACKET_ROOM } else { (mtu + AROUND_PAYLOAD).next_multiple_of(64) };
+    let mempool = Mempool::new("responder", MBUFS, 0, room.max(2048), info.numa_node)?;
+    let config = PortConfig {
+        mempools: vec![mempool],
+        rx_descriptors: DESCRIPTORS,
+        tx_descriptors: DESCRIPTORS,
+        mtu: None,
+    };
+    Ok((Port::start(info.number, &config)?, limits))
+}
+
+/// Answers until `stop` is set: a burst in, its replies out.
+fn serve(
+    mut rx: RxQueue,
+    mut tx: TxQueue,
+    link: &Link,
+    mut payload: impl Payload,
+    stop: &Arc<AtomicBool>,
+) -> Result<()> {
     let mut burst = Burst::new();
     while !stop.load(Ordering::Relaxed) {
         if rx.poll(&mut burst) > 0 {
+            burst.prefetch();
             for frame in &mut burst {
-                if let Some(reply) = responder.answer(frame) {
+                if let Some(reply) = link.answer(frame, &mut payload) {
                     ensure!(tx.push(reply).is_ok(), "more replies wait than there are mbufs");
                 }
             }
@@ -65,47 +153,81 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-struct Responder {
-    mac: MacAddr,
-    export: Export,
-    limits: PortLimits,
+/// What is done with the bytes of a request or reply.
+trait Payload {
+    /// Fills a read's data.
+    fn fill(&mut self, data: &mut [u8]);
+    /// Takes a write's data.
+    fn take(&mut self, data: &[u8]);
+}
+
+/// Nothing: a read is answered with what the room held, for only its size costs the link.
+struct Untouched;
+
+impl Payload for Untouched {
+    #[inline]
+    fn fill(&mut self, _: &mut [u8]) {}
+
+    #[inline]
+    fn take(&mut self, _: &[u8]) {}
+}
+
+/// A copy from or into one buffer, which has room for the largest message.
+struct Copying {
     buffer: Box<[u8]>,
 }
 
-impl Responder {
+impl Payload for Copying {
     #[inline]
-    fn answer(&mut self, mut frame: Mbuf) -> Option<Mbuf> {
+    fn fill(&mut self, data: &mut [u8]) {
+        data.copy_from_slice(&self.buffer[..data.len()]);
+    }
+
+    #[inline]
+    fn take(&mut self, data: &[u8]) {
+        self.buffer[..data.len()].copy_from_slice(data);
+    }
+}
+
+struct Link {
+    mac: MacAddr,
+    export: Export,
+    limits: PortLimits,
+    /// Bytes of data in the largest message.
+    largest: usize,
+}
+
+impl Link {
+    #[inline]
+    fn answer(&self, mut frame: Mbuf, payload: &mut impl Payload) -> Option<Mbuf> {
         let data = frame.data();
-        if data.len() < DATA {
-            // A query without a string has 32 bytes where links do not pad.
-            return self.answer_rarely(frame);
-        }
-        if data[12..14] != [0x88, 0xa2] || data[14] & 0x08 != 0 {
+        // A query without a string has 32 bytes where links do not pad.
+        let Some(head) = data.get(..DATA) else { return self.answer_rarely(frame) };
+        if head[ETHERTYPE..FLAGS] != [0x88, 0xa2] || head[FLAGS] & RESPONSE != 0 {
             return None;
         }
-        let bytes = usize::from(data[26]) * 512;
-        match (data[19], data[27]) {
+        let bytes = usize::from(head[SECTORS]) * SECTOR;
+        match (head[COMMAND], head[STATUS]) {
             (0, 0x20 | 0x24) => {
-                let room = frame.resize(DATA + bytes);
-                if !room {
+                if bytes > self.largest || !frame.resize(DATA + bytes) {
                     return None;
                 }
-                frame.data_mut()[DATA..].copy_from_slice(self.buffer.get(..bytes)?);
+                payload.fill(&mut frame.data_mut()[DATA..]);
             }
             (0, 0x30 | 0x34) => {
-                self.buffer.get_mut(..bytes)?.copy_from_slice(data.get(DATA..DATA + bytes)?);
-                if !frame.resize(60) {
+                payload.take(data.get(DATA..DATA + bytes).filter(|data| data.len() <= self.largest)?);
+                if !frame.resize(SHORTEST) {
                     return None;
                 }
                 frame.data_mut()[DATA..].fill(0);
             }
             _ => return self.answer_rarely(frame),
         }
-        let head = frame.data_mut();
+        let head = frame.data_mut().first_chunk_mut::<DATA>()?;
         head.copy_within(6..12, 0);
         head[6..12].copy_from_slice(&self.mac.0);
-        head[14] |= 0x08;
-        (head[25], head[27]) = (0, 0x40);
+        head[FLAGS] |= RESPONSE;
+        (head[FEATURE], head[STATUS]) = (0, READY);
         Some(frame)
     }
 

@@ -253,7 +253,11 @@ impl Lcore {
     /// When the lcore is stopping: serves what was handed to it. True if there was anything.
     #[cold]
     pub(crate) fn finish_inboxes(&mut self) -> bool {
-        (0..self.lanes.len()).fold(false, |busy, lane| self.take_over(lane) || busy)
+        let mut busy = false;
+        for lane in 0..self.lanes.len() {
+            busy |= self.take_over(lane);
+        }
+        busy
     }
 
     /// True if no lane has frames that others handed to it.

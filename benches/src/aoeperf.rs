@@ -1,0 +1,112 @@
+//! The initiator of every AoE target: `aoeperf` on the other end of its link.
+
+use crate::cell::Cell;
+use crate::sample::{Latency, Sample};
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use std::path::Path;
+
+/// What a load is besides its cell.
+#[derive(Clone, Debug)]
+pub struct Load<'a> {
+    /// `--target`s.
+    pub targets: &'a [String],
+    /// Initiators that take turns, each with an address of its own.
+    pub initiators: u16,
+    /// Measured seconds.
+    pub seconds: f64,
+    /// Seconds before, not measured.
+    pub warmup: f64,
+    /// MTU of the link.
+    pub mtu: u16,
+    /// Where it is to write its figures.
+    pub json: &'a Path,
+}
+
+/// Its own options, those after `--`.
+pub fn options(cell: Cell, load: &Load<'_>) -> Vec<String> {
+    let (workload, mix) = cell.operation.options();
+    let mut options: Vec<String> =
+        load.targets.iter().flat_map(|target| ["--target".to_owned(), target.clone()]).collect();
+    let values = [
+        ("-q", cell.depth.to_string()),
+        ("-o", cell.size.bytes().to_string()),
+        ("-w", workload.to_owned()),
+        ("-t", load.seconds.to_string()),
+        ("--warmup", load.warmup.to_string()),
+        ("--mtu", load.mtu.to_string()),
+        ("--initiators", load.initiators.to_string()),
+        ("--json", load.json.display().to_string()),
+    ];
+    options.extend(values.into_iter().flat_map(|(option, value)| [option.to_owned(), value]));
+    if let Some(mix) = mix {
+        options.extend(["-M".to_owned(), mix.to_string()]);
+    }
+    options.push("--no-progress".to_owned());
+    options
+}
+
+#[derive(Deserialize)]
+struct Report {
+    total: Total,
+}
+
+#[derive(Deserialize)]
+struct Total {
+    iops: f64,
+    latency_us: Latencies,
+    retransmits: u64,
+    errors: u64,
+    busy_percent: f64,
+}
+
+#[derive(Deserialize)]
+struct Latencies {
+    mean: f64,
+    p50: f64,
+    p99: f64,
+    p99_9: f64,
+    max: f64,
+}
+
+/// Reads the figures it wrote.
+///
+/// # Errors
+/// If they are not of this form, nothing was answered, or a request failed.
+pub fn parse(json: &str) -> Result<Sample> {
+    let Report { total } = serde_json::from_str(json).context("aoeperf's figures")?;
+    ensure!(total.errors == 0, "{} requests of aoeperf failed", total.errors);
+    ensure!(total.iops > 0.0, "no request of aoeperf was answered");
+    let Latencies { mean, p50, p99, p99_9, max } = total.latency_us;
+    Ok(Sample {
+        iops: total.iops,
+        latency_us: Latency { mean, p50: Some(p50), p99: Some(p99), p99_9: Some(p99_9), max: Some(max) },
+        retransmits: total.retransmits,
+        initiator_busy_percent: Some(total.busy_percent),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::{Operation, Size};
+
+    #[test]
+    fn a_load_is_asked_for_in_its_own_words() {
+        let targets = ["1.1".to_owned()];
+        let load = Load {
+            targets: &targets,
+            initiators: 3,
+            seconds: 0.5,
+            warmup: 0.1,
+            mtu: 9000,
+            json: Path::new("/f.json"),
+        };
+        let words = options(Cell::new(Size::PAGE, Operation::Mixed, 32), &load).join(" ");
+        assert_eq!(
+            words,
+            "--target 1.1 -q 32 -o 4096 -w randrw -t 0.5 --warmup 0.1 --mtu 9000 --initiators 3 --json /f.json -M 70 \
+             --no-progress"
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! Programs of a run: on their cores, in the run's namespace, and gone when the run is.
+
+use anyhow::{Result, bail, ensure};
+use aoe_initiator::lab::{Daemon, Namespace};
+use nix::sys::signal::Signal;
+use std::ffi::OsStr;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a server has to get ready: most of it is zeroing the bdev's memory, or making thousands of exports, each by
+/// an RPC that SPDK looks for every 4 ms.
+const READY: Duration = Duration::from_secs(300);
+/// How often the log of a server that gets ready is looked at.
+const GLANCE: Duration = Duration::from_millis(50);
+/// What a program may take beyond the time it was asked to run.
+const BEYOND: Duration = Duration::from_secs(45);
+/// How often a program that should be at its end is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// What a server gets to see that its initiator is gone, before it is held.
+const FAREWELL: Duration = Duration::from_millis(20);
+
+/// A command in `namespace` that does not outlive this process, however that ends.
+pub fn command(namespace: &Namespace, program: impl AsRef<OsStr>) -> Command {
+    let mut command = namespace.command("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
+}
+
+/// What comes to see a server that does not get ready before the links of its ports are up: memif has no link without
+/// a client, and a client finds no server that has not started its port.
+#[derive(Debug)]
+pub struct Guest {
+    /// Started when the server's ports are, and again if it ends before the server is ready.
+    pub command: Command,
+    /// Ports the server has.
+    pub ports: usize,
+}
+
+/// A server, which polls its core only while it is measured: a stopped process takes no time from the others, and need
+/// not be started anew for each row.
+#[derive(Debug)]
+pub struct Server {
+    daemon: Daemon,
+}
+
+impl Server {
+    /// Starts it, waits until its log has `ready`, and holds it. A `guest` runs meanwhile.
+    ///
+    /// # Errors
+    /// With its log if it ends or is not ready in five minutes; if `stop` is set.
+    pub fn start(
+        command: &mut Command,
+        ready: &str,
+        mut guest: Option<Guest>,
+        stop: &AtomicBool,
+    ) -> Result<Self> {
+        let mut daemon = Daemon::start(command)?;
+        let begun = Instant::now();
+        let mut visit: Option<Daemon> = None;
+        loop {
+            let log = daemon.log()?;
+            if log.contains(ready) {
+                break;
+            }
+            daemon.check_running()?;
+            ensure!(!stop.load(Ordering::Relaxed), "interrupted");
+            if begun.elapsed() > READY {
+                bail!("{} is not ready after {READY:?}: {}", daemon.name(), log.trim());
+            }
+            if let Some(Guest { command, ports }) = &mut guest
+                && log.matches("port started").count() >= *ports
+                && visit.as_mut().is_none_or(|visit| visit.check_running().is_err())
+            {
+                visit = Some(Daemon::start(command)?);
+            }
+            std::thread::sleep(GLANCE);
+        }
+        if let Some(visit) = visit {
+            // It may be waiting for answers, and need not end in order.
+            visit.signal(Signal::SIGKILL)?;
+        }
+        std::thread::sleep(FAREWELL);
+        daemon.signal(Signal::SIGSTOP)?;
+        Ok(Self { daemon })
+    }
+
+    /// The command it was started with.
+    pub fn command(&self) -> &str {
+        self.daemon.name()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.daemon.pid()
+    }
+
+    /// Lets it run during `work`, and looks whether it still does.
+    ///
+    /// # Errors
+    /// What `work` returns; with its log if it ended.
+    pub fn during<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.daemon.signal(Signal::SIGCONT)?;
+        let result = work();
+        std::thread::sleep(FAREWELL);
+        self.daemon.check_running()?;
+        self.daemon.signal(Signal::SIGSTOP)?;
+        result
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A held process does not see the SIGTERM that follows. One that is gone has no use for this.
+        let _ = self.daemon.signal(Signal::SIGCONT);
+    }
+}
+
+/// What a program that ran to its end left.
+#[derive(Debug)]
+pub struct Finished {
+    /// What it printed, on both streams.
+    pub printed: String,
+    /// The process id it had.
+    pub pid: u32,
+}
+
+/// Runs a program that measures for `seconds`, to its end. Nothing here wakes up meanwhile: there is no core to spare.
+///
+/// # Errors
+/// With what it printed if it fails, or takes far longer than it should; if `stop` is set.
+pub fn run_to_end(command: &mut Command, seconds: f64, stop: &AtomicBool) -> Result<Finished> {
+    let mut daemon = Daemon::start(command)?;
+    let begun = Instant::now();
+    let asked = Duration::from_secs_f64(seconds);
+    while begun.elapsed() < asked && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep((asked - begun.elapsed().min(asked)).min(Duration::from_secs(1)));
+    }
+    while daemon.check_running().is_ok() {
+        ensure!(!stop.load(Ordering::Relaxed), "interrupted");
+        if begun.elapsed() > asked + BEYOND {
+            bail!("{} still runs after {:?}: {}", daemon.name(), asked + BEYOND, daemon.log()?.trim());
+        }
+        std::thread::sleep(LOOK);
+    }
+    let status = daemon.wait(Duration::ZERO)?;
+    let printed = daemon.log()?;
+    ensure!(status.success(), "{} ended ({status}): {}", daemon.name(), printed.trim());
+    Ok(Finished { printed, pid: daemon.pid() })
+}

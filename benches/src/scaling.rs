@@ -1,0 +1,210 @@
+//! Whether a request costs more where there is more of everything: exports, initiators, ports.
+//!
+//! All over memif, 512 bytes a read, so that the cost of a request and not that of its data shows, and always with the
+//! same number of requests outstanding and the same 4 MiB read. The target's core is the narrow place, so the rate is
+//! the inverse of what a request costs it.
+
+use crate::cell::{Cell, Operation, Size};
+use crate::lab::{End, Lab, LoadSpec, memif};
+use crate::process::Server;
+use crate::sample::{Sample, Spread};
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Requests outstanding, over all targets and ports: a full burst for each of [`PORTS`].
+const OUTSTANDING: u16 = 512;
+/// Shelves of the many exports, which are as many on each.
+pub const SHELVES: u32 = 40;
+/// Fewest exports: those that are asked are among them.
+pub const EXPORTS_MIN: u32 = 16 * SHELVES;
+/// Most of them: 250 slots a shelf.
+pub const EXPORTS_MAX: u32 = 250 * SHELVES;
+/// Those that are asked, one request at a time each: 32 shelves, 16 slots.
+const ASKED: &str = "0-31.0-15";
+/// Sectors of each: 8 KiB.
+const SLICE: u32 = 16;
+/// The one export has as many sectors as those that are asked.
+const WHOLE: u32 = SLICE * OUTSTANDING as u32;
+/// Initiators that take turns.
+const INITIATORS: u16 = 1000;
+/// Ports, each with a memif connection of its own to the initiator.
+const PORTS: u32 = 16;
+/// MTU of these ports: requests and replies of 512 bytes need no more.
+const MTU: u16 = 1500;
+/// MiB of hugepages for the three servers: mbufs, rings, SPDK's pools.
+pub const HUGEPAGES_MIB: u32 = 3 * 640 + 640;
+
+/// What there is more of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum More {
+    /// Nothing: one export, one initiator, one port.
+    Nothing,
+    /// Many exports, 10,000 unless fewer were asked for.
+    Exports,
+    /// 1,000 initiators.
+    Initiators,
+    /// 16 ports.
+    Ports,
+}
+
+impl More {
+    /// Those that are compared with the first.
+    pub const COMPARED: [Self; 3] = [Self::Exports, Self::Initiators, Self::Ports];
+
+    /// For a line of a table.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Nothing => "1 export, 1 initiator, 1 port",
+            Self::Exports => "many exports, 512 of them asked",
+            Self::Initiators => "1,000 initiators",
+            Self::Ports => "16 ports",
+        }
+    }
+}
+
+/// A row: the rounds of one of these.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScalingSeries {
+    /// What there is more of.
+    pub more: More,
+    /// The commands of server and load.
+    pub commands: Vec<String>,
+    /// A sample for each round.
+    pub rounds: Vec<Sample>,
+}
+
+/// What a request costs with more of something, relative to the first series of the same round.
+pub fn cost(series: &[ScalingSeries], more: More) -> Option<Spread> {
+    let rounds = |more| series.iter().find(|series| series.more == more).map(|series| &series.rounds);
+    let (one, many) = (rounds(More::Nothing)?, rounds(more)?);
+    Spread::of(one.iter().zip(many).map(|(one, many)| one.iops / many.iops))
+}
+
+/// Runs all of them in turns, `rounds` times, the first with `exports` in all.
+///
+/// # Errors
+/// If a program fails, or a request does; if `stop` is set.
+pub fn measure(lab: &Lab, exports: u32, rounds: u32, stop: &AtomicBool) -> Result<Vec<ScalingSeries>> {
+    eprintln!("scaling: starting 3 servers");
+    let mut one = Rig::start(lab, "one", 1, &one_export(), stop)?;
+    let mut many = Rig::start(lab, "exports", 1, &many_exports(exports), stop)?;
+    let mut ports = Rig::start(lab, "ports", PORTS, &one_export(), stop)?;
+    let all = [More::Nothing, More::Exports, More::Initiators, More::Ports];
+    let mut series = all.map(|more| ScalingSeries { more, commands: Vec::new(), rounds: Vec::new() });
+    for round in 1..=rounds {
+        eprintln!("scaling: round {round} of {rounds}");
+        for series in &mut series {
+            ensure!(!stop.load(Ordering::Relaxed), "interrupted");
+            let (rig, target, depth, initiators) = match series.more {
+                More::Nothing => (&mut one, "0.0", OUTSTANDING, 1),
+                More::Exports => (&mut many, ASKED, 1, 1),
+                More::Initiators => (&mut one, "0.0", OUTSTANDING, INITIATORS),
+                More::Ports => (&mut ports, "0.0", OUTSTANDING, 1),
+            };
+            let targets = [target.to_owned()];
+            let load = LoadSpec { targets: &targets, initiators, mtu: MTU };
+            let cell = Cell::new(Size::SECTOR, Operation::Read, depth);
+            let (command, sample) = rig
+                .server
+                .during(|| lab.aoeperf(rig.initiator.clone(), cell, &load, stop))
+                .with_context(|| format!("scaling, {}", series.more.title()))?;
+            if series.commands.is_empty() {
+                series.commands = vec![rig.server.command().to_owned(), command];
+            }
+            series.rounds.push(sample);
+        }
+    }
+    drop((one, many, ports));
+    lab.remove_leftovers()?;
+    Ok(series.into())
+}
+
+/// A server, and the initiator's end of its ports.
+struct Rig {
+    server: Server,
+    initiator: Vec<String>,
+}
+
+impl Rig {
+    fn start(lab: &Lab, label: &str, ports: u32, config: &Value, stop: &AtomicBool) -> Result<Self> {
+        let path = lab.path(&format!("{label}.json"));
+        fs::write(&path, config.to_string()).with_context(|| format!("writing {}", path.display()))?;
+        let port =
+            |number: u32, end| memif(number, &lab.path(&format!("{label}{number}.memif")), end, SMALL_ROOM);
+        let eal = |end| lab.eal_with(label, end, (0..ports).map(|number| port(number, end)));
+        let mut command = lab.kvblade(label, eal(End::Server));
+        command.args(["--mtu", &MTU.to_string()]).arg("--config").arg(path);
+        let initiator = eal(End::Initiator);
+        let guest = lab.guest(initiator.clone(), MTU, ports as usize);
+        let server = Server::start(&mut command, "ready", Some(guest), stop)?;
+        Ok(Self { server, initiator })
+    }
+}
+
+/// Bytes of a memif slot: a frame of [`MTU`] fits.
+const SMALL_ROOM: u32 = 2048;
+
+fn one_export() -> Value {
+    config(WHOLE, [export(0, 0, 0, WHOLE)])
+}
+
+/// Each has a slice of one bdev.
+fn many_exports(exports: u32) -> Value {
+    let slots = exports / SHELVES;
+    let slices =
+        (0..slots * SHELVES).map(|number| export(number / slots, number % slots, number * SLICE, SLICE));
+    config(slots * SHELVES * SLICE, slices)
+}
+
+fn export(shelf: u32, slot: u32, offset: u32, length: u32) -> Value {
+    json!({ "method": "aoe_create_export", "params": {
+        "shelf": shelf, "slot": slot, "bdev_name": "Malloc0", "offset": offset, "length": length,
+    } })
+}
+
+fn config(sectors: u32, exports: impl IntoIterator<Item = Value>) -> Value {
+    json!({ "subsystems": [
+        { "subsystem": "bdev", "config": [{
+            "method": "bdev_malloc_create",
+            "params": { "name": "Malloc0", "num_blocks": sectors, "block_size": 512 },
+        }] },
+        { "subsystem": "aoe", "config": exports.into_iter().collect::<Vec<_>>() },
+    ] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(more: More, rates: &[f64]) -> ScalingSeries {
+        let rounds = rates.iter().map(|&iops| Sample { iops, ..Sample::default() }).collect();
+        ScalingSeries { more, commands: Vec::new(), rounds }
+    }
+
+    #[test]
+    fn cost_is_the_inverse_of_the_rate_round_by_round() {
+        let all = [series(More::Nothing, &[100.0, 50.0, 100.0]), series(More::Ports, &[80.0, 40.0, 100.0])];
+        let spread = cost(&all, More::Ports).unwrap();
+        assert_eq!(spread, Spread { median: 1.25, min: 1.0, max: 1.25 });
+        assert_eq!(cost(&all, More::Exports), None);
+    }
+
+    #[test]
+    fn ten_thousand_exports_are_told_apart_and_lie_side_by_side() {
+        let config = many_exports(EXPORTS_MAX);
+        let exports = config["subsystems"][1]["config"].as_array().unwrap();
+        let mut addresses: Vec<(u64, u64)> = exports
+            .iter()
+            .map(|export| (&export["params"]["shelf"], &export["params"]["slot"]))
+            .map(|(shelf, slot)| (shelf.as_u64().unwrap(), slot.as_u64().unwrap()))
+            .collect();
+        addresses.dedup();
+        assert_eq!((exports.len(), addresses.len(), addresses[9999]), (10_000, 10_000, (39, 249)));
+        assert_eq!(exports[9999]["params"]["offset"], 9999 * SLICE);
+        assert_eq!(config["subsystems"][0]["config"][0]["params"]["num_blocks"], 10_000 * SLICE);
+    }
+}

@@ -1,0 +1,94 @@
+//! A run of everything, as short as it can be: every contender is measured, every target judged, and nothing is left
+//! behind. Needs root, and kvblade-dpdk and aoeperf built beside `bench`. What the figures are is not looked at.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// The namespaces that runs of `bench` with this process id made.
+fn namespaces(of: u32) -> Vec<String> {
+    let output = Command::new("ip").args(["netns", "list"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().filter(|line| line.contains(&format!("-bench-{of}-"))).map(str::to_owned).collect()
+}
+
+/// The processes whose command line has this word.
+fn processes(word: &str) -> Vec<String> {
+    let commands = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let command = fs::read(entry.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&command).replace('\0', " "))
+    });
+    commands.filter(|command| command.contains(word)).collect()
+}
+
+#[test]
+fn everything_is_measured_judged_drawn_and_taken_down() {
+    let results = tempfile::tempdir().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["all", "--rounds", "1", "--seconds", "0.5", "--scaling-rounds", "1", "--exports", "640"])
+        .args(["--sizes", "512,4096", "--operations", "read", "--depths", "1,64", "--store-mib", "32"])
+        .arg("--results")
+        .arg(results.path())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", output.status);
+
+    let record: Value =
+        serde_json::from_str(&fs::read_to_string(results.path().join("all.json")).unwrap()).unwrap();
+    let list = |name: &str| record[name].as_array().unwrap().clone();
+    let measured: BTreeSet<String> = list("figures")
+        .iter()
+        .map(|series| {
+            assert!(series["rounds"][0]["iops"].as_f64().unwrap() > 0.0, "{series}");
+            series["contender"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let expected = ["bdev", "memif", "memif-link", "nvmf", "vblade", "veth", "veth-link"];
+    assert_eq!(measured, expected.map(str::to_owned).into());
+    assert_eq!(record["commands"].as_object().unwrap().len(), expected.len());
+    assert_eq!(list("scaling").len(), 4);
+    let judged: BTreeSet<u64> =
+        list("targets").iter().map(|verdict| verdict["target"].as_u64().unwrap()).collect();
+    assert_eq!(judged, (1..=6).collect());
+    for plot in ["iops-512.svg", "iops-4096.svg", "latency.svg", "limits.svg"] {
+        assert!(results.path().join(plot).exists(), "{plot}");
+    }
+
+    let left = processes(&format!("aoebench{pid}-"));
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(namespaces(pid), Vec::<String>::new());
+    let hugepages = fs::read_dir("/dev/hugepages").map(|entries| entries.flatten().collect::<Vec<_>>());
+    let ours =
+        hugepages.unwrap_or_default().into_iter().map(|entry| entry.file_name().into_string().unwrap());
+    assert_eq!(ours.filter(|name| name.starts_with(&format!("aoebench{pid}-"))).count(), 0);
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let nowhere = Path::new("/nonexistent");
+    let refused = |arguments: &[&str]| {
+        let results = tempfile::tempdir().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+            .args(arguments)
+            .arg("--results")
+            .arg(results.path())
+            .arg("--programs")
+            .arg(nowhere)
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let missing = refused(&["limits"]);
+    assert!(missing.contains("/nonexistent/aoeperf") && missing.contains("cargo build"), "{missing}");
+    let other = refused(&["limits", "--contenders", "vblade"]);
+    assert!(other.contains("vblade") && other.contains("memif-link, bdev, memif"), "{other}");
+    let same = refused(&["limits", "--initiator-cpu", "0"]);
+    assert!(same.contains("a core each"), "{same}");
+    let size = refused(&["limits", "--sizes", "1000"]);
+    assert!(size.contains("1000") && size.contains("multiple of 512"), "{size}");
+}
