@@ -84,8 +84,17 @@ first_cpu() {
 }
 
 start_kvblade_dpdk() {
-	local interfaces number ports=() mib=$2 file=$3
+	serve_exports "$1" "1.1=malloc:$2M" "1.2=aio:$3"
+}
+
+# serve_exports INTERFACE[,INTERFACE...] EXPORT...: kvblade-dpdk with other exports than start_target's, each as its
+# option --export takes it.
+serve_exports() {
+	local interfaces number ports=() exports=() one
 	IFS=, read -ra interfaces <<<"$1"
+	for one in "${@:2}"; do
+		exports+=(--export "$one")
+	done
 	for number in "${!interfaces[@]}"; do
 		ports+=(--vdev="net_af_packet$number,iface=${interfaces[number]},framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1")
 	done
@@ -94,7 +103,7 @@ start_kvblade_dpdk() {
 	: >"$LAB_DIR/target.log"
 	"$LAB_BINARY" -l "$(first_cpu)" --no-pci --file-prefix="lab$LAB_SEED" --huge-dir="$LAB_DIR/huge" \
 		"${ports[@]}" \
-		-- --rpc-socket "$LAB_DIR/rpc.sock" --state-dir "$LAB_DIR/claims" --export "1.1=malloc:${mib}M" --export "1.2=aio:$file" \
+		-- --rpc-socket "$LAB_DIR/rpc.sock" --state-dir "$LAB_DIR/claims" "${exports[@]}" \
 		</dev/null >"$LAB_DIR/target.log" 2>&1 &
 	target_pids=($!)
 	wait_for 60 target_settled
