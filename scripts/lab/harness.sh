@@ -90,10 +90,10 @@ start_kvblade_dpdk() {
 # serve_exports INTERFACE[,INTERFACE...] EXPORT...: kvblade-dpdk with other exports than start_target's, each as its
 # option --export takes it.
 serve_exports() {
-	local interfaces number ports=() exports=() one
+	local interfaces number ports=() options=() one
 	IFS=, read -ra interfaces <<<"$1"
 	for one in "${@:2}"; do
-		exports+=(--export "$one")
+		options+=(--export "$one")
 	done
 	for number in "${!interfaces[@]}"; do
 		ports+=(--vdev="net_af_packet$number,iface=${interfaces[number]},framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1")
@@ -103,7 +103,7 @@ serve_exports() {
 	: >"$LAB_DIR/target.log"
 	"$LAB_BINARY" -l "$(first_cpu)" --no-pci --file-prefix="lab$LAB_SEED" --huge-dir="$LAB_DIR/huge" \
 		"${ports[@]}" \
-		-- --rpc-socket "$LAB_DIR/rpc.sock" --state-dir "$LAB_DIR/claims" "${exports[@]}" \
+		-- --rpc-socket "$LAB_DIR/rpc.sock" --state-dir "$LAB_DIR/claims" "${options[@]}" \
 		</dev/null >"$LAB_DIR/target.log" 2>&1 &
 	target_pids=($!)
 	wait_for 60 target_settled
@@ -187,6 +187,30 @@ boot() {
 	boot_pid=$!
 }
 
+# boot_ipxe MIB: starts iPXE in the background, without any disk of its machine's own; its process id is in boot_pid.
+# ipxe.console holds what is printed by it, and by what it boots.
+boot_ipxe() {
+	# The target may come up after iPXE: so it tries again.
+	cat >"$LAB_DIR/boot.ipxe" <<-'SCRIPT'
+		#!ipxe
+		ifopen net0
+		:again
+		sanboot aoe:e1.2 || goto again
+	SCRIPT
+	# Without a display, QEMU's BIOS has its console on the first serial port, and iPXE prints through the BIOS.
+	timeout --foreground --signal=KILL "$LAB_TIMEOUT" qemu-system-x86_64 -accel tcg -cpu max -m "$1" \
+		-machine pc,graphics=off -nodefaults -no-user-config -display none -no-reboot \
+		-kernel /usr/lib/ipxe/ipxe.lkrn -initrd "$LAB_DIR/boot.ipxe" -serial "file:$LAB_DIR/ipxe.console" \
+		-netdev tap,id=net0,ifname=tap0,script=no,downscript=no -device "virtio-net-pci,netdev=net0,romfile=" \
+		</dev/null >"$LAB_DIR/ipxe.qemu" 2>&1 &
+	# shellcheck disable=SC2034  # for the test
+	boot_pid=$!
+}
+
+guest_gone() {
+	! kill -0 "$1" 2>/dev/null
+}
+
 # follow NAME PID: turns a guest's result lines into results as they come, until it ends. It must have come to its end
 # by itself and have reported as many checks as it made, at least one.
 follow() {
@@ -225,10 +249,10 @@ facts() {
 
 # --- the disk, seen from the host afterwards ------------------------------------------------------------------------
 
-# cut_partition IMAGE OUT: copies the image's first partition.
+# cut_partition IMAGE OUT [NUMBER]: copies a partition of the image, the first if no number is given.
 cut_partition() {
 	local start size
-	read -r start size < <(sfdisk --dump "$1" | sed -n 's/^[^ ]* : start= *\([0-9]*\), size= *\([0-9]*\),.*/\1 \2/p' | head -n 1)
+	read -r start size < <(sfdisk --dump "$1" | sed -n 's/^[^ ]* : start= *\([0-9]*\), size= *\([0-9]*\),.*/\1 \2/p' | sed -n "${3:-1}p")
 	[ -n "$size" ] || { echo "no partition in $1" && return 1; }
 	dd if="$1" of="$2" bs=1M iflag=skip_bytes,count_bytes skip=$((start * 512)) count=$((size * 512)) conv=sparse status=none
 }
