@@ -169,6 +169,24 @@ pack_guest() {
 	rm -rf "$root"
 }
 
+# pack_target ARGUMENT...: the initramfs of the guest "target", in which kvblade-dpdk is started with these arguments.
+pack_target() {
+	# The program with the libraries it loads, and those of DPDK's drivers that the guests have a use for. EAL loads
+	# whatever is in the directory it was built to look into.
+	local root=$LAB_DIR/target.files drivers files name
+	mkdir -p "$root/lab"
+	cp "$LAB_BINARY" "$root/lab/kvblade-dpdk"
+	drivers=("$(pkg-config --variable=libdir libdpdk)"/dpdk/pmds-*)
+	mapfile -t files < <(for name in bus_pci bus_vdev mempool_ring net_e1000 net_virtio net_vmxnet3; do
+		ls "${drivers[0]}/librte_$name.so"*
+	done)
+	mapfile -t -O "${#files[@]}" files < <("$LAB/libraries" "$LAB_BINARY" "${files[@]}" | sort -u)
+	"$LAB/copy-into" "$root" "${files[@]}"
+	printf '%s\n' -l 0 "$@" --rpc-socket /run/rpc.sock --state-dir /run/claims >"$root/lab/arguments"
+	pack_guest target "$root"
+	rm -rf "$root"
+}
+
 # boot NAME MIB COMMAND_LINE QEMU_ARGUMENT...: starts a guest in the background; its process id is in boot_pid.
 # NAME.console holds what it prints, NAME.results its result lines.
 boot() {
