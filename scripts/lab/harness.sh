@@ -84,8 +84,17 @@ first_cpu() {
 }
 
 start_kvblade_dpdk() {
-	local interfaces number ports=() mib=$2 file=$3
+	serve_exports "$1" "1.1=malloc:$2M" "1.2=aio:$3"
+}
+
+# serve_exports INTERFACE[,INTERFACE...] EXPORT...: kvblade-dpdk with other exports than start_target's, each as its
+# option --export takes it.
+serve_exports() {
+	local interfaces number ports=() options=() one
 	IFS=, read -ra interfaces <<<"$1"
+	for one in "${@:2}"; do
+		options+=(--export "$one")
+	done
 	for number in "${!interfaces[@]}"; do
 		ports+=(--vdev="net_af_packet$number,iface=${interfaces[number]},framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1")
 	done
@@ -94,7 +103,7 @@ start_kvblade_dpdk() {
 	: >"$LAB_DIR/target.log"
 	"$LAB_BINARY" -l "$(first_cpu)" --no-pci --file-prefix="lab$LAB_SEED" --huge-dir="$LAB_DIR/huge" \
 		"${ports[@]}" \
-		-- --rpc-socket "$LAB_DIR/rpc.sock" --state-dir "$LAB_DIR/claims" --export "1.1=malloc:${mib}M" --export "1.2=aio:$file" \
+		-- --rpc-socket "$LAB_DIR/rpc.sock" --state-dir "$LAB_DIR/claims" "${options[@]}" \
 		</dev/null >"$LAB_DIR/target.log" 2>&1 &
 	target_pids=($!)
 	wait_for 60 target_settled
@@ -160,6 +169,24 @@ pack_guest() {
 	rm -rf "$root"
 }
 
+# pack_target ARGUMENT...: the initramfs of the guest "target", in which kvblade-dpdk is started with these arguments.
+pack_target() {
+	# The program with the libraries it loads, and those of DPDK's drivers that the guests have a use for. EAL loads
+	# whatever is in the directory it was built to look into.
+	local root=$LAB_DIR/target.files drivers files name
+	mkdir -p "$root/lab"
+	cp "$LAB_BINARY" "$root/lab/kvblade-dpdk"
+	drivers=("$(pkg-config --variable=libdir libdpdk)"/dpdk/pmds-*)
+	mapfile -t files < <(for name in bus_pci bus_vdev mempool_ring net_e1000 net_virtio net_vmxnet3; do
+		ls "${drivers[0]}/librte_$name.so"*
+	done)
+	mapfile -t -O "${#files[@]}" files < <("$LAB/libraries" "$LAB_BINARY" "${files[@]}" | sort -u)
+	"$LAB/copy-into" "$root" "${files[@]}"
+	printf '%s\n' -l 0 "$@" --rpc-socket /run/rpc.sock --state-dir /run/claims >"$root/lab/arguments"
+	pack_guest target "$root"
+	rm -rf "$root"
+}
+
 # boot NAME MIB COMMAND_LINE QEMU_ARGUMENT...: starts a guest in the background; its process id is in boot_pid.
 # NAME.console holds what it prints, NAME.results its result lines.
 boot() {
@@ -168,14 +195,39 @@ boot() {
 	: >"$LAB_DIR/$name.console"
 	: >"$LAB_DIR/$name.results"
 	# Emulation, not KVM: it is the same on every machine, and nested KVM is not to be had on many.
+	# no_timer_check: a busy machine may tick too late for the kernel, which then panics.
 	timeout --foreground --signal=KILL "$LAB_TIMEOUT" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m "$mib" \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$LAB_IMAGE/vmlinuz" -initrd "$LAB_DIR/$name.cpio" \
-		-append "console=ttyS0 quiet loglevel=5 panic=-1 random.trust_cpu=on mitigations=off $command_line" \
+		-append "console=ttyS0 quiet loglevel=5 panic=-1 random.trust_cpu=on mitigations=off no_timer_check $command_line" \
 		-serial "file:$LAB_DIR/$name.console" -serial "file:$LAB_DIR/$name.results" \
 		"$@" </dev/null >"$LAB_DIR/$name.qemu" 2>&1 &
 	# shellcheck disable=SC2034  # for the test
 	boot_pid=$!
+}
+
+# boot_ipxe MIB: starts iPXE in the background, without any disk of its machine's own; its process id is in boot_pid.
+# ipxe.console holds what is printed by it, and by what it boots.
+boot_ipxe() {
+	# The target may come up after iPXE: so it tries again.
+	cat >"$LAB_DIR/boot.ipxe" <<-'SCRIPT'
+		#!ipxe
+		ifopen net0
+		:again
+		sanboot aoe:e1.2 || goto again
+	SCRIPT
+	# Without a display, QEMU's BIOS has its console on the first serial port, and iPXE prints through the BIOS.
+	timeout --foreground --signal=KILL "$LAB_TIMEOUT" qemu-system-x86_64 -accel tcg -cpu max -m "$1" \
+		-machine pc,graphics=off -nodefaults -no-user-config -display none -no-reboot \
+		-kernel /usr/lib/ipxe/ipxe.lkrn -initrd "$LAB_DIR/boot.ipxe" -serial "file:$LAB_DIR/ipxe.console" \
+		-netdev tap,id=net0,ifname=tap0,script=no,downscript=no -device "virtio-net-pci,netdev=net0,romfile=" \
+		</dev/null >"$LAB_DIR/ipxe.qemu" 2>&1 &
+	# shellcheck disable=SC2034  # for the test
+	boot_pid=$!
+}
+
+guest_gone() {
+	! kill -0 "$1" 2>/dev/null
 }
 
 # follow NAME PID: turns a guest's result lines into results as they come, until it ends. It must have come to its end
@@ -216,10 +268,10 @@ facts() {
 
 # --- the disk, seen from the host afterwards ------------------------------------------------------------------------
 
-# cut_partition IMAGE OUT: copies the image's first partition.
+# cut_partition IMAGE OUT [NUMBER]: copies a partition of the image, the first if no number is given.
 cut_partition() {
 	local start size
-	read -r start size < <(sfdisk --dump "$1" | sed -n 's/^[^ ]* : start= *\([0-9]*\), size= *\([0-9]*\),.*/\1 \2/p' | head -n 1)
+	read -r start size < <(sfdisk --dump "$1" | sed -n 's/^[^ ]* : start= *\([0-9]*\), size= *\([0-9]*\),.*/\1 \2/p' | sed -n "${3:-1}p")
 	[ -n "$size" ] || { echo "no partition in $1" && return 1; }
 	dd if="$1" of="$2" bs=1M iflag=skip_bytes,count_bytes skip=$((start * 512)) count=$((size * 512)) conv=sparse status=none
 }
