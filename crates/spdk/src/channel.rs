@@ -81,12 +81,13 @@ pub struct IoChannel {
 }
 
 /// At a fixed address while I/O is under way. What every request reads comes first, in a cache line of its own: with
-/// many exports it is seldom in the cache. Written for each request: see [`QueueHead`] for its alignment.
-#[repr(C, align(128))]
+/// many exports it is seldom in the cache.
+#[repr(C, align(64))]
 pub(crate) struct Channel {
     raw: NonNull<spdk_sys::spdk_io_channel>,
     desc: *mut spdk_sys::spdk_bdev_desc,
     block_size: u32,
+    alignment: u32,
     under_way: Cell<u32>,
     bdev: Bdev,
     /// A reactor runs several SPDK threads on one of the system's.
@@ -101,7 +102,10 @@ impl IoChannel {
         let raw = unsafe { spdk_sys::spdk_bdev_get_io_channel(bdev.inner.raw()) };
         let raw = NonNull::new(raw).ok_or(failed)?;
         let (desc, block_size) = (bdev.inner.raw(), bdev.info().block_size);
-        let channel = Box::new(Channel { raw, desc, block_size, under_way: Cell::new(0), bdev, owner });
+        // SPDK's largest is far below 4 GiB.
+        let alignment = u32::try_from(bdev.info().alignment).unwrap_or(u32::MAX);
+        let under_way = Cell::new(0);
+        let channel = Box::new(Channel { raw, desc, block_size, alignment, under_way, bdev, owner });
         Ok(Self { inner: NonNull::from(Box::leak(channel)) })
     }
 
@@ -165,7 +169,7 @@ impl IoChannel {
             // Of sectors of blocks only whole ones go from the frame: `rmw` counts those.
             if matches!(io.kind, IoKind::Read | IoKind::Write)
                 // SAFETY: written above, and nobody else's yet.
-                && unsafe { (*slot.as_ptr()).header.bounces(channel.bdev.inner.info().alignment) }
+                && unsafe { (*slot.as_ptr()).header.bounces(channel.alignment) }
             {
                 queue_of(mbuf).count_bounced();
             }
@@ -180,6 +184,11 @@ impl IoChannel {
 impl Channel {
     pub(crate) fn bdev(&self) -> &Bdev {
         &self.bdev
+    }
+
+    /// What the bdev wants buffers' addresses to be a multiple of.
+    pub(crate) fn alignment(&self) -> u32 {
+        self.alignment
     }
 
     /// Descriptor and channel, as SPDK's calls want them.

@@ -110,9 +110,9 @@ impl Header {
     /// the rule of `_are_iovs_aligned` (lib/bdev/bdev.c), which does so for all of an I/O if one address is not a
     /// multiple.
     #[inline]
-    pub(crate) fn bounces(&self, alignment: usize) -> bool {
+    pub(crate) fn bounces(&self, alignment: u32) -> bool {
         let count = usize::try_from(self.iov_count).unwrap_or(0);
-        let mask = alignment.wrapping_sub(1);
+        let mask = alignment.wrapping_sub(1) as usize;
         // SAFETY: the first `iov_count` are written.
         self.iov.iter().take(count).any(|iov| unsafe { iov.assume_init_ref() }.iov_base.addr() & mask != 0)
     }

@@ -311,7 +311,7 @@ fn go(bounce: *mut Bounce) {
                 if !(*header).cover(&frame, skip, bytes) {
                     return end(bounce, Outcome::Aborted);
                 }
-                if (*header).bounces(channel.bdev().info().alignment) {
+                if (*header).bounces(channel.alignment()) {
                     queue_of(mbuf).count_bounced();
                 }
                 let iov = (&raw mut (*header).iov).cast::<spdk_sys::iovec>();
