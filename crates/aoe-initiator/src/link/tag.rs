@@ -45,7 +45,7 @@ impl Link {
     }
 
     fn receive_tagged_now(&self, buffer: &mut [u8]) -> Result<Option<(usize, Option<u16>)>> {
-        let mut beside = Vec::with_capacity(64);
+        let mut beside = vec![0; 64];
         let mut room = [IoSliceMut::new(buffer)];
         let received = socket::recvmsg::<()>(self.fd(), &mut room, Some(&mut beside), MsgFlags::MSG_DONTWAIT);
         match received {
