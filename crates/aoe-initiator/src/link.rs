@@ -46,7 +46,11 @@ impl Link {
     /// [`Error::Socket`] without the right to, [`Error::NoInterface`], or [`Error::Interface`] from a socket
     /// call.
     pub fn open(interface: &str) -> Result<Self> {
-        let protocol = Protocol::from(i32::from(ETHERTYPE.to_be()));
+        Self::open_for(interface, ETHERTYPE)
+    }
+
+    fn open_for(interface: &str, protocol: u16) -> Result<Self> {
+        let protocol = Protocol::from(i32::from(protocol.to_be()));
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).map_err(Error::Socket)?;
         let failed = |call| move |source| Error::Interface { interface: interface.to_owned(), call, source };
         let address = link_address(interface).map_err(failed("getifaddrs"))?;

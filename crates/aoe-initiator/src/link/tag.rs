@@ -1,8 +1,10 @@
 //! The wire end, VLAN tags: the kernel takes the tag out of a frame it receives and tells of it beside the frame
-//! (packet(7), PACKET_AUXDATA). Frames are sent with the tag in their bytes. No VLAN interface is needed for either.
+//! (packet(7), PACKET_AUXDATA), but only to sockets for all protocols: to those for one it forgets a tag that belongs
+//! to no interface of its own. Frames are sent with the tag in their bytes. No VLAN interface is needed for either.
 
 use super::Link;
 use crate::error::Result;
+use crate::wire::ETHERTYPE;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{self, ControlMessageOwned, MsgFlags};
@@ -19,16 +21,38 @@ const VLAN_TCI: usize = 16;
 #[derive(Clone, Copy, Debug)]
 struct AuxData;
 
+/// The option that keeps what this host sends from coming back, as it would to a socket for all protocols.
+#[derive(Clone, Copy, Debug)]
+struct IgnoreOutgoing;
+
 nix::setsockopt_impl!(AuxData, libc::SOL_PACKET, libc::PACKET_AUXDATA, bool, socket::sockopt::SetBool);
+nix::setsockopt_impl!(
+    IgnoreOutgoing,
+    libc::SOL_PACKET,
+    libc::PACKET_IGNORE_OUTGOING,
+    bool,
+    socket::sockopt::SetBool
+);
+
+/// Every protocol (linux/if_ether.h, ETH_P_ALL).
+const EVERY_PROTOCOL: u16 = 3;
 
 impl Link {
-    /// Has the kernel tell of the tags of frames from now on; [`Link::receive_tagged`] is told.
+    /// As [`Link::open`], for [`Link::receive_tagged`]. The other ways to receive give frames of every protocol.
     ///
     /// # Errors
-    /// [`Error::Interface`](crate::Error::Interface) from the kernel.
-    pub fn tell_tags(&self) -> Result<()> {
-        socket::setsockopt(&self.socket, AuxData, &true)
-            .map_err(|source| self.failed("PACKET_AUXDATA", source))
+    /// As [`Link::open`].
+    pub fn open_tagged(interface: &str) -> Result<Self> {
+        let link = Self::open_for(interface, EVERY_PROTOCOL)?;
+        let options = [
+            socket::setsockopt(&link.socket, AuxData, &true),
+            socket::setsockopt(&link.socket, IgnoreOutgoing, &true),
+        ];
+        for result in options {
+            result.map_err(|source| link.failed("setting the socket's options", source))?;
+        }
+        link.drop_early_frames()?;
+        Ok(link)
     }
 
     /// As [`Link::receive_until`]: a frame's length, and priority and VLAN of the tag that the kernel took out of it, as
@@ -44,21 +68,29 @@ impl Link {
         self.repeat_until(deadline, || self.receive_tagged_now(buffer))
     }
 
+    /// Takes the next AoE frame if there is one; frames of other protocols go by.
     fn receive_tagged_now(&self, buffer: &mut [u8]) -> Result<Option<(usize, Option<u16>)>> {
-        let mut beside = Vec::with_capacity(64);
-        let mut room = [IoSliceMut::new(buffer)];
-        let received = socket::recvmsg::<()>(self.fd(), &mut room, Some(&mut beside), MsgFlags::MSG_DONTWAIT);
-        match received {
-            Ok(message) => {
-                let told = message.cmsgs().map_err(|source| self.failed("receive", source))?;
-                let tag = told.filter_map(|one| match one {
-                    ControlMessageOwned::Unknown(unknown) => tag_in(&unknown.data_bytes),
-                    _ => None,
-                });
-                Ok(Some((message.bytes, tag.last())))
+        let mut beside = vec![0; 64];
+        loop {
+            let mut room = [IoSliceMut::new(buffer)];
+            let received =
+                socket::recvmsg::<()>(self.fd(), &mut room, Some(&mut beside), MsgFlags::MSG_DONTWAIT);
+            let (length, tag) = match received {
+                Ok(message) => {
+                    let told = message.cmsgs().map_err(|source| self.failed("receive", source))?;
+                    let tag = told.filter_map(|one| match one {
+                        ControlMessageOwned::Unknown(unknown) => tag_in(&unknown.data_bytes),
+                        _ => None,
+                    });
+                    (message.bytes, tag.last())
+                }
+                Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
+                Err(source) => return Err(self.failed("receive", source)),
+            };
+            let protocol = buffer.get(12..14).filter(|_| length >= 14);
+            if protocol.is_some_and(|protocol| protocol == ETHERTYPE.to_be_bytes()) {
+                return Ok(Some((length, tag)));
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
-            Err(source) => Err(self.failed("receive", source)),
         }
     }
 }

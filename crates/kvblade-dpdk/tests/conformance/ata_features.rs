@@ -209,7 +209,10 @@ pub(crate) const CASES: &[Case] = &[
                FEATURES 02 and 82 are ABRT, and FLUSH CACHE succeeds.",
         source: "own",
         us: "not there; 41/04 not there; 41/04 not there; status 40 error 00; status 40 error 00",
-        vblade: Same,
+        vblade: Differs(
+            "not there; 41/04 not there; 41/04 not there; status 40 error 00; status 00 error 00",
+            "its FLUSH CACHE answers without DRDY",
+        ),
         run: |bench| {
             bench.go_to(Other::File);
             let first = cache(bench);

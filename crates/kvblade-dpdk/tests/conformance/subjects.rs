@@ -25,8 +25,7 @@ const VBLADE_PORTS: (&str, &str) = ("i9", "t9");
 /// Asks both about every rule, and tells `seen` what they did.
 pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     let lab = Lab::new(9000);
-    let link = lab.link(0);
-    link.tell_tags().unwrap();
+    let link = lab.near.enter(|| Link::open_tagged("i0")).unwrap().unwrap();
     let exports: Vec<String> = (0..cases.len()).map(|slot| format!("{SHELF}.{slot}=malloc:1M")).collect();
     let file = format!("{OTHERS}.{}=aio:{}", Other::File as u8, lab.file("file"));
     let null = format!("{OTHERS}.{}=null", Other::Null as u8);
@@ -61,8 +60,7 @@ pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     let disk = lab.path("vblade");
     for (slot, case) in (0u8..).zip(cases) {
         std::fs::File::create(&disk).unwrap().set_len(SIZE).unwrap();
-        let link = lab.link(9);
-        link.tell_tags().unwrap();
+        let link = lab.near.enter(|| Link::open_tagged(near)).unwrap().unwrap();
         let mut vblade = Vblade::start(&lab.far, far, ShelfSlot::new(SHELF, slot), &disk, None).unwrap();
         let heard = first_frame(&link);
         let words = match Bench::find(&link, &lab.near, SHELF, slot, heard, vblade.daemon().pid()) {

@@ -82,13 +82,6 @@ fn bdevs_that_stand_on_files_are_flushed_down_to_the_files() {
     let lab = Lab::new(9000);
     let mut initiator = lab.initiator(0);
     let files: Vec<String> = ["large", "left", "right", "store"].iter().map(|name| lab.file(name)).collect();
-    let lvol = |store: &str| json!({ "lvs_name": store, "lvol_name": "lv", "size": 1 << 22 });
-    let store = |store: &str, bdev: &str| {
-        call(
-            "bdev_lvol_create_lvstore",
-            json!({ "lvs_name": store, "bdev_name": bdev, "cluster_sz": 1 << 20 }),
-        )
-    };
     let raid =
         json!({ "name": "raid", "strip_size_kb": 4, "raid_level": "raid0", "base_bdevs": ["left", "right"] });
     let calls = [
@@ -99,12 +92,16 @@ fn bdevs_that_stand_on_files_are_flushed_down_to_the_files() {
         call("bdev_raid_create", raid),
         call("bdev_malloc_create", json!({ "name": "memory", "num_blocks": 65536, "block_size": 512 })),
         call("bdev_passthru_create", json!({ "name": "over", "base_bdev_name": "memory" })),
-        store("on_file", "store"),
-        call("bdev_lvol_create", lvol("on_file")),
-        store("on_memory", "over"),
-        call("bdev_lvol_create", lvol("on_memory")),
     ];
-    let target = start(&lab, &calls, &["1.1=large", "1.2=raid", "1.3=on_file/lv", "1.4=on_memory/lv"]);
+    let target = start(&lab, &calls, &["1.1=large", "1.2=raid"]);
+    let mut rpc = target.rpc();
+    for (slot, bdev) in [(3, "store"), (4, "over")] {
+        let store = json!({ "lvs_name": bdev, "bdev_name": bdev, "cluster_sz": 1 << 20 });
+        rpc.call("bdev_lvol_create_lvstore", store);
+        let lvol = json!({ "lvs_name": bdev, "lvol_name": "lv", "size": 1 << 20 });
+        let name = rpc.call("bdev_lvol_create", lvol);
+        rpc.call("aoe_create_export", json!({ "shelf": 1, "slot": slot, "bdev_name": name }));
+    }
     for (place, slot, flushes) in [(0, 1, WRITES), (1, 2, WRITES), (2, 3, WRITES), (3, 4, 0)] {
         write(&mut initiator, slot);
         assert_eq!(counters(&target, place), [WRITES, flushes, 0, 0], "1.{slot}");
