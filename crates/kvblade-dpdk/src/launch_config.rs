@@ -193,12 +193,14 @@ impl<'a> Plan<'a> {
         Ok(format!("{controller}n{nsid}"))
     }
 
-    /// A bdev's name after its export, with VLAN and port where several exports of one address need several bdevs.
+    /// A bdev's name after its export, with VLAN and port where several exports of one address need several bdevs; and
+    /// a number for the one without either that comes after another.
     fn name(&mut self, kind: &str, export: &ExportSpec) -> Result<String, LaunchError> {
-        let mut name = format!("{kind}{}", export.address);
-        if self.names.contains(&name) {
-            name = format!("{kind}{}", export.distinct_name());
-        }
+        let plain = format!("{kind}{}", export.address);
+        let distinct = format!("{kind}{}", export.distinct_name());
+        let numbered = (2u32..).map(|number| format!("{distinct}.{number}"));
+        let mut names = [plain, distinct.clone()].into_iter().chain(numbered);
+        let name = names.find(|name| !self.names.contains(name)).unwrap_or(distinct);
         self.check_free(&name, export)?;
         self.names.insert(name.clone());
         Ok(name)

@@ -104,6 +104,19 @@ fn each_kind_of_bdev_is_created_and_exported() {
 }
 
 #[test]
+fn disks_of_one_address_have_bdevs_of_their_own_in_whatever_order_they_are_given() {
+    let names = |texts: &[&str]| {
+        let launch = build(texts, None);
+        let bdevs = config_of(&launch, "bdev").iter();
+        bdevs.map(|bdev| bdev["params"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (inside, outside, elsewhere) = ("1.3=malloc:1M,vlan=5", "1.3=malloc:1M", "1.3@eth1=malloc:1M");
+    assert_eq!(names(&[outside, inside]), ["malloc1.3", "malloc1.3.v5"]);
+    assert_eq!(names(&[inside, outside]), ["malloc1.3", "malloc1.3.2"]);
+    assert_eq!(names(&[elsewhere, inside]), ["malloc1.3", "malloc1.3.v5"]);
+}
+
+#[test]
 fn an_spdk_that_can_open_read_only_is_told_to() {
     let place = place();
     let launch = build_for(&place, &["1.1=aio:%/disk,ro"], None, NEW).unwrap();
