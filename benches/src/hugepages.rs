@@ -1,4 +1,4 @@
-//! Hugepages for as long as a bench runs: more 2 MiB pages, a hugetlbfs mount if there is none, and both taken back.
+//! Hugepages for as long as a bench runs: more 2 MiB pages, a hugetlbfs mount of its own, and both taken back.
 
 use anyhow::{Context, Result, ensure};
 use aoe_initiator::lab::run;
@@ -8,7 +8,6 @@ use std::process::Command;
 
 const PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
 const FREE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages";
-const MOUNT_POINT: &str = "/dev/hugepages";
 /// Where DPDK keeps the other files of a process.
 const RUNTIME: &str = "/var/run/dpdk";
 /// MiB in a page.
@@ -19,20 +18,20 @@ const PAGE_MIB: u32 = 2;
 pub struct Hugepages {
     /// Pages added to those there were.
     added: u64,
-    mounted: bool,
-    made_directory: bool,
+    /// Where they are mounted for this run, whatever becomes of other mounts meanwhile.
+    mounted: Option<PathBuf>,
     file_prefix: String,
 }
 
 impl Hugepages {
-    /// Sees to it that `mib` MiB are free in 2 MiB pages, and mounts them at /dev/hugepages if no such pages are
-    /// mounted. The files that DPDK leaves there under prefixes that begin with `file_prefix` are removed at the end.
+    /// Sees to it that `mib` MiB are free in 2 MiB pages, and mounts them in /run. The files that DPDK leaves there under
+    /// prefixes that begin with `file_prefix` are removed at the end.
     ///
     /// # Errors
     /// If the kernel has not that many pages in one piece each, or the mount fails.
     pub fn reserve(mib: u32, file_prefix: &str) -> Result<Self> {
         let file_prefix = file_prefix.to_owned();
-        let mut reserved = Self { added: 0, mounted: false, made_directory: false, file_prefix };
+        let mut reserved = Self { added: 0, mounted: None, file_prefix };
         let needed = u64::from(mib.div_ceil(PAGE_MIB));
         let (total, free) = (read_number(PAGES)?, read_number(FREE_PAGES)?);
         if free < needed {
@@ -46,14 +45,10 @@ impl Hugepages {
                  or give a smaller --store-mib"
             );
         }
-        if mounts()?.is_empty() {
-            if !Path::new(MOUNT_POINT).exists() {
-                fs::create_dir(MOUNT_POINT).with_context(|| format!("making {MOUNT_POINT}"))?;
-                reserved.made_directory = true;
-            }
-            run(Command::new("mount").args(["-t", "hugetlbfs", "-o", "pagesize=2M", "none", MOUNT_POINT]))?;
-            reserved.mounted = true;
-        }
+        let directory = Path::new("/run").join(format!("{}hugepages", reserved.file_prefix));
+        fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
+        run(Command::new("mount").args(["-t", "hugetlbfs", "-o", "pagesize=2M", "none"]).arg(&directory))?;
+        reserved.mounted = Some(directory);
         Ok(reserved)
     }
 
@@ -75,11 +70,9 @@ impl Hugepages {
 
     fn give_back(&self) -> Result<()> {
         self.remove_leftovers()?;
-        if self.mounted {
-            run(Command::new("umount").arg(MOUNT_POINT))?;
-        }
-        if self.made_directory {
-            fs::remove_dir(MOUNT_POINT).with_context(|| format!("removing {MOUNT_POINT}"))?;
+        if let Some(directory) = &self.mounted {
+            run(Command::new("umount").arg(directory))?;
+            fs::remove_dir(directory).with_context(|| format!("removing {}", directory.display()))?;
         }
         if self.added > 0 {
             // Less what was added, not the number from before: somebody else may have changed it meanwhile.
