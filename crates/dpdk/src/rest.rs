@@ -7,6 +7,9 @@ use crate::{
     error::{Result, check},
 };
 
+/// `-ENOTSUP`.
+const NOTHING_TO_ENABLE: i32 = -95;
+
 /// True if the CPU has an instruction that waits until a time (x86: TPAUSE), which [`pause`] uses then.
 pub fn can_pause() -> bool {
     // SAFETY: no condition (rte_cpuflags.h).
@@ -42,7 +45,10 @@ impl RxInterrupts {
         let (port, queue) = queue.place();
         // SAFETY: rte_eth_dev_rx_intr_enable (rte_ethdev.h) checks both numbers; the port is started.
         let code = unsafe { dpdk_sys::rte_eth_dev_rx_intr_enable(port, queue) };
-        check("rte_eth_dev_rx_intr_enable", code)?;
+        // One whose queues are file descriptors has nothing to enable (tap).
+        if code != NOTHING_TO_ENABLE {
+            check("rte_eth_dev_rx_intr_enable", code)?;
+        }
         // SAFETY: as above.
         unsafe { dpdk_sys::rte_eth_dev_rx_intr_disable(port, queue) };
         // SAFETY: rte_eth_dev_rx_intr_ctl_q (rte_ethdev.h) checks both numbers; the descriptor is open as long as self.

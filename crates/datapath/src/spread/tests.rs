@@ -17,8 +17,11 @@ fn frame(initiator: u32, tag: u32, tagged: bool) -> Vec<u8> {
     frame
 }
 
-/// Tags of the `nth` request of an initiator, as the initiators in use make them.
-const TAGS: [(&str, fn(u32) -> u32); 5] = [
+/// The tag of an initiator's `nth` request.
+type Tag = fn(u32) -> u32;
+
+/// Tags as the initiators in use make them.
+const TAGS: [(&str, Tag); 5] = [
     // drivers/block/aoe/aoecmd.c, newtag: a number in the upper half, bit 31 clear, the clock in the lower. At
     // 4000 requests a tick of 4 ms, and at one.
     ("Linux under load", |nth| (nth & 0x7fff) << 16 | (nth / 4000) & 0xffff),
@@ -31,7 +34,7 @@ const TAGS: [(&str, fn(u32) -> u32); 5] = [
 ];
 
 /// The largest lane's share, as a multiple of the even one.
-fn imbalance(lanes: usize, initiators: u32, requests: u32, tag: fn(u32) -> u32) -> f64 {
+fn imbalance(lanes: usize, initiators: u32, requests: u32, tag: Tag) -> f64 {
     let mut load = vec![0u32; lanes];
     for initiator in 0..initiators {
         let mut bytes = frame(initiator, 0, false);

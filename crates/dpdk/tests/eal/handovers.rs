@@ -64,7 +64,7 @@ fn several_threads_hand_over_and_each_frame_arrives_once() {
     const EACH: u32 = 20_000;
     let pool = pool(511, 512);
     let (senders, mut receiver) = handover(&unique("hand"), 31, 3, None).expect("a ring");
-    let mut got = vec![0u32; 3];
+    let mut got = [0u32; 3];
     std::thread::scope(|scope| {
         for (thread, mut sender) in (0u8..).zip(senders) {
             let pool = Arc::clone(&pool);
