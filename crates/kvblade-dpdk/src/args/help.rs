@@ -128,7 +128,8 @@ SPDK copies each read and write whose data does not lie as its bdev wants: at a 
 if that is larger, for a file or block device (aio, uring), which is opened with O_DIRECT. NVMe drives and memory are \
 content with 4. aoe_get_stats counts the copies as bounced.
 
-A larger alignment takes memory: each mbuf is an odd multiple of it, so that one of 9216 bytes takes 10752 with 512 \
-and 12288 with 4096, and one of 2048 bytes 3584 and 4096. Data that comes behind a VLAN tag lies 4 bytes further, \
+A larger alignment takes memory: each mbuf is an odd multiple of it. One for an MTU of 9000 takes 9728 bytes with 512 \
+and 12288 with 4096, one for 1500 takes 3584 and 4096, and one for af_packet's frames of 16 KiB 17920 and 20480. \
+Data that comes behind a VLAN tag lies 4 bytes further, \
 unless the port takes the tag out by itself. Ports of the af_xdp PMD and of NICs with mempools in hardware always \
 have 4.";

@@ -30,6 +30,7 @@ fn without_options_nothing_is_exported_and_the_defaults_hold() {
         assert_eq!(command.rpc_socket, PathBuf::from(DEFAULT_RPC_SOCKET));
         assert_eq!(command.state_dir, PathBuf::from(DEFAULT_STATE_DIR));
         assert_eq!((command.config, command.mtu, command.log_level), (None, None, None));
+        assert_eq!(command.payload_alignment, PayloadAlignment::Auto);
     }
 }
 
@@ -52,6 +53,20 @@ fn every_option_is_read() {
     assert_eq!(command.log_level, Some(LevelFilter::DEBUG));
     let texts: Vec<&str> = command.exports.iter().map(|export| export.text.as_str()).collect();
     assert_eq!(texts, ["1.1=malloc:1M", "2.2=b,ro"]);
+}
+
+#[test]
+fn alignments_of_data_are_those_that_ports_can_have() {
+    for (word, bytes) in [("4", 4), ("512", 512), ("4096", 4096)] {
+        let command = serve(&format!("--payload-alignment {word}"));
+        assert_eq!(command.payload_alignment, PayloadAlignment::Fixed(bytes));
+    }
+    assert_eq!(serve("--payload-alignment auto").payload_alignment, PayloadAlignment::Auto);
+    for wrong in ["0", "64", "8192", "-4", "AUTO", "512B"] {
+        let error = run(&format!("--payload-alignment={wrong}")).expect_err("none of them");
+        let sentence = error.to_string();
+        assert!(sentence.contains(wrong) && sentence.contains("auto, 4, 512 or 4096"), "{sentence}");
+    }
 }
 
 #[test]
