@@ -183,6 +183,12 @@ pub(crate) struct QueueHead {
     pub(crate) bounces: Bounces,
 }
 
+const _: () = {
+    // Both are written for each request, each in an allocation of its own.
+    assert!(mem::align_of::<QueueHead>() == 128 && mem::size_of::<QueueHead>().is_multiple_of(128));
+    assert!(mem::align_of::<Channel>() == 64 && mem::size_of::<Channel>().is_multiple_of(64));
+};
+
 impl QueueHead {
     /// Takes an ended request.
     #[inline]
