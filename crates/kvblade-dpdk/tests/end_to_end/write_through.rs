@@ -24,7 +24,7 @@ fn write(initiator: &mut Initiator, slot: u8) {
     for lba in 1..=WRITES {
         initiator.write(&export, lba, &[slot; 512]).unwrap();
     }
-    let mut back = [0; 512 * WRITES as usize];
+    let mut back = vec![0; 512 * usize::try_from(WRITES).unwrap()];
     initiator.read(&export, 1, &mut back).unwrap();
     assert!(back.iter().all(|byte| *byte == slot));
 }
