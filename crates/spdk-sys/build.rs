@@ -40,7 +40,6 @@ const FUNCTIONS: &[&str] = &[
     "spdk_bdev_flush_blocks",
     "spdk_bdev_unmap_blocks",
     "spdk_bdev_free_io",
-    "spdk_bdev_queue_io_wait",
     "spdk_bdev_io_get_nvme_status",
     "spdk_bdev_io_get_nvme_fused_status",
     "spdk_dma_malloc",
@@ -53,7 +52,7 @@ const FUNCTIONS: &[&str] = &[
     "spdk_shim_.*",
 ];
 
-const TYPES: &[&str] = &["spdk_bdev_io_wait_entry", "spdk_bdev_event_type", "spdk_bdev_io_type", "iovec"];
+const TYPES: &[&str] = &["spdk_bdev_event_type", "spdk_bdev_io_type", "iovec"];
 
 const CONSTANTS: &[&str] =
     &["SPDK_RPC_RUNTIME", "SPDK_RPC_STARTUP", "SPDK_JSONRPC_ERROR_.*", "SPDK_LOG_.*", "SPDK_VERSION_M.*OR"];

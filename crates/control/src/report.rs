@@ -83,7 +83,7 @@ pub struct LcoreStats {
     pub busy_turns: u64,
     /// Requests that bdevs have now.
     pub under_way: u32,
-    /// How often a request had to wait for SPDK's memory.
+    /// How often a request was put off to the next turn for want of SPDK's memory.
     pub bdev_waits: u64,
     /// Reads and writes that SPDK copied, because their data did not lie at their bdev's alignment.
     pub bounced: u64,

@@ -292,7 +292,7 @@ fn start(mbuf: *mut c_void) {
     // With 0 the request is the bdev's, and may have ended already; else it is still here.
     match -code {
         0 => {}
-        ENOMEM => wait(channel, mbuf),
+        ENOMEM => wait(mbuf),
         EAGAIN => queue_of(mbuf).retry_later(mbuf),
         // spdk/bdev.h: EINVAL is a range beyond the end, or a buffer SPDK can't use.
         EINVAL if !matches!(io.kind, IoKind::Flush | IoKind::Health) => finish(mbuf, Outcome::OutOfRange),
@@ -332,29 +332,14 @@ unsafe fn flush(channel: &Channel, mbuf: *mut c_void) -> c_int {
     }
 }
 
-/// Lets a request wait until SPDK has memory for its I/O again.
+/// Lets a request wait until SPDK has memory for its I/O again: it is tried on each turn. Not in SPDK's own queue of those
+/// that wait (spdk_bdev_queue_io_wait), which nobody can overtake: a compare-and-write needs memory for its parts while
+/// it has some, and would stand behind those that wait for it to end.
 #[cold]
-fn wait(channel: &Channel, mbuf: *mut c_void) {
+fn wait(mbuf: *mut c_void) {
     let queue = queue_of(mbuf);
     queue.count_wait();
-    let bdev = channel.bdev.inner.bdev();
-    // SAFETY: the request is still here (see `start`), and nothing refers to an entry of it.
-    let entry = unsafe { (&raw mut (*header(mbuf)).wait).cast::<spdk_sys::spdk_bdev_io_wait_entry>() };
-    let waits =
-        spdk_sys::spdk_bdev_io_wait_entry { bdev, cb_fn: Some(restart), cb_arg: mbuf, ..Default::default() };
-    // SAFETY: the entry lives in the mbuf's private area until `restart` runs (spdk/bdev.h).
-    let code = unsafe {
-        entry.write(waits);
-        spdk_sys::spdk_bdev_queue_io_wait(bdev, channel.raw.as_ptr(), entry)
-    };
-    if code != 0 {
-        // Memory came back in between: SPDK refuses to wait for what is there.
-        queue.retry_later(mbuf);
-    }
-}
-
-extern "C" fn restart(mbuf: *mut c_void) {
-    start(mbuf);
+    queue.retry_later(mbuf);
 }
 
 /// Starts again a request that had to wait.

@@ -34,8 +34,6 @@ pub(crate) struct Header {
     pub(crate) iov_count: c_int,
     /// The first `iov_count` are written.
     pub(crate) iov: [MaybeUninit<spdk_sys::iovec>; MAX_SEGMENTS],
-    /// Written when the request has to wait.
-    pub(crate) wait: MaybeUninit<spdk_sys::spdk_bdev_io_wait_entry>,
 }
 
 #[repr(C)]
@@ -74,7 +72,6 @@ impl Header {
             outcome: Outcome::Aborted,
             iov_count: 0,
             iov: [const { MaybeUninit::uninit() }; MAX_SEGMENTS],
-            wait: MaybeUninit::uninit(),
         }
     }
 
@@ -288,7 +285,7 @@ impl<C: Copy> CompletionQueue<C> {
         self.inner().under_way.get()
     }
 
-    /// How often a request had to wait for SPDK's memory.
+    /// How often a request was put off to the next turn for want of SPDK's memory.
     pub fn waits(&self) -> u64 {
         self.inner().waits.get()
     }

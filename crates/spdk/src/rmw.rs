@@ -57,7 +57,6 @@ pub(crate) struct Bounce {
     miscompares: u32,
     was: spdk_sys::iovec,
     will_be: spdk_sys::iovec,
-    wait: spdk_sys::spdk_bdev_io_wait_entry,
 }
 
 /// What the bdev is asked for.
@@ -118,7 +117,6 @@ impl Bounces {
                 miscompares: 0,
                 was: spdk_sys::iovec::default(),
                 will_be: spdk_sys::iovec::default(),
-                wait: spdk_sys::spdk_bdev_io_wait_entry::default(),
             })
             .collect();
         let all = Box::into_raw(bounces.into_boxed_slice());
@@ -256,7 +254,7 @@ unsafe fn next_step(bounce: *mut Bounce) -> Step {
     }
 }
 
-/// Hands the present step to the bdev, or to those that wait.
+/// Hands the present step to the bdev, or puts it off to the next turn.
 fn go(bounce: *mut Bounce) {
     // SAFETY: called for bounces of requests under way; the mbuf, its header and the bounce are this request's
     // alone, and stay until `ended` runs.
@@ -323,7 +321,11 @@ fn go(bounce: *mut Bounce) {
     };
     match -code {
         0 => {}
-        ENOMEM => wait(bounce),
+        ENOMEM => {
+            // SAFETY: SPDK took nothing: the request is still here.
+            queue_of(unsafe { (*bounce).mbuf }).count_wait();
+            go_later(bounce);
+        }
         EAGAIN => go_later(bounce),
         EINVAL => end(bounce, Outcome::OutOfRange),
         _ => end(bounce, Outcome::Aborted),
@@ -367,32 +369,8 @@ fn pieces(frame: &Mbuf, from: usize, length: usize, mut copy: impl FnMut(usize, 
     }
 }
 
+/// Tries again on the next turn.
 #[cold]
-fn wait(bounce: *mut Bounce) {
-    // SAFETY: the request is still here, and nothing refers to its wait entry; the bounce stays until `restart`
-    // runs (spdk/bdev.h).
-    let code = unsafe {
-        let mbuf = (*bounce).mbuf;
-        queue_of(mbuf).count_wait();
-        let channel = (*header(mbuf)).channel.as_ref();
-        let bdev = channel.bdev().inner.bdev();
-        (*bounce).wait = spdk_sys::spdk_bdev_io_wait_entry {
-            bdev,
-            cb_fn: Some(restart),
-            cb_arg: bounce.cast(),
-            ..Default::default()
-        };
-        spdk_sys::spdk_bdev_queue_io_wait(bdev, channel.raw_pair().1, &raw mut (*bounce).wait)
-    };
-    if code != 0 {
-        go_later(bounce);
-    }
-}
-
-extern "C" fn restart(bounce: *mut c_void) {
-    go(bounce.cast());
-}
-
 fn go_later(bounce: *mut Bounce) {
     // SAFETY: a bounce of a request under way, which is in no list.
     unsafe {
