@@ -6,13 +6,13 @@ use spdk::Outcome;
 use crate::{Lcore, follow::Step, reply};
 
 impl Lcore {
-    /// Answers every request that a bdev has finished. True if there was one.
+    /// Answers every request that a bdev has finished. Returns how many there were.
     #[inline]
-    pub(crate) fn complete(&mut self) -> bool {
+    pub(crate) fn complete(&mut self) -> u32 {
         self.completions.advance();
-        let mut any = false;
+        let mut completed = 0;
         while let Some(done) = self.completions.poll() {
-            any = true;
+            completed += 1;
             let context = done.context;
             let mut outcome = outcome_of(done.outcome);
             let mut frame = done.frame;
@@ -38,7 +38,7 @@ impl Lcore {
             };
             reply::send(lane, export, &Reply::completed(&context.io, outcome), frame);
         }
-        any
+        completed
     }
 }
 
