@@ -24,9 +24,9 @@ use crate::needs;
 use crate::ports::{self, PortOptions, Started};
 use crate::rpc::Answer;
 
-/// How long a port may take to get its link at start: NICs negotiate, and Linux tells of its interfaces' links
-/// up to a second late.
-const LINK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the start waits for links: NICs negotiate, and Linux tells of its interfaces' links up to a second late. A
+/// port whose cable is not in, or whose peer comes later (memif), is served when it has one.
+const LINK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often links are looked at.
 const LINK_PERIOD: Duration = Duration::from_millis(500);
@@ -176,7 +176,7 @@ fn try_start(done: Initialized) -> Result<(), String> {
     wait_for_links(done)
 }
 
-/// Completes `done` when every link is up, or fails it when one stays down.
+/// Completes `done` when every link is up or the patience is over; fails it when an interface is set down.
 fn wait_for_links(done: Initialized) -> Result<(), String> {
     let deadline = Instant::now() + LINK_PATIENCE;
     let mut done = Some(done);
@@ -187,15 +187,20 @@ fn wait_for_links(done: Initialized) -> Result<(), String> {
         });
         let verdict = match down.flatten() {
             None => Some(Ok(())),
-            Some((sentence, at_once)) if at_once || Instant::now() > deadline => Some(Err(sentence)),
-            Some(_) => None,
+            Some((sentence, true)) => Some(Err(sentence)),
+            Some(_) => (Instant::now() > deadline).then_some(Ok(())),
         };
         let Some(verdict) = verdict else { return false };
         let Some(done) = done.take() else { return false };
         // Completing may start the next subsystem and, with it, everything else: the poller ends first.
         with(|target| {
             target.watch = None;
-            target.links.fill(true);
+            for (port, link) in target.ports.iter().zip(&mut target.links) {
+                *link = port.link_up();
+                if !*link {
+                    tracing::warn!("{}: it is served when it is up", port.down());
+                }
+            }
         });
         match verdict {
             Ok(()) => {

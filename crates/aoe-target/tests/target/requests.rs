@@ -241,6 +241,7 @@ fn everything_is_counted_once() {
         ("written_bytes", 1024),
         ("flushes", 1),
         ("write_flushes", 0),
+        ("fua_writes", 0),
         ("identifies", 1),
         ("power_checks", 1),
         ("trims", 0),

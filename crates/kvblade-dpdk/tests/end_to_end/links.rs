@@ -49,6 +49,27 @@ fn a_link_that_goes_down_under_load_is_served_and_announced_on_when_it_is_up_aga
 }
 
 #[test]
+fn a_start_without_a_link_waits_for_it_and_then_serves() {
+    let lab = Lab::new(1500);
+    // The other end of the pair down, once Linux has taken notice of it.
+    lab.near.ip(&["link", "set", "i0", "down"]).unwrap();
+    until("t0 to have no carrier", || {
+        let shown = lab.far.command("ip").args(["link", "show", "t0"]).output().unwrap();
+        String::from_utf8_lossy(&shown.stdout).contains("NO-CARRIER")
+    });
+    let target = lab.start(&["-e", "1.1=malloc:8M"]);
+    let warning = "port net_af_packet0 is down: bring its interface up with 'ip link set t0 up', and the other end of a \
+                   veth pair too: it is served when it is up";
+    assert!(target.log().contains(warning), "{}", target.log());
+    lab.near.ip(&["link", "set", "i0", "up"]).unwrap();
+    let mut initiator = lab.initiator(0);
+    let address = ShelfSlot::new(1, 1);
+    hear(&mut initiator, &[address]);
+    find(&mut initiator, address);
+    target.stop();
+}
+
+#[test]
 fn a_stop_with_the_link_down_ends_like_any_other() {
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:8M"]);
