@@ -3,7 +3,7 @@
 //! In the order of a frame's way: [`Port`] is configured and started once by the control plane and hands out
 //! a [`RxQueue`] and a [`TxQueue`] per lcore; a rx queue fills a [`Burst`] with [`Mbuf`]s from its
 //! [`Mempool`]; a tx queue takes them back. [`FlowRule`]s bring frames to several rx queues where the NIC can;
-//! a [`handover`] takes them from one lcore to another where it can't.
+//! a [`handover()`] takes them from one lcore to another where it can't.
 //!
 //! Ownership is the point of this crate. An [`Mbuf`] is owned by exactly one place at a time, and dropping it
 //! frees it. Queues are `Send`, so that they can be moved to their lcore, and not `Sync`: no two lcores can

@@ -211,4 +211,9 @@ pub(crate) fn tcpdump(frames: &[Vec<u8>], wanted: &[&str]) -> String {
     seen.join(", ")
 }
 
-pub(crate) const ELSEWHERE: &[Elsewhere] = &[];
+pub(crate) const ELSEWHERE: &[Elsewhere] = &[Elsewhere {
+    rule: "A machine without a disk boots from an export by iPXE: the export's boot loader, kernel and root.",
+    source: "ipxe, lin, lab, trap 15",
+    file: "scripts/lab/tests/ipxe-linux",
+    test: "its root is the disk's second partition",
+}];

@@ -69,10 +69,28 @@ pub(crate) const ELSEWHERE: &[Elsewhere] = &[
         test: "what_may_lose_acknowledged_writes_needs_the_operators_word",
     },
     Elsewhere {
+        rule: "7. When the target's machine loses its power, every acknowledged write is on the drive.",
+        source: "own",
+        file: "scripts/lab/tests/power-loss",
+        test: "every acknowledged write is on the virtio drive",
+    },
+    Elsewhere {
+        rule: "7. When the machine of a cache=write-back export does, what FLUSH CACHE covered is on the drive.",
+        source: "own",
+        file: "scripts/lab/tests/power-loss",
+        test: "what was written before an answered FLUSH CACHE is on the NVMe drive",
+    },
+    Elsewhere {
         rule: "8. A sector has 512 bytes whatever the blocks of the bdev have.",
         source: "lin",
         file: "crates/kvblade-dpdk/tests/end_to_end/export_options.rs",
         test: "two_parts_of_memory_in_4096_byte_blocks_keep_what_was_written_where_they_meet",
+    },
+    Elsewhere {
+        rule: "8. Two jobs of Linux that write neighbouring sectors of a block of 4096 bytes lose none to each other.",
+        source: "lin",
+        file: "scripts/lab/guest/initiator",
+        test: "no sector of $lab_partial was lost to its neighbours",
     },
     Elsewhere {
         rule: "9. An export on several ports is a path for each, and one disk.",

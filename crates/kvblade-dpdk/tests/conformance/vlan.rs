@@ -179,12 +179,20 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-pub(crate) const ELSEWHERE: &[Elsewhere] = &[Elsewhere {
-    rule: "A tagged write whose data is in several segments, and the counters of every frame that is dropped for its tags.",
-    source: "own",
-    file: "crates/datapath/tests/ring/vlans.rs",
-    test: "answered_in_the_vlan",
-}];
+pub(crate) const ELSEWHERE: &[Elsewhere] = &[
+    Elsewhere {
+        rule: "Linux's aoe.ko on an interface of its 8021q finds and uses the exports of that VLAN and no others.",
+        source: "lin, lab",
+        file: "scripts/lab/tests/linux-vlan",
+        test: "answers of 1.2 carry the tag of VLAN 5",
+    },
+    Elsewhere {
+        rule: "A tagged write whose data is in several segments, and the counters of every frame that is dropped for its tags.",
+        source: "own",
+        file: "crates/datapath/tests/ring/vlans.rs",
+        test: "answered_in_the_vlan",
+    },
+];
 
 /// A frame with tags: EtherType, and priority and VLAN of each, the outer one first.
 fn tagged(frame: &[u8], tags: &[(u16, u16)]) -> Vec<u8> {
