@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -71,6 +72,8 @@ struct Spdk {
     include_paths: Vec<PathBuf>,
     link_paths: Vec<PathBuf>,
     libraries: Vec<String>,
+    /// Archives named by their paths: those of ISA-L, which SPDK builds unless there is no nasm.
+    archives: Vec<PathBuf>,
     /// The libraries are SPDK's own and those it calls, and not those that DPDK's archives would call.
     names_its_libraries: bool,
 }
@@ -106,12 +109,14 @@ fn find() -> Result<Spdk, String> {
         include_paths: Vec::new(),
         link_paths: Vec::new(),
         libraries: Vec::new(),
+        archives: Vec::new(),
         names_its_libraries,
     };
     for library in found {
         extend_new(&mut spdk.include_paths, library.include_paths);
         extend_new(&mut spdk.link_paths, library.link_paths);
         extend_new(&mut spdk.libraries, library.libs);
+        extend_new(&mut spdk.archives, library.link_files);
     }
     check_archives(&spdk)?;
     Ok(spdk)
@@ -262,6 +267,19 @@ fn link(spdk: &Spdk) {
             // By dpdk-sys.
         } else if SYSTEM_LIBRARIES.contains(&library.as_str()) || !for_dpdk.contains(library) {
             println!("cargo:rustc-link-lib=dylib={library}");
+        }
+    }
+    // Behind SPDK's, which call them.
+    for archive in &spdk.archives {
+        let (Some(directory), Some(name)) = (archive.parent(), archive.file_name().and_then(OsStr::to_str))
+        else {
+            continue;
+        };
+        println!("cargo:rustc-link-search=native={}", directory.display());
+        if name.ends_with(".a") {
+            println!("cargo:rustc-link-lib=static:+verbatim,-bundle={name}");
+        } else {
+            println!("cargo:rustc-link-lib=dylib:+verbatim={name}");
         }
     }
     // SPDK's env drives the PCI bus itself, which pkg-config counts among DPDK's plugins.

@@ -19,7 +19,8 @@ pub fn run(name: &str, cores: &str, bdevs: &[Value], start: impl FnOnce() + 'sta
     let directory = tempfile::tempdir().expect("a temporary directory");
     let options = AppOptions {
         name: name.into(),
-        eal_arguments: format!("--no-huge --legacy-mem --vdev=net_null0 -l {cores}"),
+        reactor_mask: Some(format!("[{cores}]")),
+        eal_arguments: "--no-huge --legacy-mem --vdev=net_null0".into(),
         mem_mb: Some(1024),
         no_pci: true,
         rpc_socket: Some(directory.path().join("rpc").display().to_string()),
