@@ -68,9 +68,10 @@ fn main() {
         file.as_file().set_len(1 << 20).expect("room for it");
         file
     });
-    // 24 bdev I/Os at most, fewer than an lcore takes frames in one turn, so that a burst must wait for SPDK's memory.
+    // 200 bdev I/Os at most, so that a burst of requests must wait for SPDK's memory; more than the compare-and-writes
+    // that two lcores can have under way, each of which needs a second one.
     let bdevs = [
-        json!({ "method": "bdev_set_options", "params": { "bdev_io_pool_size": 24, "bdev_io_cache_size": 2 } }),
+        json!({ "method": "bdev_set_options", "params": { "bdev_io_pool_size": 200, "bdev_io_cache_size": 50 } }),
         json!({ "method": "bdev_malloc_create", "params": { "name": "m0", "num_blocks": 16384, "block_size": 512 } }),
         json!({ "method": "bdev_malloc_create", "params": { "name": "m4", "num_blocks": 64, "block_size": 4096 } }),
         json!({ "method": "bdev_aio_create", "params": { "name": "f0", "filename": path, "block_size": 512 } }),
