@@ -4,6 +4,8 @@
 //! [`verdict`] holds them against the targets; [`table`], [`plot`] and [`record`] show them. [`scaling`] asks whether a
 //! request costs more where there are more exports, initiators or ports. [`aoeperf`] and [`spdk_programs`] drive the
 //! load; [`process`], [`hugepages`] and [`interrupt`] see to it that the machine is left as it was.
+//!
+//! The program `profile` shows where the target's lcore spends its time: [`profile`].
 #![forbid(unsafe_code)]
 
 pub mod aoeperf;
@@ -14,6 +16,7 @@ pub mod interrupt;
 pub mod lab;
 pub mod plot;
 pub mod process;
+pub mod profile;
 pub mod record;
 pub mod round;
 pub mod sample;

@@ -1,0 +1,124 @@
+//! Shows where the time of kvblade-dpdk's lcore goes while it serves: a flame graph, and the share of each step.
+#![forbid(unsafe_code)]
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use kvblade_benches::cell::{Cell, Operation, Size};
+use kvblade_benches::contender::Contender;
+use kvblade_benches::interrupt;
+use kvblade_benches::lab::{Lab, Settings};
+use kvblade_benches::profile::{self, flame};
+use kvblade_benches::record::Machine;
+use kvblade_benches::verdict::thousands;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Sample the lcore of kvblade-dpdk with Linux's perf, while aoeperf drives it over memif from another core: random
+/// addresses, data in memory. Needs root.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Examples:
+  profile
+  profile --size 512 --operation write --seconds 20
+  profile --seconds 2 --store-mib 64 --results /tmp/short    to see that it works"
+)]
+struct Args {
+    /// Bytes a request moves
+    #[arg(long, default_value = "4096", value_parser = size)]
+    size: Size,
+    /// Operation; mixed is 70 % reads, 30 % writes
+    #[arg(long, default_value = "read")]
+    operation: Operation,
+    /// Requests outstanding
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=256))]
+    depth: u16,
+    /// Seconds of load, 2000 samples each
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    seconds: f64,
+    /// MTU of the link
+    #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u16).range(576..=9000))]
+    mtu: u16,
+    /// MiB served from memory
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+    store_mib: u32,
+    /// The target's core
+    #[arg(long, default_value_t = 0)]
+    target_cpu: usize,
+    /// The initiator's core
+    #[arg(long, default_value_t = 1)]
+    initiator_cpu: usize,
+    /// Directory of kvblade-dpdk and aoeperf [default: this program's]
+    #[arg(long)]
+    programs: Option<PathBuf>,
+    /// Directory for profile.svg and profile.json
+    #[arg(long, default_value = "benches/results")]
+    results: PathBuf,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if (0.5..=600.0).contains(&value) { Ok(value) } else { Err("must be 0.5 to 600 seconds".to_owned()) }
+}
+
+fn size(text: &str) -> Result<Size, String> {
+    Size::new(text.parse().map_err(|_| "not a number of bytes".to_owned())?)
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("profile: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let stop = interrupt::flag()?;
+    let machine = Machine::this()?;
+    fs::create_dir_all(&args.results).with_context(|| format!("making {}", args.results.display()))?;
+    let lab = Lab::new(&[Contender::Memif], settings(args)?, 0)?;
+    let cell = Cell::new(args.size, args.operation, args.depth);
+    let profile = profile::measure(&lab, cell, &stop)?;
+
+    let Machine { cpu, cpus, kernel, loadavg, revision, date, .. } = &machine;
+    println!("{cpu}, {cpus} CPUs, Linux {kernel}; revision {revision}, {date}; load before: {loadavg}");
+    let samples: u64 = profile.stacks.values().sum();
+    println!(
+        "{cell} over memif, malloc bdev of {} MiB: {} IOPS while it was sampled; {} samples",
+        args.store_mib,
+        thousands(profile.sample.iops),
+        samples
+    );
+    println!();
+    print!("{}", profile::table(&profile::shares(&profile.stacks)));
+
+    let path = args.results.join("profile.svg");
+    let title = format!("One lcore of kvblade-dpdk: {cell} over memif, malloc bdev");
+    let subtitle = format!("{cpu}; revision {revision}, {date}; {samples} samples");
+    flame::write(&path, &profile.stacks, &title, &subtitle)?;
+    eprintln!("wrote {}", path.display());
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    profile.write(&args.results, &machine, &command, args.store_mib)?;
+    eprintln!("wrote {}", args.results.join("profile.json").display());
+    Ok(())
+}
+
+fn settings(args: &Args) -> Result<Settings> {
+    let programs = match &args.programs {
+        Some(directory) => directory.clone(),
+        None => std::env::current_exe().context("the path of this program")?.with_file_name(""),
+    };
+    Ok(Settings {
+        mtu: args.mtu,
+        store_mib: args.store_mib,
+        target_cpu: args.target_cpu,
+        initiator_cpu: args.initiator_cpu,
+        seconds: args.seconds,
+        warmup: 0.1,
+        programs,
+    })
+}

@@ -1,0 +1,283 @@
+use super::*;
+
+/// Stacks of a release build on Debian 12 with SPDK 20.07, as `frames` tells them.
+const STACKS: &[(Step, &str)] = &[
+    (
+        Step::Rx,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;dpdk::queue::poll;dpdk::queue::fill;dpdk_shim_rx_burst;rte_eth_rx_burst;\
+         [librte_net_memif]",
+    ),
+    (
+        Step::Rx,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;dpdk::queue::poll;dpdk::queue::fill;dpdk_shim_rx_burst;rte_eth_rx_burst",
+    ),
+    (
+        Step::Rx,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive",
+    ),
+    (
+        Step::Rx,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;dpdk::queue::poll;dpdk::queue::fill;dpdk_shim_rx_burst",
+    ),
+    (Step::Rx, "[cut];dpdk_shim_rx_burst;rte_eth_rx_burst;[librte_net_memif]"),
+    (
+        Step::Parse,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;aoe_target::request::is_for;\
+         aoe_wire::ethernet::eq",
+    ),
+    (
+        Step::Parse,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;aoe_target::request::parse",
+    ),
+    (
+        Step::Parse,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;aoe_target::request::parse;ata::command::decode",
+    ),
+    (
+        Step::Parse,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;aoe_target::request::contiguous_len",
+    ),
+    (
+        Step::Admit,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit",
+    ),
+    (
+        Step::Admit,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept",
+    ),
+    (
+        Step::Admit,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;aoe_target::table::route",
+    ),
+    (
+        Step::Admit,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;aoe_target::table::route;\
+         aoe_target::table::chain;aoe_target::table::head",
+    ),
+    (
+        Step::Admit,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;\
+         aoe_target::admit::admit",
+    ),
+    (
+        Step::Submit,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit",
+    ),
+    (
+        Step::Submit,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
+         spdk::channel::start",
+    ),
+    (
+        Step::Submit,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
+         spdk::completion::cover",
+    ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;msg_queue_run_batch;bdev_io_complete",
+    ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
+         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;_bdev_io_submit;\
+         spdk_get_ticks;rte_get_timer_cycles;rte_get_tsc_cycles;rte_rdtsc",
+    ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
+         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;_bdev_io_submit;\
+         bdev_io_do_submit;bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;\
+         spdk_accel_submit_copy",
+    ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
+         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;_bdev_io_submit;\
+         bdev_io_do_submit;bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;\
+         spdk_accel_submit_copy;spdk_mempool_get;rte_mempool_get;rte_mempool_get_bulk;\
+         rte_mempool_generic_get;rte_mempool_do_generic_get",
+    ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
+         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;bdev_io_submit",
+    ),
+    (
+        Step::Copy,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
+         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;_bdev_io_submit;\
+         bdev_io_do_submit;bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;\
+         sw_accel_submit_copy;memcpy;__memmove_avx_unaligned_erms",
+    ),
+    (
+        Step::Complete,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::complete::complete;spdk::completion::advance",
+    ),
+    (
+        Step::Complete,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::lcore::complete",
+    ),
+    (
+        Step::Complete,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::complete::complete",
+    ),
+    (
+        Step::Complete,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::complete::complete;spdk::completion::advance;spdk::rmw::advance",
+    ),
+    (
+        Step::Complete,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;msg_queue_run_batch;spdk::channel::ended;\
+         spdk::channel::finish",
+    ),
+    (
+        Step::Complete,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;msg_queue_run_batch;spdk::channel::ended;\
+         spdk::channel::finish;spdk::channel::queue_of",
+    ),
+    (
+        Step::Reply,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::complete::complete;datapath::reply::send",
+    ),
+    (
+        Step::Reply,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::complete::complete;datapath::reply::send;aoe_target::reply::emit;\
+         aoe_target::reply::write_registers;aoe_wire::ata_args::clear_reserved",
+    ),
+    (
+        Step::Reply,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::complete::complete;datapath::reply::send;aoe_target::reply::emit;\
+         aoe_wire::header::turn_into_reply;aoe_wire::ethernet::turn_back",
+    ),
+    (
+        Step::Reply,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::complete::complete;datapath::reply::send;aoe_target::reply::emit;\
+         aoe_wire::header::turn_into_reply;aoe_wire::header::set_address",
+    ),
+    (
+        Step::Reply,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::complete::complete;datapath::reply::send;datapath::lane::send;dpdk::queue::push",
+    ),
+    (
+        Step::Tx,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::lcore::send;dpdk::queue::flush;[librte_net_memif]",
+    ),
+    (
+        Step::Tx,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::lcore::send",
+    ),
+    (
+        Step::Tx,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::lcore::send;dpdk::queue::flush;[librte_net_memif];[librte_net_memif]",
+    ),
+    (Step::Turn, "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn"),
+    (
+        Step::Turn,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn",
+    ),
+    (
+        Step::Reactor,
+        "reactor_run;_reactor_run;spdk_thread_poll;spdk_get_ticks;rte_get_timer_cycles;rte_get_tsc_cycles;\
+         rte_rdtsc",
+    ),
+    (Step::Reactor, "reactor_run;_reactor_run"),
+    (Step::Reactor, "reactor_run;_reactor_run;spdk_thread_poll"),
+    (Step::Reactor, "reactor_run;_reactor_run;spdk_thread_poll;thread_update_stats"),
+    (Step::Reactor, "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;msg_queue_run_batch"),
+    (Step::Reactor, "reactor_run;_reactor_run;spdk_thread_poll;thread_poll"),
+    (
+        Step::Reactor,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
+         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;_bdev_io_submit;\
+         bdev_io_do_submit;bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;\
+         sw_accel_submit_copy;_accel_engine_done;spdk_thread_send_msg",
+    ),
+    (
+        Step::Other,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;\
+         kvblade_dpdk::target::with;kvblade_dpdk::target::keeper::collect",
+    ),
+    (
+        Step::Other,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::lcore::send;dpdk::queue::flush;[librte_net_memif];asm_exc_page_fault_[k];\
+         exc_page_fault_[k];lock_vma_under_rcu_[k];mas_walk_[k]",
+    ),
+    (
+        Step::Other,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
+         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;_bdev_io_submit;\
+         bdev_io_do_submit;bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;\
+         sw_accel_submit_copy;memcpy;__memmove_avx_unaligned_erms;asm_sysvec_apic_timer_interrupt_[k];\
+         sysvec_apic_timer_interrupt_[k];__irq_exit_rcu_[k];handle_softirqs_[k]",
+    ),
+];
+
+#[test]
+fn only_what_lies_between_the_first_and_the_last_request_is_under_load() {
+    let stack = |step: Step| STACKS.iter().find(|(of, _)| *of == step).unwrap().1.to_owned();
+    let [idle, copy, bdev, tx] = [Step::Reactor, Step::Copy, Step::Bdev, Step::Tx].map(stack);
+    let all = [&idle, &copy, &tx, &idle, &bdev, &tx, &idle].map(String::clone);
+    assert_eq!(under_load(&all), &all[1..5]);
+    assert!(under_load(&[idle.clone(), tx]).is_empty());
+}
+
+#[test]
+fn a_function_has_the_colour_of_its_own_step() {
+    let cases = [
+        ("[librte_net_memif]", Some(Step::Tx)),
+        ("dpdk_shim_rx_burst", Some(Step::Rx)),
+        ("spdk::thread::run_turn", Some(Step::Turn)),
+        ("__memmove_avx_unaligned_erms", Some(Step::Copy)),
+        ("exc_page_fault_[k]", Some(Step::Other)),
+        ("rte_rdtsc", None),
+    ];
+    for (function, step) in cases {
+        assert_eq!(Step::of_function(function), step, "{function}");
+    }
+}
+
+#[test]
+fn each_stack_is_of_its_step() {
+    for (step, stack) in STACKS {
+        assert_eq!(Step::of(stack), *step, "{stack}");
+    }
+    let met: std::collections::BTreeSet<Step> = STACKS.iter().map(|(step, _)| *step).collect();
+    assert_eq!(met, Step::ALL.into(), "each step has a stack here");
+}
