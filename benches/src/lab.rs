@@ -5,7 +5,7 @@ use crate::aoeperf::{self, Load};
 use crate::cell::Cell;
 use crate::contender::{BDEVPERF_MIB, Contender, Link, NVMF_MIB};
 use crate::hugepages::Hugepages;
-use crate::process::{self, Guest, Server, run_to_end};
+use crate::process::{self, Server, run_to_end};
 use crate::sample::Sample;
 use crate::spdk_programs::{self, Programs, bdevperf, nvme_perf, whole_seconds};
 use anyhow::{Context, Result, bail, ensure};
@@ -142,10 +142,7 @@ impl Lab {
                 (command, "Listening on 127.0.0.1")
             }
         };
-        let guest =
-            (contender == Contender::Memif).then(|| self.guest(self.eal(contender, End::Initiator), mtu, 1));
-        let server =
-            Server::start(&mut command, ready, guest, stop).with_context(|| contender.to_string())?;
+        let server = Server::start(&mut command, ready, stop).with_context(|| contender.to_string())?;
         Ok(Some(server))
     }
 
@@ -185,13 +182,6 @@ impl Lab {
         command.arg("--rpc-socket").arg(self.path(&format!("{label}.rpc")));
         command.arg("--state-dir").arg(self.path(&format!("{label}.claims")));
         command
-    }
-
-    /// An aoeperf that looks at what is there and does nothing: the client that brings a memif link up.
-    pub fn guest(&self, eal: Vec<String>, mtu: u16, ports: usize) -> Guest {
-        let mut command = self.command(self.program("aoeperf"));
-        command.args(eal).args(["--", "--list", "--mtu", &mtu.to_string()]);
-        Guest { command, ports }
     }
 
     /// Runs aoeperf with these options of EAL's.

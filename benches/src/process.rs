@@ -27,16 +27,6 @@ pub fn command(namespace: &Namespace, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// What comes to see a server that does not get ready before the links of its ports are up: memif has no link without
-/// a client, and a client finds no server that has not started its port.
-#[derive(Debug)]
-pub struct Guest {
-    /// Started when the server's ports are, and again if it ends before the server is ready.
-    pub command: Command,
-    /// Ports the server has.
-    pub ports: usize,
-}
-
 /// A server, which polls its core only while it is measured: a stopped process takes no time from the others, and need
 /// not be started anew for each row.
 #[derive(Debug)]
@@ -45,19 +35,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it, waits until its log has `ready`, and holds it. A `guest` runs meanwhile.
+    /// Starts it, waits until its log has `ready`, and holds it.
     ///
     /// # Errors
     /// With its log if it ends or is not ready in five minutes; if `stop` is set.
-    pub fn start(
-        command: &mut Command,
-        ready: &str,
-        mut guest: Option<Guest>,
-        stop: &AtomicBool,
-    ) -> Result<Self> {
+    pub fn start(command: &mut Command, ready: &str, stop: &AtomicBool) -> Result<Self> {
         let mut daemon = Daemon::start(command)?;
         let begun = Instant::now();
-        let mut visit: Option<Daemon> = None;
         loop {
             let log = daemon.log()?;
             if log.contains(ready) {
@@ -68,17 +52,7 @@ impl Server {
             if begun.elapsed() > READY {
                 bail!("{} is not ready after {READY:?}: {}", daemon.name(), log.trim());
             }
-            if let Some(Guest { command, ports }) = &mut guest
-                && log.matches("port started").count() >= *ports
-                && visit.as_mut().is_none_or(|visit| visit.check_running().is_err())
-            {
-                visit = Some(Daemon::start(command)?);
-            }
             std::thread::sleep(GLANCE);
-        }
-        if let Some(visit) = visit {
-            // It may be waiting for answers, and need not end in order.
-            visit.signal(Signal::SIGKILL)?;
         }
         std::thread::sleep(FAREWELL);
         daemon.signal(Signal::SIGSTOP)?;

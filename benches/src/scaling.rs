@@ -139,8 +139,7 @@ impl Rig {
         let mut command = lab.kvblade(label, eal(End::Server));
         command.args(["--mtu", &MTU.to_string()]).arg("--config").arg(path);
         let initiator = eal(End::Initiator);
-        let guest = lab.guest(initiator.clone(), MTU, ports as usize);
-        let server = Server::start(&mut command, "ready", Some(guest), stop)?;
+        let server = Server::start(&mut command, "ready", stop)?;
         Ok(Self { server, initiator })
     }
 }

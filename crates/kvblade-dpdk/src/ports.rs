@@ -21,6 +21,9 @@ use rooms::Rooms;
 /// Bytes around an Ethernet payload: addresses, EtherType, two VLAN tags, FCS.
 const FRAME_OVERHEAD: u16 = 14 + 8 + 4;
 
+/// PMDs whose ports have a link while another process is connected to them.
+const PEERED: [&str; 2] = ["net_memif", "net_vhost"];
+
 /// What the operator may say about ports.
 #[derive(Debug, Clone)]
 pub(crate) struct PortOptions {
@@ -57,6 +60,8 @@ pub(crate) struct Started {
     /// Bytes that the address of an untagged frame's data is a multiple of.
     pub(crate) alignment: usize,
     interface: Option<(u32, String)>,
+    /// Its link is up while another process is connected to it, which may come and go.
+    pub(crate) awaits_peer: bool,
     _port: Port,
 }
 
@@ -215,6 +220,7 @@ fn start_one(
         name: name.clone(),
         alignment,
         interface: interface.map(|(index, interface)| (index, interface.name)),
+        awaits_peer: PEERED.contains(&info.driver.as_str()),
         _port: port,
     });
     Ok(known)

@@ -25,7 +25,7 @@ use crate::ports::{self, PortOptions, Started};
 use crate::rpc::Answer;
 
 /// How long the start waits for links: NICs negotiate, and Linux tells of its interfaces' links up to a second late. A
-/// port whose cable is not in, or whose peer comes later (memif), is served when it has one.
+/// port whose cable is not in is served when it has one; one that other processes connect to is not waited for.
 const LINK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often links are looked at.
@@ -182,7 +182,7 @@ fn wait_for_links(done: Initialized) -> Result<(), String> {
     let mut done = Some(done);
     let poller = Poller::register(Duration::from_millis(10), move || {
         let down = with(|target| {
-            let down = target.ports.iter().find(|port| !port.link_up());
+            let down = target.ports.iter().find(|port| !port.awaits_peer && !port.link_up());
             down.map(|port| (port.down(), port.is_set_down()))
         });
         let verdict = match down.flatten() {
@@ -197,7 +197,7 @@ fn wait_for_links(done: Initialized) -> Result<(), String> {
             target.watch = None;
             for (port, link) in target.ports.iter().zip(&mut target.links) {
                 *link = port.link_up();
-                if !*link {
+                if !*link && !port.awaits_peer {
                     tracing::warn!("{}: it is served when it is up", port.down());
                 }
             }
