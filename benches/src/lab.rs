@@ -103,7 +103,7 @@ impl Lab {
     /// With the server's log if it does not get ready.
     pub fn serve(&self, contender: Contender, stop: &AtomicBool) -> Result<Option<Server>> {
         let Settings { target_cpu, store_mib, mtu, .. } = self.settings;
-        let (mut command, ready) = match contender {
+        let (command, ready) = match contender {
             Contender::Bdev => return Ok(None),
             Contender::MemifLink | Contender::VethLink => {
                 let mut command = self.command(self.program("responder"));
@@ -142,8 +142,8 @@ impl Lab {
                 (command, "Listening on 127.0.0.1")
             }
         };
-        let server = Server::start(&mut command, ready, stop).with_context(|| contender.to_string())?;
-        Ok(Some(server))
+        let server = Server::start(command, ready, stop).with_context(|| contender.to_string())?;
+        Ok(Some(if contender.link() == Link::Memif { server.ending_with_its_peer() } else { server }))
     }
 
     /// Measures a contender in a cell. Returns the command that drove the load, and what came of it.
@@ -167,7 +167,7 @@ impl Lab {
             }
         };
         let measured = match server {
-            Some(server) => server.during(run),
+            Some(server) => server.during(stop, run),
             None => run(),
         };
         measured.with_context(|| format!("{contender}, {cell}"))

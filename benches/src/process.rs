@@ -32,6 +32,9 @@ pub fn command(namespace: &Namespace, program: impl AsRef<OsStr>) -> Command {
 #[derive(Debug)]
 pub struct Server {
     daemon: Daemon,
+    start: Command,
+    ready: &'static str,
+    may_end: bool,
 }
 
 impl Server {
@@ -39,24 +42,17 @@ impl Server {
     ///
     /// # Errors
     /// With its log if it ends or is not ready in five minutes; if `stop` is set.
-    pub fn start(command: &mut Command, ready: &str, stop: &AtomicBool) -> Result<Self> {
-        let mut daemon = Daemon::start(command)?;
-        let begun = Instant::now();
-        loop {
-            let log = daemon.log()?;
-            if log.contains(ready) {
-                break;
-            }
-            daemon.check_running()?;
-            ensure!(!stop.load(Ordering::Relaxed), "interrupted");
-            if begun.elapsed() > READY {
-                bail!("{} is not ready after {READY:?}: {}", daemon.name(), log.trim());
-            }
-            std::thread::sleep(GLANCE);
-        }
-        std::thread::sleep(FAREWELL);
-        daemon.signal(Signal::SIGSTOP)?;
-        Ok(Self { daemon })
+    pub fn start(mut start: Command, ready: &'static str, stop: &AtomicBool) -> Result<Self> {
+        let daemon = launch(&mut start, ready, stop)?;
+        Ok(Self { daemon, start, ready, may_end: false })
+    }
+
+    /// The same server, which may end when its initiator goes and is started anew then: DPDK's memif PMD unmaps the
+    /// rings of a peer that goes while the lcore may still be at them, and crashes once in some hundred times.
+    #[must_use]
+    pub fn ending_with_its_peer(mut self) -> Self {
+        self.may_end = true;
+        self
     }
 
     /// The command it was started with.
@@ -72,15 +68,46 @@ impl Server {
     /// Lets it run during `work`, and looks whether it still does.
     ///
     /// # Errors
-    /// What `work` returns; with its log if it ended.
-    pub fn during<T>(&mut self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// What `work` returns; with its log if it ended and must not, or can't be started anew.
+    pub fn during<T>(&mut self, stop: &AtomicBool, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.daemon.signal(Signal::SIGCONT)?;
-        let result = work();
+        let done = work()?;
         std::thread::sleep(FAREWELL);
-        self.daemon.check_running()?;
-        self.daemon.signal(Signal::SIGSTOP)?;
-        result
+        match self.daemon.check_running() {
+            Ok(()) => self.daemon.signal(Signal::SIGSTOP)?,
+            Err(ended) if self.may_end => {
+                eprintln!("starting a server anew that went with its initiator: {}", first_line(&ended));
+                self.daemon = launch(&mut self.start, self.ready, stop)?;
+            }
+            Err(ended) => return Err(ended.into()),
+        }
+        Ok(done)
     }
+}
+
+/// Starts a server, and holds it when it is ready.
+fn launch(command: &mut Command, ready: &str, stop: &AtomicBool) -> Result<Daemon> {
+    let mut daemon = Daemon::start(command)?;
+    let begun = Instant::now();
+    loop {
+        let log = daemon.log()?;
+        if log.contains(ready) {
+            break;
+        }
+        daemon.check_running()?;
+        ensure!(!stop.load(Ordering::Relaxed), "interrupted");
+        if begun.elapsed() > READY {
+            bail!("{} is not ready after {READY:?}: {}", daemon.name(), log.trim());
+        }
+        std::thread::sleep(GLANCE);
+    }
+    std::thread::sleep(FAREWELL);
+    daemon.signal(Signal::SIGSTOP)?;
+    Ok(daemon)
+}
+
+fn first_line(error: &aoe_initiator::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 impl Drop for Server {

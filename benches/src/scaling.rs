@@ -110,7 +110,7 @@ pub fn measure(lab: &Lab, exports: u32, rounds: u32, stop: &AtomicBool) -> Resul
             let cell = Cell::new(Size::SECTOR, Operation::Read, depth);
             let (command, sample) = rig
                 .server
-                .during(|| lab.aoeperf(rig.initiator.clone(), cell, &load, stop))
+                .during(stop, || lab.aoeperf(rig.initiator.clone(), cell, &load, stop))
                 .with_context(|| format!("scaling, {}", series.more.title()))?;
             if series.commands.is_empty() {
                 series.commands = vec![rig.server.command().to_owned(), command];
@@ -139,7 +139,7 @@ impl Rig {
         let mut command = lab.kvblade(label, eal(End::Server));
         command.args(["--mtu", &MTU.to_string()]).arg("--config").arg(path);
         let initiator = eal(End::Initiator);
-        let server = Server::start(&mut command, "ready", stop)?;
+        let server = Server::start(command, "ready", stop)?.ending_with_its_peer();
         Ok(Self { server, initiator })
     }
 }

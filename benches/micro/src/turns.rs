@@ -111,8 +111,8 @@ impl Turns {
         self.load = Some(Load { kind, frames: frames.collect() });
     }
 
-    /// A burst in, and two turns; how long they took. The first answers the burst before, for rx waits while so much
-    /// completes; the second takes this one to its bdev.
+    /// A burst in, and two turns; how long they took. The first takes back the burst before, rx and tx waiting
+    /// while so much completes; the second sends its answers and takes this one to its bdev.
     ///
     /// # Panics
     /// If the burst before was not answered by then, or not as it should be: then this is not the load that was
@@ -134,11 +134,12 @@ impl Turns {
         took
     }
 
-    /// A turn without a burst, after which nothing is under way.
+    /// Two turns without a burst, after which nothing is under way.
     ///
     /// # Panics
     /// As [`Turns::turn`].
     pub fn settle(&mut self) {
+        self.lcore.turn();
         self.lcore.turn();
         let before = std::mem::take(&mut self.under_way);
         self.answered(before);

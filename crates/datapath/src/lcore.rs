@@ -11,7 +11,7 @@ use crate::{Lane, LaneStats, consult::Mailbox, fanout::Fanout, idle::Idle, submi
 /// complete (SPDK_MSG_BATCH_SIZE, lib/thread/thread.c).
 const MANY_COMPLETED: u32 = 8;
 
-/// Turns in a row that rx waits for completions: those of one rx burst.
+/// Turns in a row that rx and tx wait for completions: those of one rx burst.
 const HOLD_BACK: u32 = 4;
 
 /// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared, and no cache line
@@ -39,7 +39,7 @@ pub struct Lcore {
     pub(crate) stopping: bool,
     turns: u64,
     pub(crate) busy_turns: u64,
-    /// Turns without rx since the last one with it.
+    /// Turns without rx and tx since the last one with it.
     held_back: u32,
 }
 
@@ -168,22 +168,24 @@ impl Lcore {
 
     /// Goes the way of the data once: completions first, so that their mbufs are back before new frames are
     /// taken; then rx; then one tx burst for the replies of both. While bdevs have more completions than a turn
-    /// takes, rx waits for a few turns: what is finished leaves while it is in the cache, instead of being joined there
-    /// by what would only wait behind it. True if there was anything to do.
+    /// takes, rx and tx wait for a few turns: replies leave in one burst (a system call with af_packet, a doorbell with
+    /// a NIC), and the cache is not filled with requests that would only wait behind them. True if there was anything to do.
     #[inline]
     pub fn turn(&mut self) -> bool {
         let completed = self.complete();
         let mut busy = completed > 0;
-        if self.stopping {
-            busy |= self.finish_inboxes();
-        } else if completed < MANY_COMPLETED || self.held_back == HOLD_BACK {
-            self.held_back = 0;
-            busy |= self.receive();
-            busy |= self.fan_out();
-        } else {
+        if completed >= MANY_COMPLETED && self.held_back < HOLD_BACK && !self.stopping {
             self.held_back += 1;
+        } else {
+            self.held_back = 0;
+            if self.stopping {
+                busy |= self.finish_inboxes();
+            } else {
+                busy |= self.receive();
+                busy |= self.fan_out();
+            }
+            busy |= self.send();
         }
-        busy |= self.send();
         if !self.leaving.is_empty() {
             self.see_off();
         }
