@@ -12,7 +12,7 @@ pub mod step;
 use crate::cell::Cell;
 use crate::contender::Contender;
 use crate::lab::Lab;
-use crate::record::Machine;
+use crate::record::{Machine, portable};
 use crate::sample::Sample;
 use anyhow::{Context, Result, ensure};
 use frames::Programs;
@@ -83,7 +83,8 @@ pub fn measure(lab: &Lab, cell: Cell, stop: &AtomicBool) -> Result<Profile> {
     for stack in under_load {
         *stacks.entry(stack.clone()).or_default() += 1;
     }
-    Ok(Profile { cell, stacks, server: command, load, perf, sample })
+    let [server, load, perf] = [command, load, perf].map(|shown| portable(&shown));
+    Ok(Profile { cell, stacks, server, load, perf, sample })
 }
 
 /// Samples below which shares mean nothing.

@@ -122,3 +122,25 @@ impl Record<'_> {
         fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))
     }
 }
+
+/// A command as a record has it: programs by their names, for where they lie is this machine's affair.
+#[must_use]
+pub fn portable(command: &str) -> String {
+    let name = |word: &str| match Path::new(word).file_name() {
+        Some(name) if word.starts_with('/') && Path::new(word).is_file() => {
+            name.to_string_lossy().into_owned()
+        }
+        _ => str::to_owned(word),
+    };
+    command.split(' ').map(name).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_go_by_their_names() {
+        assert_eq!(portable("ip netns exec x /bin/sh -c /no/such"), "ip netns exec x sh -c /no/such");
+    }
+}

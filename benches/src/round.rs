@@ -6,6 +6,7 @@
 use crate::cell::{Cell, LIMIT_CELLS, LIMIT_DEPTH, Size};
 use crate::contender::Contender;
 use crate::lab::Lab;
+use crate::record::portable;
 use crate::sample::Figures;
 use anyhow::{Result, ensure};
 use serde::Serialize;
@@ -66,10 +67,9 @@ pub fn measure(
                 let (command, sample) = lab.measure(*contender, server.as_mut(), cell, stop)?;
                 measured.figures.push(*contender, cell, sample);
                 let server = server.as_ref().map(|server| server.command().to_owned());
-                measured
-                    .commands
-                    .entry(contender.name())
-                    .or_insert_with(|| server.into_iter().chain([command]).collect());
+                measured.commands.entry(contender.name()).or_insert_with(|| {
+                    server.iter().chain([&command]).map(|shown| portable(shown)).collect()
+                });
             }
         }
         drop(servers);

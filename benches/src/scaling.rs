@@ -7,6 +7,7 @@
 use crate::cell::{Cell, Operation, Size};
 use crate::lab::{End, Lab, LoadSpec, memif};
 use crate::process::Server;
+use crate::record::portable;
 use crate::sample::{Sample, Spread};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -113,7 +114,7 @@ pub fn measure(lab: &Lab, exports: u32, rounds: u32, stop: &AtomicBool) -> Resul
                 .during(stop, || lab.aoeperf(rig.initiator.clone(), cell, &load, stop))
                 .with_context(|| format!("scaling, {}", series.more.title()))?;
             if series.commands.is_empty() {
-                series.commands = vec![rig.server.command().to_owned(), command];
+                series.commands = vec![portable(rig.server.command()), portable(&command)];
             }
             series.rounds.push(sample);
         }

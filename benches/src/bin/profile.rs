@@ -8,7 +8,7 @@ use kvblade_benches::contender::Contender;
 use kvblade_benches::interrupt;
 use kvblade_benches::lab::{Lab, Settings};
 use kvblade_benches::profile::{self, flame};
-use kvblade_benches::record::Machine;
+use kvblade_benches::record::{Machine, portable};
 use kvblade_benches::verdict::thousands;
 use std::fs;
 use std::path::PathBuf;
@@ -102,7 +102,7 @@ fn run(args: &Args) -> Result<()> {
     flame::write(&path, &profile.stacks, &title, &subtitle)?;
     eprintln!("wrote {}", path.display());
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    profile.write(&args.results, &machine, &command, args.store_mib)?;
+    profile.write(&args.results, &machine, &portable(&command), args.store_mib)?;
     eprintln!("wrote {}", args.results.join("profile.json").display());
     Ok(())
 }

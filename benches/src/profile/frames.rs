@@ -159,7 +159,7 @@ fn module(file: &str) -> String {
     std::iter::once(package.as_str()).chain(parts).flat_map(|part| [part, "::"]).collect()
 }
 
-/// Without type parameters: "poll<InFlight>" is "poll", "datapath::submit::<impl Lcore>::admit" is
+/// Without type parameters: `poll<InFlight>` is `poll`, `datapath::submit::<impl Lcore>::admit` is
 /// "datapath::submit::admit". A semicolon would end the function on a folded stack, and goes with them.
 fn bare(name: &str) -> String {
     let mut text = String::new();
