@@ -48,7 +48,7 @@ impl Server {
     }
 
     /// The same server, which may end when its initiator goes and is started anew then: DPDK's memif PMD unmaps the
-    /// rings of a peer that goes while the lcore may still be at them, and crashes once in some hundred times.
+    /// rings of a peer that goes while the lcore may still be at them, and may crash.
     #[must_use]
     pub fn ending_with_its_peer(mut self) -> Self {
         self.may_end = true;

@@ -36,6 +36,8 @@ fn draw(stacks: &Stacks, title: &str, subtitle: &str) -> Result<String> {
     options.subtitle = Some(subtitle.to_owned());
     options.image_width = Some(WIDTH);
     options.deterministic = true;
+    // The picture is kept in the tree, where somebody else's script has no place.
+    options.no_javascript = true;
     options.bgcolors = Some(BackgroundColor::Flat(Color { r: 255, g: 255, b: 255 }));
     options.palette_map = Some(&mut palette);
     let lines: Vec<String> = stacks.iter().map(|(stack, count)| format!("{stack} {count}")).collect();
