@@ -304,6 +304,11 @@ impl Engine {
         self.outstanding
     }
 
+    /// Requests recorded since [`Engine::start_recording`].
+    pub fn requests(&self) -> u64 {
+        self.targets.iter().map(|target| target.tally.requests()).sum()
+    }
+
     /// Requests that are over, of the whole run.
     pub fn answers(&self) -> u64 {
         let errors: u64 = self.targets.iter().map(|target| target.errors).sum();

@@ -21,3 +21,4 @@ pub mod run;
 pub mod slots;
 pub mod tally;
 pub mod verify;
+pub mod windows;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::engine::Engine;
 use crate::options::Options;
 use crate::tally::{Latency, Tally};
+use crate::windows::Rates;
 
 /// Rows of the table by target; the others are in the JSON.
 const ROWS: usize = 40;
@@ -82,6 +83,22 @@ pub struct Total {
     pub counts: Counts,
     /// Share of the measured time that the lcore spent in turns that received something.
     pub busy_percent: f64,
+    /// The rate by short windows; not there if the time was shorter than one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_iops: Option<Rates>,
+}
+
+/// What was measured beside the engine's own counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    /// Ticks of the measured time.
+    pub ticks: u64,
+    /// Those of turns that received something.
+    pub busy: u64,
+    /// Ticks of a second.
+    pub hz: u64,
+    /// The rate by windows.
+    pub windows: Option<Rates>,
 }
 
 /// One target.
@@ -104,9 +121,10 @@ pub struct Verified {
 }
 
 impl Report {
-    /// Sums up an engine that recorded for `ticks` of `hz` a second, `busy` of which were spent on something.
+    /// Sums up an engine that recorded for so long.
     #[allow(clippy::cast_precision_loss, reason = "counts and ticks are far below 2^53")]
-    pub fn new(engine: &Engine, options: &Options, ticks: u64, busy: u64, hz: u64) -> Self {
+    pub fn new(engine: &Engine, options: &Options, measured: Measured) -> Self {
+        let Measured { ticks, busy, hz, windows } = measured;
         let seconds = ticks.max(1) as f64 / hz.max(1) as f64;
         let rates = |tally: &Tally| {
             let iops = tally.requests() as f64 / seconds;
@@ -162,7 +180,11 @@ impl Report {
                 seed: options.seed,
             },
             seconds,
-            total: Total { counts, busy_percent: 100.0 * busy as f64 / ticks.max(1) as f64 },
+            total: Total {
+                counts,
+                busy_percent: 100.0 * busy as f64 / ticks.max(1) as f64,
+                window_iops: windows,
+            },
             targets,
             verified: options.verify.then_some(verified),
         }

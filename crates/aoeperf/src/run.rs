@@ -10,7 +10,8 @@ use crate::discover::{Found, discover};
 use crate::engine::{Engine, Phase};
 use crate::options::Options;
 use crate::ports::{self, Lane};
-use crate::report::{self, Report};
+use crate::report::{self, Measured, Report};
+use crate::windows::Windows;
 
 /// Seconds without any answer after which the end is not waited for.
 const SILENCE: u64 = 10;
@@ -93,10 +94,15 @@ pub fn load(
     let burst = &mut Burst::new();
     engine.begin(Phase::Load);
     let begun = tsc::now();
-    turn_until(&mut engine, burst, begun + ticks(options.warmup, hz), stop, None);
+    turn_until(&mut engine, burst, begun + ticks(options.warmup, hz), stop, |_| ());
+    let mut windows = Windows::new(options.time, hz);
     engine.start_recording();
     let measured_from = engine.clock();
-    turn_until(&mut engine, burst, measured_from + ticks(options.time, hz), stop, Some(&mut progress));
+    windows.begin(measured_from);
+    turn_until(&mut engine, burst, measured_from + ticks(options.time, hz), stop, |engine| {
+        windows.look(engine.clock(), || engine.requests());
+        progress.look(engine);
+    });
     engine.stop_recording();
     let (measured, busy) = (engine.clock() - measured_from, engine.busy());
     progress.end();
@@ -106,7 +112,8 @@ pub fn load(
         engine.begin(Phase::Sweep);
         finish(&mut engine, burst, hz);
     }
-    let report = Report::new(&engine, options, measured, busy, hz);
+    let report =
+        Report::new(&engine, options, Measured { ticks: measured, busy, hz, windows: windows.rates() });
     Ok((engine, report))
 }
 
@@ -122,9 +129,9 @@ fn turn_until(
     burst: &mut Burst,
     until: u64,
     stop: &AtomicBool,
-    mut progress: Option<&mut Progress>,
+    mut between: impl FnMut(&Engine),
 ) {
-    // The flag and the progress are looked at between times: a turn costs tens of nanoseconds.
+    // The flag and what is `between` are looked at now and then: a turn costs tens of nanoseconds.
     const TURNS: u32 = 64;
     loop {
         for _ in 0..TURNS {
@@ -136,9 +143,7 @@ fn turn_until(
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        if let Some(progress) = &mut progress {
-            progress.look(engine);
-        }
+        between(engine);
     }
 }
 
@@ -191,7 +196,7 @@ impl Progress {
     #[cold]
     #[allow(clippy::cast_precision_loss)]
     fn line(&mut self, engine: &Engine) {
-        let requests = engine.targets().iter().map(|target| target.tally.requests()).sum();
+        let requests = engine.requests();
         if self.next == 0 {
             self.next = engine.clock();
         } else {
