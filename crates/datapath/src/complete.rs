@@ -8,7 +8,7 @@ use crate::{Lcore, follow::Step, reply};
 impl Lcore {
     /// Answers every request that a bdev has finished. Returns how many there were.
     #[inline]
-    pub(crate) fn complete(&mut self) -> u32 {
+    pub(crate) fn complete(&mut self) -> usize {
         self.completions.advance();
         let mut completed = 0;
         while let Some(done) = self.completions.poll() {

@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use aoe_target::{Export, ExportCounters, ExportId, ExportState, Ports, Table, TableError};
 use spdk::{Bdev, BdevInfo, CompletionQueue, FlushMethod, IoChannel};
 
-use crate::{Lane, LaneStats, consult::Mailbox, fanout::Fanout, idle::Idle, submit::InFlight};
-
-/// Completions in one turn from which on there are more: SPDK 20.07 brings so many by messages, by which bdevs in memory
-/// complete (SPDK_MSG_BATCH_SIZE, lib/thread/thread.c).
-const MANY_COMPLETED: u32 = 8;
-
-/// Turns in a row that rx and tx wait for completions: those of one rx burst.
-const HOLD_BACK: u32 = 4;
+use crate::{
+    Lane, LaneStats,
+    consult::Mailbox,
+    fanout::Fanout,
+    idle::Idle,
+    intake::{COMPLETIONS, Intake},
+    submit::InFlight,
+};
 
 /// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared, and no cache line
 /// of it: see [`Lane`].
@@ -22,6 +22,9 @@ pub struct Lcore {
     /// What it does when there is nothing to do. Before the lanes: it may hold interrupts of their queues.
     pub(crate) idle: Idle,
     pub(crate) lanes: Vec<Lane>,
+    /// The lane that is polled next.
+    pub(crate) next_lane: usize,
+    pub(crate) intake: Intake,
     pub(crate) table: Table,
     /// By [`ExportId`].
     pub(crate) backings: Vec<Option<Backing>>,
@@ -40,7 +43,7 @@ pub struct Lcore {
     turns: u64,
     pub(crate) busy_turns: u64,
     /// Turns without rx and tx since the last one with it.
-    held_back: u32,
+    held_back: usize,
 }
 
 /// An export's bdev as this lcore reaches it. What a read or write touches comes first, in one cache line.
@@ -150,6 +153,8 @@ impl Lcore {
     pub fn new(lanes: Vec<Lane>) -> spdk::Result<Self> {
         Ok(Self {
             lanes,
+            next_lane: 0,
+            intake: Intake::default(),
             table: Table::new(),
             backings: Vec::new(),
             completions: CompletionQueue::new()?,
@@ -168,13 +173,13 @@ impl Lcore {
 
     /// Goes the way of the data once: completions first, so that their mbufs are back before new frames are
     /// taken; then rx; then one tx burst for the replies of both. While bdevs have more completions than a turn
-    /// takes, rx and tx wait for a few turns: replies leave in one burst (a system call with af_packet, a doorbell with
-    /// a NIC), and the cache is not filled with requests that would only wait behind them. True if there was anything to do.
+    /// takes, rx and tx wait for as many turns as a burst needs: replies leave in one burst (a system call with
+    /// af_packet, a doorbell with a NIC), and the cache is not filled with requests that would only wait behind them. True if there was anything to do.
     #[inline]
     pub fn turn(&mut self) -> bool {
         let completed = self.complete();
         let mut busy = completed > 0;
-        if completed >= MANY_COMPLETED && self.held_back < HOLD_BACK && !self.stopping {
+        if completed >= COMPLETIONS && self.held_back < self.intake.turns() && !self.stopping {
             self.held_back += 1;
         } else {
             self.held_back = 0;

@@ -15,20 +15,29 @@ pub(crate) const FEW_EXPORTS: usize = 64;
 const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
 
 impl Lcore {
-    /// Takes what has arrived on every lane, one burst each. True if anything had.
+    /// Takes what has arrived, lane after lane, up to what is good for a turn; the next turn goes on with the lane
+    /// after the last one. True if anything had.
     #[inline]
     pub(crate) fn receive(&mut self) -> bool {
         let mut received = false;
-        for lane in 0..self.lanes.len() {
+        let mut frames = 0;
+        for _ in 0..self.lanes.len() {
+            if frames >= self.intake.limit() {
+                break;
+            }
+            let lane = self.next_lane;
+            self.next_lane = if lane + 1 < self.lanes.len() { lane + 1 } else { 0 };
             let mut burst = Burst::new();
             let alone = self.lanes[lane].spread.is_none();
             if !alone {
                 received |= self.take_over(lane);
             }
-            if self.lanes[lane].rx.poll(&mut burst) == 0 {
+            let taken = self.lanes[lane].rx.poll_at_most(&mut burst, self.intake.limit());
+            if taken == 0 {
                 continue;
             }
             received = true;
+            frames += taken;
             burst.prefetch();
             if alone {
                 if self.table.len() > FEW_EXPORTS {
@@ -41,6 +50,7 @@ impl Lcore {
                 self.deal(lane, &mut burst);
             }
         }
+        self.intake.taken(frames);
         received
     }
 

@@ -73,7 +73,10 @@ impl Lcore {
                     None => Err(frame),
                 };
                 match refused {
-                    Ok(()) => backing.under_way += 1,
+                    Ok(()) => {
+                        backing.under_way += 1;
+                        self.intake.submitted(io.data_len());
+                    }
                     Err(frame) => {
                         backing.counters.completed(&io, IoOutcome::DeviceFault);
                         let answer = Reply::completed(&io, IoOutcome::DeviceFault);

@@ -94,17 +94,19 @@ impl RxQueue {
     /// Returns how many. Never blocks.
     #[inline]
     pub fn poll(&mut self, burst: &mut Burst) -> usize {
+        self.poll_at_most(burst, BURST)
+    }
+
+    /// The same, of at most `most` frames, and at most [`BURST`].
+    #[inline]
+    pub fn poll_at_most(&mut self, burst: &mut Burst, most: usize) -> usize {
+        let most = u16::try_from(most).unwrap_or(BURST_U16).min(BURST_U16);
         burst.fill(|places| {
             // SAFETY: rte_eth_rx_burst (rte_ethdev.h) wants a started port, a set-up queue used by no other
-            // thread, and room for `count` pointers: Started, &mut self and the array give these. Mbuf is
+            // thread, and room for `most` pointers: Started, &mut self and the array of BURST give these. Mbuf is
             // transparent over the pointer, and what is received is owned by the caller.
             let received = unsafe {
-                dpdk_sys::dpdk_shim_rx_burst(
-                    self.port.number(),
-                    self.queue,
-                    places.as_mut_ptr().cast(),
-                    BURST_U16,
-                )
+                dpdk_sys::dpdk_shim_rx_burst(self.port.number(), self.queue, places.as_mut_ptr().cast(), most)
             };
             usize::from(received)
         })

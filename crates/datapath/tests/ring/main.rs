@@ -6,6 +6,7 @@
 
 mod blocks;
 mod features;
+mod lanes;
 mod scenarios;
 mod spreads;
 mod vlans;
