@@ -55,7 +55,7 @@ fn count() -> Result<Counts, String> {
     let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
     let directory = tempfile::tempdir().map_err(|error| format!("a temporary directory: {error}"))?;
     println!("\nan lcore's turn      total   ours   DPDK   SPDK   libc");
-    for ((bdev, kind), shares) in
+    for ((bdev, kind, _), shares) in
         turns::LOADS.iter().zip(turns::count(&own.with_file_name("turns"), directory.path())?)
     {
         let turns::Shares { ours, dpdk, spdk, libc } = shares;

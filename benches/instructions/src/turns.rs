@@ -4,18 +4,17 @@ use std::path::Path;
 
 use crate::callgrind::{self, Function, Profile};
 
-/// Turns of each kind, and what each has of requests.
+/// Bursts of each kind.
 const COUNT: u64 = 20;
-const BURST: u64 = 32;
 
-/// The loads, in the order in which `turns` goes through them.
-pub(crate) const LOADS: [(&str, &str); 6] = [
-    ("null", "read-4k"),
-    ("null", "write-4k"),
-    ("null", "read-512"),
-    ("malloc", "read-4k"),
-    ("malloc", "write-4k"),
-    ("malloc", "read-512"),
+/// The loads, bdev and kind with the requests of a burst, in the order in which `turns` goes through them.
+pub(crate) const LOADS: [(&str, &str, u64); 6] = [
+    ("null", "read-4k", 8),
+    ("null", "write-4k", 8),
+    ("null", "read-512", 32),
+    ("malloc", "read-4k", 8),
+    ("malloc", "write-4k", 8),
+    ("malloc", "read-512", 32),
 ];
 
 /// Instructions per request, by whose they are.
@@ -50,12 +49,15 @@ pub(crate) fn count(program: &Path, directory: &Path) -> Result<Vec<Shares>, Str
     ];
     callgrind::run(&options, program, &[&COUNT.to_string()])?;
     // Parts count from 1; the even ones are what is counted, those before them what leads up to it.
-    (1..=LOADS.len()).map(|load| part(&out.with_extension((2 * load).to_string()))).collect()
+    (1..)
+        .zip(LOADS)
+        .map(|(load, (.., burst))| part(&out.with_extension((2 * load).to_string()), burst))
+        .collect()
 }
 
-fn part(path: &Path) -> Result<Shares, String> {
+fn part(path: &Path, burst: u64) -> Result<Shares, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let shares = shares(&callgrind::read(&text)?, COUNT * BURST);
+    let shares = shares(&callgrind::read(&text)?, COUNT * burst);
     if shares.ours == 0 || shares.spdk == 0 {
         return Err(format!("{}: no turn was counted: {shares:?}", path.display()));
     }

@@ -1,4 +1,4 @@
-//! `cargo bench -p kvblade-micro --bench turn`: an lcore's turn with a burst of 32 requests, on a ring port.
+//! `cargo bench -p kvblade-micro --bench turn`: an lcore's turn with a burst of requests, on a ring port.
 //!
 //! SPDK has the main thread, where its reactor runs the lcore. Criterion runs on a thread of its own, and asks the lcore
 //! for so many turns; the time is that of the turns alone.
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use kvblade_micro::{BURST, Kind, Turns, run};
+use kvblade_micro::{Kind, Turns, run};
 
 /// What criterion asks for: turns with bursts of a kind, to a bdev.
 struct Order {
@@ -35,8 +35,8 @@ fn measure(orders: &Sender<Order>, timed: &Receiver<Duration>) {
     let mut criterion = Criterion::default().configure_from_args();
     for bdev in Turns::bdevs() {
         let mut group = criterion.benchmark_group(format!("turn, {bdev} bdev"));
-        group.throughput(Throughput::Elements(BURST as u64));
         for kind in Kind::ALL {
+            group.throughput(Throughput::Elements(kind.burst as u64));
             group.bench_function(kind.name, |bencher| {
                 bencher.iter_custom(|turns| {
                     orders.send(Order { bdev, kind, turns }).expect("the lcore takes orders");

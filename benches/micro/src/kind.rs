@@ -7,6 +7,8 @@ use ring_lab::frames;
 pub struct Kind {
     /// What it is called in tables and on command lines.
     pub name: &'static str,
+    /// Requests that an lcore takes in a turn: of those with much data, fewer.
+    pub burst: usize,
     write: bool,
     sectors: u8,
 }
@@ -14,9 +16,9 @@ pub struct Kind {
 impl Kind {
     /// Those that are measured everywhere.
     pub const ALL: [Self; 3] = [
-        Self { name: "read-4k", write: false, sectors: 8 },
-        Self { name: "write-4k", write: true, sectors: 8 },
-        Self { name: "read-512", write: false, sectors: 1 },
+        Self { name: "read-4k", burst: 8, write: false, sectors: 8 },
+        Self { name: "write-4k", burst: 8, write: true, sectors: 8 },
+        Self { name: "read-512", burst: 32, write: false, sectors: 1 },
     ];
 
     /// By name.

@@ -1,7 +1,7 @@
 //! An lcore on a ring port that is given a burst of requests before each of its turns.
 //!
 //! In a turn it answers the burst of the turn before, which the bdev has finished in between, and takes the next one
-//! up to its submission: a turn is all that the target does for [`BURST`] requests, from rx to tx. Making the
+//! up to its submission: a turn is all that the target does for [`Kind::burst`] requests, from rx to tx. Making the
 //! requests and looking at the answers is not part of it.
 
 use std::cell::RefCell;
@@ -15,9 +15,6 @@ use serde_json::json;
 use spdk::{Bdev, Poller, app};
 
 use crate::Kind;
-
-/// Requests a turn: what an rx burst takes.
-pub const BURST: usize = dpdk::BURST;
 
 /// The bdevs, by the slot they are exported at on shelf 1: one that moves no data, and memory.
 const BDEVS: [(&str, u8); 2] = [("null", 1), ("malloc", 2)];
@@ -104,15 +101,16 @@ impl Turns {
     /// Without such a bdev.
     pub fn load(&mut self, bdev: &str, kind: Kind) {
         let (_, slot) = BDEVS.into_iter().find(|(name, _)| *name == bdev).expect("a bdev's name");
-        let frames = (0u32..).take(BURST).map(|tag| {
+        let frames = (0u32..).take(kind.burst).map(|tag| {
             // An odd number of 4 KiB apart, so that every place comes.
             kind.frame(slot, tag, u64::from(tag) * 8 * 37 % BLOCKS)
         });
         self.load = Some(Load { kind, frames: frames.collect() });
     }
 
-    /// A burst in, and two turns; how long they took. The first takes back the burst before, rx and tx waiting
-    /// while so much completes; the second sends its answers and takes this one to its bdev.
+    /// A burst in, and the turns it needs; how long they took. A long burst needs two: the first takes back the one
+    /// before, rx and tx waiting while so much completes; the second sends its answers and takes this one to its bdev.
+    /// A short burst needs one, which does both.
     ///
     /// # Panics
     /// If the burst before was not answered by then, or not as it should be: then this is not the load that was
@@ -125,11 +123,14 @@ impl Turns {
             frame.data_mut().copy_from_slice(request);
             self.peer.send(frame).expect("the ring holds a burst");
         }
+        let burst = load.frames.len();
+        let turns = if burst < dpdk::BURST { 1 } else { 2 };
         let start = Instant::now();
-        measured_turn(&mut self.lcore);
-        measured_turn(&mut self.lcore);
+        for _ in 0..turns {
+            measured_turn(&mut self.lcore);
+        }
         let took = start.elapsed();
-        let before = std::mem::replace(&mut self.under_way, BURST);
+        let before = std::mem::replace(&mut self.under_way, burst);
         self.answered(before);
         took
     }

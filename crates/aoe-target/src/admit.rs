@@ -109,7 +109,7 @@ impl Export {
     ///
     /// A failed disk command always becomes ATA error registers. An AoE error says only that the protocol's
     /// command or argument is not accepted.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn admit(
         &self,

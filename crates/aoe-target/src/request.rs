@@ -108,7 +108,7 @@ impl Request {
     ///
     /// # Errors
     /// The [`DropReason`] of a frame that is malformed or no request.
-    #[inline]
+    #[inline(always)]
     pub fn parse(head: &[u8], frame_len: usize) -> Result<Self, DropReason> {
         let head = &head[..head.len().min(frame_len)];
         let Ok((header, argument)) = Header::view(head) else { return Err(short(head)) };

@@ -249,7 +249,7 @@ impl Table {
 
     /// Where a request goes that came in by `port`, in `vlan` or outside of any, for `address`. Takes constant time,
     /// however many exports there are; those of one address in several VLANs are looked at one by one.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn route(&self, port: PortId, vlan: Option<VlanId>, address: ShelfSlot) -> Route {
         if address.is_wildcard() {
@@ -316,7 +316,7 @@ impl Table {
     }
 
     /// The exports at an address; at most one for each port and VLAN.
-    #[inline]
+    #[inline(always)]
     fn chain(&self, address: ShelfSlot) -> impl Iterator<Item = (ExportId, &Entry)> {
         let mut at = self.head(key_of(address));
         std::iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! rx: how many frames an lcore takes in at a time.
+//! rx: how many frames are taken from a lane at a time.
 //!
 //! A burst's requests are worked on one step after the other: all are submitted, then all are completed, then all
 //! leave. What they carry should still be in the core's own cache (32 KiB of L1, 512 KiB to 2 MiB of L2) at the last
@@ -14,31 +14,20 @@ const DATA: usize = 32 * 1024;
 /// (SPDK_MSG_BATCH_SIZE, lib/thread/thread.c). A burst that is shorter does not fill a turn.
 pub(crate) const COMPLETIONS: usize = 8;
 
-/// What the last requests were like, and how many frames are taken therefore.
-#[derive(Debug)]
+/// What the last requests of a lane were like, and how many frames are taken therefore.
+#[derive(Debug, Default)]
 pub(crate) struct Intake {
-    limit: usize,
-    /// Of the requests that were submitted since the limit was last looked at.
+    /// A frame counts as two to this power, of [`BURST`] that a turn takes.
+    weight: u32,
+    /// Data of the requests that were submitted since the weight was last looked at.
     data: usize,
-}
-
-impl Default for Intake {
-    fn default() -> Self {
-        Self { limit: BURST, data: 0 }
-    }
 }
 
 impl Intake {
     /// Frames to take in a turn.
     #[inline]
     pub(crate) fn limit(&self) -> usize {
-        self.limit
-    }
-
-    /// Turns that rx and tx may wait for the completions of one burst.
-    #[inline]
-    pub(crate) fn turns(&self) -> usize {
-        self.limit / COMPLETIONS - 1
+        BURST >> self.weight
     }
 
     /// A request that moves `bytes` was submitted.
@@ -47,21 +36,23 @@ impl Intake {
         self.data += bytes;
     }
 
-    /// `frames` were taken since the last time. One is enough to go by: loads change rarely, and the limit is only a
-    /// matter of time.
+    /// `frames`, not none, were taken. Returns the part of a turn that they are, in [`BURST`]ths, and decides on the
+    /// next ones. One burst is enough to go by: loads change rarely, and nothing but time depends on it.
     #[inline]
-    pub(crate) fn taken(&mut self, frames: usize) {
-        if frames > 0 {
-            // The longest of three bursts whose data fits.
-            self.limit = match self.data {
-                data if data * BURST <= DATA * frames => BURST,
-                data if data * BURST <= DATA * 2 * frames => BURST / 2,
-                _ => COMPLETIONS,
-            };
-            self.data = 0;
-        }
+    pub(crate) fn taken(&mut self, frames: usize) -> usize {
+        let part = frames << self.weight;
+        // The longest of three bursts whose data fits.
+        self.weight = match self.data * BURST {
+            data if data <= DATA * frames => 0,
+            data if data <= DATA * 2 * frames => 1,
+            _ => 2,
+        };
+        self.data = 0;
+        part
     }
 }
+
+const _: () = assert!(BURST >> 2 == COMPLETIONS);
 
 #[cfg(test)]
 mod tests {
@@ -69,33 +60,25 @@ mod tests {
 
     #[test]
     fn bursts_are_as_long_as_their_data_fits_the_cache() {
-        for (bytes, limit, turns) in [
-            (0, 32, 3),
-            (512, 32, 3),
-            (1024, 32, 3),
-            (1536, 16, 1),
-            (2048, 16, 1),
-            (4096, 8, 0),
-            (8704, 8, 0),
-        ] {
+        for (bytes, limit) in [(0, 32), (512, 32), (1024, 32), (1536, 16), (2048, 16), (4096, 8), (8704, 8)] {
             let mut intake = Intake::default();
             for _ in 0..5 {
                 intake.submitted(bytes);
             }
-            intake.taken(5);
-            assert_eq!((intake.limit(), intake.turns()), (limit, turns), "{bytes} bytes a request");
+            assert_eq!(intake.taken(5), 5, "of a burst without data that had been reckoned with");
+            assert_eq!(intake.limit(), limit, "{bytes} bytes a request");
+            assert_eq!(intake.taken(limit), BURST, "a burst as long as that is all of a turn");
         }
     }
 
     #[test]
-    fn a_turn_without_frames_teaches_nothing() {
+    fn only_the_last_burst_counts() {
         let mut intake = Intake::default();
         intake.submitted(8192);
         intake.taken(1);
-        intake.taken(0);
         assert_eq!(intake.limit(), 8);
         intake.submitted(512);
         intake.taken(1);
-        assert_eq!(intake.limit(), 32, "what went before is forgotten");
+        assert_eq!(intake.limit(), 32);
     }
 }

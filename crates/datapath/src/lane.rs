@@ -3,6 +3,7 @@
 use aoe_target::{DropCounters, DropReason, MacAddr, PortCounters, PortId, PortLimits};
 use dpdk::{Mbuf, RxQueue, TxQueue};
 
+use crate::intake::Intake;
 use crate::spread::{Spread, SpreadCounters};
 
 /// A queue pair of a port, with what the lcore must know of the port and what it counts. Written for each frame, so it
@@ -20,6 +21,7 @@ pub struct Lane {
     pub(crate) spread: Option<Box<Spread>>,
     pub(crate) rx: RxQueue,
     pub(crate) tx: TxQueue,
+    pub(crate) intake: Intake,
     pub(crate) counters: PortCounters,
     pub(crate) drops: DropCounters,
 }
@@ -57,6 +59,7 @@ impl Lane {
             spread: None,
             rx,
             tx,
+            intake: Intake::default(),
             counters: PortCounters::default(),
             drops: DropCounters::default(),
         }

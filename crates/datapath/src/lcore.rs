@@ -6,12 +6,7 @@ use aoe_target::{Export, ExportCounters, ExportId, ExportState, Ports, Table, Ta
 use spdk::{Bdev, BdevInfo, CompletionQueue, FlushMethod, IoChannel};
 
 use crate::{
-    Lane, LaneStats,
-    consult::Mailbox,
-    fanout::Fanout,
-    idle::Idle,
-    intake::{COMPLETIONS, Intake},
-    submit::InFlight,
+    Lane, LaneStats, consult::Mailbox, fanout::Fanout, idle::Idle, intake::COMPLETIONS, submit::InFlight,
 };
 
 /// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared, and no cache line
@@ -22,9 +17,8 @@ pub struct Lcore {
     /// What it does when there is nothing to do. Before the lanes: it may hold interrupts of their queues.
     pub(crate) idle: Idle,
     pub(crate) lanes: Vec<Lane>,
-    /// The lane that is polled next.
+    /// The lane that is polled first in the next turn.
     pub(crate) next_lane: usize,
-    pub(crate) intake: Intake,
     pub(crate) table: Table,
     /// By [`ExportId`].
     pub(crate) backings: Vec<Option<Backing>>,
@@ -42,8 +36,8 @@ pub struct Lcore {
     pub(crate) stopping: bool,
     turns: u64,
     pub(crate) busy_turns: u64,
-    /// Turns without rx and tx since the last one with it.
-    held_back: usize,
+    /// Turns that may still go without rx and tx.
+    pub(crate) hold_back: usize,
 }
 
 /// An export's bdev as this lcore reaches it. What a read or write touches comes first, in one cache line.
@@ -154,7 +148,6 @@ impl Lcore {
         Ok(Self {
             lanes,
             next_lane: 0,
-            intake: Intake::default(),
             table: Table::new(),
             backings: Vec::new(),
             completions: CompletionQueue::new()?,
@@ -167,7 +160,7 @@ impl Lcore {
             idle: Idle::default(),
             turns: 0,
             busy_turns: 0,
-            held_back: 0,
+            hold_back: 0,
         })
     }
 
@@ -179,10 +172,9 @@ impl Lcore {
     pub fn turn(&mut self) -> bool {
         let completed = self.complete();
         let mut busy = completed > 0;
-        if completed >= COMPLETIONS && self.held_back < self.intake.turns() && !self.stopping {
-            self.held_back += 1;
+        if completed >= COMPLETIONS && self.hold_back > 0 && !self.stopping {
+            self.hold_back -= 1;
         } else {
-            self.held_back = 0;
             if self.stopping {
                 busy |= self.finish_inboxes();
             } else {

@@ -7,7 +7,7 @@
 use aoe_target::{MacAddr, PortId};
 use dpdk::{BURST, Burst, FrameReceiver, FrameSender, Mbuf, Mempool, handover};
 
-use crate::{Lcore, lane::Lane, receive::FEW_EXPORTS};
+use crate::{Lcore, lane::Lane};
 
 /// How a port's frames are dealt to its lanes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,16 +218,8 @@ impl Lcore {
         let Lane { spread, rx, .. } = &mut self.lanes[lane];
         let Some(spread) = spread else { return };
         spread.deal(burst, rx.mempool());
-        let mut kept = std::mem::take(&mut spread.kept);
-        if self.table.len() > FEW_EXPORTS {
-            self.foresee(&kept);
-        }
-        for frame in kept.drain(..) {
-            self.accept(lane, frame);
-        }
-        if let Some(spread) = &mut self.lanes[lane].spread {
-            spread.kept = kept;
-        }
+        burst.refill(&mut spread.kept);
+        self.serve(lane, burst);
     }
 
     /// Serves a burst of what other lanes handed to this one. True if there was anything.
@@ -241,12 +233,7 @@ impl Lcore {
         }
         spread.counters.taken_over += frames as u64;
         burst.prefetch();
-        if self.table.len() > FEW_EXPORTS {
-            self.foresee(burst.frames());
-        }
-        for frame in &mut burst {
-            self.accept(lane, frame);
-        }
+        self.serve(lane, &mut burst);
         true
     }
 

@@ -45,7 +45,7 @@ pub const fn private_size() -> u16 {
 
 impl Lcore {
     /// Does what the export decides on a request.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn admit(&mut self, lane_index: usize, id: ExportId, request: &Request, frame: Mbuf) {
         let lane = &mut self.lanes[lane_index];
         // Routing found it a moment ago; nothing changes in between.
@@ -75,7 +75,7 @@ impl Lcore {
                 match refused {
                     Ok(()) => {
                         backing.under_way += 1;
-                        self.intake.submitted(io.data_len());
+                        lane.intake.submitted(io.data_len());
                     }
                     Err(frame) => {
                         backing.counters.completed(&io, IoOutcome::DeviceFault);
@@ -98,7 +98,7 @@ impl Backing {
 
 /// A request's I/O, or the first of several, and what there is to do when it has ended well. `None` if there is
 /// nothing to ask of the bdev.
-#[inline]
+#[inline(always)]
 fn first_io(export: &Export, backing: &mut Backing, io: &BdevIo, frame: &Mbuf) -> Option<(Io, Step)> {
     let block_shift = backing.block_shift;
     let step = match io.op {
@@ -128,7 +128,7 @@ fn forced(io: Io, segments: u16) -> (Io, Step) {
 }
 
 /// The frame, long enough for a read's data. The initiator's trailing bytes, if any, make room for it.
-#[inline]
+#[inline(always)]
 fn with_room(mut frame: Mbuf, io: &BdevIo) -> Option<Mbuf> {
     if !matches!(io.op, BdevOp::Read | BdevOp::Health(_)) {
         return Some(frame);
@@ -141,7 +141,7 @@ fn with_room(mut frame: Mbuf, io: &BdevIo) -> Option<Mbuf> {
 
 /// The I/O on a bdev of `512 << block_shift` bytes a block, of an export that starts at its `first_sector`. What
 /// covers whole blocks goes straight to it; with 512 bytes, everything does.
-#[inline]
+#[inline(always)]
 fn spdk_io(io: &BdevIo, first_sector: u64, block_shift: u32) -> Io {
     let sector = first_sector + io.lba;
     let sectors = u32::from(io.sectors);

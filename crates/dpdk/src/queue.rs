@@ -42,6 +42,18 @@ impl Burst {
         filled
     }
 
+    /// Moves the first frames of `from` into the burst, at most [`BURST`]; frames still in it are freed.
+    #[inline]
+    pub fn refill(&mut self, from: &mut Vec<Mbuf>) {
+        self.fill(|places| {
+            let count = from.len().min(places.len());
+            for (place, frame) in places.iter_mut().zip(from.drain(..count)) {
+                place.write(frame);
+            }
+            count
+        });
+    }
+
     /// Asks the CPU for the first cache line of every frame.
     #[inline]
     pub fn prefetch(&self) {

@@ -137,7 +137,7 @@ impl IoChannel {
     ///
     /// # Errors
     /// The frame, if its mempool's private areas are too small.
-    #[inline]
+    #[inline(always)]
     pub fn submit<C: Copy>(
         &self,
         queue: &CompletionQueue<C>,
@@ -242,7 +242,7 @@ impl fmt::Debug for IoChannel {
 }
 
 /// Hands the request in `mbuf` to the bdev, or to those that wait.
-#[inline]
+#[inline(always)]
 fn start(mbuf: *mut c_void) {
     let header = header(mbuf);
     // SAFETY: called for submitted mbufs only, which nothing else has now; a channel stays while I/O is under way

@@ -77,7 +77,7 @@ impl Header {
 
     /// Points the iovecs at `bytes` bytes of the frame from `offset` on. False if it does not hold them, or in
     /// more than [`MAX_SEGMENTS`] segments.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn cover(&mut self, frame: &Mbuf, offset: usize, bytes: u64) -> bool {
         let Ok(mut left) = usize::try_from(bytes) else { return false };
         let mut skip = offset;
@@ -106,7 +106,7 @@ impl Header {
     /// Whether SPDK copies these bytes through a bounce buffer for a bdev that wants `alignment` (a power of two): by
     /// the rule of `_are_iovs_aligned` (lib/bdev/bdev.c), which does so for all of an I/O if one address is not a
     /// multiple.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bounces(&self, alignment: u32) -> bool {
         let count = usize::try_from(self.iov_count).unwrap_or(0);
         let mask = alignment.wrapping_sub(1) as usize;
