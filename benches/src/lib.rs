@@ -5,6 +5,8 @@
 //! request costs more where there are more exports, initiators or ports. [`aoeperf`] and [`spdk_programs`] drive the
 //! load; [`process`], [`hugepages`] and [`interrupt`] see to it that the machine is left as it was.
 //!
+//! The program `responder` is the yardstick, with [`store`] as its disk.
+//!
 //! The program `profile` shows where the target's lcore spends its time: [`profile`].
 #![forbid(unsafe_code)]
 
@@ -22,5 +24,6 @@ pub mod round;
 pub mod sample;
 pub mod scaling;
 pub mod spdk_programs;
+pub mod store;
 pub mod table;
 pub mod verdict;
