@@ -1,6 +1,7 @@
 //! Benchmarks of kvblade-dpdk against its limits and its peers, all in one run on one machine.
 //!
-//! The program `bench` measures: a [`contender`] in a [`cell`], in a [`lab`], round after [`round`], gives [`sample`]s.
+//! The program `bench` measures: a [`contender`] in a [`cell`], in a [`lab`], round after [`round`], gives [`sample`]s, and
+//! [`weather`] says what else the machine did meanwhile.
 //! [`verdict`] holds them against the targets; [`table`], [`plot`] and [`record`] show them. [`scaling`] asks whether a
 //! request costs more where there are more exports, initiators or ports. [`aoeperf`] and [`spdk_programs`] drive the
 //! load; [`process`], [`hugepages`] and [`interrupt`] see to it that the machine is left as it was.
@@ -27,3 +28,4 @@ pub mod spdk_programs;
 pub mod store;
 pub mod table;
 pub mod verdict;
+pub mod weather;
