@@ -61,7 +61,7 @@ impl Part {
     after_help = "Examples:
   bench all
   bench limits --sizes 4096 --depths 64 --target-rounds 20
-  bench peers --contenders veth,vblade --operations read --json -
+  bench peers --contenders veth,vblade --operations read
   bench all --seconds 0.5 --rounds 1 --target-rounds 1 --patience 0 --store-mib 64 --exports 640 \\
       --results /tmp/short                                        to see that it works"
 )]
