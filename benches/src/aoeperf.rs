@@ -67,6 +67,13 @@ struct Latencies {
     p99: f64,
     p99_9: f64,
     max: f64,
+    slowest_us: Slowest,
+}
+
+#[derive(Deserialize)]
+struct Slowest {
+    #[serde(rename = "1000")]
+    thousand: Option<f64>,
 }
 
 /// Reads the figures it wrote.
@@ -77,12 +84,20 @@ pub fn parse(json: &str) -> Result<Sample> {
     let Report { total } = serde_json::from_str(json).context("aoeperf's figures")?;
     ensure!(total.errors == 0, "{} requests of aoeperf failed", total.errors);
     ensure!(total.iops > 0.0, "no request of aoeperf was answered");
-    let Latencies { mean, p50, p99, p99_9, max } = total.latency_us;
+    let Latencies { mean, p50, p99, p99_9, max, slowest_us } = total.latency_us;
     Ok(Sample {
         iops: total.iops,
-        latency_us: Latency { mean, p50: Some(p50), p99: Some(p99), p99_9: Some(p99_9), max: Some(max) },
+        latency_us: Latency {
+            mean,
+            p50: Some(p50),
+            p99: Some(p99),
+            p99_9: Some(p99_9),
+            max: Some(max),
+            slowest_1000: slowest_us.thousand,
+        },
         retransmits: total.retransmits,
         initiator_busy_percent: Some(total.busy_percent),
+        ..Sample::default()
     })
 }
 
@@ -90,6 +105,22 @@ pub fn parse(json: &str) -> Result<Sample> {
 mod tests {
     use super::*;
     use crate::cell::{Operation, Size};
+
+    #[test]
+    fn figures_are_read_and_a_slow_second_has_no_thousandth() {
+        let report = |slowest: &str, errors: u32| {
+            format!(
+                r#"{{"total": {{"iops": 5e5, "retransmits": 2, "errors": {errors}, "busy_percent": 60.5, "latency_us":
+                    {{"mean": 2.5, "p50": 2, "p99": 3, "p99_9": 9, "max": 70, "slowest_us": {{{slowest}}}}}}}}}"#
+            )
+        };
+        let sample = parse(&report(r#""10": 50, "1000": 8.5"#, 0)).unwrap();
+        let Latency { mean, p50, p99_9, slowest_1000, .. } = sample.latency_us;
+        assert_eq!((sample.iops, sample.retransmits), (500_000.0, 2));
+        assert_eq!((mean, p50, p99_9, slowest_1000), (2.5, Some(2.0), Some(9.0), Some(8.5)));
+        assert_eq!(parse(&report(r#""10": 50"#, 0)).unwrap().latency_us.slowest_1000, None);
+        assert!(parse(&report("", 3)).unwrap_err().to_string().contains("3 requests"));
+    }
 
     #[test]
     fn a_load_is_asked_for_in_its_own_words() {

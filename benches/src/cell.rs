@@ -116,6 +116,12 @@ pub const LIMIT_CELLS: [Cell; 3] = [
     Cell::new(Size::SECTOR, Operation::Read, LIMIT_DEPTH),
 ];
 
+/// The cell whose latency a target states.
+pub const PAGE_READ: Cell = Cell::new(Size::PAGE, Operation::Read, 1);
+
+/// The depths at which a target compares what is reached over veth.
+pub const VETH_DEPTHS: [u16; 2] = [1, 32];
+
 /// Every combination, by size, then operation, then depth.
 pub fn combinations(sizes: &[Size], operations: &[Operation], depths: &[u16]) -> Vec<Cell> {
     let mut cells = Vec::new();

@@ -13,7 +13,7 @@ pub enum Contender {
     Bdev,
     /// kvblade-dpdk over memif.
     Memif,
-    /// The link alone: the bare responder over veth; it copies each payload once.
+    /// The link and the copy: the bare responder over veth; it copies each payload from or to its place in memory.
     VethLink,
     /// kvblade-dpdk over veth.
     Veth,
@@ -73,7 +73,9 @@ impl Contender {
             Self::MemifLink => "bare responder, memif: the link alone, no data touched",
             Self::Bdev => "bdevperf on a malloc bdev, with copy: the bdev alone",
             Self::Memif => "kvblade-dpdk, memif, malloc bdev",
-            Self::VethLink => "bare responder, veth: each payload copied once, no disk",
+            Self::VethLink => {
+                "bare responder, veth: the link, and the copy from or to memory as large as the disk"
+            }
             Self::Veth => "kvblade-dpdk, veth, malloc bdev",
             Self::Vblade => "vblade, veth, a file on tmpfs",
             Self::Nvmf => "SPDK nvmf_tgt, TCP on loopback, malloc bdev",
@@ -93,8 +95,8 @@ impl Contender {
     /// MiB of hugepages it takes beside its initiator, which runs with one contender at a time.
     pub const fn hugepages_mib(self, store_mib: u32) -> u32 {
         match self {
-            // Mbufs with room for jumbo frames, and the rings.
-            Self::MemifLink | Self::VethLink => 320,
+            Self::MemifLink => RESPONDER_MIB,
+            Self::VethLink => RESPONDER_MIB + store_mib,
             // DPDK's and SPDK's pools and mbufs.
             Self::Memif | Self::Veth => store_mib + 640,
             Self::Bdev => BDEVPERF_MIB + store_mib,
@@ -104,6 +106,8 @@ impl Contender {
     }
 }
 
+/// MiB that the responder takes beside its disk: mbufs with room for jumbo frames, and the rings.
+const RESPONDER_MIB: u32 = 320;
 /// MiB that bdevperf takes beside the bdev.
 pub const BDEVPERF_MIB: u32 = 512;
 /// MiB that nvmf_tgt takes beside the bdev.

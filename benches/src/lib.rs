@@ -1,9 +1,12 @@
 //! Benchmarks of kvblade-dpdk against its limits and its peers, all in one run on one machine.
 //!
-//! The program `bench` measures: a [`contender`] in a [`cell`], in a [`lab`], round after [`round`], gives [`sample`]s.
+//! The program `bench` measures: a [`contender`] in a [`cell`], in a [`lab`], round after [`round`], gives [`sample`]s, and
+//! [`weather`] says what else the machine did meanwhile.
 //! [`verdict`] holds them against the targets; [`table`], [`plot`] and [`record`] show them. [`scaling`] asks whether a
 //! request costs more where there are more exports, initiators or ports. [`aoeperf`] and [`spdk_programs`] drive the
 //! load; [`process`], [`hugepages`] and [`interrupt`] see to it that the machine is left as it was.
+//!
+//! The program `responder` is the yardstick, with [`store`] as its disk.
 //!
 //! The program `profile` shows where the target's lcore spends its time: [`profile`].
 #![forbid(unsafe_code)]
@@ -22,5 +25,7 @@ pub mod round;
 pub mod sample;
 pub mod scaling;
 pub mod spdk_programs;
+pub mod store;
 pub mod table;
 pub mod verdict;
+pub mod weather;

@@ -4,6 +4,7 @@ use crate::round::Commands;
 use crate::sample::Series;
 use crate::scaling::ScalingSeries;
 use crate::verdict::Verdict;
+use crate::weather::{Interruptions, Weather};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::fs;
@@ -71,8 +72,12 @@ fn printed(program: &str, arguments: &[&str]) -> String {
 /// What was asked for.
 #[derive(Clone, Debug, Serialize)]
 pub struct Effort {
-    /// Rounds.
+    /// Rounds of everything.
     pub rounds: u32,
+    /// Rounds of what targets 1 to 4 compare, those of everything among them.
+    pub target_rounds: u32,
+    /// Seconds that a sample may have waited for fair weather.
+    pub patience: f64,
     /// Measured seconds of a run; SPDK's programs take whole ones, rounded up.
     pub seconds: f64,
     /// Seconds before, not measured.
@@ -102,6 +107,10 @@ pub struct Record<'a> {
     pub seconds: f64,
     /// What was asked for.
     pub effort: &'a Effort,
+    /// Interruptions a second of each core, before the first sample.
+    pub interruptions: &'a [Interruptions],
+    /// The best weather that was seen, by which each sample's is fair or not.
+    pub best_weather: Option<Weather>,
     /// The commands of each contender: its server's, and its load's in the first cell.
     pub commands: &'a Commands,
     /// The figures of every round.

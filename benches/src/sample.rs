@@ -2,6 +2,7 @@
 
 use crate::cell::Cell;
 use crate::contender::Contender;
+use crate::weather::Weather;
 use serde::Serialize;
 
 /// Latencies in microseconds, from the first copy of a request to its answer; `None` where the program that drives the
@@ -18,6 +19,8 @@ pub struct Latency {
     pub p99_9: Option<f64>,
     /// Longest.
     pub max: Option<f64>,
+    /// 1,000 of each second are longer; `None` also where a second had no more than those.
+    pub slowest_1000: Option<f64>,
 }
 
 /// One run.
@@ -32,6 +35,34 @@ pub struct Sample {
     /// Share of its time the initiator was at work, percent, where it tells. Near 100 at a depth above 1, the
     /// initiator sets the rate and not the target.
     pub initiator_busy_percent: Option<f64>,
+    /// The two cores before it.
+    pub weather_before: Option<Weather>,
+    /// The two cores after it.
+    pub weather_after: Option<Weather>,
+    /// Whether the weather was fair, before and after. False where nobody looked.
+    pub fair: bool,
+}
+
+impl Sample {
+    /// The best of each figure in these, though they be those of different runs: the highest rate, and the lowest of
+    /// each latency that all of them tell. `None` without any. What is no better or worse stays at its default.
+    pub fn best<'a>(samples: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let only_figures =
+            |sample: &Self| Self { iops: sample.iops, latency_us: sample.latency_us, ..Self::default() };
+        samples.into_iter().map(only_figures).reduce(|best, sample| {
+            let (one, other) = (best.latency_us, sample.latency_us);
+            let lower = |figure: fn(&Latency) -> Option<f64>| Some(figure(&one)?.min(figure(&other)?));
+            let latency_us = Latency {
+                mean: one.mean.min(other.mean),
+                p50: lower(|latency| latency.p50),
+                p99: lower(|latency| latency.p99),
+                p99_9: lower(|latency| latency.p99_9),
+                max: lower(|latency| latency.max),
+                slowest_1000: lower(|latency| latency.slowest_1000),
+            };
+            Self { iops: best.iops.max(sample.iops), latency_us, ..Self::default() }
+        })
+    }
 }
 
 /// One contender in one cell, a sample for each round.
@@ -81,6 +112,37 @@ impl Spread {
     }
 }
 
+/// A ratio or a difference of several contenders, in the two ways there are to put their rounds together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Of the best that each of them did in these rounds. What else a shared machine does makes programs slower, and not
+    /// all of them alike: the best is nearest to what each does by itself.
+    pub best: f64,
+    /// Of what they did in the same round.
+    pub rounds: Spread,
+}
+
+impl Comparison {
+    /// Of the samples of each, in the order of the rounds. `None` if there is no round, or a figure is no number.
+    pub fn of<const N: usize>(samples: [&[Sample]; N], figure: impl Fn([&Sample; N]) -> f64) -> Option<Self> {
+        let rounds = (0..in_common(samples)).map(|round| figure(samples.map(|samples| &samples[round])));
+        let rounds = Spread::of(rounds)?;
+        let best = figure(bests(samples)?.each_ref());
+        (!best.is_nan()).then_some(Self { best, rounds })
+    }
+}
+
+/// Rounds that all of these have.
+fn in_common<const N: usize>(samples: [&[Sample]; N]) -> usize {
+    samples.iter().map(|samples| samples.len()).min().unwrap_or(0)
+}
+
+/// The best of each, in the rounds that all of them have: nobody's is of more rounds than another's. `None` without any.
+pub fn bests<const N: usize>(samples: [&[Sample]; N]) -> Option<[Sample; N]> {
+    let count = in_common(samples);
+    (count > 0).then(|| samples.map(|samples| Sample::best(&samples[..count]).unwrap_or_default()))
+}
+
 /// All runs of all contenders.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
@@ -114,17 +176,36 @@ impl Figures {
         cells
     }
 
+    /// All samples, to say more of them.
+    pub fn samples_mut(&mut self) -> impl Iterator<Item = &mut Sample> {
+        self.0.iter_mut().flat_map(|series| &mut series.rounds)
+    }
+
+    /// A figure of several contenders in a cell, of the best of each and round by round. `None` if a contender lacks the
+    /// cell.
+    pub fn compare<const N: usize>(
+        &self,
+        contenders: [Contender; N],
+        cell: Cell,
+        figure: impl Fn([&Sample; N]) -> f64,
+    ) -> Option<Comparison> {
+        Comparison::of(contenders.map(|contender| self.rounds(contender, cell)), figure)
+    }
+
+    /// What the best of such a comparison come to.
+    pub fn bests<const N: usize>(&self, contenders: [Contender; N], cell: Cell) -> Option<[Sample; N]> {
+        bests(contenders.map(|contender| self.rounds(contender, cell)))
+    }
+
     /// A figure of several contenders in a cell, taken round by round: the rounds interleave, so what the machine did
-    /// meanwhile falls on both sides of a ratio. `None` if a contender lacks the cell.
+    /// for a while falls on both sides of a ratio. `None` if a contender lacks the cell.
     pub fn by_round<const N: usize>(
         &self,
         contenders: [Contender; N],
         cell: Cell,
         figure: impl Fn([&Sample; N]) -> f64,
     ) -> Option<Spread> {
-        let rounds = contenders.map(|contender| self.rounds(contender, cell));
-        let count = rounds.iter().map(|rounds| rounds.len()).min().unwrap_or(0);
-        Spread::of((0..count).map(|round| figure(rounds.map(|rounds| &rounds[round]))))
+        self.compare(contenders, cell, figure).map(|comparison| comparison.rounds)
     }
 }
 
@@ -160,5 +241,37 @@ mod tests {
         assert_eq!(spread, Spread { median: 0.5, min: 0.5, max: 0.5 });
         assert_eq!(figures.by_round([Contender::Memif, Contender::Vblade], cell, ratio), None);
         assert_eq!(figures.cells(), [cell]);
+    }
+
+    #[test]
+    fn the_best_is_of_each_figure_and_not_of_one_run() {
+        let latency = |mean, p50| Latency { mean, p50: Some(p50), p99: None, ..Latency::default() };
+        let samples = [
+            Sample { iops: 10.0, latency_us: latency(3.0, 2.0), retransmits: 5, ..Sample::default() },
+            Sample { iops: 20.0, latency_us: latency(4.0, 1.0), fair: true, ..Sample::default() },
+        ];
+        let best = Sample { iops: 20.0, latency_us: latency(3.0, 1.0), ..Sample::default() };
+        assert_eq!(Sample::best(&samples), Some(best));
+        assert_eq!(Sample::best([]), None);
+        let untold = Sample { latency_us: Latency::default(), ..samples[0] };
+        let best = Sample::best([&samples[0], &untold]).unwrap();
+        assert_eq!(best.latency_us.p50, None, "the best of what not all tell is not known");
+    }
+
+    #[test]
+    fn the_best_of_each_may_be_of_different_rounds() {
+        // The machine is slow for one of them in the first round, and for the other in the second.
+        let (us, them) = ([sample(50.0), sample(100.0)], [sample(200.0), sample(80.0)]);
+        let ratio = |[us, them]: [&Sample; 2]| us.iops / them.iops;
+        let Comparison { best, rounds } = Comparison::of([&us, &them], ratio).unwrap();
+        assert_eq!((best, rounds), (0.5, Spread { median: 0.75, min: 0.25, max: 1.25 }));
+    }
+
+    #[test]
+    fn nobody_is_best_in_a_round_that_others_lack() {
+        let (us, them) = ([sample(50.0), sample(60.0), sample(100.0)], [sample(100.0), sample(90.0)]);
+        let ratio = |[us, them]: [&Sample; 2]| us.iops / them.iops;
+        assert_eq!(Comparison::of([&us, &them], ratio).unwrap().best, 0.6);
+        assert_eq!(Comparison::of([&us, &[]], ratio), None);
     }
 }

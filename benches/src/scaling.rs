@@ -8,7 +8,8 @@ use crate::cell::{Cell, Operation, Size};
 use crate::lab::{End, Lab, LoadSpec, memif};
 use crate::process::Server;
 use crate::record::portable;
-use crate::sample::{Sample, Spread};
+use crate::sample::{Comparison, Sample, bests};
+use crate::weather::Watch;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -78,18 +79,36 @@ pub struct ScalingSeries {
     pub rounds: Vec<Sample>,
 }
 
-/// What a request costs with more of something, relative to the first series of the same round.
-pub fn cost(series: &[ScalingSeries], more: More) -> Option<Spread> {
-    let rounds = |more| series.iter().find(|series| series.more == more).map(|series| &series.rounds);
-    let (one, many) = (rounds(More::Nothing)?, rounds(more)?);
-    Spread::of(one.iter().zip(many).map(|(one, many)| one.iops / many.iops))
+/// What a request costs with more of something, relative to the first series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cost {
+    /// How many times as much.
+    pub figure: Comparison,
+    /// The best with one of each, and with more.
+    pub best: [Sample; 2],
 }
 
-/// Runs all of them in turns, `rounds` times, the first with `exports` in all.
+/// What a request costs with more of something; `None` if that, or the first series, was not measured.
+pub fn cost(series: &[ScalingSeries], more: More) -> Option<Cost> {
+    let rounds = |more| series.iter().find(|series| series.more == more).map(|series| &series.rounds[..]);
+    let both = [rounds(More::Nothing)?, rounds(more)?];
+    let figure = Comparison::of(both, |[one, many]| one.iops / many.iops)?;
+    Some(Cost { figure, best: bests(both)? })
+}
+
+/// Runs all of them in turns, `rounds` times, many exports being `exports` in all; each sample in weather as fair as
+/// `watch` has patience for.
 ///
 /// # Errors
 /// If a program fails, or a request does; if `stop` is set.
-pub fn measure(lab: &Lab, exports: u32, rounds: u32, stop: &AtomicBool) -> Result<Vec<ScalingSeries>> {
+pub fn measure(
+    lab: &Lab,
+    exports: u32,
+    rounds: u32,
+    watch: &mut Watch,
+    stop: &AtomicBool,
+) -> Result<Vec<ScalingSeries>> {
+    watch.begin(stop)?;
     eprintln!("scaling: starting 3 servers");
     let mut one = Rig::start(lab, "one", 1, &one_export(), stop)?;
     let mut many = Rig::start(lab, "exports", 1, &many_exports(exports), stop)?;
@@ -109,13 +128,16 @@ pub fn measure(lab: &Lab, exports: u32, rounds: u32, stop: &AtomicBool) -> Resul
             let targets = [target.to_owned()];
             let load = LoadSpec { targets: &targets, initiators, mtu: MTU };
             let cell = Cell::new(Size::SECTOR, Operation::Read, depth);
-            let (command, sample) = rig
+            let before = watch.wait_until_fair(stop)?;
+            let (command, mut sample) = rig
                 .server
                 .during(stop, || lab.aoeperf(rig.initiator.clone(), cell, &load, stop))
                 .with_context(|| format!("scaling, {}", series.more.title()))?;
             if series.commands.is_empty() {
                 series.commands = vec![portable(rig.server.command()), portable(&command)];
             }
+            sample.weather_before = Some(before);
+            sample.weather_after = Some(watch.probe()?);
             series.rounds.push(sample);
         }
     }
@@ -179,6 +201,7 @@ fn config(sectors: u32, exports: impl IntoIterator<Item = Value>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::Spread;
 
     fn series(more: More, rates: &[f64]) -> ScalingSeries {
         let rounds = rates.iter().map(|&iops| Sample { iops, ..Sample::default() }).collect();
@@ -186,10 +209,12 @@ mod tests {
     }
 
     #[test]
-    fn cost_is_the_inverse_of_the_rate_round_by_round() {
+    fn cost_is_the_inverse_of_the_rate_of_the_best_and_round_by_round() {
         let all = [series(More::Nothing, &[100.0, 50.0, 100.0]), series(More::Ports, &[80.0, 40.0, 100.0])];
-        let spread = cost(&all, More::Ports).unwrap();
-        assert_eq!(spread, Spread { median: 1.25, min: 1.0, max: 1.25 });
+        let Cost { figure: Comparison { best, rounds }, best: [one, many] } =
+            cost(&all, More::Ports).unwrap();
+        assert_eq!(rounds, Spread { median: 1.25, min: 1.0, max: 1.25 });
+        assert_eq!((best, one.iops, many.iops), (1.0, 100.0, 100.0));
         assert_eq!(cost(&all, More::Exports), None);
     }
 

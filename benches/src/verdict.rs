@@ -1,9 +1,10 @@
-//! The figures held against the targets of the project: each a ratio or a difference of one run.
+//! The figures held against the targets of the project: each a ratio or a difference of one run, judged by the best
+//! that each contender did, with what its rounds came to beside it.
 
-use crate::cell::{Cell, LIMIT_CELLS, LIMIT_DEPTH, Operation, Size};
+use crate::cell::{Cell, LIMIT_CELLS, LIMIT_DEPTH, Operation, PAGE_READ, Size, VETH_DEPTHS};
 use crate::contender::Contender;
-use crate::sample::{Figures, Sample, Spread};
-use crate::scaling::{More, ScalingSeries, cost};
+use crate::sample::{Comparison, Figures, Sample, Spread};
+use crate::scaling::{Cost, More, ScalingSeries, cost};
 use serde::Serialize;
 use std::fmt;
 
@@ -51,19 +52,22 @@ pub struct Verdict {
     pub target: u8,
     /// What is compared.
     pub what: String,
-    /// The figure, of the pairs of each round; judged by its median.
-    pub figure: Spread,
+    /// The figure, of the best that each did in all rounds; it is judged.
+    pub best: f64,
+    /// The figure, round by round.
+    pub rounds: Spread,
     /// What it has to be.
     pub bound: Bound,
-    /// Whether it is.
+    /// Whether the best is.
     pub pass: Option<bool>,
-    /// The medians it came from.
+    /// What the best came from.
     pub from: String,
 }
 
 impl Verdict {
-    fn new(target: u8, what: String, figure: Spread, bound: Bound, from: String) -> Self {
-        Self { target, what, figure, bound, pass: bound.holds(figure.median), from }
+    fn new(target: u8, what: String, figure: Comparison, bound: Bound, from: String) -> Self {
+        let Comparison { best, rounds } = figure;
+        Self { target, what, best, rounds, bound, pass: bound.holds(best), from }
     }
 }
 
@@ -89,9 +93,9 @@ pub fn serial_limit(link: &Sample, bdev: &Sample) -> f64 {
 fn limit(figures: &Figures, target: u8, cell: Cell, least: f64) -> Option<Verdict> {
     let contenders = [Contender::Memif, Contender::MemifLink, Contender::Bdev];
     let ratio = |[us, link, bdev]: [&Sample; 3]| us.iops / serial_limit(link, bdev);
-    let figure = figures.by_round(contenders, cell, ratio)?;
+    let figure = figures.compare(contenders, cell, ratio)?;
     let what = format!("{cell}: memif of its serial limit");
-    Some(Verdict::new(target, what, figure, Bound::AtLeast(least), rates(figures, &contenders, cell)))
+    Some(Verdict::new(target, what, figure, Bound::AtLeast(least), rates(figures, contenders, cell)?))
 }
 
 fn against_vblade(figures: &Figures) -> Vec<Verdict> {
@@ -102,55 +106,44 @@ fn against_vblade(figures: &Figures) -> Vec<Verdict> {
     ];
     let verdict = |(us, what, bound)| {
         let contenders = [us, Contender::Vblade];
-        let figure = figures.by_round(contenders, cell, |[us, them]| us.iops / them.iops)?;
-        Some(Verdict::new(2, format!("{cell}: {what}"), figure, bound, rates(figures, &contenders, cell)))
+        let figure = figures.compare(contenders, cell, |[us, them]| us.iops / them.iops)?;
+        Some(Verdict::new(2, format!("{cell}: {what}"), figure, bound, rates(figures, contenders, cell)?))
     };
     sides.into_iter().filter_map(verdict).collect()
 }
 
 fn latency(figures: &Figures) -> Vec<Verdict> {
-    let cell = Cell::new(Size::PAGE, Operation::Read, 1);
-    let number = |figure: Option<f64>| figure.unwrap_or(f64::NAN);
+    let tails: [(&str, &str, Bound, Time); 2] = [
+        ("memif p99.9 to link's", "p99.9", Bound::AtMost(2.0), |sample| sample.latency_us.p99_9),
+        // Loads with different rates have another number of requests beyond their p99.9 in a second.
+        ("memif's 1,000th slowest of a second to link's", "1,000th", Bound::Free, |sample| {
+            sample.latency_us.slowest_1000
+        }),
+    ];
+    let tails = tails.into_iter().filter_map(|(what, which, bound, time)| {
+        let contenders = [Contender::Memif, Contender::MemifLink];
+        let times = [(which, time); 2];
+        timed(figures, contenders, times, PAGE_READ, |[us, link]| us / link)
+            .map(|(figure, from)| Verdict::new(3, format!("{PAGE_READ}: {what}"), figure, bound, from))
+    });
     let contenders = [Contender::Memif, Contender::MemifLink, Contender::Bdev];
-    let excess = |[us, link, bdev]: [&Sample; 3]| {
-        number(us.latency_us.p50) - number(link.latency_us.p50) - bdev.latency_us.mean
-    };
-    let p50 = figures.by_round(contenders, cell, excess).map(|figure| {
-        let from = [
-            (
-                contenders[0],
-                "p50",
-                middle(figures, contenders[0], cell, |sample| number(sample.latency_us.p50)),
-            ),
-            (
-                contenders[1],
-                "p50",
-                middle(figures, contenders[1], cell, |sample| number(sample.latency_us.p50)),
-            ),
-            (contenders[2], "mean", middle(figures, contenders[2], cell, |sample| sample.latency_us.mean)),
-        ];
-        let what = format!("{cell}: memif p50 less link p50 and bdev, us");
-        Verdict::new(3, what, figure, Bound::AtMost(0.5), micros(&from))
+    let times = [("p50", p50 as Time), ("p50", p50), ("mean", mean)];
+    let excess = timed(figures, contenders, times, PAGE_READ, |[us, link, bdev]| us - link - bdev);
+    let excess = excess.map(|(figure, from)| {
+        let what = format!("{PAGE_READ}: memif p50 less link p50 and bdev, us");
+        Verdict::new(3, what, figure, Bound::AtMost(0.5), from)
     });
-    let contenders = [Contender::Memif, Contender::MemifLink];
-    let ratio = |[us, link]: [&Sample; 2]| number(us.latency_us.p99_9) / number(link.latency_us.p99_9);
-    let p99_9 = figures.by_round(contenders, cell, ratio).map(|figure| {
-        let from = contenders
-            .map(|who| (who, "p99.9", middle(figures, who, cell, |sample| number(sample.latency_us.p99_9))));
-        let what = format!("{cell}: memif p99.9 to link's");
-        Verdict::new(3, what, figure, Bound::AtMost(2.0), micros(&from))
-    });
-    p50.into_iter().chain(p99_9).collect()
+    excess.into_iter().chain(tails).collect()
 }
 
 fn same_veth(figures: &Figures) -> Vec<Verdict> {
-    let cells = || figures.cells().into_iter().filter(|cell| [1, 32].contains(&cell.depth));
+    let cells = || figures.cells().into_iter().filter(|cell| VETH_DEPTHS.contains(&cell.depth));
     let against = |them: Contender, bound: Bound| {
         cells().filter_map(move |cell| {
             let contenders = [Contender::Veth, them];
-            let figure = figures.by_round(contenders, cell, |[us, them]| us.iops / them.iops)?;
+            let figure = figures.compare(contenders, cell, |[us, them]| us.iops / them.iops)?;
             let what = format!("{cell}: veth to {them}");
-            Some(Verdict::new(4, what, figure, bound, rates(figures, &contenders, cell)))
+            Some(Verdict::new(4, what, figure, bound, rates(figures, contenders, cell)?))
         })
     };
     let link = against(Contender::VethLink, Bound::AtLeast(0.95));
@@ -162,49 +155,60 @@ fn against_nvmf(figures: &Figures) -> Vec<Verdict> {
     let operations = [Operation::Read, Operation::Write];
     let rate = operations.into_iter().filter_map(|operation| {
         let cell = Cell::new(Size::PAGE, operation, 32);
-        let figure = figures.by_round(contenders, cell, |[us, them]| us.iops / them.iops)?;
+        let figure = figures.compare(contenders, cell, |[us, them]| us.iops / them.iops)?;
         let what = format!("{cell}: memif to nvmf, rate");
-        Some(Verdict::new(5, what, figure, Bound::AtLeast(2.0), rates(figures, &contenders, cell)))
+        Some(Verdict::new(5, what, figure, Bound::AtLeast(2.0), rates(figures, contenders, cell)?))
     });
     let time = operations.into_iter().filter_map(|operation| {
         let cell = Cell::new(Size::PAGE, operation, 1);
-        let mean = |sample: &Sample| sample.latency_us.mean;
-        let figure = figures.by_round(contenders, cell, |[us, them]| mean(us) / mean(them))?;
-        let from = contenders.map(|who| (who, "mean", middle(figures, who, cell, mean)));
+        let times = [("mean", mean as Time); 2];
+        let (figure, from) = timed(figures, contenders, times, cell, |[us, them]| us / them)?;
         let what = format!("{cell}: memif to nvmf, mean latency");
-        Some(Verdict::new(5, what, figure, Bound::AtMost(1.0 / 3.0), micros(&from)))
+        Some(Verdict::new(5, what, figure, Bound::AtMost(1.0 / 3.0), from))
     });
     rate.chain(time).collect()
 }
 
 fn growth(scaling: &[ScalingSeries], more: More) -> Option<Verdict> {
-    let figure = cost(scaling, more)?;
-    let median = |more| {
-        let series = scaling.iter().find(|series| series.more == more)?;
-        Spread::of(series.rounds.iter().map(|sample| sample.iops)).map(|spread| spread.median)
-    };
-    let from = format!(
-        "{} IOPS, {} IOPS with one of each",
-        thousands(median(more)?),
-        thousands(median(More::Nothing)?)
-    );
+    let Cost { figure, best: [one, many] } = cost(scaling, more)?;
+    let from = format!("{} IOPS, {} IOPS with one of each", thousands(many.iops), thousands(one.iops));
     let what = format!("{} read: cost of a request, {}", Size::SECTOR, more.title());
     Some(Verdict::new(6, what, figure, Bound::AtMost(1.05), from))
 }
 
-fn middle(figures: &Figures, who: Contender, cell: Cell, figure: impl Fn(&Sample) -> f64) -> f64 {
-    figures.by_round([who], cell, |[sample]| figure(sample)).map_or(f64::NAN, |spread| spread.median)
+/// A latency of a sample, where it is told.
+type Time = fn(&Sample) -> Option<f64>;
+
+fn p50(sample: &Sample) -> Option<f64> {
+    sample.latency_us.p50
 }
 
-fn rates(figures: &Figures, contenders: &[Contender], cell: Cell) -> String {
-    let rate =
-        |&who: &Contender| format!("{who} {}", thousands(middle(figures, who, cell, |sample| sample.iops)));
-    contenders.iter().map(rate).collect::<Vec<_>>().join(", ") + " IOPS"
+#[expect(clippy::unnecessary_wraps, reason = "as the others, which are not always told")]
+fn mean(sample: &Sample) -> Option<f64> {
+    Some(sample.latency_us.mean)
 }
 
-fn micros(figures: &[(Contender, &str, f64)]) -> String {
-    let one = |(who, which, value): &(Contender, &str, f64)| format!("{who} {which} {value:.2}");
-    figures.iter().map(one).collect::<Vec<_>>().join(", ") + " us"
+/// A figure of one latency of each contender, and what its best came from. `None` if one does not tell.
+fn timed<const N: usize>(
+    figures: &Figures,
+    contenders: [Contender; N],
+    times: [(&str, Time); N],
+    cell: Cell,
+    figure: impl Fn([f64; N]) -> f64,
+) -> Option<(Comparison, String)> {
+    let all = |samples: [&Sample; N]| std::array::from_fn(|of| times[of].1(samples[of]).unwrap_or(f64::NAN));
+    let compared = figures.compare(contenders, cell, |samples| figure(all(samples)))?;
+    let best = all(figures.bests(contenders, cell)?.each_ref());
+    let parts = contenders.iter().zip(times).zip(best);
+    let parts = parts.map(|((who, (which, _)), time): (_, f64)| format!("{who} {which} {time:.2}"));
+    Some((compared, parts.collect::<Vec<_>>().join(", ") + " us"))
+}
+
+/// The best rates of these contenders.
+fn rates<const N: usize>(figures: &Figures, contenders: [Contender; N], cell: Cell) -> Option<String> {
+    let best = figures.bests(contenders, cell)?;
+    let rates = contenders.iter().zip(best).map(|(who, best)| format!("{who} {}", thousands(best.iops)));
+    Some(rates.collect::<Vec<_>>().join(", ") + " IOPS")
 }
 
 /// A whole number with a space between thousands.

@@ -27,6 +27,7 @@ fn processes(word: &str) -> Vec<String> {
 fn short_run(results: &Path) -> (u32, Output) {
     let child = Command::new(env!("CARGO_BIN_EXE_bench"))
         .args(["all", "--rounds", "1", "--seconds", "0.5", "--scaling-rounds", "1", "--exports", "640"])
+        .args(["--target-rounds", "2", "--patience", "0.1"])
         .args(["--sizes", "512,4096", "--operations", "read", "--depths", "1,64", "--store-mib", "32"])
         .arg("--results")
         .arg(results)
@@ -54,7 +55,19 @@ fn everything_is_measured_judged_drawn_and_taken_down() {
     let measured: BTreeSet<String> = list("figures")
         .iter()
         .map(|series| {
-            assert!(series["rounds"][0]["iops"].as_f64().unwrap() > 0.0, "{series}");
+            for round in series["rounds"].as_array().unwrap() {
+                assert!(round["iops"].as_f64().unwrap() > 0.0, "{series}");
+                assert!(round["fair"].is_boolean(), "{series}");
+                for weather in ["weather_before", "weather_after"] {
+                    assert!(round[weather]["round_trip_ns"].as_f64().unwrap() > 0.0, "{series}");
+                }
+            }
+            let compared = match series["contender"].as_str().unwrap() {
+                "nvmf" => false,
+                "veth" | "veth-link" | "vblade" => true,
+                _ => series["depth"] == 64 || series["bytes"] == 4096,
+            };
+            assert_eq!(series["rounds"].as_array().unwrap().len(), if compared { 2 } else { 1 }, "{series}");
             series["contender"].as_str().unwrap().to_owned()
         })
         .collect();
@@ -65,6 +78,8 @@ fn everything_is_measured_judged_drawn_and_taken_down() {
     let judged: BTreeSet<u64> =
         list("targets").iter().map(|verdict| verdict["target"].as_u64().unwrap()).collect();
     assert_eq!(judged, (1..=6).collect());
+    let cores: Vec<_> = list("interruptions").iter().map(|of| of["cpu"].as_u64().unwrap()).collect();
+    assert_eq!(cores, [0, 1]);
     for plot in ["iops-512.svg", "iops-4096.svg", "latency.svg", "limits.svg"] {
         assert!(results.path().join(plot).exists(), "{plot}");
     }
@@ -97,6 +112,8 @@ fn what_is_not_there_is_named() {
     assert!(other.contains("vblade") && other.contains("memif-link, bdev, memif"), "{other}");
     let same = refused(&["limits", "--initiator-cpu", "0"]);
     assert!(same.contains("a core each"), "{same}");
+    let rounds = refused(&["limits", "--rounds", "4", "--target-rounds", "3"]);
+    assert!(rounds.contains("--target-rounds 3") && rounds.contains('4'), "{rounds}");
     let size = refused(&["limits", "--sizes", "1000"]);
     assert!(size.contains("1000") && size.contains("multiple of 512"), "{size}");
 }

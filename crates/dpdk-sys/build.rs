@@ -25,6 +25,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_mempool_free",
     "rte_memzone_reserve",
     "rte_memzone_free",
+    "rte_zmalloc_socket",
+    "rte_free",
     "rte_mempool_avail_count",
     "rte_eth_find_next_owned_by",
     "rte_eth_dev_get_name_by_port",

@@ -1,22 +1,26 @@
 //! Measures kvblade-dpdk against its limits and its peers, and holds the figures against the targets.
 #![forbid(unsafe_code)]
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use kvblade_benches::cell::{LIMIT_CELLS, Operation, Size, combinations};
 use kvblade_benches::contender::Contender;
 use kvblade_benches::interrupt;
 use kvblade_benches::lab::{Lab, Settings};
 use kvblade_benches::record::{Effort, Machine, Record};
-use kvblade_benches::round::{self, Measured};
+use kvblade_benches::round::{self, Measured, Rounds};
 use kvblade_benches::scaling::{self, ScalingSeries};
 use kvblade_benches::verdict::{Verdict, verdicts};
+use kvblade_benches::weather::Watch;
 use kvblade_benches::{plot, table};
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Rounds of what targets 1 to 4 compare, unless said otherwise.
+const TARGET_ROUNDS: u32 = 9;
 
 /// What to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,10 +60,10 @@ impl Part {
     version,
     after_help = "Examples:
   bench all
-  bench limits --sizes 4096 --depths 64 --rounds 9
-  bench peers --contenders veth,vblade --operations read --json -
-  bench all --seconds 0.5 --rounds 1 --store-mib 64 --exports 640 --results /tmp/short
-                                                                  to see that it works"
+  bench limits --sizes 4096 --depths 64 --target-rounds 20
+  bench peers --contenders veth,vblade --operations read
+  bench all --seconds 0.5 --rounds 1 --target-rounds 1 --patience 0 --store-mib 64 --exports 640 \\
+      --results /tmp/short                                        to see that it works"
 )]
 struct Args {
     /// What to measure
@@ -80,6 +84,10 @@ struct Args {
     /// Times each row is measured, with servers started afresh
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// Times each row is measured that targets 1 to 4 compare, those of --rounds among them: no fewer
+    /// [default: 9, or --rounds if that is more]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    target_rounds: Option<u32>,
     /// Rounds of scaling, which compares rates that are closer [default: three times --rounds]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=300))]
     scaling_rounds: Option<u32>,
@@ -92,6 +100,10 @@ struct Args {
     /// Seconds before, not measured
     #[arg(long, default_value_t = 0.1, value_parser = seconds)]
     warmup: f64,
+    /// Seconds that a sample waits, at most, for the two cores to be near each other and undisturbed; 0 does not wait,
+    /// but tells what they were like all the same
+    #[arg(long, default_value_t = 1.5, value_name = "SECONDS", value_parser = patience)]
+    patience: f64,
     /// MTU of the links
     #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u16).range(576..=9000))]
     mtu: u16,
@@ -120,6 +132,11 @@ fn seconds(text: &str) -> Result<f64, String> {
     if (0.01..=3600.0).contains(&value) { Ok(value) } else { Err("must be 0.01 to 3600 seconds".to_owned()) }
 }
 
+fn patience(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if (0.0..=3600.0).contains(&value) { Ok(value) } else { Err("must be 0 to 3600 seconds".to_owned()) }
+}
+
 fn size(text: &str) -> Result<Size, String> {
     Size::new(text.parse().map_err(|_| "not a number of bytes".to_owned())?)
 }
@@ -145,15 +162,23 @@ fn run(args: &Args) -> Result<usize> {
     let stop = interrupt::flag()?;
     let machine = Machine::this()?;
     let contenders = contenders(args)?;
+    let rounds = rounds(args)?;
     fs::create_dir_all(&args.results).with_context(|| format!("making {}", args.results.display()))?;
 
-    let measured = measure(args, &contenders, &stop)?;
-    let scaling = scale(args, &stop)?;
+    let mut watch = Watch::new(args.target_cpu, args.initiator_cpu, Duration::from_secs_f64(args.patience));
+    let mut measured = measure(args, &contenders, rounds, &mut watch, &stop)?;
+    let mut scaling = scale(args, &mut watch, &stop)?;
+    watch.judge(measured.figures.samples_mut());
+    watch.judge(scaling.iter_mut().flat_map(|series| &mut series.rounds));
 
     let targets = verdicts(&measured.figures, &scaling);
-    print_all(args, &machine, &contenders, &measured, &targets);
+    print_head(args, rounds, &machine, &watch);
+    print_figures(args, &contenders, &measured, &targets);
+    print_weather(&measured, &scaling);
     let effort = Effort {
-        rounds: args.rounds,
+        rounds: rounds.all,
+        target_rounds: rounds.compared,
+        patience: args.patience,
         seconds: args.seconds,
         warmup: args.warmup,
         mtu: args.mtu,
@@ -170,6 +195,8 @@ fn run(args: &Args) -> Result<usize> {
         loadavg_after: fs::read_to_string("/proc/loadavg")?.trim().to_owned(),
         seconds: begun.elapsed().as_secs_f64(),
         effort: &effort,
+        interruptions: watch.interruptions(),
+        best_weather: watch.best(),
         commands: &measured.commands,
         figures: measured.figures.series(),
         scaling: &scaling,
@@ -210,39 +237,51 @@ fn settings(args: &Args) -> Result<Settings> {
     })
 }
 
-fn measure(args: &Args, contenders: &[Contender], stop: &AtomicBool) -> Result<Measured> {
+fn rounds(args: &Args) -> Result<Rounds> {
+    let all = args.rounds;
+    let compared = args.target_rounds.unwrap_or(TARGET_ROUNDS.max(all));
+    ensure!(compared >= all, "--target-rounds {compared}: --rounds are {all}, and are among them");
+    Ok(Rounds { all, compared })
+}
+
+fn measure(
+    args: &Args,
+    contenders: &[Contender],
+    rounds: Rounds,
+    watch: &mut Watch,
+    stop: &AtomicBool,
+) -> Result<Measured> {
     if contenders.is_empty() {
         return Ok(Measured::default());
     }
     let lab = Lab::new(contenders, settings(args)?, 0)?;
     let mut cells = combinations(&args.sizes, &args.operations, &args.depths);
     cells.retain(|&cell| contenders.iter().any(|&who| round::wanted(who, cell)));
-    round::measure(&lab, contenders, &cells, args.rounds, stop)
+    round::measure(&lab, contenders, &cells, rounds, watch, stop)
 }
 
-fn scale(args: &Args, stop: &AtomicBool) -> Result<Vec<ScalingSeries>> {
+fn scale(args: &Args, watch: &mut Watch, stop: &AtomicBool) -> Result<Vec<ScalingSeries>> {
     if !args.part.scales() {
         return Ok(Vec::new());
     }
     let lab = Lab::new(&[], settings(args)?, scaling::HUGEPAGES_MIB)?;
-    scaling::measure(&lab, args.exports, args.scaling_rounds.unwrap_or(3 * args.rounds), stop)
+    scaling::measure(&lab, args.exports, args.scaling_rounds.unwrap_or(3 * args.rounds), watch, stop)
 }
 
-fn print_all(
-    args: &Args,
-    machine: &Machine,
-    contenders: &[Contender],
-    measured: &Measured,
-    targets: &[Verdict],
-) {
-    let Args { mtu, store_mib, rounds, seconds, target_cpu, initiator_cpu, .. } = args;
+fn print_head(args: &Args, rounds: Rounds, machine: &Machine, watch: &Watch) {
+    let Args { mtu, store_mib, seconds, target_cpu, initiator_cpu, .. } = args;
+    let Rounds { all, compared } = rounds;
     let Machine { cpu, cpus, kernel, loadavg, revision, date, .. } = machine;
     println!("{cpu}, {cpus} CPUs, Linux {kernel}; revision {revision}, {date}; load before: {loadavg}");
     println!(
         "MTU {mtu}; {store_mib} MiB in memory; random addresses; target on core {target_cpu}, initiator on core \
-         {initiator_cpu}; medians of {rounds} rounds of {seconds} s"
+         {initiator_cpu}; medians of {all} rounds of {seconds} s, of {compared} where targets 1 to 4 compare"
     );
+    println!("{}", table::interruptions(watch.interruptions()));
     println!();
+}
+
+fn print_figures(args: &Args, contenders: &[Contender], measured: &Measured, targets: &[Verdict]) {
     if !contenders.is_empty() {
         for contender in contenders {
             println!("{:<12}{}", contender.name(), contender.title());
@@ -262,4 +301,14 @@ fn print_all(
     if missing && args.part == Part::All {
         println!("Some targets were left out: their rows were not measured.");
     }
+}
+
+fn print_weather(measured: &Measured, scaling: &[ScalingSeries]) {
+    let rounds = measured.figures.series().iter().map(|series| &series.rounds);
+    let samples = rounds.chain(scaling.iter().map(|series| &series.rounds)).flatten();
+    let (fair, all) = samples.fold((0, 0), |(fair, all), sample| (fair + usize::from(sample.fair), all + 1));
+    println!();
+    println!(
+        "{fair} of {all} samples were taken in fair weather: both cores as fast and as near as they can be."
+    );
 }

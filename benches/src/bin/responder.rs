@@ -1,9 +1,9 @@
 //! The link alone: a poll-mode AoE responder with nothing behind it, to compare a target with.
 //!
 //! It turns each request into a reply of the right size in the same mbuf. There is no table of exports, no bdev and
-//! no framework: what a target adds to the port's cost is the difference to this. With `--copy` it copies each
-//! payload once, from or into one buffer that stays in the cache, as a disk in memory would at least have to. What is
-//! asked once (discovery, IDENTIFY) is left to the target's own crate.
+//! no framework: what a target adds to the port's cost is the difference to this. With `--copy` it makes the copy that a
+//! target makes: each payload once, from or to the place that its LBA names, in a store of `--mib` in hugepages. What
+//! is asked once (discovery, IDENTIFY) is left to the target's own crate.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -13,11 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, ensure};
 use aoe_target::{Disposition, Export, ExportId, Identity, MacAddr, PortLimits, Ports, Request, ShelfSlot};
 use clap::Parser;
-use dpdk::{Burst, Interface, Mbuf, Mempool, Port, PortConfig, PortInfo, RxQueue, TxQueue};
+use dpdk::{Burst, Interface, Mbuf, Memory, Mempool, Port, PortConfig, PortInfo, RxQueue, TxQueue};
 use kvblade_benches::interrupt;
+use kvblade_benches::store::{DATA, SECTOR, Store, first_sector};
 
-/// Where an ATA message's data starts in a frame.
-const DATA: usize = 36;
 /// Where its header's parts are: EtherType, version and flags, command, ATA flags to command.
 const ETHERTYPE: usize = 12;
 const FLAGS: usize = 14;
@@ -37,7 +36,6 @@ const AROUND_PAYLOAD: u16 = 22;
 const PACKET_ROOM: u16 = 16_384;
 const MBUFS: u32 = 4095;
 const DESCRIPTORS: u16 = 1024;
-const SECTOR: usize = 512;
 
 /// Answer AoE requests on EAL's first port without a disk behind it.
 ///
@@ -48,10 +46,10 @@ struct Args {
     /// The address to answer
     #[arg(long, value_name = "SHELF.SLOT")]
     export: ShelfSlot,
-    /// MiB the disk pretends to have
+    /// MiB the disk has, or without --copy pretends to have
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
     mib: u32,
-    /// Copy each payload once, from or into one buffer
+    /// Copy each payload once, from or to its place in memory of --mib; without, no data is touched
     #[arg(long)]
     copy: bool,
     /// MTU of a port without a Linux interface behind it [default: what the port says]
@@ -83,10 +81,15 @@ fn run() -> Result<()> {
     let export = Export::new(ExportId(0), args.export, Ports::All, u64::from(args.mib) << 11, identity);
     let sectors = usize::from(limits.max_sectors());
     let link = Link { mac: MacAddr(info.mac), export, limits, largest: sectors * SECTOR };
-    eprintln!("responder: ready, up to {sectors} sectors a message");
+    let ready = || eprintln!("responder: ready, up to {sectors} sectors a message");
     if args.copy {
-        serve(rx, tx, &link, Copying { buffer: vec![0x5a; link.largest].into() }, &stop)
+        let bytes = usize::try_from(args.mib)? << 20;
+        let memory = Memory::zeroed(bytes, info.numa_node)
+            .with_context(|| format!("{} MiB in hugepages for --copy", args.mib))?;
+        ready();
+        serve(rx, tx, &link, Store(memory), &stop)
     } else {
+        ready();
         serve(rx, tx, &link, Untouched, &stop)
     }
 }
@@ -155,10 +158,10 @@ fn serve(
 
 /// What is done with the bytes of a request or reply.
 trait Payload {
-    /// Fills a read's data.
-    fn fill(&mut self, data: &mut [u8]);
-    /// Takes a write's data.
-    fn take(&mut self, data: &[u8]);
+    /// Fills a read's data, from this sector on; false if there is no such sector.
+    fn fill(&mut self, first: u64, data: &mut [u8]) -> bool;
+    /// Takes a write's data, to this sector and on; false if there is no such sector.
+    fn take(&mut self, first: u64, data: &[u8]) -> bool;
 }
 
 /// Nothing: a read is answered with what the room held, for only its size costs the link.
@@ -166,26 +169,26 @@ struct Untouched;
 
 impl Payload for Untouched {
     #[inline]
-    fn fill(&mut self, _: &mut [u8]) {}
-
-    #[inline]
-    fn take(&mut self, _: &[u8]) {}
-}
-
-/// A copy from or into one buffer, which has room for the largest message.
-struct Copying {
-    buffer: Box<[u8]>,
-}
-
-impl Payload for Copying {
-    #[inline]
-    fn fill(&mut self, data: &mut [u8]) {
-        data.copy_from_slice(&self.buffer[..data.len()]);
+    fn fill(&mut self, _: u64, _: &mut [u8]) -> bool {
+        true
     }
 
     #[inline]
-    fn take(&mut self, data: &[u8]) {
-        self.buffer[..data.len()].copy_from_slice(data);
+    fn take(&mut self, _: u64, _: &[u8]) -> bool {
+        true
+    }
+}
+
+/// A copy from or to where a disk in memory has it.
+impl Payload for Store<Memory> {
+    #[inline]
+    fn fill(&mut self, first: u64, data: &mut [u8]) -> bool {
+        self.read(first, data)
+    }
+
+    #[inline]
+    fn take(&mut self, first: u64, data: &[u8]) -> bool {
+        self.write(first, data)
     }
 }
 
@@ -202,21 +205,24 @@ impl Link {
     fn answer(&self, mut frame: Mbuf, payload: &mut impl Payload) -> Option<Mbuf> {
         let data = frame.data();
         // A query without a string has 32 bytes where links do not pad.
-        let Some(head) = data.get(..DATA) else { return self.answer_rarely(frame) };
+        let Some(head) = data.first_chunk::<DATA>() else { return self.answer_rarely(frame) };
         if head[ETHERTYPE..FLAGS] != [0x88, 0xa2] || head[FLAGS] & RESPONSE != 0 {
             return None;
         }
         let bytes = usize::from(head[SECTORS]) * SECTOR;
+        let first = first_sector(head);
         match (head[COMMAND], head[STATUS]) {
             (0, 0x20 | 0x24) => {
                 if bytes > self.largest || !frame.resize(DATA + bytes) {
                     return None;
                 }
-                payload.fill(&mut frame.data_mut()[DATA..]);
+                if !payload.fill(first, &mut frame.data_mut()[DATA..]) {
+                    return None;
+                }
             }
             (0, 0x30 | 0x34) => {
-                payload.take(data.get(DATA..DATA + bytes).filter(|data| data.len() <= self.largest)?);
-                if !frame.resize(SHORTEST) {
+                let data = data.get(DATA..DATA + bytes).filter(|data| data.len() <= self.largest)?;
+                if !payload.take(first, data) || !frame.resize(SHORTEST) {
                     return None;
                 }
                 frame.data_mut()[DATA..].fill(0);

@@ -19,7 +19,7 @@ fn figures() -> Figures {
                 p50: percentiles.then_some(time),
                 p99: percentiles.then_some(3.0 * time),
                 p99_9: percentiles.then_some(20.0 * time),
-                max: None,
+                ..Latency::default()
             };
             figures.push(who, cell, Sample { iops, latency_us, ..Sample::default() });
         }

@@ -55,7 +55,8 @@ pub fn parse(printed: &str) -> Result<Sample> {
     };
     let (p50, p99, p99_9) = (at(50.0), at(99.0), at(99.9));
     ensure!(p50.is_some() && p99.is_some() && p99_9.is_some(), "perf printed no percentiles: {}", shown());
-    Ok(Sample { iops, latency_us: Latency { mean, p50, p99, p99_9, max: Some(max) }, ..Sample::default() })
+    let latency_us = Latency { mean, p50, p99, p99_9, max: Some(max), ..Latency::default() };
+    Ok(Sample { iops, latency_us, ..Sample::default() })
 }
 
 #[cfg(test)]
@@ -106,6 +107,7 @@ Summary latency data for TCP  (addr:127.0.0.1 subnqn:nqn.2016-06.io. from core 1
             p99: Some(20_008.542),
             p99_9: Some(26_214.4),
             max: Some(38_228.97),
+            ..Latency::default()
         };
         assert_eq!(sample.latency_us, latency);
     }

@@ -148,7 +148,7 @@ impl Report {
                 requests: target.tally.requests(),
                 iops,
                 mib_per_s,
-                latency_us: target.tally.latency(hz),
+                latency_us: target.tally.latency(hz, seconds),
                 retransmits: target.retransmits,
                 errors: target.errors,
                 unexpected: target.unexpected,
@@ -160,7 +160,7 @@ impl Report {
             requests: all.requests(),
             iops,
             mib_per_s,
-            latency_us: all.latency(hz),
+            latency_us: all.latency(hz, seconds),
             retransmits,
             errors,
             unexpected,
@@ -247,7 +247,7 @@ impl Report {
 }
 
 fn row(text: &mut String, name: &str, counts: &Counts) {
-    let Latency { min, mean, p50, p90, p99, p99_9, p99_99, max } = counts.latency_us;
+    let Latency { min, mean, p50, p90, p99, p99_9, p99_99, max, slowest_us: _ } = counts.latency_us;
     let _ = writeln!(
         text,
         "{name:>12} {:>11.0} {:>9.1} | {min:>8.2} {mean:>8.2} {p50:>8.2} {p90:>8.2} {p99:>8.2} {p99_9:>8.2} {p99_99:>8.2} {max:>8.2} | {:>8} {:>6}",

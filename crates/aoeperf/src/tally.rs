@@ -93,9 +93,10 @@ impl Tally {
         }
     }
 
-    /// Latencies in microseconds, of a counter that counts `hz` ticks a second. All zero if nothing was recorded.
+    /// Latencies in microseconds, of a counter that counts `hz` ticks a second; recorded in so many seconds. All zero if
+    /// nothing was recorded.
     #[allow(clippy::cast_precision_loss, reason = "counts and ticks are far below 2^53")]
-    pub fn latency(&self, hz: u64) -> Latency {
+    pub fn latency(&self, hz: u64, seconds: f64) -> Latency {
         if self.requests == 0 {
             return Latency::default();
         }
@@ -108,6 +109,8 @@ impl Tally {
         let at = |quantile: f64| {
             micros(histogram.value_at_quantile(quantile).clamp(self.shortest, self.longest) as f64)
         };
+        let slowest =
+            |per_second: f64| self.exceeded_by(per_second * seconds).map(|ticks| micros(ticks as f64));
         Latency {
             min: micros(self.shortest as f64),
             mean: micros(self.ticks as f64 / self.requests as f64),
@@ -117,7 +120,27 @@ impl Tally {
             p99_9: at(0.999),
             p99_99: at(0.9999),
             max: micros(self.longest as f64),
+            slowest_us: Slowest { ten: slowest(10.0), hundred: slowest(100.0), thousand: slowest(1000.0) },
         }
+    }
+
+    /// The latency in ticks that so many of the requests exceed, and no more; `None` if there were no more than those.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "rates and times are positive"
+    )]
+    fn exceeded_by(&self, requests: f64) -> Option<u64> {
+        let most = requests as u64;
+        if most >= self.requests {
+            return None;
+        }
+        let mut longer = 0;
+        let found = self.buckets.iter().enumerate().rev().find(|(_, count)| {
+            longer += **count;
+            longer > most
+        });
+        found.map(|(bucket, _)| middle(bucket).clamp(self.shortest, self.longest))
     }
 }
 
@@ -140,6 +163,26 @@ pub struct Latency {
     pub p99_99: f64,
     /// Longest.
     pub max: f64,
+    /// The slowest of each second.
+    pub slowest_us: Slowest,
+}
+
+/// Latencies in microseconds that a fixed number of requests a second exceed, whatever the rate. Percentiles of loads
+/// with different rates are different numbers of requests in a second: what the machine does beside, a number of times
+/// a second, is at one percentile of a slow load and at another of a fast one, but at the same place here.
+///
+/// `None`, and not in the JSON, where there were no more requests than that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
+pub struct Slowest {
+    /// 10 of each second are longer.
+    #[serde(rename = "10", skip_serializing_if = "Option::is_none")]
+    pub ten: Option<f64>,
+    /// 100 of each second are longer.
+    #[serde(rename = "100", skip_serializing_if = "Option::is_none")]
+    pub hundred: Option<f64>,
+    /// 1,000 of each second are longer.
+    #[serde(rename = "1000", skip_serializing_if = "Option::is_none")]
+    pub thousand: Option<f64>,
 }
 
 #[cfg(test)]
@@ -178,7 +221,7 @@ mod tests {
         (1..=100).for_each(|micros| tally.record(micros * 1000));
         let mut other = Tally::default();
         other.add(&tally);
-        let latency = other.latency(1_000_000_000);
+        let latency = other.latency(1_000_000_000, 1.0);
         for (found, wanted) in [
             (latency.min, 1.0),
             (latency.mean, 50.5),
@@ -191,6 +234,32 @@ mod tests {
             assert!((found - wanted).abs() <= wanted * 0.005, "{latency:?}");
         }
         tally.clear();
-        assert_eq!((tally.requests(), tally.latency(1_000)), (0, Latency::default()));
+        assert_eq!((tally.requests(), tally.latency(1_000, 1.0)), (0, Latency::default()));
+    }
+
+    #[test]
+    fn the_slowest_of_a_second_are_a_number_and_not_a_share() {
+        // In two seconds, at a tick a nanosecond: 40 of 50 us, 160 of 20 us, and very many of 1 or 2 us.
+        let slowest = |fast: u64| {
+            let mut tally = Tally::default();
+            (0..40).for_each(|_| tally.record(50_000));
+            (0..160).for_each(|_| tally.record(20_000));
+            (0..fast).for_each(|number| tally.record(1000 + number % 2 * 1000));
+            tally.latency(1_000_000_000, 2.0).slowest_us
+        };
+        let near = |found: Option<f64>, wanted: f64| {
+            found.is_some_and(|found| (found - wanted).abs() <= wanted * 0.005)
+        };
+        // 10 a second are 20, all of 50 us; 100 are 200, all that are slow; 1,000 are 1,800 of the fast ones.
+        let of_few = slowest(4000);
+        assert!(near(of_few.ten, 50.0) && near(of_few.hundred, 2.0), "{of_few:?}");
+        assert!(near(of_few.thousand, 2.0), "{of_few:?}");
+        // All but two of these 2,002 are longer than the one that is looked for.
+        assert!(near(slowest(1802).thousand, 1.0));
+        let of_many = slowest(100_000);
+        assert!(near(of_many.ten, 50.0) && near(of_many.hundred, 2.0), "{of_many:?}");
+        // 2,000 in two seconds are no more than 1,000 a second.
+        assert_eq!(slowest(1800).thousand, None);
+        assert_eq!(serde_json::to_value(slowest(0)).unwrap().as_object().unwrap().len(), 1);
     }
 }

@@ -26,6 +26,14 @@ fn check_counts(counts: &Value, seconds: f64, io_size: f64) {
     assert!(latency[0] > 0.0 && latency.is_sorted(), "{latency:?}");
     let mean = counts["latency_us"]["mean"].as_f64().expect("mean");
     assert!((latency[0]..=latency[6]).contains(&mean), "{mean} {latency:?}");
+    let slowest = &counts["latency_us"]["slowest_us"];
+    if number("iops") > 1000.0 {
+        // Fewer are longer than a longer latency.
+        let slowest = ["1000", "100", "10"].map(|name| slowest[name].as_f64().expect(name));
+        assert!(slowest.is_sorted() && latency[0] <= slowest[0] && slowest[2] <= latency[6], "{counts}");
+    } else {
+        assert_eq!(slowest["1000"], Value::Null, "{counts}");
+    }
 }
 
 #[track_caller]

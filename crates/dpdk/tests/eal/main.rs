@@ -5,6 +5,7 @@
 mod aligned;
 mod handovers;
 mod mbufs;
+mod memory;
 mod ports;
 mod queues;
 
