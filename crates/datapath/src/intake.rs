@@ -21,9 +21,16 @@ pub(crate) struct Intake {
     weight: u32,
     /// Data of the requests that were submitted since the weight was last looked at.
     data: usize,
+    /// Whatever they carry, bursts are long.
+    always_long: bool,
 }
 
 impl Intake {
+    /// Takes long bursts from now on: for ports on which a burst costs more than what the cache saves.
+    pub(crate) fn stay_long(&mut self) {
+        (self.weight, self.always_long) = (0, true);
+    }
+
     /// Frames to take in a turn.
     #[inline]
     pub(crate) fn limit(&self) -> usize {
@@ -43,7 +50,7 @@ impl Intake {
         let part = frames << self.weight;
         // The longest of three bursts whose data fits.
         self.weight = match self.data * BURST {
-            data if data <= DATA * frames => 0,
+            data if data <= DATA * frames || self.always_long => 0,
             data if data <= DATA * 2 * frames => 1,
             _ => 2,
         };
@@ -69,6 +76,14 @@ mod tests {
             assert_eq!(intake.limit(), limit, "{bytes} bytes a request");
             assert_eq!(intake.taken(limit), BURST, "a burst as long as that is all of a turn");
         }
+    }
+
+    #[test]
+    fn long_ones_stay_long() {
+        let mut intake = Intake::default();
+        intake.stay_long();
+        intake.submitted(8192);
+        assert_eq!((intake.taken(1), intake.limit()), (1, BURST));
     }
 
     #[test]

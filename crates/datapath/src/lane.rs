@@ -65,6 +65,14 @@ impl Lane {
         }
     }
 
+    /// The same lane, taking long bursts however much data their requests carry: for a port whose PMD makes a system call
+    /// for each burst it sends, which costs more than what a short one saves.
+    #[must_use]
+    pub fn in_long_bursts(mut self) -> Self {
+        self.intake.stay_long();
+        self
+    }
+
     /// The counters so far.
     pub(crate) fn stats(&self) -> LaneStats {
         let mut drops = self.drops;

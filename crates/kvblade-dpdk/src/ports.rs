@@ -24,6 +24,9 @@ const FRAME_OVERHEAD: u16 = 14 + 8 + 4;
 /// PMDs whose ports have a link while another process is connected to them.
 const PEERED: [&str; 2] = ["net_memif", "net_vhost"];
 
+/// PMDs that make a system call for each burst they send.
+const BY_SYSTEM_CALL: [&str; 4] = ["net_af_packet", "net_af_xdp", "net_pcap", "net_tap"];
+
 /// What the operator may say about ports.
 #[derive(Debug, Clone)]
 pub(crate) struct PortOptions {
@@ -196,11 +199,13 @@ fn start_one(
         let queues = port.take_queues(queue).ok_or_else(|| format!("port {name}: queue {queue} is taken"))?;
         // A lane with an address of its own tells of it itself.
         let advertises = queue == 0 || matches!(plan.way, Way::Macs(_));
-        let lane = Lane::new(number, mac, limits, queues, advertises);
-        let lane = match part {
-            Some(part) => lane.spread(part),
-            None => lane,
-        };
+        let mut lane = Lane::new(number, mac, limits, queues, advertises);
+        if BY_SYSTEM_CALL.contains(&info.driver.as_str()) {
+            lane = lane.in_long_bursts();
+        }
+        if let Some(part) = part {
+            lane = lane.spread(part);
+        }
         ports.lanes.entry(*core).or_default().push(lane);
     }
     tracing::info!(
