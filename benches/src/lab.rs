@@ -233,7 +233,7 @@ impl Lab {
     /// EAL's options of one end of a contender's link.
     fn eal(&self, contender: Contender, end: End) -> Vec<String> {
         let port = match contender.link() {
-            Link::Memif => memif(0, &self.path(&format!("{contender}.memif")), end, JUMBO_ROOM),
+            Link::Memif => memif(0, &self.path(&format!("{contender}.memif")), end, JUMBO_ROOM, 10),
             Link::Veth => {
                 let (near, far) = veth_ends(contender);
                 af_packet(if end == End::Server { &far } else { &near })
@@ -291,11 +291,13 @@ pub enum End {
 /// Bytes of a memif slot that holds any jumbo frame.
 const JUMBO_ROOM: u32 = 16_384;
 
-/// A memif port: 1024 slots a ring, each with `room` bytes for a frame.
-pub fn memif(number: u32, socket: &Path, end: End, room: u32) -> String {
+/// A memif port: two to the power of `ring` slots a ring, each with `room` bytes for a frame.
+pub fn memif(number: u32, socket: &Path, end: End, room: u32, ring: u32) -> String {
     let role = if end == End::Server { "server" } else { "client" };
     let socket = socket.display();
-    format!("--vdev=net_memif{number},role={role},socket={socket},socket-abstract=no,bsize={room},rsize=10")
+    format!(
+        "--vdev=net_memif{number},role={role},socket={socket},socket-abstract=no,bsize={room},rsize={ring}"
+    )
 }
 
 /// An af_packet port. Its ring has blocks of 64 KiB, which hold whole jumbo frames, and 512 frames, many times the

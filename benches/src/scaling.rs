@@ -1,8 +1,9 @@
 //! Whether a request costs more where there is more of everything: exports, initiators, ports.
 //!
 //! All over memif, 512 bytes a read, so that the cost of a request and not that of its data shows, and always with the
-//! same number of requests outstanding and the same 4 MiB read. The target's core is the narrow place, so the rate is
-//! the inverse of what a request costs it.
+//! same number of requests outstanding, the same 4 MiB read, and the same number of slots in all rings together: what is
+//! in use at a time is the same, and what there is of it is more. The target's core is the narrow place, so the rate
+//! is the inverse of what a request costs it.
 
 use crate::cell::{Cell, Operation, Size};
 use crate::lab::{End, Lab, LoadSpec, memif};
@@ -20,15 +21,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const OUTSTANDING: u16 = 512;
 /// Shelves of the many exports, which are as many on each.
 pub const SHELVES: u32 = 40;
-/// Fewest exports: those that are asked are among them.
+/// Fewest exports: the few that are asked are among them.
 pub const EXPORTS_MIN: u32 = 16 * SHELVES;
 /// Most of them: 250 slots a shelf.
 pub const EXPORTS_MAX: u32 = 250 * SHELVES;
-/// Those that are asked, one request at a time each: 32 shelves, 16 slots.
+/// Where several are asked, one request at a time each: these, 32 shelves of 16 slots.
 const ASKED: &str = "0-31.0-15";
+const ASKED_SLOTS: u32 = 16;
 /// Sectors of each: 8 KiB.
 const SLICE: u32 = 16;
-/// The one export has as many sectors as those that are asked.
+/// Where one is asked, it has as many sectors as those.
 const WHOLE: u32 = SLICE * OUTSTANDING as u32;
 /// Initiators that take turns.
 const INITIATORS: u16 = 1000;
@@ -36,17 +38,23 @@ const INITIATORS: u16 = 1000;
 const PORTS: u32 = 16;
 /// MTU of these ports: requests and replies of 512 bytes need no more.
 const MTU: u16 = 1500;
-/// MiB of hugepages for the three servers: mbufs, rings, SPDK's pools.
-pub const HUGEPAGES_MIB: u32 = 3 * 640 + 640;
+/// Slots of each ring of the one port, as a power of two; of [`PORTS`] as many in all.
+const RING: u32 = 10;
+/// MiB of hugepages for the four servers: mbufs, rings, SPDK's pools.
+pub const HUGEPAGES_MIB: u32 = 4 * 640 + 640;
 
 /// What there is more of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum More {
     /// Nothing: one export, one initiator, one port.
     Nothing,
-    /// Many exports, 10,000 unless fewer were asked for.
+    /// Many exports, 10,000 unless fewer were asked for; one is asked.
     Exports,
+    /// 512 exports, all of them asked.
+    ExportsAsked,
+    /// Many exports, 512 of them asked.
+    ExportsSomeAsked,
     /// 1,000 initiators.
     Initiators,
     /// 16 ports.
@@ -54,14 +62,32 @@ pub enum More {
 }
 
 impl More {
-    /// Those that are compared with the first.
-    pub const COMPARED: [Self; 3] = [Self::Exports, Self::Initiators, Self::Ports];
+    const ALL: [Self; 6] = [
+        Self::Nothing,
+        Self::Exports,
+        Self::ExportsAsked,
+        Self::ExportsSomeAsked,
+        Self::Initiators,
+        Self::Ports,
+    ];
+
+    /// What is compared: the second with the first, and whether that is a target.
+    pub const COMPARED: [(Self, Self, bool); 5] = [
+        (Self::Nothing, Self::Exports, true),
+        (Self::ExportsAsked, Self::ExportsSomeAsked, true),
+        (Self::Nothing, Self::Initiators, true),
+        (Self::Nothing, Self::Ports, true),
+        // Not more exports, but more of them at work at once: more memory, and how much of it is in the caches.
+        (Self::Nothing, Self::ExportsAsked, false),
+    ];
 
     /// For a line of a table.
     pub const fn title(self) -> &'static str {
         match self {
-            Self::Nothing => "1 export, 1 initiator, 1 port",
-            Self::Exports => "many exports, 512 of them asked",
+            Self::Nothing => "one of each",
+            Self::Exports => "many exports, one asked",
+            Self::ExportsAsked => "512 exports, all asked",
+            Self::ExportsSomeAsked => "many exports, 512 asked",
             Self::Initiators => "1,000 initiators",
             Self::Ports => "16 ports",
         }
@@ -79,20 +105,20 @@ pub struct ScalingSeries {
     pub rounds: Vec<Sample>,
 }
 
-/// What a request costs with more of something, relative to the first series.
+/// What a request costs with more of something, relative to less of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cost {
     /// How many times as much.
     pub figure: Comparison,
-    /// The best with one of each, and with more.
+    /// The best with less, and with more.
     pub best: [Sample; 2],
 }
 
-/// What a request costs with more of something; `None` if that, or the first series, was not measured.
-pub fn cost(series: &[ScalingSeries], more: More) -> Option<Cost> {
+/// What a request costs with more of something than with less; `None` if one of them was not measured.
+pub fn cost(series: &[ScalingSeries], less: More, more: More) -> Option<Cost> {
     let rounds = |more| series.iter().find(|series| series.more == more).map(|series| &series.rounds[..]);
-    let both = [rounds(More::Nothing)?, rounds(more)?];
-    let figure = Comparison::of(both, |[one, many]| one.iops / many.iops)?;
+    let both = [rounds(less)?, rounds(more)?];
+    let figure = Comparison::of(both, |[less, more]| less.iops / more.iops)?;
     Some(Cost { figure, best: bests(both)? })
 }
 
@@ -109,19 +135,22 @@ pub fn measure(
     stop: &AtomicBool,
 ) -> Result<Vec<ScalingSeries>> {
     watch.begin(stop)?;
-    eprintln!("scaling: starting 3 servers");
+    eprintln!("scaling: starting 4 servers");
     let mut one = Rig::start(lab, "one", 1, &one_export(), stop)?;
-    let mut many = Rig::start(lab, "exports", 1, &many_exports(exports), stop)?;
+    let mut few = Rig::start(lab, "few", 1, &asked_exports(), stop)?;
+    let mut many = Rig::start(lab, "many", 1, &many_exports(exports), stop)?;
     let mut ports = Rig::start(lab, "ports", PORTS, &one_export(), stop)?;
-    let all = [More::Nothing, More::Exports, More::Initiators, More::Ports];
-    let mut series = all.map(|more| ScalingSeries { more, commands: Vec::new(), rounds: Vec::new() });
+    let last = format!("{}.{}", SHELVES - 1, exports / SHELVES - 1);
+    let mut series = More::ALL.map(|more| ScalingSeries { more, commands: Vec::new(), rounds: Vec::new() });
     for round in 1..=rounds {
         eprintln!("scaling: round {round} of {rounds}");
         for series in &mut series {
             ensure!(!stop.load(Ordering::Relaxed), "interrupted");
             let (rig, target, depth, initiators) = match series.more {
                 More::Nothing => (&mut one, "0.0", OUTSTANDING, 1),
-                More::Exports => (&mut many, ASKED, 1, 1),
+                More::Exports => (&mut many, last.as_str(), OUTSTANDING, 1),
+                More::ExportsAsked => (&mut few, ASKED, 1, 1),
+                More::ExportsSomeAsked => (&mut many, ASKED, 1, 1),
                 More::Initiators => (&mut one, "0.0", OUTSTANDING, INITIATORS),
                 More::Ports => (&mut ports, "0.0", OUTSTANDING, 1),
             };
@@ -141,7 +170,7 @@ pub fn measure(
             series.rounds.push(sample);
         }
     }
-    drop((one, many, ports));
+    drop((one, few, many, ports));
     lab.remove_leftovers()?;
     Ok(series.into())
 }
@@ -156,8 +185,10 @@ impl Rig {
     fn start(lab: &Lab, label: &str, ports: u32, config: &Value, stop: &AtomicBool) -> Result<Self> {
         let path = lab.path(&format!("{label}.json"));
         fs::write(&path, config.to_string()).with_context(|| format!("writing {}", path.display()))?;
-        let port =
-            |number: u32, end| memif(number, &lab.path(&format!("{label}{number}.memif")), end, SMALL_ROOM);
+        let ring = RING - ports.ilog2();
+        let port = |number: u32, end| {
+            memif(number, &lab.path(&format!("{label}{number}.memif")), end, SMALL_ROOM, ring)
+        };
         let eal = |end| lab.eal_with(label, end, (0..ports).map(|number| port(number, end)));
         let mut command = lab.kvblade(label, eal(End::Server));
         command.args(["--mtu", &MTU.to_string()]).arg("--config").arg(path);
@@ -174,12 +205,22 @@ fn one_export() -> Value {
     config(WHOLE, [export(0, 0, 0, WHOLE)])
 }
 
-/// Each has a slice of one bdev.
+/// Those that are asked and no others, each with a slice of one bdev.
+fn asked_exports() -> Value {
+    let slices = (0..u32::from(OUTSTANDING))
+        .map(|number| export(number / ASKED_SLOTS, number % ASKED_SLOTS, number * SLICE, SLICE));
+    config(WHOLE, slices)
+}
+
+/// Each has a slice of one bdev, and the last one as much as all that are asked.
 fn many_exports(exports: u32) -> Value {
     let slots = exports / SHELVES;
-    let slices =
-        (0..slots * SHELVES).map(|number| export(number / slots, number % slots, number * SLICE, SLICE));
-    config(slots * SHELVES * SLICE, slices)
+    let last = slots * SHELVES - 1;
+    let slices = (0..=last).map(|number| {
+        let length = if number == last { WHOLE } else { SLICE };
+        export(number / slots, number % slots, number * SLICE, length)
+    });
+    config(last * SLICE + WHOLE, slices)
 }
 
 fn export(shelf: u32, slot: u32, offset: u32, length: u32) -> Value {
@@ -212,10 +253,10 @@ mod tests {
     fn cost_is_the_inverse_of_the_rate_of_the_best_and_round_by_round() {
         let all = [series(More::Nothing, &[100.0, 50.0, 100.0]), series(More::Ports, &[80.0, 40.0, 100.0])];
         let Cost { figure: Comparison { best, rounds }, best: [one, many] } =
-            cost(&all, More::Ports).unwrap();
+            cost(&all, More::Nothing, More::Ports).unwrap();
         assert_eq!(rounds, Spread { median: 1.25, min: 1.0, max: 1.25 });
         assert_eq!((best, one.iops, many.iops), (1.0, 100.0, 100.0));
-        assert_eq!(cost(&all, More::Exports), None);
+        assert_eq!(cost(&all, More::Nothing, More::Exports), None);
     }
 
     #[test]
@@ -230,6 +271,13 @@ mod tests {
         addresses.dedup();
         assert_eq!((exports.len(), addresses.len(), addresses[9999]), (10_000, 10_000, (39, 249)));
         assert_eq!(exports[9999]["params"]["offset"], 9999 * SLICE);
-        assert_eq!(config["subsystems"][0]["config"][0]["params"]["num_blocks"], 10_000 * SLICE);
+        assert_eq!(exports[9999]["params"]["length"], WHOLE, "the one that is asked alone");
+        assert_eq!(config["subsystems"][0]["config"][0]["params"]["num_blocks"], 9999 * SLICE + WHOLE);
+        let asked = asked_exports();
+        let asked = asked["subsystems"][1]["config"].as_array().unwrap();
+        assert_eq!(
+            (asked.len(), &asked[511]["params"]["shelf"], &asked[511]["params"]["slot"]),
+            (512, &json!(31), &json!(15))
+        );
     }
 }

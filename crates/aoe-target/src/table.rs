@@ -1,10 +1,11 @@
 //! Step two, route: from port, VLAN, shelf and slot to the export.
 //!
-//! Exports live in a slab indexed by [`ExportId`]. A hash table with open addressing leads from a shelf and
-//! slot to the first export there; further ones at the same address, which must be on other ports or in other
-//! VLANs, hang on a chain. What routing looks at (address, ports, VLAN, chain) lies in the slab beside the
-//! pointer to the export, so a lookup touches two cache lines and a wildcard scan reads one array from front to
-//! back.
+//! Exports live in a slab indexed by [`ExportId`]. An index leads from a shelf and slot to the first export there;
+//! further ones at the same address, which must be on other ports or in other VLANs, hang on a chain. What routing looks
+//! at (address, ports, VLAN, chain) lies in the slab beside the pointer to the export, so a lookup touches two cache
+//! lines and a wildcard scan reads one array from front to back.
+
+mod index;
 
 use std::fmt;
 
@@ -13,17 +14,13 @@ use aoe_wire::{Shelf, ShelfSlot, Slot};
 use crate::export::{Export, ExportId};
 use crate::ports::{PortId, Ports};
 use crate::vlan::{VlanId, Vlans};
+use index::{Index, NONE};
 
 /// The exports as one lcore knows them. Looking up never allocates; changing does.
 #[derive(Debug)]
 pub struct Table {
     entries: Vec<Entry>,
-    /// A power of two of them, at most half in use.
-    buckets: Box<[Bucket]>,
-    /// What a hash of 32 bits is shifted right by to be a bucket's index.
-    shift: u32,
-    /// Addresses in use, that is, buckets in use.
-    addresses: usize,
+    index: Index,
     exports: usize,
 }
 
@@ -43,20 +40,6 @@ impl Entry {
     const VACANT: Self =
         Self { export: None, ports: Ports::All, address: ShelfSlot::WILDCARD, vlan: None, next: NONE };
 }
-
-/// One place of the hash table.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    /// Shelf and slot as 24 bits, or [`NONE`].
-    key: u32,
-    /// First export at this address.
-    head: u32,
-}
-
-/// No key, no entry.
-const NONE: u32 = u32::MAX;
-
-const EMPTY: Bucket = Bucket { key: NONE, head: NONE };
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,18 +122,10 @@ impl Table {
     /// The highest id. Ids index a slab, so a stray one must not make it huge.
     pub const MAX_ID: ExportId = ExportId((1 << 20) - 1);
 
-    const MIN_BUCKETS: usize = 64;
-
     /// A table without exports.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            entries: Vec::new(),
-            buckets: vec![EMPTY; Self::MIN_BUCKETS].into_boxed_slice(),
-            shift: u32::BITS - Self::MIN_BUCKETS.trailing_zeros(),
-            addresses: 0,
-            exports: 0,
-        }
+        Self { entries: Vec::new(), index: Index::new(), exports: 0 }
     }
 
     /// Number of exports.
@@ -187,19 +162,12 @@ impl Table {
                 return Err(TableError::AddressTaken { address, ports: shared, vlan, by });
             }
         }
-        if (self.addresses + 1) * 2 > self.buckets.len() {
-            self.grow();
-        }
         let index = id.0 as usize;
         if self.entries.len() <= index {
             self.entries.resize_with(index + 1, || Entry::VACANT);
         }
-        let key = key_of(address);
-        let at = self.find(key);
-        let bucket = &mut self.buckets[at];
-        self.addresses += usize::from(bucket.key == NONE);
-        let next = bucket.head;
-        *bucket = Bucket { key, head: id.0 };
+        let next = self.index.head(address);
+        self.index.set(address, id.0);
         self.entries[index] = Entry { export: Some(export), ports, address, vlan, next };
         self.exports += 1;
         Ok(())
@@ -212,18 +180,16 @@ impl Table {
         let (address, next) = (entry.address, entry.next);
         *entry = Entry::VACANT;
         self.exports -= 1;
-        let at = self.find(key_of(address));
-        if self.buckets[at].head != id.0 {
+        let head = self.index.head(address);
+        if head == id.0 {
+            self.index.set(address, next);
+        } else {
             // In the middle of a chain: the one before it skips it.
-            let mut before = self.buckets[at].head as usize;
+            let mut before = head as usize;
             while self.entries[before].next != id.0 {
                 before = self.entries[before].next as usize;
             }
             self.entries[before].next = next;
-        } else if next != NONE {
-            self.buckets[at].head = next;
-        } else {
-            self.vacate(at);
         }
         Some(export)
     }
@@ -265,14 +231,14 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn first_step(&self, address: ShelfSlot) -> &impl Sized {
-        &self.buckets[self.home(key_of(address))]
+        self.index.place(address)
     }
 
     /// The second: the first export at `address`, and its place in the slab, to be prefetched.
     #[inline]
     #[must_use]
     pub fn second_step(&self, address: ShelfSlot) -> Option<(ExportId, &impl Sized)> {
-        let head = self.buckets[self.find(key_of(address))].head;
+        let head = self.index.head(address);
         Some((ExportId(head), self.entries.get(head as usize)?))
     }
 
@@ -318,7 +284,7 @@ impl Table {
     /// The exports at an address; at most one for each port and VLAN.
     #[inline(always)]
     fn chain(&self, address: ShelfSlot) -> impl Iterator<Item = (ExportId, &Entry)> {
-        let mut at = self.head(key_of(address));
+        let mut at = self.index.head(address);
         std::iter::from_fn(move || {
             let entry = self.entries.get(at as usize)?;
             let id = ExportId(at);
@@ -326,74 +292,6 @@ impl Table {
             Some((id, entry))
         })
     }
-
-    /// The first export of the chain at `key`, or [`NONE`].
-    #[inline]
-    fn head(&self, key: u32) -> u32 {
-        let mut at = self.home(key);
-        loop {
-            match self.buckets.get(at) {
-                Some(bucket) if bucket.key == key => return bucket.head,
-                Some(bucket) if bucket.key != NONE => at = (at + 1) & (self.buckets.len() - 1),
-                _ => return NONE,
-            }
-        }
-    }
-
-    /// The bucket of `key`, or the empty one where it would go. There is always an empty one.
-    fn find(&self, key: u32) -> usize {
-        let mut at = self.home(key);
-        while self.buckets[at].key != key && self.buckets[at].key != NONE {
-            at = (at + 1) & (self.buckets.len() - 1);
-        }
-        at
-    }
-
-    /// Where the search for `key` starts. Multiplying by 2^32 divided by the golden ratio spreads neighbouring
-    /// shelves and slots; the top bits of the product are the good ones.
-    #[inline]
-    fn home(&self, key: u32) -> usize {
-        (key.wrapping_mul(0x9e37_79b9) >> self.shift) as usize
-    }
-
-    /// Empties a bucket and moves later ones of the same run up, so that no search stops early.
-    fn vacate(&mut self, mut hole: usize) {
-        let mask = self.buckets.len() - 1;
-        let mut at = hole;
-        loop {
-            at = (at + 1) & mask;
-            let bucket = self.buckets[at];
-            if bucket.key == NONE {
-                break;
-            }
-            // Moving is right unless the bucket's home lies after the hole, up to where it is now.
-            let from_home = at.wrapping_sub(self.home(bucket.key)) & mask;
-            let from_hole = at.wrapping_sub(hole) & mask;
-            if from_home >= from_hole {
-                self.buckets[hole] = bucket;
-                hole = at;
-            }
-        }
-        self.buckets[hole] = EMPTY;
-        self.addresses -= 1;
-    }
-
-    fn grow(&mut self) {
-        let doubled = vec![EMPTY; self.buckets.len() * 2].into_boxed_slice();
-        self.shift -= 1;
-        for bucket in std::mem::replace(&mut self.buckets, doubled) {
-            if bucket.key != NONE {
-                let at = self.find(bucket.key);
-                self.buckets[at] = bucket;
-            }
-        }
-    }
-}
-
-/// Shelf and slot as one number of 24 bits.
-#[inline]
-fn key_of(address: ShelfSlot) -> u32 {
-    u32::from(address.shelf.0) << 8 | u32::from(address.slot.0)
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl Lcore {
     /// each edit elsewhere, for 50 to 200 instructions a request (benches/instructions).
     #[inline(never)]
     pub(crate) fn serve(&mut self, lane: usize, burst: &mut Burst) {
-        if self.table.len() > FEW_EXPORTS {
+        if self.table.len() > FEW_EXPORTS && is_for_several(burst.frames()) {
             self.foresee(burst.frames());
         }
         for frame in burst {
@@ -124,6 +124,14 @@ impl Lcore {
             Route::None => lane.drop(frame, DropReason::UnknownShelfSlot),
         }
     }
+}
+
+/// True if a burst has requests for different exports, as far as its ends tell. What one export's need is in the cache
+/// after the first.
+#[inline]
+fn is_for_several(frames: &[Mbuf]) -> bool {
+    let address = |frame: Option<&Mbuf>| frame.and_then(|frame| Request::foresee(frame.data()));
+    address(frames.first()) != address(frames.last())
 }
 
 /// Judges a frame that does not carry AoE directly behind its addresses: behind a tag it may. The tag goes beside the
