@@ -17,8 +17,10 @@ const GLANCE: Duration = Duration::from_millis(50);
 const BEYOND: Duration = Duration::from_secs(45);
 /// How often a program that should be at its end is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+/// How often work is done for which the server was not there.
+const ATTEMPTS: u32 = 3;
 /// What a server gets to see that its initiator is gone, before it is held.
-const FAREWELL: Duration = Duration::from_millis(20);
+const FAREWELL: Duration = Duration::from_millis(50);
 
 /// A command in `namespace` that does not outlive this process, however that ends.
 pub fn command(namespace: &Namespace, program: impl AsRef<OsStr>) -> Command {
@@ -65,23 +67,32 @@ impl Server {
         self.daemon.pid()
     }
 
-    /// Lets it run during `work`, and looks whether it still does.
+    /// Lets it run during `work`, and looks whether it still does. Work that failed because the server had gone with an
+    /// initiator is done again.
     ///
     /// # Errors
     /// What `work` returns; with its log if it ended and must not, or can't be started anew.
-    pub fn during<T>(&mut self, stop: &AtomicBool, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.daemon.signal(Signal::SIGCONT)?;
-        let done = work()?;
-        std::thread::sleep(FAREWELL);
-        match self.daemon.check_running() {
-            Ok(()) => self.daemon.signal(Signal::SIGSTOP)?,
-            Err(ended) if self.may_end => {
-                eprintln!("starting a server anew that went with its initiator: {}", first_line(&ended));
-                self.daemon = launch(&mut self.start, self.ready, stop)?;
+    pub fn during<T>(&mut self, stop: &AtomicBool, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            self.daemon.signal(Signal::SIGCONT)?;
+            let done = work();
+            std::thread::sleep(FAREWELL);
+            match self.daemon.check_running() {
+                Ok(()) => self.daemon.signal(Signal::SIGSTOP)?,
+                Err(ended) if self.may_end => {
+                    eprintln!("starting a server anew that went with its initiator: {}", first_line(&ended));
+                    self.daemon = launch(&mut self.start, self.ready, stop)?;
+                    // It may have gone with the initiator before, and late.
+                    if done.is_err() && attempt < ATTEMPTS && !stop.load(Ordering::Relaxed) {
+                        continue;
+                    }
+                }
+                Err(ended) => return Err(ended.into()),
             }
-            Err(ended) => return Err(ended.into()),
+            return done;
         }
-        Ok(done)
     }
 }
 
