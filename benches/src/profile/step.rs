@@ -155,7 +155,7 @@ const RULES: &[Rule] = &[
     rule("[librte_net_*", Step::Tx),
     rule("dpdk_shim_rx_burst", Step::Rx),
     rule("dpdk_shim_tx_burst", Step::Tx),
-    rule("dpdk::queue::poll", Step::Rx),
+    rule("dpdk::queue::poll*", Step::Rx),
     rule("dpdk::queue::flush", Step::Tx),
     rule("datapath::receive::receive", Step::Rx),
     rule("datapath::lcore::send", Step::Tx),
