@@ -143,7 +143,10 @@ impl Lab {
             }
         };
         let server = Server::start(command, ready, stop).with_context(|| contender.to_string())?;
-        Ok(Some(if contender.link() == Link::Memif { server.ending_with_its_peer() } else { server }))
+        Ok(Some(match contender.link() {
+            Link::Memif => server.ending_with_its_peer([self.path(&format!("{contender}.memif"))]),
+            Link::Veth | Link::Tcp | Link::None => server,
+        }))
     }
 
     /// Measures a contender in a cell. Returns the command that drove the load, and what came of it.

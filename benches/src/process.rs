@@ -4,6 +4,7 @@ use anyhow::{Result, bail, ensure};
 use aoe_initiator::lab::{Daemon, Namespace};
 use nix::sys::signal::Signal;
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub struct Server {
     start: Command,
     ready: &'static str,
     may_end: bool,
+    /// Sockets that one which crashed leaves, and at which the next could not listen.
+    sockets: Vec<PathBuf>,
 }
 
 impl Server {
@@ -46,14 +49,15 @@ impl Server {
     /// With its log if it ends or is not ready in five minutes; if `stop` is set.
     pub fn start(mut start: Command, ready: &'static str, stop: &AtomicBool) -> Result<Self> {
         let daemon = launch(&mut start, ready, stop)?;
-        Ok(Self { daemon, start, ready, may_end: false })
+        Ok(Self { daemon, start, ready, may_end: false, sockets: Vec::new() })
     }
 
     /// The same server, which may end when its initiator goes and is started anew then: DPDK's memif PMD unmaps the
-    /// rings of a peer that goes while the lcore may still be at them, and may crash.
+    /// rings of a peer that goes while the lcore may still be at them, and may crash. `sockets` are those it listens at.
     #[must_use]
-    pub fn ending_with_its_peer(mut self) -> Self {
+    pub fn ending_with_its_peer(mut self, sockets: impl IntoIterator<Item = PathBuf>) -> Self {
         self.may_end = true;
+        self.sockets = sockets.into_iter().collect();
         self
     }
 
@@ -83,6 +87,9 @@ impl Server {
                 Ok(()) => self.daemon.signal(Signal::SIGSTOP)?,
                 Err(ended) if self.may_end => {
                     eprintln!("starting a server anew that went with its initiator: {}", first_line(&ended));
+                    for socket in self.sockets.iter().filter(|socket| socket.exists()) {
+                        std::fs::remove_file(socket)?;
+                    }
                     self.daemon = launch(&mut self.start, self.ready, stop)?;
                     // It may have gone with the initiator before, and late.
                     if done.is_err() && attempt < ATTEMPTS && !stop.load(Ordering::Relaxed) {

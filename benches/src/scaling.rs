@@ -186,14 +186,13 @@ impl Rig {
         let path = lab.path(&format!("{label}.json"));
         fs::write(&path, config.to_string()).with_context(|| format!("writing {}", path.display()))?;
         let ring = RING - ports.ilog2();
-        let port = |number: u32, end| {
-            memif(number, &lab.path(&format!("{label}{number}.memif")), end, SMALL_ROOM, ring)
-        };
+        let socket = |number: u32| lab.path(&format!("{label}{number}.memif"));
+        let port = |number: u32, end| memif(number, &socket(number), end, SMALL_ROOM, ring);
         let eal = |end| lab.eal_with(label, end, (0..ports).map(|number| port(number, end)));
         let mut command = lab.kvblade(label, eal(End::Server));
         command.args(["--mtu", &MTU.to_string()]).arg("--config").arg(path);
         let initiator = eal(End::Initiator);
-        let server = Server::start(command, "ready", stop)?.ending_with_its_peer();
+        let server = Server::start(command, "ready", stop)?.ending_with_its_peer((0..ports).map(socket));
         Ok(Self { server, initiator })
     }
 }

@@ -19,7 +19,7 @@ pub(crate) const COMPLETIONS: usize = 8;
 pub(crate) struct Intake {
     /// A frame counts as two to this power, of [`BURST`] that a turn takes.
     weight: u32,
-    /// Data of the requests that were submitted since the weight was last looked at.
+    /// Data of the burst's requests that were submitted.
     data: usize,
     /// Whatever they carry, bursts are long.
     always_long: bool,
@@ -35,6 +35,12 @@ impl Intake {
     #[inline]
     pub(crate) fn limit(&self) -> usize {
         BURST >> self.weight
+    }
+
+    /// A burst begins. What was submitted before it, of requests that other lcores handed over, is none of it.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.data = 0;
     }
 
     /// A request that moves `bytes` was submitted.
@@ -54,7 +60,6 @@ impl Intake {
             data if data <= DATA * 2 * frames => 1,
             _ => 2,
         };
-        self.data = 0;
         part
     }
 }
@@ -66,14 +71,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_submitted_before_a_burst_is_none_of_it() {
+        let mut intake = Intake::default();
+        // Of a lane that is handed much and takes nothing itself for years.
+        intake.submitted(usize::MAX / 2);
+        intake.begin();
+        intake.submitted(512);
+        intake.taken(1);
+        assert_eq!(intake.limit(), BURST);
+    }
+
+    #[test]
     fn bursts_are_as_long_as_their_data_fits_the_cache() {
         for (bytes, limit) in [(0, 32), (512, 32), (1024, 32), (1536, 16), (2048, 16), (4096, 8), (8704, 8)] {
             let mut intake = Intake::default();
+            intake.begin();
             for _ in 0..5 {
                 intake.submitted(bytes);
             }
             assert_eq!(intake.taken(5), 5, "of a burst without data that had been reckoned with");
             assert_eq!(intake.limit(), limit, "{bytes} bytes a request");
+            intake.begin();
             assert_eq!(intake.taken(limit), BURST, "a burst as long as that is all of a turn");
         }
     }
@@ -92,6 +110,7 @@ mod tests {
         intake.submitted(8192);
         intake.taken(1);
         assert_eq!(intake.limit(), 8);
+        intake.begin();
         intake.submitted(512);
         intake.taken(1);
         assert_eq!(intake.limit(), 32);

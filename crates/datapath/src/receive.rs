@@ -38,6 +38,7 @@ impl Lcore {
                 continue;
             }
             burst.prefetch();
+            self.lanes[lane].intake.begin();
             if spread {
                 self.deal(lane, &mut burst);
             } else {

@@ -41,7 +41,7 @@ pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     let options = exports.iter().flat_map(|export| ["-e", export.as_str()]);
     let options: Vec<&str> = ["--config", config.to_str().unwrap()].into_iter().chain(options).collect();
     let target = lab.start(&options);
-    let heard = frames(&link);
+    let heard = frames(&link, exports.len());
     for (slot, case) in (0u8..).zip(cases) {
         let of =
             |shelf, slot| heard.iter().filter(move |(frame, _)| frame[16..19] == [0, shelf, slot]).cloned();
@@ -72,14 +72,19 @@ pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     }
 }
 
-/// What has come in by now.
-fn frames(link: &Link) -> Vec<Tagged> {
+/// What comes in, until there is something of each export or some seconds have passed: the advertisements leave in
+/// several turns, the last ones after the target has said that it is ready.
+fn frames(link: &Link, exports: usize) -> Vec<Tagged> {
     let mut buffer = [0; 2048];
     let mut frames = Vec::new();
-    while let Some((length, tag)) = link.receive_tagged(&mut buffer, Instant::now()).unwrap() {
-        frames.push((buffer[..length].to_vec(), tag));
+    let until = Instant::now() + Duration::from_secs(5);
+    while frames.len() < exports
+        && let Some((length, tag)) = link.receive_tagged(&mut buffer, until).unwrap()
+    {
+        if length >= 32 {
+            frames.push((buffer[..length].to_vec(), tag));
+        }
     }
-    frames.retain(|(frame, _)| frame.len() >= 32);
     frames
 }
 
