@@ -10,13 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 ///
 /// # Errors
 /// If a thread can't be bound to its core; then neither runs.
-pub(super) fn run<A: Send, B>(
+pub(super) fn run<A: Send, B: Send>(
     first: (usize, impl FnOnce() -> A + Send),
     second: (usize, impl FnOnce() -> B + Send),
-) -> Result<(A, B)>
-where
-    B: Send,
-{
+) -> Result<(A, B)> {
     let (both, failed) = (&Barrier::new(2), &AtomicBool::new(false));
     std::thread::scope(|scope| {
         let first = scope.spawn(move || bound(first.0, first.1, both, failed));
