@@ -1,9 +1,10 @@
 //! Before the first frame: every port of EAL's started with one queue pair, for the one lcore that polls.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use aoe_initiator::wire::Mac;
 use dpdk::{Interface, Mempool, Port, PortConfig, PortInfo, RxQueue, TxQueue};
 
@@ -77,26 +78,44 @@ pub fn start(mtu: Option<u16>, initiators: u16) -> Result<Vec<Lane>> {
              such as --vdev=net_af_packet0,iface=eth1; DPDK's log lines above say why one could not be made"
         );
     }
-    found.iter().map(|info| start_one(info, mtu, initiators)).collect()
+    let mtus = found.iter().map(|info| mtu_of(info, mtu)).collect::<Result<Vec<_>>>()?;
+    let mut pools = Pools::default();
+    for (info, mtu) in found.iter().zip(&mtus) {
+        pools.expect(info, room_for(*mtu));
+    }
+    found.iter().zip(mtus).map(|(info, mtu)| start_one(info, mtu, initiators, &mut pools)).collect()
 }
 
-/// Starts port `info` with one queue pair.
+/// Starts port `info` alone.
 ///
 /// # Errors
 /// As for [`start`].
-pub fn start_one(info: &PortInfo, mtu: Option<u16>, initiators: u16) -> Result<Lane> {
-    let name = &info.name;
-    let interface = match info.interface_index {
-        Some(index) => Some(Interface::by_index(index).with_context(|| format!("port {name}"))?),
-        None => None,
-    };
-    let mtu = match (&interface, mtu) {
-        (Some(interface), _) => u16::try_from(interface.mtu).unwrap_or(MTU_MAX),
+pub fn start_alone(info: &PortInfo, mtu: Option<u16>, initiators: u16) -> Result<Lane> {
+    start_one(info, mtu_of(info, mtu)?, initiators, &mut Pools::default())
+}
+
+/// Bytes of an Ethernet payload on a port: its Linux interface's, else what was asked for, else what its PMD says.
+fn mtu_of(info: &PortInfo, asked: Option<u16>) -> Result<u16> {
+    let mtu = match (info.interface_index, asked) {
+        (Some(index), _) => {
+            let interface = Interface::by_index(index).with_context(|| format!("port {}", info.name))?;
+            u16::try_from(interface.mtu).unwrap_or(MTU_MAX)
+        }
         (None, Some(mtu)) => mtu,
         (None, None) => info.mtu,
-    }
-    .min(MTU_MAX);
-    let (port, mempool) = start_with_room(info, mtu)?;
+    };
+    Ok(mtu.min(MTU_MAX))
+}
+
+/// Bytes that a port's largest frame takes in an mbuf.
+fn room_for(mtu: u16) -> u16 {
+    (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(MIN_ROOM)
+}
+
+/// Starts one port with one queue pair.
+fn start_one(info: &PortInfo, mtu: u16, initiators: u16, pools: &mut Pools) -> Result<Lane> {
+    let name = &info.name;
+    let (port, mempool) = start_with_room(info, mtu, pools)?;
     let (rx, tx) = port.take_queues(0).with_context(|| format!("port {name} has no queue pair"))?;
     let sources = sources(info, initiators);
     if sources.len() > 1
@@ -145,6 +164,42 @@ fn sources(info: &PortInfo, initiators: u16) -> Box<[[u8; 6]]> {
         .collect()
 }
 
+/// The mempools of all ports, one for those with rooms of the same size on the same NUMA node: the mbuf that was freed
+/// last is the next to be taken, so that what the lcore touches stays in its cache however many ports there are.
+#[derive(Debug, Default)]
+struct Pools(BTreeMap<(u16, Option<u32>), Pool>);
+
+#[derive(Debug, Default)]
+struct Pool {
+    mbufs: u32,
+    made: Option<Arc<Mempool>>,
+}
+
+impl Pools {
+    /// Tells of a port that is going to be started: before the first is, of all.
+    fn expect(&mut self, info: &PortInfo, room: u16) {
+        self.0.entry((room, info.numa_node)).or_default().mbufs += MBUFS;
+    }
+
+    /// The mempool of a port; one of its own if it insists on larger rooms than it was reckoned with.
+    fn of(&mut self, info: &PortInfo, room: u16) -> Result<Arc<Mempool>, String> {
+        let new = |name: String, mbufs: u32| {
+            Mempool::new(&name, mbufs, 0, room, info.numa_node).map_err(|error| {
+                let megabytes = (u64::from(mbufs) * u64::from(room)) >> 20;
+                format!("no memory for {mbufs} mbufs of {room} bytes, {megabytes} MB ({error}): reserve more hugepages")
+            })
+        };
+        match self.0.get_mut(&(room, info.numa_node)) {
+            Some(Pool { made: Some(made), .. }) => Ok(Arc::clone(made)),
+            Some(pool) => {
+                let node = info.numa_node.map_or_else(String::new, |node| format!("n{node}"));
+                Ok(Arc::clone(pool.made.insert(new(format!("aoeperf_r{room}{node}"), pool.mbufs)?)))
+            }
+            None => new(format!("aoeperf_p{}r{room}", info.number), MBUFS),
+        }
+    }
+}
+
 /// Starts a port; one that needs another process to listen is tried for a while.
 fn start_patiently(info: &PortInfo, config: &PortConfig) -> dpdk::Result<Port> {
     let begun = Instant::now();
@@ -165,18 +220,12 @@ fn waits_for_server(info: &PortInfo, error: &dpdk::Error) -> bool {
 
 /// Configures and starts the port with mbufs that hold its largest frame in one piece, or larger ones if its PMD
 /// insists.
-fn start_with_room(info: &PortInfo, mtu: u16) -> Result<(Port, Arc<Mempool>)> {
+fn start_with_room(info: &PortInfo, mtu: u16, pools: &mut Pools) -> Result<(Port, Arc<Mempool>)> {
     let name = &info.name;
-    let needed = (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(MIN_ROOM);
+    let needed = room_for(mtu);
     let larger = LARGER_ROOMS.into_iter().filter(|room| *room > needed);
     for room in std::iter::once(needed).chain(larger) {
-        let pool = format!("aoeperf_p{}r{room}", info.number);
-        let mempool = Mempool::new(&pool, MBUFS, 0, room, info.numa_node).map_err(|error| {
-            let megabytes = (u64::from(MBUFS) * u64::from(room)) >> 20;
-            anyhow::anyhow!(
-                "port {name}: no memory for {MBUFS} mbufs of {room} bytes, {megabytes} MB ({error}): reserve more hugepages"
-            )
-        })?;
+        let mempool = pools.of(info, room).map_err(|error| anyhow!("port {name}: {error}"))?;
         let config = PortConfig {
             mempools: vec![Arc::clone(&mempool)],
             rx_descriptors: DESCRIPTORS,

@@ -1,6 +1,7 @@
 //! Before the first frame: every DPDK port configured and started, its queues dealt out to the lcores.
 
 mod packet_ring;
+mod pools;
 mod rooms;
 mod spreading;
 
@@ -16,7 +17,8 @@ use crate::idle::IdleOption;
 use crate::needs::{Needs, PayloadAlignment, across_nodes};
 use crate::spread::{self, Plan, SpreadOption, Way};
 use packet_ring::{check_packet_ring, packet_ring_frame};
-use rooms::Rooms;
+use pools::Pools;
+use rooms::{Rooms, SharedBy};
 
 /// Bytes around an Ethernet payload: addresses, EtherType, two VLAN tags, FCS.
 const FRAME_OVERHEAD: u16 = 14 + 8 + 4;
@@ -116,8 +118,7 @@ pub(crate) fn start(cores: &[u32], options: &PortOptions) -> Result<Ports, Strin
                     virtual one such as --vdev=net_af_packet0,iface=eth1"
             .into());
     }
-    let mut ports = Ports { started: Vec::new(), table: PortTable::default(), lanes: BTreeMap::new() };
-    let mut known = Vec::new();
+    let mut planned = Vec::new();
     let mut next_core = 0;
     for info in &found {
         if info.number > PortSet::MAX_PORT.0 {
@@ -131,57 +132,88 @@ pub(crate) fn start(cores: &[u32], options: &PortOptions) -> Result<Ports, Strin
             let queues = u16::try_from(queues).unwrap_or(u16::MAX);
             dpdk::flow::hash_rule(info.number, queues).map_err(|refused| refused.to_string())
         })?;
-        known.push(start_one(info, &dealt, &plan, options, &mut ports)?);
+        planned.push(Planned::of(info, dealt, plan, options)?);
     }
-    ports.table = PortTable::new(known);
+    let mut pools = Pools::default();
+    for port in &planned {
+        pools.expect(&port.cores, &port.rooms);
+    }
+    let mut ports = Ports { started: Vec::new(), table: PortTable::default(), lanes: BTreeMap::new() };
+    for port in &planned {
+        start_one(port, options, &mut pools, &mut ports)?;
+    }
+    ports.table = PortTable::new(planned.into_iter().map(|port| port.known).collect());
     Ok(ports)
 }
 
-/// Starts one port with a queue pair on each of `cores`.
-fn start_one(
-    info: &dpdk::PortInfo,
-    cores: &[u32],
-    plan: &Plan,
-    options: &PortOptions,
-    ports: &mut Ports,
-) -> Result<PortInfo, String> {
-    let name = &info.name;
-    let interface = match info.interface_index {
-        Some(index) => Some((
-            index,
-            Interface::by_index(index)
-                .map_err(|error| format!("port {name}: its Linux interface: {error}"))?,
-        )),
-        None => None,
-    };
-    let wanted = match (&interface, options.mtu) {
-        (Some((_, interface)), _) => u16::try_from(interface.mtu).unwrap_or(u16::MAX),
-        (None, Some(mtu)) => mtu,
-        (None, None) => info.mtu,
-    };
-    let mtu = wanted.min(u16::MAX - FRAME_OVERHEAD - dpdk::HEADROOM);
-    let Some(limits) = PortLimits::for_mtu(mtu) else {
-        return Err(format!(
-            "port {name} has an MTU of {mtu}: AoE needs at least {MTU_MIN}, and 9000 for whole pages"
-        ));
-    };
-    let ring_frame = packet_ring_frame(info, &options.vdevs);
-    if let (Some((_, interface)), Some(frame)) = (&interface, ring_frame) {
-        check_packet_ring(&info.name, frame, mtu, &interface.name)?;
+/// A port that is going to be started, with a queue pair on each of `cores`.
+struct Planned<'a> {
+    info: &'a dpdk::PortInfo,
+    cores: Vec<u32>,
+    plan: Plan,
+    limits: PortLimits,
+    rooms: Rooms,
+    known: PortInfo,
+}
+
+impl<'a> Planned<'a> {
+    fn of(
+        info: &'a dpdk::PortInfo,
+        cores: Vec<u32>,
+        plan: Plan,
+        options: &PortOptions,
+    ) -> Result<Self, String> {
+        let name = &info.name;
+        let interface = match info.interface_index {
+            Some(index) => Some((
+                index,
+                Interface::by_index(index)
+                    .map_err(|error| format!("port {name}: its Linux interface: {error}"))?,
+            )),
+            None => None,
+        };
+        let wanted = match (&interface, options.mtu) {
+            (Some((_, interface)), _) => u16::try_from(interface.mtu).unwrap_or(u16::MAX),
+            (None, Some(mtu)) => mtu,
+            (None, None) => info.mtu,
+        };
+        let mtu = wanted.min(u16::MAX - FRAME_OVERHEAD - dpdk::HEADROOM);
+        let Some(limits) = PortLimits::for_mtu(mtu) else {
+            return Err(format!(
+                "port {name} has an MTU of {mtu}: AoE needs at least {MTU_MIN}, and 9000 for whole pages"
+            ));
+        };
+        let ring_frame = packet_ring_frame(info, &options.vdevs);
+        if let (Some((_, interface)), Some(frame)) = (&interface, ring_frame) {
+            check_packet_ring(&info.name, frame, mtu, &interface.name)?;
+        }
+        let netif = interface.as_ref().map(|(_, interface)| interface.name.clone());
+        let known = PortInfo { number: info.number, name: name.clone(), netif, mtu, mac: info.mac };
+        let rooms = Rooms {
+            room: rooms::room_for(mtu, ring_frame.unwrap_or(0)),
+            mbufs: options.mbufs,
+            alignment: rooms::alignment_for(&info.driver, options, &known),
+            shared_by: SharedBy::of(&info.driver, plan.way.crosses_lcores()),
+        };
+        Ok(Self { info, cores, plan, limits, rooms, known })
     }
-    let netif = interface.as_ref().map(|(_, interface)| interface.name.clone());
-    let known = PortInfo { number: info.number, name: name.clone(), netif, mtu, mac: info.mac };
-    let rooms = Rooms {
-        least: ring_frame.unwrap_or(0),
-        mbufs: options.mbufs,
-        alignment: rooms::alignment_for(&info.driver, options, &known),
-        one_pool: plan.way.crosses_lcores(),
-    };
+}
+
+/// Starts one port.
+fn start_one(
+    port: &Planned<'_>,
+    options: &PortOptions,
+    pools: &mut Pools,
+    ports: &mut Ports,
+) -> Result<(), String> {
+    let Planned { info, cores, plan, limits, rooms, known } = port;
+    let (name, mtu) = (&info.name, known.mtu);
+    let interface = info.interface_index.zip(known.netif.clone());
     let used_for = PortUse {
         hashes: matches!(plan.way, Way::Rss(_)),
         interrupts: options.idle == IdleOption::Interrupt,
     };
-    let (port, alignment) = rooms::start_with_room(info, cores, mtu, &rooms, used_for)?;
+    let (port, alignment) = rooms::start_with_room(info, cores, mtu, rooms, pools, used_for)?;
     warn_across_nodes(info, cores);
     let spread = spreading::spread_over(&port, info, cores, plan, options)?;
     if mtu != info.mtu && interface.is_none() && !port.mtu_set() {
@@ -199,7 +231,7 @@ fn start_one(
         let queues = port.take_queues(queue).ok_or_else(|| format!("port {name}: queue {queue} is taken"))?;
         // A lane with an address of its own tells of it itself.
         let advertises = queue == 0 || matches!(plan.way, Way::Macs(_));
-        let mut lane = Lane::new(number, mac, limits, queues, advertises);
+        let mut lane = Lane::new(number, mac, *limits, queues, advertises);
         if BY_SYSTEM_CALL.contains(&info.driver.as_str()) {
             lane = lane.in_long_bursts();
         }
@@ -212,7 +244,7 @@ fn start_one(
         port = info.number,
         name = %name,
         driver = %info.driver,
-        interface = interface.as_ref().map(|(_, interface)| interface.name.as_str()),
+        interface = known.netif.as_deref(),
         mac = %MacAddr(info.mac),
         mtu,
         sectors = limits.max_sectors(),
@@ -224,11 +256,11 @@ fn start_one(
         number: info.number,
         name: name.clone(),
         alignment,
-        interface: interface.map(|(index, interface)| (index, interface.name)),
+        interface,
         awaits_peer: PEERED.contains(&info.driver.as_str()),
         _port: port,
     });
-    Ok(known)
+    Ok(())
 }
 
 /// Says which lcores poll this port from another NUMA node: each frame crosses between the nodes then.

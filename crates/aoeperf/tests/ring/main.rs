@@ -59,7 +59,7 @@ fn lane(options: &Options) -> (Lane, PeerRing) {
     let name = format!("perf{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let (number, peer) = ring_port(&name, 1024).expect("a ring port");
     let info = dpdk::port::info(number).expect("it exists");
-    let lane = ports::start_one(&info, Some(9000), options.initiators).expect("it starts");
+    let lane = ports::start_alone(&info, Some(9000), options.initiators).expect("it starts");
     (lane, peer)
 }
 

@@ -1,11 +1,9 @@
-//! Before the first frame: a port's mempools, whose mbufs hold its largest frame in one piece, where bdevs want its data.
-
-use std::sync::Arc;
+//! Before the first frame: a port's mbufs, which hold its largest frame in one piece, where bdevs want its data.
 
 use control::PortInfo;
-use dpdk::{DataAlignment, Mempool, Port, PortConfig, PortUse};
+use dpdk::{DataAlignment, Port, PortConfig, PortUse};
 
-use super::{FRAME_OVERHEAD, PortOptions};
+use super::{FRAME_OVERHEAD, PortOptions, pools::Pools};
 use crate::needs::PayloadAlignment;
 
 /// Descriptors asked of each rx and each tx ring; a PMD with less gives less.
@@ -19,13 +17,46 @@ const LARGER_ROOMS: [u16; 2] = [16_384, u16::MAX - dpdk::HEADROOM];
 
 /// The mbufs of a port's queue pairs.
 pub(super) struct Rooms {
-    /// Bytes for a frame that its PMD is known to want.
-    pub(super) least: u16,
+    /// Bytes for a frame.
+    pub(super) room: u16,
     /// Of each queue pair.
     pub(super) mbufs: u32,
     pub(super) alignment: Option<DataAlignment>,
-    /// The queues share one mempool, with the mbufs of all.
-    pub(super) one_pool: bool,
+    pub(super) shared_by: SharedBy,
+}
+
+/// Which queue pairs get their mbufs from one mempool, which has as many as each of them would have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SharedBy {
+    /// Each has its own.
+    Nobody,
+    /// Those of the port: its frames go from lcore to lcore.
+    Port,
+    /// Those that an lcore has on ports of this kind, with rooms of the same size: see [`COPIES`].
+    Lcore,
+}
+
+impl SharedBy {
+    pub(super) fn of(driver: &str, crosses_lcores: bool) -> Self {
+        match crosses_lcores {
+            true => Self::Port,
+            false if COPIES.contains(&driver) => Self::Lcore,
+            false => Self::Nobody,
+        }
+    }
+}
+
+/// PMDs that copy each frame between an mbuf and a ring with memory of its own. Their mbufs are in use only while the
+/// lcore works on the frames, and the one that was freed last is the next to be taken: if an lcore's ports share a
+/// mempool, what it touches stays in its cache however many ports there are. A port that uses all mbufs takes no frames
+/// from the others: without an mbuf these PMDs leave them in the ring. NICs' rings hold mbufs all the time and drop
+/// what comes when there are none, and tap and pcap drop too: those share nothing.
+const COPIES: [&str; 3] = ["net_memif", "net_vhost", "net_af_packet"];
+
+/// Bytes that the largest frame takes in an mbuf: of this MTU, or what its PMD is known to want if that is more.
+pub(super) fn room_for(mtu: u16, least: u16) -> u16 {
+    // Whole cache lines: some NICs want that, and none minds.
+    (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(MIN_ROOM).max(least)
 }
 
 /// The PMD that reckons where a frame lies in its mbuf, instead of looking (see [`Mempool::aligned`]).
@@ -49,48 +80,17 @@ pub(super) fn start_with_room(
     cores: &[u32],
     mtu: u16,
     rooms: &Rooms,
+    pools: &mut Pools,
     used_for: PortUse,
 ) -> Result<(Port, usize), String> {
     let name = &info.name;
-    let Rooms { least, mbufs, alignment, one_pool } = *rooms;
-    // Whole cache lines: some NICs want that, and none minds.
-    let needed = (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(MIN_ROOM).max(least);
-    let mut rooms = std::iter::once(needed).chain(LARGER_ROOMS.into_iter().filter(|room| *room > needed));
+    let needed = rooms.room;
+    let mut larger = LARGER_ROOMS.into_iter().filter(|room| *room > needed);
     let mut room = needed;
     loop {
-        let pool = |name: &str, mbufs: u32, core: u32| {
-            let (node, private) = (spdk::app::numa_node(core), datapath::private_size());
-            match alignment {
-                Some(alignment) => Mempool::aligned(name, mbufs, private, room, node, alignment),
-                None => Mempool::new(name, mbufs, private, room, node),
-            }
-        };
-        let shared = match cores {
-            [first, ..] if one_pool => {
-                let name = format!("aoe_p{}r{room}", info.number);
-                Some(pool(&name, shared_mbufs(mbufs, cores.len()), *first))
-            }
-            _ => None,
-        };
-        let mempools = cores
-            .iter()
-            .enumerate()
-            .map(|(queue, core)| match &shared {
-                Some(shared) => shared.clone(),
-                None => pool(&format!("aoe_p{}q{queue}r{room}", info.number), mbufs, *core),
-            })
-            .collect::<dpdk::Result<Vec<Arc<Mempool>>>>()
-            .map_err(|error| {
-                let megabytes = (u64::from(mbufs) * u64::from(room)) >> 20;
-                let advice = alignment.map_or(String::new(), |alignment| {
-                    format!(", or data aligned to less than {} bytes with --payload-alignment", alignment.bytes)
-                });
-                format!(
-                    "port {name}: no memory for {mbufs} mbufs of {room} bytes on each of {} lcores, {megabytes} MB \
-                     each ({error}): reserve more hugepages, or ask for fewer with --mbufs{advice}",
-                    cores.len()
-                )
-            })?;
+        let mempools = pools
+            .of(info, cores, &Rooms { room, ..*rooms })
+            .map_err(|error| format!("port {name}: {error}"))?;
         let config = PortConfig {
             mempools,
             rx_descriptors: DESCRIPTORS,
@@ -108,17 +108,11 @@ pub(super) fn start_with_room(
             Ok(port) => return Ok((port, alignment)),
             // ENOMEM here: the PMD's frames do not fit the rooms (see Port::start).
             Err(error) if error.call == "rte_eth_rx_queue_setup" && error.errno == 12 => {
-                room = rooms.by_ref().find(|next| *next > room).ok_or_else(|| {
+                room = larger.next().ok_or_else(|| {
                     format!("port {name} wants mbufs larger than {room} bytes: give it a smaller framesz")
                 })?;
             }
             Err(error) => return Err(format!("port {name} ({}): {error}", info.driver)),
         }
     }
-}
-
-/// Mbufs of the one pool of a port whose frames go from lcore to lcore: as many as the queues would have had, since
-/// the rx queue that gets the frames feeds every lcore and every tx ring.
-pub(super) fn shared_mbufs(mbufs: u32, lanes: usize) -> u32 {
-    mbufs.saturating_mul(u32::try_from(lanes).unwrap_or(u32::MAX))
 }

@@ -4,7 +4,7 @@ use aoe_target::{MacAddr, PortId};
 use datapath::{Spread, SpreadBy};
 use dpdk::{FlowRule, Port};
 
-use super::{PortOptions, rooms::shared_mbufs};
+use super::{PortOptions, pools::shared_mbufs};
 use crate::spread::{Plan, SpreadMode, Way};
 
 /// Has a started port's frames come to its lcores as planned: each lane's station address, and its part in handing

@@ -1,0 +1,103 @@
+//! Before the first frame: the mempools that ports take their mbufs from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dpdk::{DataAlignment, Mempool};
+
+use super::rooms::{Rooms, SharedBy};
+
+/// The mempools that ports share, of all lcores.
+#[derive(Default)]
+pub(super) struct Pools(BTreeMap<Kind, LcorePool>);
+
+/// What is the same for all ports that share a mempool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    core: u32,
+    room: u16,
+    /// Bytes; 0 without.
+    alignment: u16,
+}
+
+impl Kind {
+    fn of(core: u32, rooms: &Rooms) -> Self {
+        Self { core, room: rooms.room, alignment: rooms.alignment.map_or(0, |alignment| alignment.bytes) }
+    }
+}
+
+/// An lcore's mempool for all ports of a kind; made for the first of them.
+#[derive(Debug, Default)]
+struct LcorePool {
+    mbufs: u32,
+    made: Option<Arc<Mempool>>,
+}
+
+impl Pools {
+    /// Tells of a port that is going to start on `cores`: before the first does, of all.
+    pub(super) fn expect(&mut self, cores: &[u32], rooms: &Rooms) {
+        if rooms.shared_by != SharedBy::Lcore {
+            return;
+        }
+        for core in cores {
+            let pool = self.0.entry(Kind::of(*core, rooms)).or_default();
+            pool.mbufs = pool.mbufs.saturating_add(rooms.mbufs);
+        }
+    }
+
+    /// The mempool of each queue of a port, one on each of `cores`.
+    ///
+    /// # Errors
+    /// What there is no memory for, and what to do.
+    pub(super) fn of(
+        &mut self,
+        info: &dpdk::PortInfo,
+        cores: &[u32],
+        rooms: &Rooms,
+    ) -> Result<Vec<Arc<Mempool>>, String> {
+        let (port, room) = (info.number, rooms.room);
+        if let (SharedBy::Port, [first, ..]) = (rooms.shared_by, cores) {
+            let mbufs = shared_mbufs(rooms.mbufs, cores.len());
+            let shared = make(&format!("aoe_p{port}r{room}"), mbufs, *first, rooms)?;
+            return Ok(cores.iter().map(|_| Arc::clone(&shared)).collect());
+        }
+        let pool_of = |(queue, core): (usize, &u32)| match self.0.get_mut(&Kind::of(*core, rooms)) {
+            Some(LcorePool { made: Some(shared), .. }) if rooms.shared_by == SharedBy::Lcore => {
+                Ok(Arc::clone(shared))
+            }
+            Some(pool) if rooms.shared_by == SharedBy::Lcore => {
+                let alignment = rooms.alignment.map_or(0, |alignment| alignment.bytes);
+                let shared = make(&format!("aoe_c{core}r{room}a{alignment}"), pool.mbufs, *core, rooms)?;
+                Ok(Arc::clone(pool.made.insert(shared)))
+            }
+            // One of its own; also for a port that insists on larger rooms than it was reckoned with.
+            _ => make(&format!("aoe_p{port}q{queue}r{room}"), rooms.mbufs, *core, rooms),
+        };
+        cores.iter().enumerate().map(pool_of).collect()
+    }
+}
+
+/// A mempool on the node of `core`.
+fn make(name: &str, mbufs: u32, core: u32, rooms: &Rooms) -> Result<Arc<Mempool>, String> {
+    let (room, node, private) = (rooms.room, spdk::app::numa_node(core), datapath::private_size());
+    let made = match rooms.alignment {
+        Some(alignment) => Mempool::aligned(name, mbufs, private, room, node, alignment),
+        None => Mempool::new(name, mbufs, private, room, node),
+    };
+    made.map_err(|error| {
+        let megabytes = (u64::from(mbufs) * u64::from(room)) >> 20;
+        let advice = rooms.alignment.map_or(String::new(), |DataAlignment { bytes, .. }| {
+            format!(", or data aligned to less than {bytes} bytes with --payload-alignment")
+        });
+        format!(
+            "no memory for {mbufs} mbufs of {room} bytes for lcore {core}, {megabytes} MB ({error}): reserve more hugepages, \
+             or ask for fewer with --mbufs{advice}"
+        )
+    })
+}
+
+/// Mbufs of the one pool of a port whose frames go from lcore to lcore: as many as the queues would have had, since
+/// the rx queue that gets the frames feeds every lcore and every tx ring.
+pub(super) fn shared_mbufs(mbufs: u32, lanes: usize) -> u32 {
+    mbufs.saturating_mul(u32::try_from(lanes).unwrap_or(u32::MAX))
+}
