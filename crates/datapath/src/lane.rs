@@ -1,7 +1,7 @@
 //! rx and tx: one lcore's share of a port.
 
 use aoe_target::{DropCounters, DropReason, MacAddr, PortCounters, PortId, PortLimits};
-use dpdk::{Mbuf, RxQueue, TxQueue};
+use dpdk::{BURST, Mbuf, RxQueue, TxQueue};
 
 use crate::intake::Intake;
 use crate::spread::{Spread, SpreadCounters};
@@ -22,8 +22,32 @@ pub struct Lane {
     pub(crate) rx: RxQueue,
     pub(crate) tx: TxQueue,
     pub(crate) intake: Intake,
+    pub(crate) company: Company,
     pub(crate) counters: PortCounters,
     pub(crate) drops: DropCounters,
+}
+
+/// Replies of a lane that sends long bursts are enough for one.
+const COMPANY: usize = 3 * BURST / 4;
+
+/// Whether replies wait for further ones, and how long they have.
+#[derive(Debug, Default)]
+pub(crate) struct Company {
+    wanted: bool,
+    /// The last turn had replies wait, and took no frames.
+    in_vain: bool,
+}
+
+impl Company {
+    /// True if `replies`, which are not none, wait for another turn: while bdevs have requests that may be over by then
+    /// (`more_under_way`), the turn has `received` further ones or the one before had, and there are not enough yet. So
+    /// if nothing more comes they have waited for one turn.
+    #[inline]
+    pub(crate) fn is_awaited(&mut self, replies: usize, received: bool, more_under_way: bool) -> bool {
+        let waits = self.wanted && more_under_way && replies < COMPANY && (received || !self.in_vain);
+        self.in_vain = waits && !received;
+        waits
+    }
 }
 
 /// What a lane counted.
@@ -60,16 +84,20 @@ impl Lane {
             rx,
             tx,
             intake: Intake::default(),
+            company: Company::default(),
             counters: PortCounters::default(),
             drops: DropCounters::default(),
         }
     }
 
-    /// The same lane, taking long bursts however much data their requests carry: for a port whose PMD makes a system call
-    /// for each burst it sends, which costs more than what a short one saves.
+    /// The same lane, with long bursts: it takes as many frames at a time as it can, however much data their requests
+    /// carry, and lets replies wait a little for further ones. For a port whose PMD makes a system call for each burst it
+    /// sends: that, and bringing the core's caches from Linux's code to ours and back, costs more than what a short one
+    /// saves.
     #[must_use]
     pub fn in_long_bursts(mut self) -> Self {
         self.intake.stay_long();
+        self.company.wanted = true;
         self
     }
 
@@ -104,5 +132,40 @@ impl Lane {
     pub(crate) fn drop(&mut self, frame: Mbuf, reason: DropReason) {
         self.drops.count(reason);
         drop(frame);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_wait_for_company_only_where_it_is_wanted() {
+        let mut company = Company::default();
+        assert!(!company.is_awaited(1, true, true));
+    }
+
+    #[test]
+    fn replies_wait_while_requests_come_and_one_turn_more() {
+        let mut company = Company { wanted: true, ..Company::default() };
+        for _ in 0..2 {
+            assert!(company.is_awaited(1, true, true));
+            assert!(company.is_awaited(2, true, true));
+            assert!(company.is_awaited(3, false, true));
+            assert!(!company.is_awaited(3, false, true));
+        }
+        // Frames that come late are still waited for.
+        assert!(company.is_awaited(1, false, true));
+        assert!(company.is_awaited(1, true, true));
+        assert!(company.is_awaited(1, false, true));
+        assert!(!company.is_awaited(1, false, true));
+    }
+
+    #[test]
+    fn replies_do_not_wait_for_nothing_nor_without_end() {
+        let mut company = Company { wanted: true, ..Company::default() };
+        assert!(!company.is_awaited(1, true, false));
+        assert!(company.is_awaited(COMPANY - 1, true, true));
+        assert!(!company.is_awaited(COMPANY, true, true));
     }
 }

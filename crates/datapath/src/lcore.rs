@@ -167,7 +167,9 @@ impl Lcore {
     /// Goes the way of the data once: completions first, so that their mbufs are back before new frames are
     /// taken; then rx; then one tx burst for the replies of both. While bdevs have more completions than a turn
     /// takes, rx and tx wait for as many turns as a burst needs: replies leave in one burst (a system call with
-    /// af_packet, a doorbell with a NIC), and the cache is not filled with requests that would only wait behind them. True if there was anything to do.
+    /// af_packet, a doorbell with a NIC), and the cache is not filled with requests that would only wait behind them.
+    /// Where bursts are to be long, replies wait for company besides ([`Lane::in_long_bursts`]). True if there was
+    /// anything to do.
     #[inline]
     pub fn turn(&mut self) -> bool {
         let completed = self.complete();
@@ -175,13 +177,12 @@ impl Lcore {
         if completed >= COMPLETIONS && self.hold_back > 0 && !self.stopping {
             self.hold_back -= 1;
         } else {
-            if self.stopping {
-                busy |= self.finish_inboxes();
-            } else {
-                busy |= self.receive();
+            let received = if self.stopping { self.finish_inboxes() } else { self.receive() };
+            busy |= received;
+            if !self.stopping {
                 busy |= self.fan_out();
             }
-            busy |= self.send();
+            busy |= self.send(received);
         }
         if !self.leaving.is_empty() {
             self.see_off();
@@ -191,12 +192,15 @@ impl Lcore {
         busy
     }
 
-    /// One tx burst a lane for the replies that wait. True if there were any that the NIC took.
+    /// One tx burst a lane for the replies that wait, unless they wait for company. True if there were any that the NIC
+    /// took.
     #[inline]
-    fn send(&mut self) -> bool {
+    fn send(&mut self, received: bool) -> bool {
+        let more_under_way = self.completions.under_way() > 0;
         let mut sent = false;
         for lane in &mut self.lanes {
-            if lane.tx.waiting() > 0 {
+            let replies = lane.tx.waiting();
+            if replies > 0 && !lane.company.is_awaited(replies, received, more_under_way) {
                 sent |= lane.tx.flush() > 0;
             }
         }
