@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use kvblade_benches::cell::{Cell, Operation, Size};
 use kvblade_benches::contender::Contender;
 use kvblade_benches::interrupt;
@@ -14,17 +14,21 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Sample the lcore of kvblade-dpdk with Linux's perf, while aoeperf drives it over memif from another core: random
-/// addresses, data in memory. Needs root.
+/// Sample the lcore of kvblade-dpdk, and by turns that of the bare responder, with Linux's perf, while aoeperf drives them
+/// from another core: random addresses, data in memory. Needs root.
 #[derive(Parser)]
 #[command(
     version,
     after_help = "Examples:
   profile
   profile --size 512 --operation write --seconds 20
+  profile --link veth --size 512 --depth 32
   profile --seconds 2 --store-mib 64 --results /tmp/short    to see that it works"
 )]
 struct Args {
+    /// What lies between the two cores; over veth the responder makes the same copy as the target, over memif none
+    #[arg(long, value_enum, default_value = "memif")]
+    link: Via,
     /// Bytes a request moves
     #[arg(long, default_value = "4096", value_parser = size)]
     size: Size,
@@ -34,9 +38,12 @@ struct Args {
     /// Requests outstanding
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=256))]
     depth: u16,
-    /// Seconds of load, 2000 samples each
-    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    /// Seconds of load in each round, 2000 samples each
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     seconds: f64,
+    /// Times that each is sampled; the one with the highest rate counts
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
     /// MTU of the link
     #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u16).range(576..=9000))]
     mtu: u16,
@@ -49,12 +56,37 @@ struct Args {
     /// The initiator's core
     #[arg(long, default_value_t = 1)]
     initiator_cpu: usize,
-    /// Directory of kvblade-dpdk and aoeperf [default: this program's]
+    /// Directory of kvblade-dpdk, aoeperf and responder [default: this program's]
     #[arg(long)]
     programs: Option<PathBuf>,
-    /// Directory for profile.svg and profile.json
+    /// Directory for profile-LINK.svg and profile-LINK.json
     #[arg(long, default_value = "benches/results")]
     results: PathBuf,
+}
+
+/// A link that has a bare responder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Via {
+    /// Shared memory
+    Memif,
+    /// Linux: a veth pair, with DPDK's af_packet port on both ends
+    Veth,
+}
+
+impl Via {
+    const fn contenders(self) -> [Contender; 2] {
+        match self {
+            Self::Memif => [Contender::MemifLink, Contender::Memif],
+            Self::Veth => [Contender::VethLink, Contender::Veth],
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Memif => "memif",
+            Self::Veth => "veth",
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -80,30 +112,32 @@ fn run(args: &Args) -> Result<()> {
     let stop = interrupt::flag()?;
     let machine = Machine::this()?;
     fs::create_dir_all(&args.results).with_context(|| format!("making {}", args.results.display()))?;
-    let lab = Lab::new(&[Contender::Memif], settings(args)?, 0)?;
+    let contenders = args.link.contenders();
+    let lab = Lab::new(&contenders, settings(args)?, 0)?;
     let cell = Cell::new(args.size, args.operation, args.depth);
-    let profile = profile::measure(&lab, cell, &stop)?;
+    let profiles = profile::measure(&lab, contenders, cell, args.rounds, &stop)?;
 
     let Machine { cpu, cpus, kernel, loadavg, revision, date, .. } = &machine;
     println!("{cpu}, {cpus} CPUs, Linux {kernel}; revision {revision}, {date}; load before: {loadavg}");
-    let samples: u64 = profile.stacks.values().sum();
-    println!(
-        "{cell} over memif, malloc bdev of {} MiB: {} IOPS while it was sampled; {} samples",
-        args.store_mib,
-        thousands(profile.sample.iops),
-        samples
-    );
+    let link = args.link.name();
+    println!("{cell} over {link}, {} MiB in memory; the best of {} rounds", args.store_mib, args.rounds);
+    for profile in &profiles {
+        let (rate, samples) = (thousands(profile.sample.iops), profile.samples());
+        println!("{:<12}{rate} IOPS while it was sampled, {samples} samples", profile.contender.name());
+    }
     println!();
-    print!("{}", profile::table(&profile::shares(&profile.stacks)));
+    print!("{}", profile::table(&profiles));
 
-    let path = args.results.join("profile.svg");
-    let title = format!("One lcore of kvblade-dpdk: {cell} over memif, malloc bdev");
-    let subtitle = format!("{cpu}; revision {revision}, {date}; {samples} samples");
-    flame::write(&path, &profile.stacks, &title, &subtitle)?;
+    let [_, target] = &profiles;
+    let path = args.results.join(format!("profile-{link}.svg"));
+    let title = format!("One lcore of kvblade-dpdk: {cell} over {link}, malloc bdev");
+    let subtitle = format!("{cpu}; revision {revision}, {date}; {} samples", target.samples());
+    flame::write(&path, &target.stacks, &title, &subtitle)?;
     eprintln!("wrote {}", path.display());
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    profile.write(&args.results, &machine, &portable(&command), args.store_mib)?;
-    eprintln!("wrote {}", args.results.join("profile.json").display());
+    let path = args.results.join(format!("profile-{link}.json"));
+    profile::write(&path, &machine, &portable(&command), args.store_mib, cell, &profiles)?;
+    eprintln!("wrote {}", path.display());
     Ok(())
 }
 

@@ -47,7 +47,7 @@ fn draw(stacks: &Stacks, title: &str, subtitle: &str) -> Result<String> {
     let mut drawn = String::from_utf8(drawn)?;
     let end = drawn.rfind("</svg>").context("the flame graph is no SVG")?;
     let height = height(&drawn).context("the flame graph has no height")?;
-    drawn.insert_str(end, &legend(&shares(stacks), height));
+    drawn.insert_str(end, &legend(&shares(stacks, 0.0), height));
     Ok(drawn)
 }
 
@@ -91,6 +91,7 @@ const fn colour(step: Option<Step>) -> Color {
         Some(Step::Copy) => (100, 190, 120),
         Some(Step::Complete) => (235, 150, 150),
         Some(Step::Reply) => (240, 175, 205),
+        Some(Step::Linux) => (160, 160, 215),
         Some(Step::Turn) => (205, 180, 235),
         Some(Step::Reactor) => (205, 205, 205),
         Some(Step::Other) => (190, 170, 150),

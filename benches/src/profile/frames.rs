@@ -12,9 +12,9 @@ use std::path::Path;
 
 /// Behind the name of each of Linux's functions, as flame graphs have it.
 pub const KERNEL: &str = "_[k]";
-/// The function that runs an lcore; what calls it is always the same and left out.
-pub const ROOT: &str = "reactor_run";
-/// In place of [`ROOT`] on stacks whose outer part perf could not find.
+/// The functions that run an lcore, SPDK's and the bare responder's; what calls them is always the same and left out.
+pub const ROOTS: [&str; 2] = ["reactor_run", "benches::bin::responder::serve"];
+/// In place of these on stacks whose outer part perf could not find.
 pub const CUT: &str = "[cut]";
 
 /// The programs and libraries met so far.
@@ -32,11 +32,11 @@ impl fmt::Debug for Programs {
 }
 
 impl Programs {
-    /// A stack by the names of its functions, from [`ROOT`] inwards, joined by semicolons. Closures and functions of
+    /// A stack by the names of its functions, from one of [`ROOTS`] inwards, joined by semicolons. Closures and functions of
     /// Rust's own libraries and of crates from a registry are left out: their time is that of who calls them.
     pub fn stack(&mut self, callers: &[Caller]) -> String {
         let mut names: Vec<String> = callers.iter().rev().flat_map(|caller| self.names(caller)).collect();
-        match names.iter().position(|name| name == ROOT) {
+        match names.iter().position(|name| ROOTS.contains(&name.as_str())) {
             Some(root) => drop(names.drain(..root)),
             None => names.insert(0, CUT.to_owned()),
         }

@@ -1,5 +1,6 @@
 //! Samples of the thread that runs an lcore, taken by Linux's `perf`.
 
+use crate::contender::Contender;
 use crate::lab::Lab;
 use anyhow::{Context, Result, bail, ensure};
 use aoe_initiator::lab::Daemon;
@@ -44,12 +45,16 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Begins to sample the lcore of the process `pid`.
+    /// Begins to sample the lcore of a contender's process `pid`.
     ///
     /// # Errors
     /// If it has not just one, or perf does not run: it is in Debian's package linux-perf.
-    pub fn start(lab: &Lab, pid: u32) -> Result<Self> {
-        let thread = reactor(pid)?;
+    pub fn start(lab: &Lab, contender: Contender, pid: u32) -> Result<Self> {
+        let thread = match contender {
+            // The main thread polls.
+            Contender::MemifLink | Contender::VethLink => pid.to_string(),
+            _ => reactor(pid)?,
+        };
         let data = lab.path("perf.data");
         let mut command = lab.command("taskset");
         command.args(["-c", &lab.settings().target_cpu.to_string(), "perf", "record"]);

@@ -26,6 +26,8 @@ pub enum Step {
     Reply,
     /// Gives frames to the port.
     Tx,
+    /// Linux's part in that, where the PMD asks it.
+    Linux,
     /// The turn around all these.
     Turn,
     /// SPDK's loop around the turn.
@@ -36,7 +38,7 @@ pub enum Step {
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Rx,
         Self::Parse,
         Self::Admit,
@@ -46,6 +48,7 @@ impl Step {
         Self::Complete,
         Self::Reply,
         Self::Tx,
+        Self::Linux,
         Self::Turn,
         Self::Reactor,
         Self::Other,
@@ -63,6 +66,7 @@ impl Step {
             Self::Complete => "complete",
             Self::Reply => "reply",
             Self::Tx => "tx",
+            Self::Linux => "Linux",
             Self::Turn => "turn",
             Self::Reactor => "reactor",
             Self::Other => "other",
@@ -72,7 +76,7 @@ impl Step {
     /// What belongs to it.
     pub const fn what(self) -> &'static str {
         match self {
-            Self::Rx => "DPDK's rx burst: the PMD; memif copies each frame",
+            Self::Rx => "DPDK's rx burst: the PMD; memif and af_packet copy each frame",
             Self::Parse => "is the frame a request, and for us",
             Self::Admit => "its export, and whether that may do it",
             Self::Submit => "our call of SPDK, with the data's place in the mbuf",
@@ -80,10 +84,11 @@ impl Step {
             Self::Copy => "the malloc bdev's copy between its memory and the mbuf",
             Self::Complete => "SPDK's callback, and taking what is finished",
             Self::Reply => "the answer's headers, in the request's mbuf",
-            Self::Tx => "DPDK's tx burst: the PMD; memif copies each frame",
+            Self::Tx => "DPDK's tx burst: the PMD; memif and af_packet copy each frame",
+            Self::Linux => "its system calls: over veth all of sending, and receiving at the other end",
             Self::Turn => "our loop over the lanes, and SPDK's call of it",
             Self::Reactor => "SPDK's loop and its messages, by which malloc completes",
-            Self::Other => "Linux: interrupts, page faults; the control plane",
+            Self::Other => "interrupts, page faults; the control plane",
         }
     }
 
@@ -92,7 +97,8 @@ impl Step {
     pub fn of(stack: &str) -> Self {
         let functions: Vec<&str> = stack.split(';').collect();
         if functions.last().is_some_and(|function| function.ends_with(KERNEL)) {
-            return Self::Other;
+            let is_asked = functions.iter().any(|function| function.contains(SYSTEM_CALL));
+            return if is_asked { Self::Linux } else { Self::Other };
         }
         let by_function = |inside: usize| {
             let outside = &functions[..inside];
@@ -108,7 +114,8 @@ impl Step {
     /// Whose time a function is by itself, whoever calls it; `None` if that is its caller's.
     pub fn of_function(function: &str) -> Option<Self> {
         if function.ends_with(KERNEL) {
-            return Some(Self::Other);
+            // That it is asked shows only on the stack.
+            return Some(Self::Linux);
         }
         let by_itself = |rule: &&Rule| rule.under.is_none() || rule.step == Self::Copy;
         RULES.iter().filter(by_itself).find(|rule| matches(rule.function, function)).map(|rule| rule.step)
@@ -121,15 +128,18 @@ impl fmt::Display for Step {
     }
 }
 
-/// Of the stacks in the order of time, those from the first to the last that a bdev works in: before and after, the
-/// initiator starts and ends, and the lcore has nothing to do.
+/// Of the stacks in the order of time, those from the first to the last that belong to a request's data or answer: before
+/// and after, the initiator starts and ends, and the lcore has nothing to do.
 pub fn under_load(stacks: &[String]) -> &[String] {
-    let works = |stack: &String| matches!(Step::of(stack), Step::Bdev | Step::Copy);
+    let works = |stack: &String| matches!(Step::of(stack), Step::Bdev | Step::Copy | Step::Reply);
     match (stacks.iter().position(works), stacks.iter().rposition(works)) {
         (Some(first), Some(last)) => &stacks[first..=last],
         _ => &[],
     }
 }
+
+/// In the name of the function of Linux's that every system call goes through.
+const SYSTEM_CALL: &str = "do_syscall_64";
 
 /// Functions, and whose time they are.
 struct Rule {
@@ -193,6 +203,12 @@ const RULES: &[Rule] = &[
     under("datapath::lane::*", "datapath::reply::send", Step::Reply),
     rule("datapath::*", Step::Turn),
     rule("spdk::thread::*", Step::Turn),
+    // The bare responder.
+    under("mem*", "benches::store::*", Step::Copy),
+    under("__mem*", "benches::store::*", Step::Copy),
+    rule("benches::store::*", Step::Copy),
+    rule("benches::bin::responder::answer", Step::Reply),
+    rule("benches::bin::responder::*", Step::Turn),
     // The control plane.
     rule("rpc_*", Step::Other),
     rule("spdk_rpc_*", Step::Other),

@@ -228,6 +228,30 @@ const STACKS: &[(Step, &str)] = &[
          sw_accel_submit_copy;_accel_engine_done;spdk_thread_send_msg",
     ),
     (
+        Step::Linux,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::lcore::send;dpdk::queue::flush;dpdk_shim_tx_burst;rte_eth_tx_burst;[librte_net_af_packet];\
+         __libc_sendto;entry_SYSCALL_64_after_hwframe_[k];do_syscall_64_[k];__x64_sys_sendto_[k];__sys_sendto_[k];\
+         packet_sendmsg_[k];tpacket_snd_[k];packet_xmit_[k];__dev_direct_xmit_[k];__local_bh_enable_ip_[k];\
+         do_softirq_[k];handle_softirqs_[k];net_rx_action_[k];__napi_poll_[k];process_backlog_[k];\
+         __netif_receive_skb_core.constprop.0_[k];tpacket_rcv_[k]",
+    ),
+    (
+        Step::Tx,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::lcore::send;dpdk::queue::flush;dpdk_shim_tx_burst;rte_eth_tx_burst;[librte_net_af_packet];\
+         __memmove_avx_unaligned_erms",
+    ),
+    // The bare responder's.
+    (Step::Turn, "benches::bin::responder::serve"),
+    (Step::Rx, "benches::bin::responder::serve;dpdk::queue::poll;dpdk::queue::fill;dpdk_shim_rx_burst"),
+    (Step::Reply, "benches::bin::responder::serve;benches::bin::responder::answer;dpdk::mbuf::resize"),
+    (
+        Step::Copy,
+        "benches::bin::responder::serve;benches::bin::responder::answer;benches::bin::responder::fill;\
+         benches::store::read;__memmove_avx_unaligned_erms",
+    ),
+    (
         Step::Other,
         "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;\
          kvblade_dpdk::target::with;kvblade_dpdk::target::keeper::collect",
@@ -265,7 +289,7 @@ fn a_function_has_the_colour_of_its_own_step() {
         ("dpdk_shim_rx_burst", Some(Step::Rx)),
         ("spdk::thread::run_turn", Some(Step::Turn)),
         ("__memmove_avx_unaligned_erms", Some(Step::Copy)),
-        ("exc_page_fault_[k]", Some(Step::Other)),
+        ("tpacket_snd_[k]", Some(Step::Linux)),
         ("rte_rdtsc", None),
     ];
     for (function, step) in cases {
