@@ -119,6 +119,14 @@ pub const LIMIT_CELLS: [Cell; 3] = [
 /// The cell whose latency a target states.
 pub const PAGE_READ: Cell = Cell::new(Size::PAGE, Operation::Read, 1);
 
+/// The cells in which a target compares rate, and latency, with nvmf_tgt's.
+pub const NVMF_CELLS: [Cell; 4] = [
+    Cell::new(Size::PAGE, Operation::Read, 32),
+    Cell::new(Size::PAGE, Operation::Write, 32),
+    PAGE_READ,
+    Cell::new(Size::PAGE, Operation::Write, 1),
+];
+
 /// The depths at which a target compares what is reached over veth.
 pub const VETH_DEPTHS: [u16; 2] = [1, 32];
 

@@ -74,7 +74,7 @@ fn printed(program: &str, arguments: &[&str]) -> String {
 pub struct Effort {
     /// Rounds of everything.
     pub rounds: u32,
-    /// Rounds of what targets 1 to 4 compare, those of everything among them.
+    /// Rounds of what targets 1 to 5 compare, those of everything among them.
     pub target_rounds: u32,
     /// Seconds that a sample may have waited for fair weather.
     pub patience: f64,

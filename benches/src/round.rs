@@ -3,7 +3,7 @@
 //! So a slow minute of the machine falls on all contenders of a cell alike, and shows as spread instead of as a
 //! winner; and what a start decides by chance (which pages the memory is in) is decided anew in each round.
 
-use crate::cell::{Cell, LIMIT_CELLS, LIMIT_DEPTH, PAGE_READ, Size, VETH_DEPTHS};
+use crate::cell::{Cell, LIMIT_CELLS, LIMIT_DEPTH, NVMF_CELLS, PAGE_READ, Size, VETH_DEPTHS};
 use crate::contender::Contender;
 use crate::lab::Lab;
 use crate::record::portable;
@@ -38,15 +38,16 @@ pub fn wanted(contender: Contender, cell: Cell) -> bool {
     }
 }
 
-/// Whether targets 1 to 4 compare a contender in a cell.
+/// Whether targets 1 to 5 compare a contender in a cell.
 pub fn compared(contender: Contender, cell: Cell) -> bool {
     let by_limit = cell.depth == LIMIT_DEPTH && wanted(contender, cell);
     match contender {
-        Contender::MemifLink | Contender::Bdev | Contender::Memif => by_limit || cell == PAGE_READ,
+        Contender::MemifLink | Contender::Bdev => by_limit || cell == PAGE_READ,
+        Contender::Memif => by_limit || NVMF_CELLS.contains(&cell),
         Contender::VethLink | Contender::Veth | Contender::Vblade => {
             by_limit || VETH_DEPTHS.contains(&cell.depth)
         }
-        Contender::Nvmf => false,
+        Contender::Nvmf => NVMF_CELLS.contains(&cell),
     }
 }
 
@@ -55,7 +56,7 @@ pub fn compared(contender: Contender, cell: Cell) -> bool {
 pub struct Rounds {
     /// Rounds of everything.
     pub all: u32,
-    /// Rounds of what targets 1 to 4 compare: those of everything, and then more of this alone. No fewer than `all`.
+    /// Rounds of what targets 1 to 5 compare: those of everything, and then more of this alone. No fewer than `all`.
     pub compared: u32,
 }
 
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn further_rounds_have_what_the_targets_compare_and_nothing_else() {
-        use Contender::{Bdev, Memif, MemifLink, Vblade, Veth, VethLink};
+        use Contender::{Bdev, Memif, MemifLink, Nvmf, Vblade, Veth, VethLink};
         let [read, write, sector] = LIMIT_CELLS;
         let of = |size, operation, depth| Cell::new(size, operation, depth);
         let cells = [
@@ -170,13 +171,13 @@ mod tests {
         let expected = vec![
             (cells[0], over_veth.clone()),
             (sector, vec![MemifLink, Bdev, Memif, Veth, Vblade]),
-            (PAGE_READ, [limit.clone(), over_veth.clone()].concat()),
-            (cells[5], over_veth),
+            (PAGE_READ, [&limit[..], &over_veth, &[Nvmf]].concat()),
+            (cells[5], [&[Memif], &over_veth[..], &[Nvmf]].concat()),
             (read, limit.clone()),
             (write, limit),
         ];
         assert_eq!(plan(&Contender::ALL, &cells, true), expected);
-        assert_eq!(plan(&[Contender::Nvmf], &cells, true), []);
+        assert_eq!(plan(&[Nvmf], &cells[..4], true), []);
         let all = plan(&Contender::ALL, &cells, false);
         assert_eq!((all.len(), all[1].1.len()), (8, 7), "the first rounds have everything");
     }

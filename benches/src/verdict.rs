@@ -1,7 +1,7 @@
 //! The figures held against the targets of the project: each a ratio or a difference of one run, judged by the best
 //! that each contender did, with what its rounds came to beside it.
 
-use crate::cell::{Cell, LIMIT_CELLS, LIMIT_DEPTH, Operation, PAGE_READ, Size, VETH_DEPTHS};
+use crate::cell::{Cell, LIMIT_CELLS, LIMIT_DEPTH, NVMF_CELLS, Operation, PAGE_READ, Size, VETH_DEPTHS};
 use crate::contender::Contender;
 use crate::sample::{Comparison, Figures, Sample, Spread};
 use crate::scaling::{Cost, More, ScalingSeries, cost};
@@ -154,15 +154,13 @@ fn same_veth(figures: &Figures) -> Vec<Verdict> {
 
 fn against_nvmf(figures: &Figures) -> Vec<Verdict> {
     let contenders = [Contender::Memif, Contender::Nvmf];
-    let operations = [Operation::Read, Operation::Write];
-    let rate = operations.into_iter().filter_map(|operation| {
-        let cell = Cell::new(Size::PAGE, operation, 32);
+    let (at_1, at_32) = (|cell: &Cell| cell.depth == 1, |cell: &Cell| cell.depth == 32);
+    let rate = NVMF_CELLS.into_iter().filter(at_32).filter_map(|cell| {
         let figure = figures.compare(contenders, cell, |[us, them]| us.iops / them.iops)?;
         let what = format!("{cell}: memif to nvmf, rate");
         Some(Verdict::new(5, what, figure, Bound::AtLeast(2.0), rates(figures, contenders, cell)?))
     });
-    let time = operations.into_iter().filter_map(|operation| {
-        let cell = Cell::new(Size::PAGE, operation, 1);
+    let time = NVMF_CELLS.into_iter().filter(at_1).filter_map(|cell| {
         let times = [("mean", mean as Time); 2];
         let (figure, from) = timed(figures, contenders, times, cell, |[us, them]| us / them)?;
         let what = format!("{cell}: memif to nvmf, mean latency");

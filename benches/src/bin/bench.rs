@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-/// Rounds of what targets 1 to 4 compare, unless said otherwise.
+/// Rounds of what targets 1 to 5 compare, unless said otherwise.
 const TARGET_ROUNDS: u32 = 9;
 
 /// What to measure.
@@ -84,7 +84,7 @@ struct Args {
     /// Times each row is measured, with servers started afresh
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Times each row is measured that targets 1 to 4 compare, those of --rounds among them: no fewer
+    /// Times each row is measured that targets 1 to 5 compare, those of --rounds among them: no fewer
     /// [default: 9, or --rounds if that is more]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     target_rounds: Option<u32>,
@@ -275,7 +275,7 @@ fn print_head(args: &Args, rounds: Rounds, machine: &Machine, watch: &Watch) {
     println!("{cpu}, {cpus} CPUs, Linux {kernel}; revision {revision}, {date}; load before: {loadavg}");
     println!(
         "MTU {mtu}; {store_mib} MiB in memory; random addresses; target on core {target_cpu}, initiator on core \
-         {initiator_cpu}; medians of {all} rounds of {seconds} s, of {compared} where targets 1 to 4 compare"
+         {initiator_cpu}; medians of {all} rounds of {seconds} s, of {compared} where targets 1 to 5 compare"
     );
     println!("{}", table::interruptions(watch.interruptions()));
     println!();
