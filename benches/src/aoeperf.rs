@@ -54,10 +54,16 @@ struct Report {
 #[derive(Deserialize)]
 struct Total {
     iops: f64,
+    window_iops: Option<Windows>,
     latency_us: Latencies,
     retransmits: u64,
     errors: u64,
     busy_percent: f64,
+}
+
+#[derive(Deserialize)]
+struct Windows {
+    p90: f64,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +93,7 @@ pub fn parse(json: &str) -> Result<Sample> {
     let Latencies { mean, p50, p99, p99_9, max, slowest_us } = total.latency_us;
     Ok(Sample {
         iops: total.iops,
+        iops_10ms: total.window_iops.map(|windows| windows.p90),
         latency_us: Latency {
             mean,
             p50: Some(p50),
@@ -110,13 +117,13 @@ mod tests {
     fn figures_are_read_and_a_slow_second_has_no_thousandth() {
         let report = |slowest: &str, errors: u32| {
             format!(
-                r#"{{"total": {{"iops": 5e5, "retransmits": 2, "errors": {errors}, "busy_percent": 60.5, "latency_us":
-                    {{"mean": 2.5, "p50": 2, "p99": 3, "p99_9": 9, "max": 70, "slowest_us": {{{slowest}}}}}}}}}"#
+                r#"{{"total": {{"iops": 5e5, "retransmits": 2, "errors": {errors}, "busy_percent": 60.5, "window_iops":
+                    {{"p50": 5e5, "p90": 6e5}}, "latency_us": {{"mean": 2.5, "p50": 2, "p99": 3, "p99_9": 9, "max": 70, "slowest_us": {{{slowest}}}}}}}}}"#
             )
         };
         let sample = parse(&report(r#""10": 50, "1000": 8.5"#, 0)).unwrap();
         let Latency { mean, p50, p99_9, slowest_1000, .. } = sample.latency_us;
-        assert_eq!((sample.iops, sample.retransmits), (500_000.0, 2));
+        assert_eq!((sample.iops, sample.iops_10ms, sample.retransmits), (500_000.0, Some(600_000.0), 2));
         assert_eq!((mean, p50, p99_9, slowest_1000), (2.5, Some(2.0), Some(9.0), Some(8.5)));
         assert_eq!(parse(&report(r#""10": 50"#, 0)).unwrap().latency_us.slowest_1000, None);
         assert!(parse(&report("", 3)).unwrap_err().to_string().contains("3 requests"));

@@ -28,6 +28,9 @@ pub struct Latency {
 pub struct Sample {
     /// Requests a second.
     pub iops: f64,
+    /// Requests a second that a tenth of the windows of 10 ms reached; `None` where the program that drives the load does
+    /// not tell.
+    pub iops_10ms: Option<f64>,
     /// Latencies.
     pub latency_us: Latency,
     /// Copies sent after the first.
@@ -47,8 +50,12 @@ impl Sample {
     /// The best of each figure in these, though they be those of different runs: the highest rate, and the lowest of
     /// each latency that all of them tell. `None` without any. What is no better or worse stays at its default.
     pub fn best<'a>(samples: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
-        let only_figures =
-            |sample: &Self| Self { iops: sample.iops, latency_us: sample.latency_us, ..Self::default() };
+        let only_figures = |sample: &Self| Self {
+            iops: sample.iops,
+            iops_10ms: sample.iops_10ms,
+            latency_us: sample.latency_us,
+            ..Self::default()
+        };
         samples.into_iter().map(only_figures).reduce(|best, sample| {
             let (one, other) = (best.latency_us, sample.latency_us);
             let lower = |figure: fn(&Latency) -> Option<f64>| Some(figure(&one)?.min(figure(&other)?));
@@ -60,8 +67,15 @@ impl Sample {
                 max: lower(|latency| latency.max),
                 slowest_1000: lower(|latency| latency.slowest_1000),
             };
-            Self { iops: best.iops.max(sample.iops), latency_us, ..Self::default() }
+            let iops_10ms = best.iops_10ms.zip(sample.iops_10ms).map(|(one, other)| one.max(other));
+            Self { iops: best.iops.max(sample.iops), iops_10ms, latency_us, ..Self::default() }
         })
+    }
+
+    /// The rate while nothing disturbs, as near as can be told: that of windows which are shorter than most disturbances
+    /// if there are any, else of the whole time. To compare what the same program drives.
+    pub fn undisturbed_iops(&self) -> f64 {
+        self.iops_10ms.unwrap_or(self.iops)
     }
 }
 
@@ -225,6 +239,16 @@ mod tests {
         assert_eq!(Spread::of([]), None);
         assert_eq!(Spread::of([1.0, f64::NAN]), None);
         assert_eq!(Spread::of([90.0, 100.0, 110.0]).unwrap().percent(), 20.0);
+    }
+
+    #[test]
+    fn the_undisturbed_rate_is_that_of_windows_where_all_tell_it() {
+        let told = |iops, iops_10ms| Sample { iops, iops_10ms, ..Sample::default() };
+        assert_eq!(told(5.0, Some(7.0)).undisturbed_iops(), 7.0);
+        assert_eq!(told(5.0, None).undisturbed_iops(), 5.0);
+        let best = |samples: &[Sample]| Sample::best(samples).unwrap().undisturbed_iops();
+        assert_eq!(best(&[told(5.0, Some(7.0)), told(6.0, Some(6.5))]), 7.0);
+        assert_eq!(best(&[told(5.0, Some(7.0)), told(6.0, None)]), 6.0);
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub struct Cost {
 pub fn cost(series: &[ScalingSeries], less: More, more: More) -> Option<Cost> {
     let rounds = |more| series.iter().find(|series| series.more == more).map(|series| &series.rounds[..]);
     let both = [rounds(less)?, rounds(more)?];
-    let figure = Comparison::of(both, |[less, more]| less.iops / more.iops)?;
+    let figure = Comparison::of(both, |[less, more]| less.undisturbed_iops() / more.undisturbed_iops())?;
     Some(Cost { figure, best: bests(both)? })
 }
 

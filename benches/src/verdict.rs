@@ -143,9 +143,10 @@ fn same_veth(figures: &Figures) -> Vec<Verdict> {
     let against = |them: Contender, bound: Bound| {
         cells().filter_map(move |cell| {
             let contenders = [Contender::Veth, them];
-            let figure = figures.compare(contenders, cell, |[us, them]| us.iops / them.iops)?;
+            let figure = figures
+                .compare(contenders, cell, |[us, them]| us.undisturbed_iops() / them.undisturbed_iops())?;
             let what = format!("{cell}: veth to {them}");
-            Some(Verdict::new(4, what, figure, bound, rates(figures, contenders, cell)?))
+            Some(Verdict::new(4, what, figure, bound, undisturbed(figures, contenders, cell)?))
         })
     };
     let link = against(Contender::VethLink, Bound::AtLeast(0.95));
@@ -170,9 +171,9 @@ fn against_nvmf(figures: &Figures) -> Vec<Verdict> {
 }
 
 fn growth(scaling: &[ScalingSeries], less: More, more: More, judged: bool) -> Option<Verdict> {
-    let Cost { figure, best: [small, large] } = cost(scaling, less, more)?;
-    let from =
-        format!("{} IOPS, {} IOPS with {}", thousands(large.iops), thousands(small.iops), less.title());
+    let Cost { figure, best } = cost(scaling, less, more)?;
+    let [small, large] = best.map(|best| thousands(best.undisturbed_iops()));
+    let from = format!("{large} IOPS, {small} IOPS with {}", less.title());
     let what = format!("{} read: cost of a request, {}", Size::SECTOR, more.title());
     let bound = if judged { Bound::AtMost(1.05) } else { Bound::Free };
     Some(Verdict::new(6, what, figure, bound, from))
@@ -208,8 +209,21 @@ fn timed<const N: usize>(
 
 /// The best rates of these contenders.
 fn rates<const N: usize>(figures: &Figures, contenders: [Contender; N], cell: Cell) -> Option<String> {
+    told(figures, contenders, cell, |best| best.iops)
+}
+
+fn undisturbed<const N: usize>(figures: &Figures, contenders: [Contender; N], cell: Cell) -> Option<String> {
+    told(figures, contenders, cell, Sample::undisturbed_iops)
+}
+
+fn told<const N: usize>(
+    figures: &Figures,
+    contenders: [Contender; N],
+    cell: Cell,
+    iops: impl Fn(&Sample) -> f64,
+) -> Option<String> {
     let best = figures.bests(contenders, cell)?;
-    let rates = contenders.iter().zip(best).map(|(who, best)| format!("{who} {}", thousands(best.iops)));
+    let rates = contenders.iter().zip(&best).map(|(who, best)| format!("{who} {}", thousands(iops(best))));
     Some(rates.collect::<Vec<_>>().join(", ") + " IOPS")
 }
 

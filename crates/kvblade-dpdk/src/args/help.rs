@@ -86,9 +86,10 @@ configuration stands in the way; 2 when the command line is wrong.";
 pub(super) const MBUFS: &str = "\
 Mbufs in the mempool of each port on each lcore, 2559 to 1048576: those its rx and tx ring hold (1024 each, if \
 the NIC has that many) and those of requests under way. A mempool takes this number times the port's largest \
-frame (16 KiB for af_packet with framesz=16384) of hugepage memory. A port that --spread spreads as macs or \
-software has one mempool of this number for each of its lcores together: its first queue's mbufs are then in the \
-hands, the tx rings and the caches (256 and some) of all of them.";
+frame (16 KiB for af_packet with framesz=16384) of hugepage memory. An lcore's af_packet, memif and vhost ports with \
+frames of the same size share one mempool, with this number for each of them together. A port that --spread spreads as \
+macs or software has one mempool of this number for each of its lcores together: its first queue's mbufs are then in \
+the hands, the tx rings and the caches (256 and some) of all of them.";
 
 pub(super) const SPREAD: &str = "\
 How a port's frames are spread over lcores, if -l names several and the port has a queue pair for each; with :LCORES \

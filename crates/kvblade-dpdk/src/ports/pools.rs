@@ -101,3 +101,35 @@ fn make(name: &str, mbufs: u32, core: u32, rooms: &Rooms) -> Result<Arc<Mempool>
 pub(super) fn shared_mbufs(mbufs: u32, lanes: usize) -> u32 {
     mbufs.saturating_mul(u32::try_from(lanes).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_lcores_ports_have_as_many_mbufs_together_as_they_would_have_alone() {
+        let rooms = |room, shared_by| Rooms { room, mbufs: 4095, alignment: None, shared_by };
+        let alignment = DataAlignment { offset: datapath::PAYLOAD, bytes: 512 };
+        let mut pools = Pools::default();
+        pools.expect(&[0, 1], &rooms(2048, SharedBy::Lcore));
+        pools.expect(&[0], &rooms(2048, SharedBy::Lcore));
+        pools.expect(&[0], &rooms(9088, SharedBy::Lcore));
+        pools.expect(&[0], &Rooms { alignment: Some(alignment), ..rooms(2048, SharedBy::Lcore) });
+        pools.expect(&[0], &rooms(2048, SharedBy::Nobody));
+        pools.expect(&[0, 1], &rooms(2048, SharedBy::Port));
+        let all = pools
+            .0
+            .iter()
+            .map(|(Kind { core, room, alignment }, pool)| (*core, *room, *alignment, pool.mbufs));
+        let expected = [(0, 2048, 0, 8190), (0, 2048, 512, 4095), (0, 9088, 0, 4095), (1, 2048, 0, 4095)];
+        assert_eq!(all.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn only_ports_whose_pmd_copies_share_with_others() {
+        let of = |driver| SharedBy::of(driver, false);
+        assert_eq!(["net_memif", "net_vhost", "net_af_packet"].map(of), [SharedBy::Lcore; 3]);
+        assert_eq!(["net_ixgbe", "net_tap", "net_ring"].map(of), [SharedBy::Nobody; 3]);
+        assert_eq!(SharedBy::of("net_memif", true), SharedBy::Port);
+    }
+}
