@@ -1,5 +1,5 @@
-//! The figures as SVG: rate by depth, latency at depth 1, and the serial limit. Everything is the median over the
-//! rounds.
+//! The figures as SVG: rate by depth, latency at depth 1, and the serial limit. Everything is the best of the rounds, by
+//! which the targets are judged.
 
 mod bars;
 mod lines;
@@ -51,8 +51,9 @@ const fn colour(contender: Contender) -> RGBColor {
     }
 }
 
-fn median(figures: &Figures, who: Contender, cell: Cell, figure: impl Fn(&Sample) -> f64) -> Option<f64> {
-    figures.by_round([who], cell, |[sample]| figure(sample)).map(|spread| spread.median)
+fn best(figures: &Figures, who: Contender, cell: Cell, figure: impl Fn(&Sample) -> f64) -> Option<f64> {
+    let [best] = figures.bests([who], cell)?;
+    Some(figure(&best)).filter(|value| !value.is_nan())
 }
 
 /// Requests a second over the depth, a panel for each operation and a line for each contender.
@@ -67,7 +68,7 @@ fn rate_by_depth(figures: &Figures, size: Size) -> Result<Option<String>> {
             colour: colour(who),
             points: of_chart
                 .iter()
-                .filter_map(|&cell| Some((cell.depth, median(figures, who, cell, |sample| sample.iops)?)))
+                .filter_map(|&cell| Some((cell.depth, best(figures, who, cell, |sample| sample.iops)?)))
                 .collect(),
         };
         let mut lines: Vec<Line> = Contender::ALL.into_iter().map(line).collect();
@@ -96,7 +97,7 @@ fn latency(figures: &Figures, sizes: &[Size]) -> Result<Option<String>> {
                 .into_iter()
                 .zip([1.0, 0.6, 0.3])
                 .filter_map(|((name, figure), strength)| {
-                    let value = median(figures, who, cell, figure)?;
+                    let value = best(figures, who, cell, figure)?;
                     // bdevperf tells no percentiles.
                     let name = if who == Contender::Bdev { "mean" } else { name };
                     Some(Bar { label: format!("{name} {value:.1}"), value, colour: colour(who), strength })
@@ -116,16 +117,13 @@ fn latency(figures: &Figures, sizes: &[Size]) -> Result<Option<String>> {
 fn limits(figures: &Figures) -> Result<Option<String>> {
     let mut groups = Vec::new();
     for cell in LIMIT_CELLS {
-        let parts = [Contender::MemifLink, Contender::Bdev];
-        let limit = figures.by_round(parts, cell, |[link, bdev]| serial_limit(link, bdev));
-        let all = [Contender::Memif, parts[0], parts[1]];
-        let share =
-            figures.by_round(all, cell, |[us, link, bdev]| 100.0 * us.iops / serial_limit(link, bdev));
-        let us = median(figures, Contender::Memif, cell, |sample| sample.iops);
-        let (Some(limit), Some(share), Some(us)) = (limit, share, us) else { continue };
+        let all = [Contender::Memif, Contender::MemifLink, Contender::Bdev];
+        let Some([us, link, bdev]) = figures.bests(all, cell) else { continue };
+        let limit = serial_limit(&link, &bdev);
+        let us = us.iops;
         let mut bars = Vec::new();
-        for (name, who) in [("link", parts[0]), ("bdev", parts[1])] {
-            let value = median(figures, who, cell, |sample| sample.iops).unwrap_or(f64::NAN);
+        let parts = [("link", Contender::MemifLink, link.iops), ("bdev", Contender::Bdev, bdev.iops)];
+        for (name, who, value) in parts {
             bars.push(Bar {
                 label: format!("{name} {}", millions(value)),
                 value,
@@ -134,13 +132,13 @@ fn limits(figures: &Figures) -> Result<Option<String>> {
             });
         }
         bars.push(Bar {
-            label: format!("serial limit {}", millions(limit.median)),
-            value: limit.median,
+            label: format!("serial limit {}", millions(limit)),
+            value: limit,
             colour: RGBColor(230, 159, 0),
             strength: 1.0,
         });
         bars.push(Bar {
-            label: format!("kvblade-dpdk {}, {:.0} %", millions(us), share.median),
+            label: format!("kvblade-dpdk {}, {:.0} %", millions(us), 100.0 * us / limit),
             value: us,
             colour: colour(Contender::Memif),
             strength: 1.0,

@@ -195,8 +195,8 @@ impl Figures {
         self.0.iter_mut().flat_map(|series| &mut series.rounds)
     }
 
-    /// A figure of several contenders in a cell, of the best of each and round by round. `None` if a contender lacks the
-    /// cell.
+    /// A figure of several contenders in a cell, of the best of each, and round by round: the rounds interleave, so what
+    /// the machine did for a while falls on both sides of a ratio. `None` if a contender lacks the cell.
     pub fn compare<const N: usize>(
         &self,
         contenders: [Contender; N],
@@ -209,17 +209,6 @@ impl Figures {
     /// What the best of such a comparison come to.
     pub fn bests<const N: usize>(&self, contenders: [Contender; N], cell: Cell) -> Option<[Sample; N]> {
         bests(contenders.map(|contender| self.rounds(contender, cell)))
-    }
-
-    /// A figure of several contenders in a cell, taken round by round: the rounds interleave, so what the machine did
-    /// for a while falls on both sides of a ratio. `None` if a contender lacks the cell.
-    pub fn by_round<const N: usize>(
-        &self,
-        contenders: [Contender; N],
-        cell: Cell,
-        figure: impl Fn([&Sample; N]) -> f64,
-    ) -> Option<Spread> {
-        self.compare(contenders, cell, figure).map(|comparison| comparison.rounds)
     }
 }
 
@@ -261,9 +250,9 @@ mod tests {
             figures.push(Contender::Memif, cell, sample(iops / 2.0));
         }
         let ratio = |[us, link]: [&Sample; 2]| us.iops / link.iops;
-        let spread = figures.by_round([Contender::Memif, Contender::MemifLink], cell, ratio).unwrap();
-        assert_eq!(spread, Spread { median: 0.5, min: 0.5, max: 0.5 });
-        assert_eq!(figures.by_round([Contender::Memif, Contender::Vblade], cell, ratio), None);
+        let figure = figures.compare([Contender::Memif, Contender::MemifLink], cell, ratio).unwrap();
+        assert_eq!(figure.rounds, Spread { median: 0.5, min: 0.5, max: 0.5 });
+        assert_eq!(figures.compare([Contender::Memif, Contender::Vblade], cell, ratio), None);
         assert_eq!(figures.cells(), [cell]);
     }
 
