@@ -3,7 +3,7 @@
 use aoe_target::{DropCounters, DropReason, MacAddr, PortCounters, PortId, PortLimits};
 use dpdk::{BURST, Mbuf, RxQueue, TxQueue};
 
-use crate::intake::Intake;
+use crate::intake::{COMPLETIONS, Intake};
 use crate::spread::{Spread, SpreadCounters};
 
 /// A queue pair of a port, with what the lcore must know of the port and what it counts. Written for each frame, so it
@@ -27,24 +27,36 @@ pub struct Lane {
     pub(crate) drops: DropCounters,
 }
 
-/// Replies of a lane that sends long bursts are enough for one.
+/// Replies that are enough for a burst of a lane that sends long ones.
 const COMPANY: usize = 3 * BURST / 4;
+
+/// Turns that a reply waits at most, whatever goes on: as many as bring twice that from bdevs in memory.
+const PATIENCE: u8 = 6;
+
+const _: () = assert!(PATIENCE as usize * COMPLETIONS == 2 * COMPANY);
 
 /// Whether replies wait for further ones, and how long they have.
 #[derive(Debug, Default)]
 pub(crate) struct Company {
     wanted: bool,
-    /// The last turn had replies wait, and took no frames.
+    /// Turns that replies have waited.
+    waited: u8,
+    /// They waited in the last turn, which took no frames.
     in_vain: bool,
 }
 
 impl Company {
     /// True if `replies`, which are not none, wait for another turn: while bdevs have requests that may be over by then
     /// (`more_under_way`), the turn has `received` further ones or the one before had, and there are not enough yet. So
-    /// if nothing more comes they have waited for one turn.
+    /// if nothing more comes they wait for one turn, and for [`PATIENCE`] under a flood of whatever.
     #[inline]
     pub(crate) fn is_awaited(&mut self, replies: usize, received: bool, more_under_way: bool) -> bool {
-        let waits = self.wanted && more_under_way && replies < COMPANY && (received || !self.in_vain);
+        let waits = self.wanted
+            && more_under_way
+            && replies < COMPANY
+            && self.waited < PATIENCE
+            && (received || !self.in_vain);
+        self.waited = if waits { self.waited + 1 } else { 0 };
         self.in_vain = waits && !received;
         waits
     }
@@ -167,5 +179,9 @@ mod tests {
         assert!(!company.is_awaited(1, true, false));
         assert!(company.is_awaited(COMPANY - 1, true, true));
         assert!(!company.is_awaited(COMPANY, true, true));
+        for _ in 0..2 {
+            assert!((0..PATIENCE).all(|_| company.is_awaited(1, true, true)));
+            assert!(!company.is_awaited(1, true, true));
+        }
     }
 }

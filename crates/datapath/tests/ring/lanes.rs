@@ -1,4 +1,4 @@
-//! One lcore with two ports: how much it takes from each at a time.
+//! One lcore with ports of its own: how much it takes from each at a time, and when replies leave.
 
 use dpdk::{PeerRing, ring_port};
 use ring_lab::{export, lane};
@@ -36,6 +36,50 @@ pub(crate) fn in_turn() -> Step {
     })
 }
 
+fn send(bench: &Bench, peer: &PeerRing, bytes: &[u8]) {
+    let mut frame = bench.outside.alloc().expect("an mbuf for the initiator");
+    assert!(frame.resize(bytes.len()));
+    frame.data_mut().copy_from_slice(bytes);
+    peer.send(frame).expect("room in the ring");
+}
+
+/// A lane that sends long bursts: replies wait for a request that came when they were ready, and leave with its reply.
+pub(crate) fn in_company() -> Step {
+    let mut running: Option<(datapath::Lcore, PeerRing, Vec<dpdk::Port>)> = None;
+    let mut turns = 0;
+    Box::new(move |bench, _| {
+        let (lcore, peer, _) = running.get_or_insert_with(|| {
+            let mut ports = Vec::new();
+            let (port, peer) = ring_port("company", FRAMES).expect("a ring port");
+            let lane = lane(&mut ports, port, &bench.second_pool).in_long_bursts();
+            let mut lcore = datapath::Lcore::new(vec![lane]).expect("an lcore");
+            lcore.add(export(0, "1.1", &bench.malloc), &bench.malloc).expect("the table is empty");
+            (lcore, peer, ports)
+        });
+        // What a turn submits is ready in the next.
+        let arrive = match turns {
+            0 => 0..3,
+            1 => 3..4,
+            _ => 0..0,
+        };
+        arrive.for_each(|tag| send(bench, peer, &frames::read(1, tag, 0, 1)));
+        lcore.turn();
+        turns += 1;
+        let mut replies = 0;
+        while let Some(reply) = peer.receive() {
+            assert_eq!(tag(reply.data()), replies, "in the order they came");
+            replies += 1;
+        }
+        assert_eq!((turns, replies), if turns < 3 { (turns, 0) } else { (3, 4) });
+        let done = turns == 3;
+        if done {
+            assert_eq!(lcore.under_way(), 0);
+            running = None;
+        }
+        done
+    })
+}
+
 fn start(bench: &Bench) -> (datapath::Lcore, [PeerRing; 2], Vec<dpdk::Port>) {
     let mut ports = Vec::new();
     let (busy, busy_peer) = ring_port("busy", FRAMES).expect("a ring port");
@@ -43,12 +87,7 @@ fn start(bench: &Bench) -> (datapath::Lcore, [PeerRing; 2], Vec<dpdk::Port>) {
     let lanes = [busy, quiet].map(|port| lane(&mut ports, port, &bench.second_pool));
     let mut lcore = datapath::Lcore::new(lanes.into()).expect("an lcore");
     lcore.add(export(0, "1.1", &bench.malloc), &bench.malloc).expect("the table is empty");
-    let send = |peer: &PeerRing, bytes: &[u8]| {
-        let mut frame = bench.outside.alloc().expect("an mbuf for the initiator");
-        assert!(frame.resize(bytes.len()));
-        frame.data_mut().copy_from_slice(bytes);
-        peer.send(frame).expect("room in the ring");
-    };
+    let send = |peer: &PeerRing, bytes: &[u8]| send(bench, peer, bytes);
     (0..REQUESTS).for_each(|tag| send(&busy_peer, &frames::read(1, tag, 0, SECTORS)));
     let taken = |lcore: &datapath::Lcore| {
         let lanes = lcore.snapshot().lanes;
