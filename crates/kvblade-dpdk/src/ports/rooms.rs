@@ -59,7 +59,7 @@ pub(super) fn room_for(mtu: u16, least: u16) -> u16 {
     (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(MIN_ROOM).max(least)
 }
 
-/// The PMD that reckons where a frame lies in its mbuf, instead of looking (see [`Mempool::aligned`]).
+/// The PMD that reckons where a frame lies in its mbuf, instead of looking (see [`dpdk::Mempool::aligned`]).
 const RECKONS: &str = "net_af_xdp";
 
 /// What the data of this port's frames is aligned to; `None` for what headers and head room give.
