@@ -63,7 +63,7 @@ fn everything_is_measured_judged_drawn_and_taken_down() {
                 }
             }
             let compared = match series["contender"].as_str().unwrap() {
-                "nvmf" => false,
+                "nvmf" => series["bytes"] == 4096,
                 "veth" | "veth-link" | "vblade" => true,
                 _ => series["depth"] == 64 || series["bytes"] == 4096,
             };
