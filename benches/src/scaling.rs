@@ -36,12 +36,17 @@ const WHOLE: u32 = SLICE * OUTSTANDING as u32;
 const INITIATORS: u16 = 1000;
 /// Ports, each with a memif connection of its own to the initiator.
 const PORTS: u32 = 16;
+/// The exports for those, after one that is on all ports.
+const ON_PORTS: &str = "1.0-15";
+/// Requests outstanding with each of them.
+const EACH_ON_PORTS: u16 = 32;
+const _: () = assert!(EACH_ON_PORTS as u32 * PORTS == OUTSTANDING as u32);
 /// MTU of these ports: requests and replies of 512 bytes need no more.
 const MTU: u16 = 1500;
 /// Slots of each ring of the one port, as a power of two; of [`PORTS`] as many in all.
 const RING: u32 = 10;
-/// MiB of hugepages for the four servers: mbufs, rings, SPDK's pools.
-pub const HUGEPAGES_MIB: u32 = 4 * 640 + 640;
+/// MiB of hugepages for the five servers, and the initiator: mbufs, rings, SPDK's pools.
+pub const HUGEPAGES_MIB: u32 = 5 * 640 + 640;
 
 /// What there is more of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -57,26 +62,34 @@ pub enum More {
     ExportsSomeAsked,
     /// 1,000 initiators.
     Initiators,
-    /// 16 ports.
+    /// 16 exports on one port, all of them asked.
+    ExportsOnOnePort,
+    /// 16 exports, each on a port of its own.
     Ports,
+    /// One export on all 16 ports, over which the initiator sends its requests in turn.
+    PortsOfOneExport,
 }
 
 impl More {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Nothing,
         Self::Exports,
         Self::ExportsAsked,
         Self::ExportsSomeAsked,
         Self::Initiators,
+        Self::ExportsOnOnePort,
         Self::Ports,
+        Self::PortsOfOneExport,
     ];
 
     /// What is compared: the second with the first, and whether that is a target.
-    pub const COMPARED: [(Self, Self, bool); 5] = [
+    pub const COMPARED: [(Self, Self, bool); 6] = [
         (Self::Nothing, Self::Exports, true),
         (Self::ExportsAsked, Self::ExportsSomeAsked, true),
         (Self::Nothing, Self::Initiators, true),
-        (Self::Nothing, Self::Ports, true),
+        (Self::ExportsOnOnePort, Self::Ports, true),
+        // Not more ports, but requests that come in many small bursts, and more for the initiator to do.
+        (Self::Nothing, Self::PortsOfOneExport, false),
         // Not more exports, but more of them at work at once: more memory, and how much of it is in the caches.
         (Self::Nothing, Self::ExportsAsked, false),
     ];
@@ -89,7 +102,9 @@ impl More {
             Self::ExportsAsked => "512 exports, all asked",
             Self::ExportsSomeAsked => "many exports, 512 asked",
             Self::Initiators => "1,000 initiators",
-            Self::Ports => "16 ports",
+            Self::ExportsOnOnePort => "16 exports on one port",
+            Self::Ports => "16 exports, a port each",
+            Self::PortsOfOneExport => "one export on 16 ports",
         }
     }
 }
@@ -135,11 +150,12 @@ pub fn measure(
     stop: &AtomicBool,
 ) -> Result<Vec<ScalingSeries>> {
     watch.begin(stop)?;
-    eprintln!("scaling: starting 4 servers");
+    eprintln!("scaling: starting 5 servers");
     let mut one = Rig::start(lab, "one", 1, &one_export(), stop)?;
     let mut few = Rig::start(lab, "few", 1, &asked_exports(), stop)?;
     let mut many = Rig::start(lab, "many", 1, &many_exports(exports), stop)?;
-    let mut ports = Rig::start(lab, "ports", PORTS, &one_export(), stop)?;
+    let mut one_port = Rig::start(lab, "one-port", 1, &exports_on_ports(false), stop)?;
+    let mut ports = Rig::start(lab, "ports", PORTS, &exports_on_ports(true), stop)?;
     let last = format!("{}.{}", SHELVES - 1, exports / SHELVES - 1);
     let mut series = More::ALL.map(|more| ScalingSeries { more, commands: Vec::new(), rounds: Vec::new() });
     for round in 1..=rounds {
@@ -152,7 +168,9 @@ pub fn measure(
                 More::ExportsAsked => (&mut few, ASKED, 1, 1),
                 More::ExportsSomeAsked => (&mut many, ASKED, 1, 1),
                 More::Initiators => (&mut one, "0.0", OUTSTANDING, INITIATORS),
-                More::Ports => (&mut ports, "0.0", OUTSTANDING, 1),
+                More::ExportsOnOnePort => (&mut one_port, ON_PORTS, EACH_ON_PORTS, 1),
+                More::Ports => (&mut ports, ON_PORTS, EACH_ON_PORTS, 1),
+                More::PortsOfOneExport => (&mut ports, "0.0", OUTSTANDING, 1),
             };
             let targets = [target.to_owned()];
             let load = LoadSpec { targets: &targets, initiators, mtu: MTU };
@@ -170,7 +188,7 @@ pub fn measure(
             series.rounds.push(sample);
         }
     }
-    drop((one, few, many, ports));
+    drop((one, few, many, one_port, ports));
     lab.remove_leftovers()?;
     Ok(series.into())
 }
@@ -202,6 +220,20 @@ const SMALL_ROOM: u32 = 2048;
 
 fn one_export() -> Value {
     config(WHOLE, [export(0, 0, 0, WHOLE)])
+}
+
+/// One that all ports serve, as large as all others together, and [`PORTS`] others, on a port of their own each or all on
+/// the one.
+fn exports_on_ports(one_each: bool) -> Value {
+    let part = WHOLE / PORTS;
+    let others = (0..PORTS).map(|number| {
+        let mut other = export(1, number, WHOLE + number * part, part);
+        if one_each {
+            other["params"]["ports"] = json!([format!("net_memif{number}")]);
+        }
+        other
+    });
+    config(2 * WHOLE, [export(0, 0, 0, WHOLE)].into_iter().chain(others))
 }
 
 /// Those that are asked and no others, each with a slice of one bdev.

@@ -74,7 +74,7 @@ fn everything_is_measured_judged_drawn_and_taken_down() {
     let expected = ["bdev", "memif", "memif-link", "nvmf", "vblade", "veth", "veth-link"];
     assert_eq!(measured, expected.map(str::to_owned).into());
     assert_eq!(record["commands"].as_object().unwrap().len(), expected.len());
-    assert_eq!(list("scaling").len(), 6);
+    assert_eq!(list("scaling").len(), 8);
     let judged: BTreeSet<u64> =
         list("targets").iter().map(|verdict| verdict["target"].as_u64().unwrap()).collect();
     assert_eq!(judged, (1..=6).collect());

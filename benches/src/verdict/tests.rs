@@ -97,7 +97,7 @@ fn scaling_is_judged_by_the_best_of_each_series() {
         let rounds = rates.map(rate).to_vec();
         ScalingSeries { more, commands: Vec::new(), rounds }
     };
-    let all = [series(More::Nothing, [1050.0, 900.0]), series(More::Ports, [700.0, 1000.0])];
+    let all = [series(More::Nothing, [1050.0, 900.0]), series(More::Initiators, [700.0, 1000.0])];
     let [verdict] = &verdicts(&Figures::default(), &all)[..] else { panic!("one is judged") };
     assert_eq!((verdict.target, verdict.best, verdict.pass), (6, 1.05, Some(true)));
     assert_eq!((verdict.rounds.min, verdict.rounds.max), (0.9, 1.5));
