@@ -73,24 +73,21 @@ pub fn measure(
     rounds: u32,
     stop: &AtomicBool,
 ) -> Result<[Profile; 2]> {
-    let mut best = [None, None];
-    for (contender, best) in contenders.into_iter().zip(&mut best) {
+    let start = |contender| -> Result<_> {
         let server = lab.serve(contender, stop)?.with_context(|| format!("{contender} has no server"))?;
-        *best = Some((contender, server, None::<Profile>));
-    }
-    let [Some(mut one), Some(mut other)] = best else { bail!("two are compared") };
+        Ok((contender, server, None::<Profile>))
+    };
+    let mut both = [start(contenders[0])?, start(contenders[1])?];
     for _ in 0..rounds {
-        for (contender, server, best) in [&mut one, &mut other] {
+        for (contender, server, best) in &mut both {
             let profile = take(lab, *contender, server, cell, stop)?;
             if best.as_ref().is_none_or(|best| best.sample.iops < profile.sample.iops) {
                 *best = Some(profile);
             }
         }
     }
-    match [one.2, other.2] {
-        [Some(one), Some(other)] => Ok([one, other]),
-        _ => bail!("no round was asked for"),
-    }
+    let [one, other] = both.map(|(_, _, best)| best);
+    one.zip(other).map(<[Profile; 2]>::from).context("no round was asked for")
 }
 
 /// Times that a round is taken anew in which the server went with its initiator, as DPDK's memif may.

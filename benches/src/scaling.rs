@@ -88,8 +88,7 @@ impl More {
         (Self::ExportsAsked, Self::ExportsSomeAsked, true),
         (Self::Nothing, Self::Initiators, true),
         (Self::ExportsOnOnePort, Self::Ports, true),
-        // Not more ports, but requests that come in many small bursts, and more for the initiator to do.
-        (Self::Nothing, Self::PortsOfOneExport, false),
+        (Self::Nothing, Self::PortsOfOneExport, true),
         // Not more exports, but more of them at work at once: more memory, and how much of it is in the caches.
         (Self::Nothing, Self::ExportsAsked, false),
     ];

@@ -181,7 +181,8 @@ impl Pools {
         self.0.entry((room, info.numa_node)).or_default().mbufs += MBUFS;
     }
 
-    /// The mempool of a port; one of its own if it insists on larger rooms than it was reckoned with.
+    /// The mempool of a port. One that insists on larger rooms than it was reckoned with has one of its own, or shares that
+    /// of ports which were.
     fn of(&mut self, info: &PortInfo, room: u16) -> Result<Arc<Mempool>, String> {
         let new = |name: String, mbufs: u32| {
             Mempool::new(&name, mbufs, 0, room, info.numa_node).map_err(|error| {

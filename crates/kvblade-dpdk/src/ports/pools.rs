@@ -45,7 +45,7 @@ impl Pools {
         }
     }
 
-    /// The mempool of each queue of a port, one on each of `cores`.
+    /// The mempool of each queue of a port, one on each of `cores`; a port whose lcores share was told of before.
     ///
     /// # Errors
     /// What there is no memory for, and what to do.
@@ -61,17 +61,17 @@ impl Pools {
             let shared = make(&format!("aoe_p{port}r{room}"), mbufs, *first, rooms)?;
             return Ok(cores.iter().map(|_| Arc::clone(&shared)).collect());
         }
-        let pool_of = |(queue, core): (usize, &u32)| match self.0.get_mut(&Kind::of(*core, rooms)) {
-            Some(LcorePool { made: Some(shared), .. }) if rooms.shared_by == SharedBy::Lcore => {
-                Ok(Arc::clone(shared))
+        let pool_of = |(queue, core): (usize, &u32)| {
+            if rooms.shared_by != SharedBy::Lcore {
+                return make(&format!("aoe_p{port}q{queue}r{room}"), rooms.mbufs, *core, rooms);
             }
-            Some(pool) if rooms.shared_by == SharedBy::Lcore => {
-                let alignment = rooms.alignment.map_or(0, |alignment| alignment.bytes);
-                let shared = make(&format!("aoe_c{core}r{room}a{alignment}"), pool.mbufs, *core, rooms)?;
-                Ok(Arc::clone(pool.made.insert(shared)))
+            let kind = Kind::of(*core, rooms);
+            let LcorePool { mbufs, made } = self.0.entry(kind).or_default();
+            if let Some(made) = made {
+                return Ok(Arc::clone(made));
             }
-            // One of its own; also for a port that insists on larger rooms than it was reckoned with.
-            _ => make(&format!("aoe_p{port}q{queue}r{room}"), rooms.mbufs, *core, rooms),
+            let name = format!("aoe_c{core}r{room}a{}", kind.alignment);
+            Ok(Arc::clone(made.insert(make(&name, *mbufs, *core, rooms)?)))
         };
         cores.iter().enumerate().map(pool_of).collect()
     }

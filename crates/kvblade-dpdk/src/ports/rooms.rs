@@ -16,6 +16,7 @@ const MIN_ROOM: u16 = 2048;
 const LARGER_ROOMS: [u16; 2] = [16_384, u16::MAX - dpdk::HEADROOM];
 
 /// The mbufs of a port's queue pairs.
+#[derive(Clone, Copy)]
 pub(super) struct Rooms {
     /// Bytes for a frame.
     pub(super) room: u16,
@@ -84,13 +85,11 @@ pub(super) fn start_with_room(
     used_for: PortUse,
 ) -> Result<(Port, usize), String> {
     let name = &info.name;
+    let mut rooms = *rooms;
     let needed = rooms.room;
     let mut larger = LARGER_ROOMS.into_iter().filter(|room| *room > needed);
-    let mut room = needed;
     loop {
-        let mempools = pools
-            .of(info, cores, &Rooms { room, ..*rooms })
-            .map_err(|error| format!("port {name}: {error}"))?;
+        let mempools = pools.of(info, cores, &rooms).map_err(|error| format!("port {name}: {error}"))?;
         let config = PortConfig {
             mempools,
             rx_descriptors: DESCRIPTORS,
@@ -108,9 +107,16 @@ pub(super) fn start_with_room(
             Ok(port) => return Ok((port, alignment)),
             // ENOMEM here: the PMD's frames do not fit the rooms (see Port::start).
             Err(error) if error.call == "rte_eth_rx_queue_setup" && error.errno == 12 => {
-                room = larger.next().ok_or_else(|| {
-                    format!("port {name} wants mbufs larger than {room} bytes: give it a smaller framesz")
+                rooms.room = larger.next().ok_or_else(|| {
+                    format!(
+                        "port {name} wants mbufs larger than {} bytes: give it a smaller framesz",
+                        rooms.room
+                    )
                 })?;
+                // The mempools that ports share were reckoned without it.
+                if rooms.shared_by == SharedBy::Lcore {
+                    rooms.shared_by = SharedBy::Nobody;
+                }
             }
             Err(error) => return Err(format!("port {name} ({}): {error}", info.driver)),
         }
