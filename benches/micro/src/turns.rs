@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aoe_target::ExportId;
 use datapath::Lcore;
 use dpdk::{Mempool, PeerRing, Port, ring_port};
 use ring_lab::frames;
@@ -16,8 +17,11 @@ use spdk::{Bdev, Poller, app};
 
 use crate::Kind;
 
-/// The bdevs, by the slot they are exported at on shelf 1: one that moves no data, and memory.
-const BDEVS: [(&str, u8); 2] = [("null", 1), ("malloc", 2)];
+/// The bdevs: one that moves no data, and memory.
+const BDEVS: [&str; 2] = ["null", "malloc"];
+
+/// The slot on shelf 1 where one of them is exported.
+const SLOT: u8 = 1;
 
 /// Blocks of 512 bytes of each bdev: 32 MiB.
 const BLOCKS: u64 = 65536;
@@ -30,6 +34,8 @@ pub struct Turns {
     outside: Arc<Mempool>,
     _ports: Vec<Port>,
     load: Option<Load>,
+    /// What is exported. One bdev at a time: an lcore works otherwise where some bdev has its data in memory.
+    exported: Option<&'static str>,
     /// Requests of the turn before.
     under_way: usize,
 }
@@ -82,28 +88,36 @@ impl Turns {
             |name| Mempool::new(name, 1023, datapath::private_size(), 9216, None).expect("memory for mbufs");
         let mut ports = Vec::new();
         let lane = ring_lab::lane(&mut ports, number, &pool("lane"));
-        let mut lcore = Lcore::new(vec![lane]).expect("an lcore");
-        for ((name, slot), id) in BDEVS.into_iter().zip(0..) {
-            let bdev = Bdev::open(name, true, |_| ()).expect("a bdev");
-            lcore.add(ring_lab::export(id, &format!("1.{slot}"), &bdev), &bdev).expect("a free address");
-        }
-        Self { lcore, peer, outside: pool("outside"), _ports: ports, load: None, under_way: 0 }
+        let lcore = Lcore::new(vec![lane]).expect("an lcore");
+        let outside = pool("outside");
+        Self { lcore, peer, outside, _ports: ports, load: None, exported: None, under_way: 0 }
     }
 
     /// The names of the bdevs.
     pub fn bdevs() -> impl Iterator<Item = &'static str> {
-        BDEVS.into_iter().map(|(name, _)| name)
+        BDEVS.into_iter()
     }
 
     /// What the bursts from now on consist of: requests of `kind` to the export of `bdev`, at different places of it.
     ///
     /// # Panics
-    /// Without such a bdev.
-    pub fn load(&mut self, bdev: &str, kind: Kind) {
-        let (_, slot) = BDEVS.into_iter().find(|(name, _)| *name == bdev).expect("a bdev's name");
+    /// Without such a bdev, or with requests under way.
+    pub fn load(&mut self, bdev: &'static str, kind: Kind) {
+        assert_eq!(self.under_way, 0, "settled");
+        if self.exported != Some(bdev) {
+            if self.exported.is_some() {
+                self.lcore.remove(ExportId(0), || ());
+                // In which its channel is closed.
+                self.lcore.turn();
+            }
+            let opened = Bdev::open(bdev, true, |_| ()).expect("a bdev's name");
+            let export = ring_lab::export(0, &format!("1.{SLOT}"), &opened);
+            self.lcore.add(export, &opened).expect("the table is empty");
+            self.exported = Some(bdev);
+        }
         let frames = (0u32..).take(kind.burst).map(|tag| {
             // An odd number of 4 KiB apart, so that every place comes.
-            kind.frame(slot, tag, u64::from(tag) * 8 * 37 % BLOCKS)
+            kind.frame(SLOT, tag, u64::from(tag) * 8 * 37 % BLOCKS)
         });
         self.load = Some(Load { kind, frames: frames.collect() });
     }

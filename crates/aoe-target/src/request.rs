@@ -1,9 +1,9 @@
 //! Step one, parse: is this frame a request, and what does it ask?
 
 use aoe_wire::{
-    AoeCommand, AtaRepr, CONFIG_LEN, ConfigCommand, ConfigRepr, ETHERTYPE_AOE, EthernetHeader, Header,
-    KEYED_LEN, KEYED_STATUS_LEN, KeyedCommand, MASK_LEN, MAX_CONFIG_STRING, MacAddr, MaskArgs, MaskCommand,
-    RESERVE_LEN, ReserveArgs, ReserveCommand, SECTOR_BYTES, ShelfSlot, VERSION,
+    AoeCommand, AtaArgs, AtaFlags, AtaRepr, CONFIG_LEN, ConfigCommand, ConfigRepr, ETHERTYPE_AOE,
+    EthernetHeader, Header, KEYED_LEN, KEYED_STATUS_LEN, KeyedCommand, MASK_LEN, MAX_CONFIG_STRING, MacAddr,
+    MaskArgs, MaskCommand, RESERVE_LEN, ReserveArgs, ReserveCommand, SECTOR_BYTES, ShelfSlot, VERSION,
 };
 use ata::{AtaCommand, Taskfile};
 
@@ -22,6 +22,17 @@ pub struct Request {
     pub address: ShelfSlot,
     /// What is asked.
     pub kind: RequestKind,
+}
+
+/// What a frame is about, by its bytes alone: [`Request::foresee_sectors`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeseenSectors {
+    /// The disk.
+    pub address: ShelfSlot,
+    /// The first sector of 512 bytes.
+    pub lba: u64,
+    /// Sectors; 0 for commands that name none.
+    pub sectors: u8,
 }
 
 /// What a request asks.
@@ -153,6 +164,18 @@ impl Request {
         let (ethernet, _) = EthernetHeader::view(head).ok()?;
         let (header, _) = Header::view(head).ok()?;
         (ethernet.ethertype() == ETHERTYPE_AOE).then(|| header.address())
+    }
+
+    /// The disk and the sectors that an untagged ATA request names, unjudged, as [`Request::foresee`]. `None` for every
+    /// other frame.
+    #[inline(always)]
+    #[must_use]
+    pub fn foresee_sectors(head: &[u8]) -> Option<ForeseenSectors> {
+        let (header, argument) = Header::view(head).ok()?;
+        let (args, _) = AtaArgs::view(argument).ok()?;
+        let is_ata = header.ethernet.ethertype() == ETHERTYPE_AOE && header.command() == AoeCommand::Ata;
+        let lba = if args.flags.0 & AtaFlags::LBA48 != 0 { args.lba48() } else { args.lba28() };
+        is_ata.then(|| ForeseenSectors { address: header.address(), lba, sectors: args.count })
     }
 
     /// True when the frame was sent to the station `own` or to everybody. A promiscuous port also sees frames

@@ -34,6 +34,8 @@ pub struct Lcore {
     pub(crate) leaving: Vec<ExportId>,
     /// Set when the lcore takes no new requests.
     pub(crate) stopping: bool,
+    /// Channels into bdevs that have their data in memory.
+    pub(crate) in_memory: usize,
     turns: u64,
     pub(crate) busy_turns: u64,
     /// Turns that may still go without rx and tx.
@@ -157,6 +159,7 @@ impl Lcore {
             consulting: 0,
             leaving: Vec::new(),
             stopping: false,
+            in_memory: 0,
             idle: Idle::default(),
             turns: 0,
             busy_turns: 0,
@@ -227,6 +230,7 @@ impl Lcore {
                 return Err(error.into());
             }
         };
+        self.in_memory += usize::from(bdev.info().in_memory);
         if self.backings.len() <= index {
             self.backings.resize_with(index + 1, || None);
         }
@@ -292,7 +296,9 @@ impl Lcore {
             if backing.under_way > 0 {
                 return true;
             }
-            backing.channel = None;
+            if let Some(channel) = backing.channel.take() {
+                self.in_memory -= usize::from(channel.is_in_memory());
+            }
             if let Some(leaving) = backing.leaving.take() {
                 gone.push(leaving.done);
                 *place = None;

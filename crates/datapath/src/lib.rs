@@ -5,7 +5,7 @@
 //!
 //! 1. [`lane`]: an lcore's share of a port, with its rx and tx queue and its counters;
 //! 2. `receive`: a burst of frames in, as long as their data fits the cache (`intake`), judged and routed to their
-//!    exports;
+//!    exports, and their memory asked for ahead (`foresee`);
 //!    [`spread`]: or first handed to another lcore, where a port's frames are spread over several;
 //! 3. `fanout`: what goes to many exports at once, in slices: wildcard requests and advertisements;
 //! 4. `submit`: to the bdev, with the frame's own bytes;
@@ -31,6 +31,7 @@ mod complete;
 pub mod consult;
 mod fanout;
 mod follow;
+mod foresee;
 pub mod idle;
 mod intake;
 pub mod lane;

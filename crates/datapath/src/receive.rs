@@ -1,15 +1,12 @@
 //! rx, parse, route: a burst of frames, each judged and brought to the export it is for.
 
 use aoe_target::{DropReason, Request, Route, VlanId};
-use dpdk::{BURST, Burst, Mbuf, prefetch};
+use dpdk::{BURST, Burst, Mbuf};
 
 use crate::{Lcore, intake::COMPLETIONS, lane::Lane};
 
 /// Bytes at the start of a frame that parsing wants in one piece (`Request::parse`), behind a VLAN tag.
 const HEAD: usize = 64 + dpdk::VLAN_TAG;
-
-/// Exports whose state stays in a core's own cache from one request to the next.
-const FEW_EXPORTS: usize = 64;
 
 /// EtherTypes of VLAN tags: a customer's (IEEE 802.1Q) and a provider's (802.1ad).
 const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
@@ -51,43 +48,27 @@ impl Lcore {
         received | (frames > 0)
     }
 
-    /// Brings the frames of a burst to their exports. All that this calls for a read or write, down to SPDK, is
-    /// `inline(always)` and so becomes one function: left to itself, the compiler takes another part of it out with
-    /// each edit elsewhere, for 50 to 200 instructions a request (benches/instructions).
-    #[inline(never)]
+    /// Brings the frames of a burst to their exports.
+    #[inline]
     pub(crate) fn serve(&mut self, lane: usize, burst: &mut Burst) {
-        if self.table.len() > FEW_EXPORTS && is_for_several(burst.frames()) {
-            self.foresee(burst.frames());
-        }
-        for frame in burst {
-            self.accept(lane, frame);
+        self.foresee_exports(burst.frames());
+        if self.in_memory > 0 {
+            self.serve_each::<true>(lane, burst)
+        } else {
+            self.serve_each::<false>(lane, burst)
         }
     }
 
-    /// Asks the CPU for all that a burst's requests will read of their exports, step by step for the whole burst, so
-    /// that the waits for memory overlap. What it foresees decides nothing.
+    /// All that this calls for a read or write, down to SPDK, is `inline(always)` and so becomes one function, and another
+    /// one where data is in memory: left to itself, the compiler takes another part of it out with each edit elsewhere, for
+    /// 50 to 200 instructions a request (benches/instructions).
     #[inline(never)]
-    fn foresee(&self, frames: &[Mbuf]) {
-        for frame in frames {
-            if let Some(address) = Request::foresee(frame.data()) {
-                prefetch(self.table.first_step(address));
-            }
-        }
-        let mut exports = [None; BURST];
-        for (frame, export) in frames.iter().zip(&mut exports) {
-            let found = Request::foresee(frame.data()).and_then(|address| self.table.second_step(address));
-            let Some((id, entry)) = found else { continue };
-            prefetch(entry);
-            let Some(backing) = self.backings.get(id.0 as usize) else { continue };
-            prefetch(backing);
-            *export = Some((id, backing));
-        }
-        for (id, backing) in exports.into_iter().flatten() {
-            if let Some(export) = self.table.get(id) {
-                prefetch(export);
-            }
-            if let Some(channel) = backing.as_ref().and_then(|backing| backing.channel.as_ref()) {
-                channel.prefetch();
+    fn serve_each<const IN_MEMORY: bool>(&mut self, lane: usize, burst: &mut Burst) {
+        while let Some(frame) = burst.next() {
+            let next = if IN_MEMORY { self.foresee_data(burst.frames().first()) } else { None };
+            self.accept(lane, frame);
+            if let Some(data) = next {
+                data.ask_for_more();
             }
         }
     }
@@ -125,14 +106,6 @@ impl Lcore {
             Route::None => lane.drop(frame, DropReason::UnknownShelfSlot),
         }
     }
-}
-
-/// True if a burst has requests for different exports, as far as its ends tell. What one export's need is in the cache
-/// after the first.
-#[inline]
-fn is_for_several(frames: &[Mbuf]) -> bool {
-    let address = |frame: Option<&Mbuf>| frame.and_then(|frame| Request::foresee(frame.data()));
-    address(frames.first()) != address(frames.last())
 }
 
 /// Judges a frame that does not carry AoE directly behind its addresses: behind a tag it may. The tag goes beside the

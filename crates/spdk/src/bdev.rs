@@ -46,6 +46,9 @@ pub struct BdevInfo {
     pub unmaps: bool,
     /// True if it is an NVMe drive that tells of its health ([`crate::IoKind::Health`]) through this descriptor.
     pub health: bool,
+    /// True if its data is one piece of this process's memory, and it says where through this descriptor
+    /// ([`IoChannel::data_place`]).
+    pub in_memory: bool,
 }
 
 impl BdevInfo {
@@ -152,6 +155,9 @@ unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevI
         let alignment = spdk_sys::spdk_bdev_get_buf_align(bdev);
         let supported = |kind| spdk_sys::spdk_bdev_io_type_supported(bdev, kind);
         let verdict = judge(&name, write, alignment, &look);
+        // One that stands on others may have the question answered by several, or by a copy. SPDK takes it for a write.
+        let in_memory =
+            described.product == "Malloc disk" && write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_ZCOPY);
         Ok(BdevInfo {
             write_cache: described.write_cache || verdict.durability == Durability::Cached,
             name,
@@ -167,6 +173,7 @@ unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevI
             unmaps: write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_UNMAP),
             // SPDK takes no NVMe command from a descriptor that only reads.
             health: verdict.nvme && write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_NVME_ADMIN),
+            in_memory,
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     Bdev, CompletionQueue, FlushMethod, HEALTH_LOG_BYTES, Thread,
     completion::{Header, QueueHead, Slot, header},
     error::{EAGAIN, EINVAL, ENOMEM, ENOTSUP, Error},
+    memory::{self, Memory},
     rmw,
 };
 
@@ -89,6 +90,7 @@ pub(crate) struct Channel {
     block_size: u32,
     alignment: u32,
     under_way: Cell<u32>,
+    pub(crate) memory: Memory,
     bdev: Bdev,
     /// A reactor runs several SPDK threads on one of the system's.
     owner: Thread,
@@ -104,9 +106,11 @@ impl IoChannel {
         let (desc, block_size) = (bdev.inner.raw(), bdev.info().block_size);
         // SPDK's largest is far below 4 GiB.
         let alignment = u32::try_from(bdev.info().alignment).unwrap_or(u32::MAX);
-        let under_way = Cell::new(0);
-        let channel = Box::new(Channel { raw, desc, block_size, alignment, under_way, bdev, owner });
-        Ok(Self { inner: NonNull::from(Box::leak(channel)) })
+        let (under_way, memory) = (Cell::new(0), Memory::unknown());
+        let channel = Channel { raw, desc, block_size, alignment, under_way, memory, bdev, owner };
+        let inner = NonNull::from(Box::leak(Box::new(channel)));
+        memory::find(inner);
+        Ok(Self { inner })
     }
 
     fn inner(&self) -> &Channel {
@@ -119,10 +123,23 @@ impl IoChannel {
         self.inner().under_way.get()
     }
 
+    /// [`crate::BdevInfo::in_memory`] of its bdev.
+    pub fn is_in_memory(&self) -> bool {
+        self.inner().bdev.info().in_memory
+    }
+
     /// Asks the CPU for what [`IoChannel::submit`] reads first.
     #[inline]
     pub fn prefetch(&self) {
         dpdk::prefetch_at(self.inner.as_ptr().cast_const().cast());
+    }
+
+    /// Where a sector of 512 bytes of the bdev is in this process's memory: a hint for the CPU's cache, since it may be gone
+    /// with the bdev at any time. `None` beyond the end, without [`crate::BdevInfo::in_memory`], and in the channel's first
+    /// moment, before the bdev has said it.
+    #[inline(always)]
+    pub fn data_place(&self, sector: u64) -> Option<*const u8> {
+        self.inner().memory.place(sector)
     }
 
     /// Starts `io` on the bytes of `frame`, and keeps frame and `context` until `queue` gives them back, which
@@ -198,16 +215,21 @@ impl Channel {
 }
 
 /// A channel on its way to its end.
-struct Closing(NonNull<Channel>);
+pub(crate) struct Closing(pub(crate) NonNull<Channel>);
 
 // SAFETY: it is only used by `close`, on the thread that opened the channel.
 unsafe impl Send for Closing {}
 
 impl Closing {
     /// On the SPDK thread that opened it.
-    fn close(self) {
-        // SAFETY: leaked by `open`, the handle is gone and no I/O refers to it; this is the thread that opened it,
-        // as spdk_put_io_channel (spdk/thread.h) wants. The descriptor goes after the channel.
+    pub(crate) fn close(self) {
+        // SAFETY: leaked by `open`, and still there: only this frees it, and only once.
+        if unsafe { self.0.as_ref() }.memory.abandon() {
+            return;
+        }
+        // SAFETY: leaked by `open`, the handle is gone and no I/O refers to it, nor the search for its memory; this is
+        // the thread that opened it, as spdk_put_io_channel (spdk/thread.h) wants. The descriptor goes after the
+        // channel.
         unsafe {
             let channel = Box::from_raw(self.0.as_ptr());
             spdk_sys::spdk_put_io_channel(channel.raw.as_ptr());

@@ -18,6 +18,7 @@ mod eal_arguments;
 mod error;
 mod fdsync;
 mod health;
+mod memory;
 mod rmw;
 pub mod rpc;
 mod subsystem;

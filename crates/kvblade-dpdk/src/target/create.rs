@@ -334,6 +334,7 @@ mod tests {
             fua: false,
             unmaps: false,
             health: false,
+            in_memory: false,
         }
     }
 
