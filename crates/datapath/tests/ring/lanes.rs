@@ -36,6 +36,46 @@ pub(crate) fn in_turn() -> Step {
     })
 }
 
+/// Three ports: a turn goes on to the next after few frames, and not after half a burst.
+pub(crate) fn half_a_burst() -> Step {
+    let mut running: Option<(datapath::Lcore, [PeerRing; 3], Vec<dpdk::Port>)> = None;
+    let mut replies = 0;
+    Box::new(move |bench, _| {
+        let (lcore, peers, _) = running.get_or_insert_with(|| {
+            let mut ports = Vec::new();
+            let rings = ["few", "half", "rest"].map(|name| ring_port(name, FRAMES).expect("a ring port"));
+            let lanes = rings.each_ref().map(|(port, _)| lane(&mut ports, *port, &bench.second_pool));
+            let mut lcore = datapath::Lcore::new(lanes.into()).expect("an lcore");
+            lcore.add(export(0, "1.1", &bench.malloc), &bench.malloc).expect("the table is empty");
+            let peers = rings.map(|(_, peer)| peer);
+            for (peer, count) in peers.iter().zip([3, 13, 5]) {
+                (0..count).for_each(|tag| send(bench, peer, &frames::read(1, tag, 0, 1)));
+            }
+            let taken = |lcore: &datapath::Lcore| {
+                lcore.snapshot().lanes.iter().map(|lane| lane.counters.rx_frames).collect::<Vec<_>>()
+            };
+            // Nothing ends between these turns.
+            lcore.turn();
+            assert_eq!(taken(&lcore), [3, 13, 0], "16 are enough");
+            lcore.turn();
+            assert_eq!(taken(&lcore), [3, 13, 5]);
+            (lcore, peers, ports)
+        });
+        lcore.turn();
+        for peer in peers.iter() {
+            while let Some(reply) = peer.receive() {
+                check_reply(reply.data(), 1, 1, 0);
+                replies += 1;
+            }
+        }
+        let done = replies == 21 && lcore.under_way() == 0;
+        if done {
+            running = None;
+        }
+        done
+    })
+}
+
 fn send(bench: &Bench, peer: &PeerRing, bytes: &[u8]) {
     let mut frame = bench.outside.alloc().expect("an mbuf for the initiator");
     assert!(frame.resize(bytes.len()));

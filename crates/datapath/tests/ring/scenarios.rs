@@ -122,6 +122,7 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
         ("a_write_through_disk_flushes_each_write_where_that_makes_it_last", features::write_through()),
         ("disks_without_the_features_abort", features::not_offered()),
         ("ports_are_served_in_turn_in_bursts_that_suit_the_cache", lanes::in_turn()),
+        ("a_turn_ends_with_the_port_that_makes_it_half_a_burst", lanes::half_a_burst()),
         ("replies_of_a_port_with_long_bursts_leave_in_company", lanes::in_company()),
         ("requests_are_spread_by_hash_and_none_is_lost_in_a_ring", spreads::by_hash()),
         ("each_lcore_gets_about_half_by_hash", spreads::by_hash_in_halves()),
