@@ -84,6 +84,7 @@ const fn colour(step: Option<Step>) -> Color {
     let (r, g, b) = match step {
         Some(Step::Rx) => (128, 190, 240),
         Some(Step::Tx) => (110, 160, 235),
+        Some(Step::Foresee) => (190, 225, 120),
         Some(Step::Parse) => (250, 220, 110),
         Some(Step::Admit) => (245, 190, 90),
         Some(Step::Submit) => (240, 155, 85),

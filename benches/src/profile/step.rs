@@ -10,6 +10,8 @@ use std::fmt;
 pub enum Step {
     /// Takes frames from the port.
     Rx,
+    /// Asks the CPU for what the next request will read.
+    Foresee,
     /// Looks whether a frame is a request.
     Parse,
     /// Finds the export, and what it permits.
@@ -38,8 +40,9 @@ pub enum Step {
 
 impl Step {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Rx,
+        Self::Foresee,
         Self::Parse,
         Self::Admit,
         Self::Submit,
@@ -58,6 +61,7 @@ impl Step {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rx => "rx",
+            Self::Foresee => "foresee",
             Self::Parse => "parse",
             Self::Admit => "route + admit",
             Self::Submit => "submit",
@@ -77,6 +81,9 @@ impl Step {
     pub const fn what(self) -> &'static str {
         match self {
             Self::Rx => "DPDK's rx burst: the PMD; memif and af_packet copy each frame",
+            Self::Foresee => {
+                "asking the CPU for the next request's data ahead, and waiting until it can be asked for more"
+            }
             Self::Parse => "is the frame a request, and for us",
             Self::Admit => "its export, and whether that may do it",
             Self::Submit => "our call of SPDK, with the data's place in the mbuf",
@@ -169,6 +176,9 @@ const RULES: &[Rule] = &[
     rule("dpdk::queue::flush", Step::Tx),
     rule("datapath::receive::receive", Step::Rx),
     rule("datapath::lcore::send", Step::Tx),
+    rule("datapath::foresee::*", Step::Foresee),
+    under("aoe_*", "datapath::foresee::*", Step::Foresee),
+    under("spdk::*", "datapath::foresee::*", Step::Foresee),
     rule("datapath::receive::writable", Step::Parse),
     rule("datapath::receive::parse_tagged", Step::Parse),
     rule("datapath::receive::vlan_of", Step::Parse),

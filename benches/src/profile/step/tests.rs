@@ -204,6 +204,19 @@ const STACKS: &[(Step, &str)] = &[
         "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
          datapath::lcore::send;dpdk::queue::flush;[librte_net_memif];[librte_net_memif]",
     ),
+    (
+        Step::Foresee,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::serve_each;datapath::foresee::foresee_data;\
+         datapath::foresee::ask;datapath::foresee::ask_for;dpdk::prefetch::prefetch_at;\
+         core_arch::x86::sse::_mm_prefetch",
+    ),
+    (
+        Step::Foresee,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
+         datapath::receive::receive;datapath::receive::serve_each;datapath::foresee::foresee_data;\
+         aoe_target::request::foresee_sectors;aoe_wire::header::view",
+    ),
     (Step::Turn, "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn"),
     (
         Step::Turn,
