@@ -24,9 +24,9 @@ pub struct Request {
     pub kind: RequestKind,
 }
 
-/// What a frame is about, by its bytes alone: [`Request::foresee_sectors`].
+/// What a frame is about, by its bytes alone: [`Request::foresee`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ForeseenSectors {
+pub struct Foreseen {
     /// The disk.
     pub address: ShelfSlot,
     /// The first sector of 512 bytes.
@@ -156,26 +156,16 @@ impl Request {
         RequestKind::other(header.command(), argument).map(of)
     }
 
-    /// The disk that an untagged AoE frame names, unjudged: a hint of what [`Request::parse`] will say, for who wants
-    /// the export's memory at hand by then. `None` for every other frame.
-    #[inline]
-    #[must_use]
-    pub fn foresee(head: &[u8]) -> Option<ShelfSlot> {
-        let (ethernet, _) = EthernetHeader::view(head).ok()?;
-        let (header, _) = Header::view(head).ok()?;
-        (ethernet.ethertype() == ETHERTYPE_AOE).then(|| header.address())
-    }
-
-    /// The disk and the sectors that an untagged ATA request names, unjudged, as [`Request::foresee`]. `None` for every
-    /// other frame.
+    /// What an untagged ATA request is about, unjudged: a hint of what [`Request::parse`] will say, for who wants the
+    /// export's memory, or its bdev's, at hand by then. `None` for every other frame.
     #[inline(always)]
     #[must_use]
-    pub fn foresee_sectors(head: &[u8]) -> Option<ForeseenSectors> {
+    pub fn foresee(head: &[u8]) -> Option<Foreseen> {
         let (header, argument) = Header::view(head).ok()?;
         let (args, _) = AtaArgs::view(argument).ok()?;
         let is_ata = header.ethernet.ethertype() == ETHERTYPE_AOE && header.command() == AoeCommand::Ata;
         let lba = if args.flags.0 & AtaFlags::LBA48 != 0 { args.lba48() } else { args.lba28() };
-        is_ata.then(|| ForeseenSectors { address: header.address(), lba, sectors: args.count })
+        is_ata.then(|| Foreseen { address: header.address(), lba, sectors: args.count })
     }
 
     /// True when the frame was sent to the station `own` or to everybody. A promiscuous port also sees frames

@@ -60,13 +60,14 @@ impl Lcore {
     #[inline(never)]
     fn foresee_each(&self, frames: &[Mbuf]) {
         for frame in frames {
-            if let Some(address) = Request::foresee(frame.data()) {
-                prefetch(self.table.first_step(address));
+            if let Some(ahead) = Request::foresee(frame.data()) {
+                prefetch(self.table.first_step(ahead.address));
             }
         }
         let mut exports = [None; BURST];
         for (frame, export) in frames.iter().zip(&mut exports) {
-            let found = Request::foresee(frame.data()).and_then(|address| self.table.second_step(address));
+            let found =
+                Request::foresee(frame.data()).and_then(|ahead| self.table.second_step(ahead.address));
             let Some((id, entry)) = found else { continue };
             prefetch(entry);
             let Some(backing) = self.backings.get(id.0 as usize) else { continue };
@@ -87,7 +88,7 @@ impl Lcore {
     /// is the bdev's copy out of what is in no cache.
     #[inline(always)]
     pub(crate) fn foresee_data(&self, frame: Option<&Mbuf>) -> Option<Data> {
-        let ahead = Request::foresee_sectors(frame?.data())?;
+        let ahead = Request::foresee(frame?.data())?;
         let (id, _) = self.table.second_step(ahead.address)?;
         let export = self.table.get(id)?;
         let channel = self.backings.get(id.0 as usize)?.as_ref()?.channel.as_ref()?;
@@ -102,6 +103,6 @@ impl Lcore {
 /// after the first.
 #[inline]
 fn is_for_several(frames: &[Mbuf]) -> bool {
-    let address = |frame: Option<&Mbuf>| frame.and_then(|frame| Request::foresee(frame.data()));
+    let address = |frame: Option<&Mbuf>| Some(Request::foresee(frame?.data())?.address);
     address(frames.first()) != address(frames.last())
 }

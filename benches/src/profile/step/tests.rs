@@ -215,7 +215,7 @@ const STACKS: &[(Step, &str)] = &[
         Step::Foresee,
         "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
          datapath::receive::receive;datapath::receive::serve_each;datapath::foresee::foresee_data;\
-         aoe_target::request::foresee_sectors;aoe_wire::header::view",
+         aoe_target::request::foresee;aoe_wire::header::view",
     ),
     (Step::Turn, "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn"),
     (

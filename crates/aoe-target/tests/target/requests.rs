@@ -49,10 +49,10 @@ fn parse_copies_out_what_decides() {
 
 #[test]
 fn what_is_foreseen_is_what_is_parsed() {
-    let foreseen = |frame: &[u8]| Request::foresee_sectors(frame).map(|ahead| (ahead.lba, ahead.sectors));
+    let foreseen = |frame: &[u8]| Request::foresee(frame).map(|ahead| (ahead.lba, ahead.sectors));
     let read = ata(0x24, 8, 0x0605_0403_0201);
     assert_eq!(foreseen(&read), Some((0x0605_0403_0201, 8)));
-    assert_eq!(Request::foresee_sectors(&read).map(|ahead| ahead.address), Request::foresee(&read));
+    assert_eq!(Request::foresee(&read).map(|ahead| ahead.address), Some(parse(&read).unwrap().address));
     let Disposition::Submit(io) = admit(&export(), &ata(0x24, 2, 5)) else { panic!("a read") };
     assert_eq!(foreseen(&ata(0x24, 2, 5)), Some((io.lba, 2)));
     // With 28 bits the high half of the fourth byte is none of the LBA.
