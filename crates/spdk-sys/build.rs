@@ -58,78 +58,74 @@ const TYPES: &[&str] = &["spdk_bdev_event_type", "spdk_bdev_io_type", "iovec"];
 const CONSTANTS: &[&str] =
     &["SPDK_RPC_RUNTIME", "SPDK_RPC_STARTUP", "SPDK_JSONRPC_ERROR_.*", "SPDK_LOG_.*", "SPDK_VERSION_M.*OR"];
 
-/// The packages of an SPDK that comes with .pc files of its own, as all but 20.07 do: the framework and its
-/// environment, the bdev subsystem with every bdev module that this SPDK was built with, and the system's
-/// libraries that they call. All else follows from what these require.
-const OWN_PACKAGES: &[&str] =
-    &["spdk_event", "spdk_env_dpdk", "spdk_event_bdev", "spdk_bdev_modules", "spdk_syslibs"];
+/// SPDK's pkg-config packages that the target links: the event framework and its environment, the bdev subsystem with
+/// every bdev module that this SPDK was built with, and the system's libraries that they call. All else follows from the
+/// requirements of these.
+const PACKAGES: &[&str] = &["spdk_event", "spdk_env_dpdk", "spdk_event_bdev", "spdk_bdev_modules", "spdk_syslibs"];
 
-/// System libraries that both SPDK and DPDK's archives name.
-const SYSTEM_LIBRARIES: &[&str] = &["aio", "crypto", "dl", "m", "numa", "pthread", "rt", "ssl", "uuid"];
+/// The bdev module for Ceph's RBD, and the libraries it calls: linked with the feature `rbd` only, so that a program
+/// without it runs on machines without Ceph's libraries.
+const RBD_LIBRARIES: &[&str] = &["spdk_bdev_rbd", "rbd", "rados"];
 
-/// What the search for SPDK ended with.
+/// SPDK as pkg-config describes it.
+#[derive(Default)]
 struct Spdk {
     include_paths: Vec<PathBuf>,
     link_paths: Vec<PathBuf>,
     libraries: Vec<String>,
-    /// Archives named by their paths: those of ISA-L, which SPDK builds unless there is no nasm.
+    /// Archives named by their paths: those of ISA-L, where SPDK was built with it.
     archives: Vec<PathBuf>,
-    /// The libraries are SPDK's own and those it calls, and not those that DPDK's archives would call.
-    names_its_libraries: bool,
 }
 
 fn probe(package: &str) -> Result<pkg_config::Library, pkg_config::Error> {
     pkg_config::Config::new().cargo_metadata(false).env_metadata(false).statik(true).probe(package)
 }
 
-/// First what PKG_CONFIG_PATH offers: a user's own SPDK, or one made by scripts/setup. Then the place where
-/// scripts/setup puts it.
+/// Looks first at the SPDK that PKG_CONFIG_PATH offers, which is a user's own, then at the one that scripts/setup
+/// installed.
 fn find() -> Result<Spdk, String> {
-    let mut found = Vec::new();
-    let names_its_libraries = probe(OWN_PACKAGES[0]).is_ok();
-    if names_its_libraries {
-        for package in OWN_PACKAGES {
-            found.push(probe(package).map_err(|_| {
-                format!(
-                    "PKG_CONFIG_PATH offers an SPDK, but {package} of it can't be used: pkg-config --print-errors \
-                     --static --libs {package} says why"
-                )
-            })?);
+    if probe(PACKAGES[0]).is_err() {
+        add_cache_to_path();
+        if probe(PACKAGES[0]).is_err() {
+            return Err("SPDK is not installed: run scripts/setup, or point PKG_CONFIG_PATH at the .pc files of your own \
+                        SPDK (24.05 to 26.05) and of the DPDK it was built for"
+                .to_owned());
         }
-        check_dpdk()?;
-    } else if let Ok(library) = probe("spdk") {
-        found.push(library);
-    } else {
-        found.push(find_in_cache().ok_or(
-            "SPDK is not installed: run scripts/setup, or point PKG_CONFIG_PATH at the .pc files of your own SPDK \
-             (21.10 to 26.05) and of the DPDK it was built for",
-        )?);
     }
-    let mut spdk = Spdk {
-        include_paths: Vec::new(),
-        link_paths: Vec::new(),
-        libraries: Vec::new(),
-        archives: Vec::new(),
-        names_its_libraries,
-    };
-    for library in found {
+    let mut spdk = Spdk::default();
+    for package in PACKAGES {
+        let library = probe(package).map_err(|_| {
+            format!(
+                "{package} of the SPDK that pkg-config finds can't be used: pkg-config --print-errors --static --libs \
+                 {package} says why"
+            )
+        })?;
         extend_new(&mut spdk.include_paths, library.include_paths);
         extend_new(&mut spdk.link_paths, library.link_paths);
         extend_new(&mut spdk.libraries, library.libs);
         extend_new(&mut spdk.archives, library.link_files);
     }
+    if env::var_os("CARGO_FEATURE_RBD").is_none() {
+        spdk.libraries.retain(|library| !RBD_LIBRARIES.contains(&library.as_str()));
+    } else if !spdk.libraries.iter().any(|library| library == RBD_LIBRARIES[0]) {
+        return Err("the feature rbd needs an SPDK that was configured with --with-rbd".to_owned());
+    }
+    check_dpdk()?;
     check_archives(&spdk)?;
     Ok(spdk)
 }
 
-/// What scripts/setup has installed, if it has.
-fn find_in_cache() -> Option<pkg_config::Library> {
+/// Adds the directory that scripts/setup installs SPDK in to PKG_CONFIG_PATH, if there is one.
+fn add_cache_to_path() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dpdk-build/cache-dir");
     println!("cargo:rerun-if-changed={}", script.display());
-    let output = Command::new(&script).output().ok().filter(|output| output.status.success())?;
-    let directory = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim_end());
-    let packages = directory.join("lib/pkgconfig");
-    println!("cargo:rerun-if-changed={}", packages.join("spdk.pc").display());
+    let Ok(output) = Command::new(&script).output() else { return };
+    let Ok(directory) = String::from_utf8(output.stdout) else { return };
+    if !output.status.success() {
+        return;
+    }
+    let packages = PathBuf::from(directory.trim_end()).join("lib/pkgconfig");
+    println!("cargo:rerun-if-changed={}", packages.join("spdk_event.pc").display());
     let mut path = packages.into_os_string();
     if let Some(existing) = env::var_os("PKG_CONFIG_PATH").filter(|value| !value.is_empty()) {
         path.push(":");
@@ -137,7 +133,6 @@ fn find_in_cache() -> Option<pkg_config::Library> {
     }
     // SAFETY: a build script's only thread.
     unsafe { env::set_var("PKG_CONFIG_PATH", path) };
-    probe("spdk").ok()
 }
 
 /// SPDK's archives hold offsets into DPDK's structs: both crates must have found the DPDK that SPDK was built
@@ -253,19 +248,11 @@ fn link(spdk: &Spdk) {
     for path in &spdk.link_paths {
         println!("cargo:rustc-link-search=native={}", path.display());
     }
-    // Our own spdk.pc requires libdpdk, which asked for statically also lists what its archives would need; DPDK
-    // is linked as shared libraries by dpdk-sys, so of those only what SPDK needs itself remains.
-    let for_dpdk = if spdk.names_its_libraries {
-        Vec::new()
-    } else {
-        probe("libdpdk").map(|library| library.libs).unwrap_or_default()
-    };
     for library in &spdk.libraries {
         if library.starts_with("spdk_") {
             println!("cargo:rustc-link-lib=static:+whole-archive,-bundle={library}");
-        } else if library.starts_with("rte_") {
-            // By dpdk-sys.
-        } else if SYSTEM_LIBRARIES.contains(&library.as_str()) || !for_dpdk.contains(library) {
+        } else if !library.starts_with("rte_") {
+            // dpdk-sys links DPDK.
             println!("cargo:rustc-link-lib=dylib={library}");
         }
     }
