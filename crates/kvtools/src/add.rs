@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use control::error::Quoted;
 use control::request::{CREATE_EXPORT, GET_EXPORTS};
-use control::{BackingFile, CreateExport, ExportInfo, ExportOptions, PortRef, ShelfSlot};
-use serde::Deserialize;
+use control::{BackingFile, CreateExport, ExportInfo, ExportOptions, PortRef, Shelf, ShelfSlot, Slot, Use};
 use serde_json::{Value, json};
 
 use crate::bdev_list::{self, BdevInfo};
@@ -39,14 +38,12 @@ pub struct Addition {
 pub fn add(client: &mut Client, addition: &Addition) -> Result<ExportInfo, CommandError> {
     let bdevs = bdev_list::fetch(client)?;
     let name = addition.path.to_str();
-    if let Some(bdev) = name.and_then(|name| bdevs.iter().find(|bdev| bdev.is_called(name))) {
-        return Ok(create_export(client, addition, &bdev.name)?);
+    if let Some(name) = name.filter(|name| bdevs.iter().any(|bdev| bdev.is_called(name))) {
+        return Ok(create_export(client, addition, name)?);
     }
     check_is_there(addition, &bdevs)?;
     let file = BackingFile::inspect(&addition.path)?;
-    if !addition.read_only {
-        file.check_access(false, false)?;
-    }
+    file.check_access(addition.read_only)?;
     if let Some(bdev) = bdevs.iter().find(|bdev| bdev.is_on(&file)) {
         check_sharing(client, addition, &bdev.name)?;
         return Ok(create_export(client, addition, &bdev.name)?);
@@ -67,11 +64,12 @@ fn check_is_there(addition: &Addition, bdevs: &[BdevInfo]) -> Result<(), Command
 
 fn check_sharing(client: &mut Client, addition: &Addition, bdev_name: &str) -> Result<(), CommandError> {
     let exports: Vec<ExportInfo> = client.call(GET_EXPORTS, None)?;
+    let wanted = Use { address: addition.address, read_only: addition.read_only, options: &addition.options };
     let other = exports.iter().find(|export| {
-        export.bdev_name == bdev_name
-            && (export.shelf, export.slot) != (addition.address.shelf.0, addition.address.slot.0)
-            && !(export.read_only && addition.read_only)
-            && served_part(export).overlaps(&addition.options)
+        let part = served_part(export);
+        let address = ShelfSlot::new(Shelf(export.shelf), Slot(export.slot));
+        let has = Use { address, read_only: export.read_only, options: &part };
+        export.own_bdev_name() == bdev_name && wanted.is_second_disk(&has)
     });
     match other {
         None => Ok(()),
@@ -119,32 +117,10 @@ fn create_bdev(
         params["block_size"] = control::backing_file::SECTOR.into();
     }
     if addition.read_only {
-        if opens_files_read_only(client)? {
-            params["readonly"] = true.into();
-        } else {
-            file.check_access(true, false)?;
-        }
+        params["readonly"] = true.into();
     }
     let _name: Value = client.call("bdev_aio_create", Some(params))?;
     Ok(name.clone())
-}
-
-/// Since 23.01, SPDK's `bdev_aio_create` takes `readonly`.
-fn opens_files_read_only(client: &mut Client) -> Result<bool, ClientError> {
-    let version: SpdkVersion = client.call("spdk_get_version", None)?;
-    Ok((version.fields.major, version.fields.minor) >= (23, 1))
-}
-
-/// The answer of `spdk_get_version`.
-#[derive(Debug, Deserialize)]
-struct SpdkVersion {
-    fields: VersionFields,
-}
-
-#[derive(Debug, Deserialize)]
-struct VersionFields {
-    major: u32,
-    minor: u32,
 }
 
 /// The name of a bdev made for the file at an address, by `kvadd` and by `--export` alike.

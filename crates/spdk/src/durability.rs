@@ -48,6 +48,15 @@ pub(crate) struct Described {
     pub(crate) can_flush: bool,
 }
 
+/// A file or block device beneath a bdev.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileBeneath {
+    /// The bdev that is made of it: the bdev itself, or one that it stands on.
+    pub bdev: String,
+    /// As that bdev was given it.
+    pub path: String,
+}
+
 /// What is known of a bdev's way to stable media.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
@@ -56,7 +65,7 @@ pub(crate) struct Verdict {
     /// NVMe's FUA in the write itself does what a write and a FLUSH do.
     pub(crate) fua: bool,
     /// The files and block devices at the bottom.
-    pub(crate) files: Vec<String>,
+    pub(crate) files: Vec<FileBeneath>,
     /// It is an NVMe namespace itself.
     pub(crate) nvme: bool,
 }
@@ -168,7 +177,7 @@ pub(crate) fn judge(
 /// What was found at the bottom.
 #[derive(Default)]
 struct Bottom {
-    files: Vec<String>,
+    files: Vec<FileBeneath>,
     memory: bool,
     flushes: bool,
     /// The bdev itself is an NVMe namespace with a volatile cache: local, or not.
@@ -187,8 +196,12 @@ impl Bottom {
         };
         match kind_of(&bdev) {
             Kind::Over(names) => names.iter().for_each(|name| self.sound(name, look, depth + 1)),
-            Kind::File(file) if self.files.contains(&file) => {}
-            Kind::File(file) => self.files.push(file),
+            Kind::File(path) => {
+                let file = FileBeneath { bdev: name.to_owned(), path };
+                if !self.files.contains(&file) {
+                    self.files.push(file);
+                }
+            }
             Kind::Memory => self.memory = true,
             Kind::Nvme { .. } if !bdev.write_cache => {}
             Kind::Nvme { local } if depth == 0 => self.nvme_cache = Some(local),
@@ -339,13 +352,14 @@ mod tests {
 
     #[test]
     fn every_file_at_the_bottom_is_synced_once() {
-        assert_eq!(judged("lv", true, 1).files, ["/x"]);
-        assert_eq!(judged("r0", true, 1).files, ["/x", "/y"]);
-        assert_eq!(judged("nv", true, 1).files, [""; 0]);
+        let beneath = |bdev: &str, path: &str| FileBeneath { bdev: bdev.into(), path: path.into() };
+        assert_eq!(judged("lv", true, 1).files, [beneath("aio", "/x")]);
+        assert_eq!(judged("r0", true, 1).files, [beneath("aio", "/x"), beneath("uring", "/y")]);
+        assert_eq!(judged("nv", true, 1).files, []);
         let reads = judged("aio", false, 512);
         assert_eq!(
             (reads.flush, reads.files.as_slice()),
-            (FileSync, &["/x".to_owned()][..]),
+            (FileSync, &[beneath("aio", "/x")][..]),
             "others may write"
         );
     }

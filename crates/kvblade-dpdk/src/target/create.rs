@@ -1,8 +1,11 @@
 //! `aoe_create_export`: a bdev opened, its export given to every lcore.
 
+use std::path::PathBuf;
+
 use aoe_target::{Export, ExportId, Features, Guard, PortId, VlanId};
+use control::backing_file::FileId;
 use control::options::CacheMode;
-use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
+use control::{CreateExport, ErrorCode, Record, RpcError, ServedBdev, ServedFile, State, unknown_bdev};
 use datapath::{AddError, PAYLOAD_ALIGNMENT};
 use spdk::{Bdev, BdevEvent, BdevInfo, Durability, FlushMethod};
 
@@ -38,16 +41,25 @@ impl Target {
     /// Opens the bdev and takes the address.
     fn admit(&mut self, request: &CreateExport) -> Result<(Export, Bdev), RpcError> {
         let name = request.bdev_name.as_str();
-        let names = Bdev::list();
-        if !names.iter().any(|known| known == name) {
-            return Err(unknown_bdev(name, names.iter().map(String::as_str)));
+        let Some(own_name) = Bdev::own_name(name) else {
+            return Err(unknown_bdev(name, Bdev::list().iter().map(String::as_str)));
+        };
+        if !request.read_only {
+            self.read_claims.release(&own_name);
         }
-        let watched = name.to_owned();
-        let bdev = Bdev::open(name, !request.read_only, move |event| bdev_event(&watched, event))
-            .map_err(|error| open_failed(name, &error))?;
+        let admitted = self.open(request, &own_name);
+        self.settle_read_claim(&own_name);
+        admitted
+    }
+
+    fn open(&mut self, request: &CreateExport, own_name: &str) -> Result<(Export, Bdev), RpcError> {
+        let watched = own_name.to_owned();
+        let bdev = Bdev::open(own_name, !request.read_only, move |event| bdev_event(&watched, event))
+            .map_err(|error| open_failed(&request.bdev_name, &error))?;
         check_suitable(bdev.info())?;
+        check_writable(bdev.info(), request.read_only)?;
         check_durable(bdev.info(), request.read_only, request.options.cache)?;
-        let record = self.registry.create(request, bdev.sectors())?;
+        let record = self.registry.create(request, &served(&bdev)?)?;
         match export_of(record, bdev.info()) {
             Ok(export) => Ok((export, bdev)),
             Err(error) => {
@@ -105,7 +117,7 @@ impl Target {
                 let _ = lcore.send(move |lcore| lcore.remove(id, || ()));
             }
             self.keeper.release(id);
-            self.registry.abandoned(id);
+            self.abandon(id, bdev);
             answer.refuse(&RpcError::new(ErrorCode::NoMemory, sentence));
             return;
         }
@@ -160,25 +172,34 @@ impl Target {
         }
     }
 
-    fn bdev_gone(&mut self, name: &str) {
-        for id in self.registry.bdev_removed(name) {
-            tracing::warn!(bdev = %name, export = id.0, "the bdev was removed: its export answers with a device fault");
+    /// Forgets an export that no lcore serves.
+    fn abandon(&mut self, id: ExportId, bdev: Bdev) {
+        let own_name = bdev.info().name.clone();
+        self.registry.abandoned(id);
+        drop(bdev);
+        self.settle_read_claim(&own_name);
+    }
+
+    fn bdev_gone(&mut self, own_name: &str) {
+        // SPDK lets the bdev go when its handles and the lcores' channels are closed.
+        self.read_claims.release(own_name);
+        for id in self.registry.bdev_removed(own_name) {
+            tracing::warn!(bdev = %own_name, export = id.0, "the bdev was removed: its export answers with a device fault");
             for lcore in &self.lcores {
                 let _ = lcore.send(move |lcore| lcore.take_offline(id));
             }
-            // SPDK lets the bdev go when this handle and the lcores' channels are closed.
             self.bdevs.remove(&id);
         }
     }
 
-    fn bdev_resized(&mut self, name: &str) {
-        let Some(sectors) = self.bdevs.values().find(|bdev| bdev.info().name == name).map(Bdev::sectors)
+    fn bdev_resized(&mut self, own_name: &str) {
+        let Some(sectors) = self.bdevs.values().find(|bdev| bdev.info().name == own_name).map(Bdev::sectors)
         else {
             return;
         };
-        for id in self.registry.bdev_resized(name, sectors) {
+        for id in self.registry.bdev_resized(own_name, sectors) {
             let Some(sectors) = self.registry.get(id).map(|record| record.sectors) else { continue };
-            tracing::info!(bdev = %name, export = id.0, sectors, "the bdev has a new size");
+            tracing::info!(bdev = %own_name, export = id.0, sectors, "the bdev has a new size");
             for lcore in &self.lcores {
                 let _ = lcore.send(move |lcore| lcore.resize(id, sectors));
             }
@@ -191,28 +212,61 @@ fn created(operation: u64, core: u32, result: Result<(), AddError>) {
 }
 
 /// Hears of an exported bdev, on the app's thread.
-fn bdev_event(name: &str, event: BdevEvent) {
+pub(super) fn bdev_event(own_name: &str, event: BdevEvent) {
     // SPDK may call while the target is being worked on (a close can bring a removal to its end), so the event
     // is taken up afterwards.
     let Some(app) = spdk::Thread::current() else { return };
-    let name = name.to_owned();
+    let own_name = own_name.to_owned();
     let _ = app.send(move || {
         with(|target| match event {
-            BdevEvent::Removed => target.bdev_gone(&name),
-            BdevEvent::Resized => target.bdev_resized(&name),
+            BdevEvent::Removed => target.bdev_gone(&own_name),
+            BdevEvent::Resized => target.bdev_resized(&own_name),
         });
     });
 }
 
 fn open_failed(name: &str, error: &spdk::Error) -> RpcError {
     const EPERM: i32 = 1;
+    const EBUSY: i32 = 16;
     let why = match (error.call, error.errno) {
-        ("spdk_bdev_open_ext", EPERM) => {
+        ("spdk_bdev_module_claim_bdev_desc", EPERM | EBUSY) => {
             "it is claimed by another bdev or subsystem: export that one, or export this read-only".to_owned()
         }
         _ => error.to_string(),
     };
     RpcError::new(ErrorCode::Unsuitable, format!("bdev {name} can't be opened: {why}"))
+}
+
+/// The bdev as the registry is to know it.
+fn served(bdev: &Bdev) -> Result<ServedBdev, RpcError> {
+    let info = bdev.info();
+    let files = info.files.iter().map(|file| {
+        let path = PathBuf::from(&file.path);
+        let id = FileId::of(&path).map_err(|error| {
+            RpcError::new(
+                ErrorCode::Unsuitable,
+                format!("bdev {}: its file '{}' can't be looked at: {error}", info.name, path.display()),
+            )
+        })?;
+        Ok(ServedFile { bdev: file.bdev.clone(), path, id })
+    });
+    Ok(ServedBdev {
+        name: info.name.clone(),
+        uuid: info.uuid.clone(),
+        sectors: bdev.sectors(),
+        files: files.collect::<Result<_, RpcError>>()?,
+    })
+}
+
+/// Refuses to serve what takes no writes as if it did.
+fn check_writable(info: &BdevInfo, read_only: bool) -> Result<(), RpcError> {
+    if read_only || info.takes_writes {
+        return Ok(());
+    }
+    Err(RpcError::new(
+        ErrorCode::Unsuitable,
+        format!("bdev {} takes no writes: export it read-only", info.name),
+    ))
 }
 
 fn check_suitable(info: &BdevInfo) -> Result<(), RpcError> {
@@ -322,6 +376,7 @@ mod tests {
     fn info(block_size: u32, metadata_size: u32) -> BdevInfo {
         BdevInfo {
             name: "b0".into(),
+            uuid: String::new(),
             product: "test".into(),
             block_size,
             metadata_size,
@@ -332,6 +387,7 @@ mod tests {
             files: Vec::new(),
             flush: FlushMethod::Nothing,
             fua: false,
+            takes_writes: true,
             unmaps: false,
             health: false,
             in_memory: false,
@@ -403,9 +459,21 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_no_writes_is_exported_read_only_or_not_at_all() {
+        let snapshot = BdevInfo { takes_writes: false, ..info(512, 0) };
+        assert_eq!(check_writable(&snapshot, true), Ok(()));
+        assert_eq!(check_writable(&info(512, 0), false), Ok(()));
+        let error = check_writable(&snapshot, false).expect_err("refused");
+        assert_eq!(error.message(), "bdev b0 takes no writes: export it read-only");
+    }
+
+    #[test]
     fn a_claimed_bdev_is_refused_in_words() {
-        let error = open_failed("m0", &spdk::Error { call: "spdk_bdev_open_ext", errno: 1 });
-        assert!(error.message().starts_with("bdev m0 can't be opened: it is claimed"), "{}", error.message());
+        for errno in [1, 16] {
+            let error = open_failed("m0", &spdk::Error { call: "spdk_bdev_module_claim_bdev_desc", errno });
+            let message = error.message();
+            assert!(message.starts_with("bdev m0 can't be opened: it is claimed"), "{message}");
+        }
         let error = open_failed("f0", &spdk::Error { call: "open", errno: 13 });
         assert!(error.message().contains("Permission denied"), "{}", error.message());
     }

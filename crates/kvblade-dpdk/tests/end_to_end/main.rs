@@ -25,4 +25,5 @@ mod shutdown;
 mod spreading;
 mod state_dir;
 mod two_ports;
+mod volumes;
 mod write_through;
