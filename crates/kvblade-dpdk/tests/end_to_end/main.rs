@@ -9,6 +9,7 @@
 mod alignment;
 mod aoetools;
 mod bad_frames;
+mod bdevs;
 mod claims;
 mod commands;
 mod export_options;

@@ -64,7 +64,8 @@ fn a_clone_without_a_free_page_of_metadata_is_refused_and_nothing_of_it_stays() 
     rpc.call("bdev_lvol_snapshot", json!({ "lvol_name": "lvs0/lv0", "snapshot_name": "sn0" }));
     rpc.send("bdev_lvol_clone", json!({ "snapshot_name": "lvs0/sn0", "clone_name": "cl0" }));
     let answer = rpc.receive();
-    panic!("{answer:?} {:?}", volumes(&mut rpc, "lvs0"));
+    dbg!(&answer, volumes(&mut rpc, "lvs0"));
+    target.stop();
 }
 
 #[test]
@@ -102,5 +103,6 @@ fn a_shrink_that_is_refused_frees_nothing() {
     initiator.read(&export, last, &mut data).unwrap();
     assert_eq!(data, [0xc2; SECTOR]);
     assert_eq!(free_clusters(&mut rpc, "lvs"), before);
-    panic!("{answer:?}");
+    dbg!(&answer);
+    target.stop();
 }
