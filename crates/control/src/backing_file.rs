@@ -161,12 +161,8 @@ impl BackingFile {
         if read_only {
             return Ok(());
         }
-        match OpenOptions::new().read(true).write(true).open(&self.path) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                Err(BackingFileError { path: self.path.clone(), fault: FileFault::Unwritable(error) })
-            }
-        }
+        let Err(error) = OpenOptions::new().read(true).write(true).open(&self.path) else { return Ok(()) };
+        Err(BackingFileError { path: self.path.clone(), fault: FileFault::Unwritable(error) })
     }
 
     /// Whether two paths lead to one file.

@@ -160,8 +160,7 @@ fn a_volume_is_exported_by_its_alias_and_its_events_find_the_export() {
     assert_eq!(prints(&lab, &["kvadd", "1", "2", "t0", "lvs/two"]), "e1.2 serves lvs/two\n");
     let table = prints(&lab, &["kvstat"]);
     assert_eq!(
-        table,
-        "       1.1     t0    0.008GB lvs/one\n       1.2     t0    0.008GB lvs/two\n",
+        table, "       1.1     t0    0.008GB lvs/one\n       1.2     t0    0.008GB lvs/two\n",
         "as they were named"
     );
     // One bdev, whatever it is called.

@@ -136,7 +136,7 @@ fn two_files_at_one_address_have_two_bdevs() {
 }
 
 #[test]
-fn a_file_that_is_exported_read_only_is_opened_read_only() {
+fn a_read_only_export_opens_its_file_read_only() {
     let target = FakeTarget::start();
     target.file("disk", 512);
     succeeds(&target, "kvadd", &["1", "1", "0", "disk", "-r"]);
