@@ -44,7 +44,8 @@ pub struct BdevInfo {
     pub flush: FlushMethod,
     /// True if [`crate::IoKind::WriteFua`] works, and is as good as a write and a FLUSH.
     pub fua: bool,
-    /// True if it takes writes at all, through whatever descriptor: a snapshot of a volume, for one, does not.
+    /// True if it takes writes at all, through whatever descriptor: a snapshot of a volume does not, nor does a file that
+    /// was opened to be read only.
     pub takes_writes: bool,
     /// True if it can unmap blocks ([`crate::IoKind::Unmap`]) through this descriptor.
     pub unmaps: bool,
@@ -200,7 +201,7 @@ unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevI
             files: verdict.files,
             flush: verdict.flush,
             fua: verdict.fua,
-            takes_writes: supported(spdk_sys::SPDK_BDEV_IO_TYPE_WRITE),
+            takes_writes: supported(spdk_sys::SPDK_BDEV_IO_TYPE_WRITE) && !verdict.read_only,
             unmaps: write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_UNMAP),
             // SPDK takes no NVMe command from a descriptor that only reads.
             health: verdict.nvme && write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_NVME_ADMIN),

@@ -66,6 +66,8 @@ pub(crate) struct Verdict {
     pub(crate) fua: bool,
     /// The files and block devices at the bottom.
     pub(crate) files: Vec<FileBeneath>,
+    /// One of them was opened to be read only.
+    pub(crate) read_only: bool,
     /// It is an NVMe namespace itself.
     pub(crate) nvme: bool,
 }
@@ -74,8 +76,8 @@ pub(crate) struct Verdict {
 enum Kind {
     /// It completes a write when the bdevs of these names have.
     Over(Vec<String>),
-    /// A file or block device under the kernel's control.
-    File(String),
+    /// A file or block device under the kernel's control, which may have been opened to be read only.
+    File { path: String, read_only: bool },
     /// Memory, or nothing at all.
     Memory,
     /// An NVMe namespace; on this machine's PCIe, or reached by a fabric.
@@ -108,8 +110,9 @@ const RAIDS: [&str; 2] = ["raid0", "concat"];
 fn kind_of(bdev: &Described) -> Kind {
     let value: Value = serde_json::from_str(&bdev.description).unwrap_or_default();
     let text = |pointer: &&str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    if let Some(file) = ["/aio/filename", "/uring/filename"].iter().find_map(text) {
-        return Kind::File(file);
+    if let Some(path) = ["/aio/filename", "/uring/filename"].iter().find_map(text) {
+        let read_only = value.pointer("/aio/readonly").and_then(Value::as_bool).unwrap_or(false);
+        return Kind::File { path, read_only };
     }
     if let Some(nvme) = value.get("nvme") {
         // A list of paths in later releases.
@@ -148,7 +151,9 @@ pub(crate) fn judge(
     let nvme = matches!(kind_of(&top), Kind::Nvme { .. });
     let mut bottom = Bottom::default();
     bottom.sound(name, look, 0);
-    let verdict = |durability, flush, fua| Verdict { durability, flush, fua, files: Vec::new(), nvme };
+    let read_only = bottom.read_only;
+    let verdict =
+        |durability, flush, fua| Verdict { durability, flush, fua, files: Vec::new(), read_only, nvme };
     let found = match bottom {
         Bottom { unknown: Some(why), .. } => {
             // What is known not to reach the media would be a lie.
@@ -178,6 +183,7 @@ pub(crate) fn judge(
 #[derive(Default)]
 struct Bottom {
     files: Vec<FileBeneath>,
+    read_only: bool,
     memory: bool,
     flushes: bool,
     /// The bdev itself is an NVMe namespace with a volatile cache: local, or not.
@@ -196,7 +202,8 @@ impl Bottom {
         };
         match kind_of(&bdev) {
             Kind::Over(names) => names.iter().for_each(|name| self.sound(name, look, depth + 1)),
-            Kind::File(path) => {
+            Kind::File { path, read_only } => {
+                self.read_only |= read_only;
                 let file = FileBeneath { bdev: name.to_owned(), path };
                 if !self.files.contains(&file) {
                     self.files.push(file);
@@ -240,6 +247,8 @@ mod tests {
         ("mem", "Malloc disk", "{}", true, true),
         ("nil", "Null disk", "{}", false, false),
         ("aio", "AIO disk", r#"{"aio":{"filename":"/x"}}"#, true, true),
+        ("rofile", "AIO disk", r#"{"aio":{"filename":"/z","readonly":true}}"#, true, true),
+        ("ptro", "passthru", r#"{"passthru":{"name":"ptro","base_bdev_name":"rofile"}}"#, true, true),
         ("uring", "URING bdev", r#"{"uring":{"filename":"/y"}}"#, true, false),
         ("nv", "NVMe disk", r#"{"nvme":{"trid":{"trtype":"PCIe"}}}"#, true, true),
         ("nv26", "NVMe disk", r#"{"nvme":[{"trid":{"trtype":"PCIe"}}],"mp_policy":"x"}"#, true, true),
@@ -362,6 +371,15 @@ mod tests {
             (FileSync, &[beneath("aio", "/x")][..]),
             "others may write"
         );
+    }
+
+    #[test]
+    fn a_file_that_was_opened_to_be_read_is_known_through_what_stands_on_it() {
+        for (name, read_only) in
+            [("rofile", true), ("ptro", true), ("aio", false), ("lv", false), ("mem", false)]
+        {
+            assert_eq!(judged(name, true, 1).read_only, read_only, "{name}");
+        }
     }
 
     #[test]
