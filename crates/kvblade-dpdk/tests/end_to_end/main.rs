@@ -23,6 +23,7 @@ mod restart;
 mod rpc;
 mod serving;
 mod shutdown;
+mod spdk_client;
 mod spreading;
 mod state_dir;
 mod two_ports;
