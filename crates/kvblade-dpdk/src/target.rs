@@ -7,6 +7,7 @@ mod delete;
 mod keeper;
 mod read_claims;
 mod stats;
+mod suitable;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -1,20 +1,15 @@
 //! `aoe_create_export`: a bdev opened, its export given to every lcore.
 
-use std::path::PathBuf;
-
 use aoe_target::{Export, ExportId, Features, Guard, PortId, VlanId};
-use control::backing_file::FileId;
 use control::options::CacheMode;
-use control::{CreateExport, ErrorCode, Record, RpcError, ServedBdev, ServedFile, State, unknown_bdev};
+use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::{AddError, PAYLOAD_ALIGNMENT};
 use spdk::{Bdev, BdevEvent, BdevInfo, Durability, FlushMethod};
 
+use super::suitable::{check, open_failed, served};
 use super::{Target, announce, with};
 use crate::ports::Started;
 use crate::rpc::Answer;
-
-/// The bdev block sizes that are exported, in bytes: AoE's sector, and blocks that hold 2, 4 or 8 of them.
-const BLOCK_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
 
 /// An export on its way to the lcores.
 pub(super) struct Creating {
@@ -56,9 +51,7 @@ impl Target {
         let watched = own_name.to_owned();
         let bdev = Bdev::open(own_name, !request.read_only, move |event| bdev_event(&watched, event))
             .map_err(|error| open_failed(&request.bdev_name, &error))?;
-        check_suitable(bdev.info())?;
-        check_writable(bdev.info(), request.read_only)?;
-        check_durable(bdev.info(), request.read_only, request.options.cache)?;
+        check(bdev.info(), request)?;
         let record = self.registry.create(request, &served(&bdev)?)?;
         match export_of(record, bdev.info()) {
             Ok(export) => Ok((export, bdev)),
@@ -122,6 +115,7 @@ impl Target {
             return;
         }
         self.registry.created(id);
+        let own_name = bdev.info().name.clone();
         let Some(record) = self.registry.get(id) else { return };
         if record.state == State::Online {
             log_durability(bdev.info(), record.read_only, record.options.cache);
@@ -149,6 +143,8 @@ impl Target {
             announce::send(&self.lcores, None, record.address);
         }
         answer.give(&self.shown(record));
+        // What happened before the bdev was among those that are looked at.
+        self.bdev_resized(&own_name);
     }
 
     /// Says on which ports SPDK copies what this export's bdev reads and writes.
@@ -225,80 +221,6 @@ pub(super) fn bdev_event(own_name: &str, event: BdevEvent) {
     });
 }
 
-fn open_failed(name: &str, error: &spdk::Error) -> RpcError {
-    const EPERM: i32 = 1;
-    const EBUSY: i32 = 16;
-    let why = match (error.call, error.errno) {
-        ("spdk_bdev_module_claim_bdev_desc", EPERM | EBUSY) => {
-            "it is claimed by another bdev or subsystem: export that one, or export this read-only".to_owned()
-        }
-        _ => error.to_string(),
-    };
-    RpcError::new(ErrorCode::Unsuitable, format!("bdev {name} can't be opened: {why}"))
-}
-
-/// The bdev as the registry is to know it.
-fn served(bdev: &Bdev) -> Result<ServedBdev, RpcError> {
-    let info = bdev.info();
-    let files = info.files.iter().map(|file| {
-        let path = PathBuf::from(&file.path);
-        let id = FileId::of(&path).map_err(|error| {
-            RpcError::new(
-                ErrorCode::Unsuitable,
-                format!("bdev {}: its file '{}' can't be looked at: {error}", info.name, path.display()),
-            )
-        })?;
-        Ok(ServedFile { bdev: file.bdev.clone(), path, id })
-    });
-    Ok(ServedBdev {
-        name: info.name.clone(),
-        uuid: info.uuid.clone(),
-        sectors: bdev.sectors(),
-        files: files.collect::<Result<_, RpcError>>()?,
-    })
-}
-
-/// Refuses to serve what takes no writes as if it did.
-fn check_writable(info: &BdevInfo, read_only: bool) -> Result<(), RpcError> {
-    if read_only || info.takes_writes {
-        return Ok(());
-    }
-    Err(RpcError::new(
-        ErrorCode::Unsuitable,
-        format!("bdev {} takes no writes: export it read-only", info.name),
-    ))
-}
-
-fn check_suitable(info: &BdevInfo) -> Result<(), RpcError> {
-    if !BLOCK_SIZES.contains(&info.block_size) || info.metadata_size != 0 {
-        return Err(RpcError::new(
-            ErrorCode::Unsuitable,
-            format!(
-                "bdev {} has blocks of {} bytes with {} bytes of metadata: only blocks of 512, 1024, 2048 or 4096 bytes \
-                 without metadata can be exported",
-                info.name, info.block_size, info.metadata_size
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses a bdev that may lose acknowledged writes in a power failure, unless the operator has said that it may, or
-/// nothing is written. Memory loses all of them, as its name says, and no flush would help.
-fn check_durable(info: &BdevInfo, read_only: bool, cache: CacheMode) -> Result<(), RpcError> {
-    match (&info.durability, cache) {
-        (Durability::Unknown(why), CacheMode::WriteThrough) if !read_only => Err(RpcError::new(
-            ErrorCode::Unsuitable,
-            format!(
-                "bdev {}: {why}; a power failure might lose acknowledged writes: add cache=write-back if it may, or \
-                 export it read-only",
-                info.name
-            ),
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// The export as lcores serve it.
 fn export_of(record: &Record, info: &BdevInfo) -> Result<Export, RpcError> {
     let identity = record.identity().map_err(|message| RpcError::new(ErrorCode::Internal, message))?;
@@ -372,43 +294,7 @@ fn bouncing<'a>(wanted: usize, ports: impl Iterator<Item = (&'a str, usize)>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn info(block_size: u32, metadata_size: u32) -> BdevInfo {
-        BdevInfo {
-            name: "b0".into(),
-            uuid: String::new(),
-            product: "test".into(),
-            block_size,
-            metadata_size,
-            blocks: 8,
-            alignment: 4,
-            durability: Durability::Stable,
-            write_cache: false,
-            files: Vec::new(),
-            flush: FlushMethod::Nothing,
-            fua: false,
-            takes_writes: true,
-            unmaps: false,
-            health: false,
-            in_memory: false,
-        }
-    }
-
-    #[test]
-    fn only_blocks_of_whole_sectors_without_metadata_are_exported() {
-        for block_size in [512, 1024, 2048, 4096] {
-            assert_eq!(check_suitable(&info(block_size, 0)), Ok(()));
-        }
-        for (block_size, metadata_size) in
-            [(520, 0), (4160, 0), (512, 8), (4096, 64), (8192, 0), (1536, 0), (0, 0)]
-        {
-            let error = check_suitable(&info(block_size, metadata_size)).expect_err("refused");
-            assert_eq!(error.code(), ErrorCode::Unsuitable);
-            let message = error.message();
-            assert!(message.contains("b0") && message.contains(&block_size.to_string()), "{message}");
-            assert!(message.contains("only blocks of 512, 1024, 2048 or 4096 bytes"), "{message}");
-        }
-    }
+    use crate::target::suitable::tests::info;
 
     #[test]
     fn identify_claims_what_the_bdev_has() {
@@ -427,54 +313,10 @@ mod tests {
     }
 
     #[test]
-    fn only_the_operators_word_exports_what_may_lose_acknowledged_writes() {
-        let of = |durability| BdevInfo { durability, ..info(512, 0) };
-        let unknown = of(Durability::Unknown("it stands on sand".into()));
-        for (info, read_only, cache, refused) in [
-            (&of(Durability::Stable), false, CacheMode::WriteThrough, false),
-            (&of(Durability::Cached), false, CacheMode::WriteThrough, false),
-            (&of(Durability::Memory), false, CacheMode::WriteThrough, false),
-            (&of(Durability::Cached), false, CacheMode::WriteBack, false),
-            (&unknown, false, CacheMode::WriteThrough, true),
-            (&unknown, false, CacheMode::WriteBack, false),
-            (&unknown, true, CacheMode::WriteThrough, false),
-        ] {
-            let result = check_durable(info, read_only, cache);
-            assert_eq!(result.is_err(), refused, "{:?} {read_only} {cache:?}", info.durability);
-            if let Err(error) = result {
-                assert_eq!(error.code(), ErrorCode::Unsuitable);
-                let message = error.message();
-                assert!(message.starts_with("bdev b0: it stands on sand; "), "{message}");
-                assert!(message.contains("add cache=write-back"), "{message}");
-            }
-        }
-    }
-
-    #[test]
     fn a_bdev_is_said_to_bounce_on_ports_that_give_less_than_it_wants() {
         let ports = [("a", 4), ("b", 512), ("c", 4096)];
         assert_eq!(bouncing(1, ports.into_iter()), []);
         assert_eq!(bouncing(512, ports.into_iter()), [("a", 4)]);
         assert_eq!(bouncing(4096, ports.into_iter()), [("a", 4), ("b", 512)]);
-    }
-
-    #[test]
-    fn what_takes_no_writes_is_exported_read_only_or_not_at_all() {
-        let snapshot = BdevInfo { takes_writes: false, ..info(512, 0) };
-        assert_eq!(check_writable(&snapshot, true), Ok(()));
-        assert_eq!(check_writable(&info(512, 0), false), Ok(()));
-        let error = check_writable(&snapshot, false).expect_err("refused");
-        assert_eq!(error.message(), "bdev b0 takes no writes: export it read-only");
-    }
-
-    #[test]
-    fn a_claimed_bdev_is_refused_in_words() {
-        for errno in [1, 16] {
-            let error = open_failed("m0", &spdk::Error { call: "spdk_bdev_module_claim_bdev_desc", errno });
-            let message = error.message();
-            assert!(message.starts_with("bdev m0 can't be opened: it is claimed"), "{message}");
-        }
-        let error = open_failed("f0", &spdk::Error { call: "open", errno: 13 });
-        assert!(error.message().contains("Permission denied"), "{}", error.message());
     }
 }

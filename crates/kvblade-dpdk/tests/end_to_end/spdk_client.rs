@@ -75,7 +75,9 @@ fn pypis_client_creates_lists_saves_and_loads() {
     spdk_rpc(&lab, &["bdev_aio_create", &disk, "a0", "512"]);
     spdk_rpc(&lab, &["bdev_aio_create", &store, "a1", "4096"]);
     spdk_rpc(&lab, &["bdev_lvol_create_lvstore", "a1", "lvs"]);
-    spdk_rpc(&lab, &["bdev_lvol_create", "-l", "lvs", "volume", "8"]);
+    for name in ["volume", "other"] {
+        spdk_rpc(&lab, &["bdev_lvol_create", "-l", "lvs", name, "8"]);
+    }
     let bdevs: Value = serde_json::from_str(&spdk_rpc(&lab, &["bdev_get_bdevs"])).unwrap();
     let listed = |name: &str| {
         let is = |bdev: &&Value| bdev["name"] == name || bdev["aliases"][0] == name;
@@ -101,14 +103,19 @@ fn pypis_client_creates_lists_saves_and_loads() {
     fs::write(&path, saved).unwrap();
     target.stop();
 
-    // Into a target that runs, and as the configuration of one that starts.
+    // Into a target that runs, and as the configuration of one that starts, which serves a volume of it besides.
     for load in [true, false] {
-        let target = if load { lab.start(&[]) } else { lab.start(&["--config", &path]) };
+        let more = ["--config", &path, "--export", "1.9=bdev:lvs/other"];
+        let target = lab.start(if load { &[] } else { &more });
         if load {
             assert_eq!(exports(&lab), json!([]));
             spdk_rpc(&lab, &["load_config", "-j", &path]);
         }
-        assert_eq!(exports(&lab), before, "loaded by the client: {load}");
+        let mut now = exports(&lab);
+        let more = now.as_array_mut().unwrap().split_off(3);
+        assert_eq!(now, before, "loaded by the client: {load}");
+        let more: Vec<&Value> = more.iter().map(|export| &export["bdev_name"]).collect();
+        assert_eq!(more, if load { vec![] } else { vec![&json!("lvs/other")] });
         let mut initiator = lab.initiator(0);
         for (address, byte) in written {
             let export = find(&mut initiator, address);
