@@ -24,6 +24,7 @@ const FUNCTIONS: &[&str] = &[
     "spdk_bdev_next",
     "spdk_bdev_get_by_name",
     "spdk_bdev_open_ext",
+    "spdk_bdev_wait_for_examine",
     "spdk_bdev_close",
     "spdk_bdev_desc_get_bdev",
     "spdk_bdev_get_io_channel",

@@ -65,6 +65,7 @@ pub(super) struct Target {
 #[derive(Default)]
 struct Operations {
     next: u64,
+    postponed: BTreeMap<u64, create::Postponed>,
     creating: BTreeMap<u64, create::Creating>,
     deleting: BTreeMap<u64, delete::Deleting>,
     counting: BTreeMap<u64, stats::Counting>,

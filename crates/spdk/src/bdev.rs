@@ -141,6 +141,7 @@ unsafe fn describe(bdev: *mut spdk_sys::spdk_bdev) -> Result<Described> {
             description: String::from_utf8_lossy(&description).into_owned(),
             write_cache: spdk_sys::spdk_bdev_has_write_cache(bdev),
             can_flush: spdk_sys::spdk_bdev_io_type_supported(bdev, spdk_sys::SPDK_BDEV_IO_TYPE_FLUSH),
+            nvme_flushes: spdk_sys::spdk_shim_nvme_flushes(),
         })
     }
 }
@@ -346,6 +347,33 @@ impl Descriptor {
         // SAFETY: an open descriptor (spdk/bdev.h).
         unsafe { spdk_sys::spdk_bdev_desc_get_bdev(self.raw.as_ptr()) }
     }
+}
+
+/// Runs `done` on this thread, the app's, when no module of SPDK looks at a new bdev any more. While one does, whether
+/// the bdev is its own, it may have the bdev open to write.
+///
+/// # Errors
+/// `ENOMEM`, `EINVAL` outside an SPDK thread.
+pub fn after_examine(done: impl FnOnce() + 'static) -> Result<()> {
+    type Done = Box<dyn FnOnce()>;
+
+    extern "C" fn examined(arg: *mut c_void) {
+        // SAFETY: leaked below, and SPDK calls once.
+        let done = unsafe { Box::from_raw(arg.cast::<Done>()) };
+        done();
+    }
+
+    let call = "spdk_bdev_wait_for_examine";
+    if Thread::current().is_none() {
+        return Err(Error { call, errno: EINVAL });
+    }
+    let leaked: *mut Done = Box::into_raw(Box::new(Box::new(done)));
+    // SAFETY: on an SPDK thread, whose poller calls once.
+    let code = unsafe { spdk_sys::spdk_bdev_wait_for_examine(Some(examined), leaked.cast()) };
+    check(call, code).inspect_err(|_| {
+        // SAFETY: SPDK took nothing when it failed.
+        drop(unsafe { Box::from_raw(leaked) });
+    })
 }
 
 /// An open descriptor and its closure on their way to the owner's thread.

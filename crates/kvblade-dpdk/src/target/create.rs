@@ -1,13 +1,15 @@
 //! `aoe_create_export`: a bdev opened, its export given to every lcore.
 
+use std::time::Duration;
+
 use aoe_target::{Export, ExportId, Features, Guard, PortId, VlanId};
 use control::options::CacheMode;
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::{AddError, PAYLOAD_ALIGNMENT};
-use spdk::{Bdev, BdevEvent, BdevInfo, Durability, FlushMethod};
+use spdk::{Bdev, BdevEvent, BdevInfo, Durability, FlushMethod, Poller};
 
-use super::suitable::{check, open_failed, served};
-use super::{Target, announce, with};
+use super::suitable::{check, is_claimed, open_failed, served};
+use super::{Target, announce, read_claims, with};
 use crate::ports::Started;
 use crate::rpc::Answer;
 
@@ -20,37 +22,106 @@ pub(super) struct Creating {
     answer: Answer,
 }
 
+/// A request that waits until no module of SPDK looks at a new bdev any more.
+pub(super) struct Postponed {
+    request: CreateExport,
+    answer: Answer,
+    /// Ends the wait where a module does not come to an end.
+    _deadline: Poller,
+}
+
+/// How long a request waits for modules of SPDK that look at new bdevs: they read some blocks.
+const EXAMINE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why an export is not made.
+enum Refusal {
+    /// Its bdev could not be claimed.
+    Claimed(RpcError),
+    Other(RpcError),
+}
+
+impl From<RpcError> for Refusal {
+    fn from(error: RpcError) -> Self {
+        Self::Other(error)
+    }
+}
+
 impl Target {
     /// Carries out `aoe_create_export`.
     pub(super) fn create(&mut self, request: CreateExport, answer: Answer) {
-        match self.admit(&request) {
+        self.attempt(request, answer, false);
+    }
+
+    /// Makes the export. A bdev that has just come may be open to write by a module that looks whether it is its own;
+    /// unless this is the `last` attempt, there is another one after that.
+    fn attempt(&mut self, request: CreateExport, answer: Answer, last: bool) {
+        match self.admit(&request, last) {
             Ok((mut export, bdev)) => {
                 let name = self.file_name(export.id());
                 self.keeper.hold(&mut export, name);
                 self.spread(export, bdev, answer);
             }
-            Err(error) => answer.refuse(&error),
+            Err(Refusal::Claimed(error)) if !last => self.postpone(request, answer, &error),
+            Err(Refusal::Claimed(error) | Refusal::Other(error)) => answer.refuse(&error),
+        }
+    }
+
+    fn postpone(&mut self, request: CreateExport, answer: Answer, why: &RpcError) {
+        let operation = self.operations.number();
+        let deadline = Poller::register(EXAMINE_PATIENCE, move || {
+            with(|target| target.examined(operation));
+            true
+        });
+        let waiting = spdk::after_examine(move || {
+            with(|target| target.examined(operation));
+        });
+        match (deadline, waiting) {
+            (Ok(deadline), Ok(())) => {
+                let postponed = Postponed { request, answer, _deadline: deadline };
+                self.operations.postponed.insert(operation, postponed);
+            }
+            _ => answer.refuse(why),
+        }
+    }
+
+    fn examined(&mut self, operation: u64) {
+        // The deadline and the end of the examination both come here.
+        if let Some(Postponed { request, answer, .. }) = self.operations.postponed.remove(&operation) {
+            self.attempt(request, answer, true);
         }
     }
 
     /// Opens the bdev and takes the address.
-    fn admit(&mut self, request: &CreateExport) -> Result<(Export, Bdev), RpcError> {
+    fn admit(&mut self, request: &CreateExport, last: bool) -> Result<(Export, Bdev), Refusal> {
         let name = request.bdev_name.as_str();
         let Some(own_name) = Bdev::own_name(name) else {
-            return Err(unknown_bdev(name, Bdev::list().iter().map(String::as_str)));
+            return Err(unknown_bdev(name, Bdev::list().iter().map(String::as_str)).into());
         };
         if !request.read_only {
             self.read_claims.release(&own_name);
         }
         let admitted = self.open(request, &own_name);
-        self.settle_read_claim(&own_name);
-        admitted
+        match (admitted, self.settle_read_claim(&own_name)) {
+            (Ok((export, _)), Err(error)) if !last => {
+                self.registry.abandoned(export.id());
+                Err(Refusal::Claimed(open_failed(name, &error)))
+            }
+            (admitted, claimed) => {
+                if let Err(error) = claimed {
+                    read_claims::warn(&own_name, &error);
+                }
+                admitted
+            }
+        }
     }
 
-    fn open(&mut self, request: &CreateExport, own_name: &str) -> Result<(Export, Bdev), RpcError> {
+    fn open(&mut self, request: &CreateExport, own_name: &str) -> Result<(Export, Bdev), Refusal> {
         let watched = own_name.to_owned();
         let bdev = Bdev::open(own_name, !request.read_only, move |event| bdev_event(&watched, event))
-            .map_err(|error| open_failed(&request.bdev_name, &error))?;
+            .map_err(|error| {
+                let refusal = open_failed(&request.bdev_name, &error);
+                if is_claimed(&error) { Refusal::Claimed(refusal) } else { Refusal::Other(refusal) }
+            })?;
         check(bdev.info(), request)?;
         let record = self.registry.create(request, &served(&bdev)?)?;
         match export_of(record, bdev.info()) {
@@ -58,7 +129,7 @@ impl Target {
             Err(error) => {
                 let id = record.id;
                 self.registry.abandoned(id);
-                Err(error)
+                Err(error.into())
             }
         }
     }
@@ -173,7 +244,7 @@ impl Target {
         let own_name = bdev.info().name.clone();
         self.registry.abandoned(id);
         drop(bdev);
-        self.settle_read_claim(&own_name);
+        self.follow_read_claim(&own_name);
     }
 
     fn bdev_gone(&mut self, own_name: &str) {

@@ -80,7 +80,7 @@ impl Target {
                     self.keeper.release(id);
                     self.registry.removed(id);
                     if let Some(own_name) = own_name {
-                        self.settle_read_claim(&own_name);
+                        self.follow_read_claim(&own_name);
                     }
                 }
                 Deletion::Rebind(id, ports) => {

@@ -21,35 +21,41 @@ impl ReadClaims {
         self.0.remove(own_name);
     }
 
-    /// Claims the bdev, if it is not yet. Of one that another module has claimed, as the bdev beneath a volume, that
-    /// module is the only writer: it is served as it is.
-    fn hold(&mut self, own_name: &str) {
-        if self.0.contains_key(own_name) {
-            return;
+    /// Claims the bdev, if it is not yet.
+    fn hold(&mut self, own_name: &str) -> spdk::Result<()> {
+        if !self.0.contains_key(own_name) {
+            let watched = own_name.to_owned();
+            let events = move |event| create::bdev_event(&watched, event);
+            self.0.insert(own_name.to_owned(), Bdev::open_against_writers(own_name, events)?);
         }
-        let watched = own_name.to_owned();
-        match Bdev::open_against_writers(own_name, move |event| create::bdev_event(&watched, event)) {
-            Ok(bdev) => {
-                self.0.insert(own_name.to_owned(), bdev);
-            }
-            Err(error) => {
-                tracing::warn!(
-                    bdev = own_name,
-                    %error,
-                    "served read-only while others can write it: it is claimed or open for writing elsewhere"
-                );
-            }
-        }
+        Ok(())
     }
 }
 
 impl Target {
     /// Claims the bdev if it is served and not written, and ends that claim otherwise.
-    pub(super) fn settle_read_claim(&mut self, own_name: &str) {
+    pub(super) fn settle_read_claim(&mut self, own_name: &str) -> spdk::Result<()> {
         if self.registry.is_only_read(own_name) {
-            self.read_claims.hold(own_name);
-        } else {
-            self.read_claims.release(own_name);
+            return self.read_claims.hold(own_name);
+        }
+        self.read_claims.release(own_name);
+        Ok(())
+    }
+
+    /// As [`Self::settle_read_claim`], where exports have gone: those that stay are served in any case.
+    pub(super) fn follow_read_claim(&mut self, own_name: &str) {
+        if let Err(error) = self.settle_read_claim(own_name) {
+            warn(own_name, &error);
         }
     }
+}
+
+/// Says that others may write what is served. Of a bdev that another module has claimed, as the one beneath a volume,
+/// that module is the only writer.
+pub(super) fn warn(own_name: &str, error: &spdk::Error) {
+    tracing::warn!(
+        bdev = own_name,
+        %error,
+        "served read-only while others can write it: it is claimed or open for writing elsewhere"
+    );
 }

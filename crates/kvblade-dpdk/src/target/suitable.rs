@@ -17,15 +17,19 @@ pub(super) fn check(info: &BdevInfo, request: &CreateExport) -> Result<(), RpcEr
     check_durable(info, request.read_only, request.options.cache)
 }
 
-/// Why a bdev can't be opened, in words.
-pub(super) fn open_failed(name: &str, error: &spdk::Error) -> RpcError {
+/// True if the bdev was not opened because others have claimed it, or write it.
+pub(super) fn is_claimed(error: &spdk::Error) -> bool {
     const EPERM: i32 = 1;
     const EBUSY: i32 = 16;
-    let why = match (error.call, error.errno) {
-        ("spdk_bdev_module_claim_bdev_desc", EPERM | EBUSY) => {
-            "it is claimed by another bdev or subsystem: export that one, or export this read-only".to_owned()
-        }
-        _ => error.to_string(),
+    error.call == "spdk_bdev_module_claim_bdev_desc" && [EPERM, EBUSY].contains(&error.errno)
+}
+
+/// Why a bdev can't be opened, in words.
+pub(super) fn open_failed(name: &str, error: &spdk::Error) -> RpcError {
+    let why = if is_claimed(error) {
+        "it is claimed by another bdev or subsystem: export that one, or export this read-only".to_owned()
+    } else {
+        error.to_string()
     };
     RpcError::new(ErrorCode::Unsuitable, format!("bdev {name} can't be opened: {why}"))
 }
