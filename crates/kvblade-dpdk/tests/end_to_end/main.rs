@@ -11,6 +11,7 @@ mod aoetools;
 mod bad_frames;
 mod claims;
 mod commands;
+mod eal_options;
 mod export_options;
 mod hot_removal;
 mod lab;
