@@ -28,6 +28,9 @@ pub const CONTENDERS: [Contender; 3] = [Contender::Memif, Contender::Veth, Conte
 /// TCP port of nvmf_tgt by build: both listen in one network namespace.
 const NVMF_PORTS: [u16; 2] = [4420, 4421];
 
+/// How often a sample is tried.
+const ATTEMPTS: u32 = 5;
+
 /// A bdev behind the target. nvmf_tgt has the first alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -128,8 +131,8 @@ pub fn measure(
                     ensure!(!stop.load(Ordering::Relaxed), "interrupted");
                     let before = watch.wait_until_fair(stop)?;
                     let server = &mut servers[build];
-                    let (command, mut sample) = server
-                        .during(stop, || load(lab, row, build, &builds[build], stop))
+                    let run = || load(lab, row, build, &builds[build], stop);
+                    let (command, mut sample) = answered(|| server.during(stop, run), stop)
                         .with_context(|| format!("{} {contender} {}", builds[build].name, row.cell))?;
                     sample.weather_before = Some(before);
                     sample.weather_after = Some(watch.probe()?);
@@ -144,6 +147,24 @@ pub fn measure(
         }
     }
     Ok(measured)
+}
+
+/// What `measure` returns, which is called again where it fails: on a busy machine a server may not get its core for as long
+/// as a sample takes, and then no request is answered. One that fails [`ATTEMPTS`] times has another reason.
+fn answered<T>(mut measure: impl FnMut() -> Result<T>, stop: &AtomicBool) -> Result<T> {
+    for attempt in 1..ATTEMPTS {
+        match measure() {
+            Err(error) if !stop.load(Ordering::Relaxed) => {
+                let error = format!("{error:#}");
+                eprintln!(
+                    "measured again after attempt {attempt}: {}",
+                    error.lines().next_back().unwrap_or_default()
+                );
+            }
+            done => return done,
+        }
+    }
+    measure()
 }
 
 fn rows(contenders: &[Contender], bdevs: &[Bdev], cells: &[Cell]) -> Vec<Row> {
@@ -298,6 +319,26 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_that_fails_is_tried_again_and_not_for_ever() {
+        let stop = AtomicBool::new(false);
+        let mut calls = 0;
+        let mut fails = |until: u32| {
+            answered(
+                || {
+                    calls += 1;
+                    ensure!(calls >= until, "attempt {calls}");
+                    Ok(calls)
+                },
+                &stop,
+            )
+        };
+        assert_eq!(fails(3).unwrap(), 3);
+        assert_eq!(fails(100).unwrap_err().to_string(), "attempt 8");
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(fails(100).unwrap_err().to_string(), "attempt 9");
+    }
+
+    #[test]
     fn a_row_shows_medians_and_the_ratios_of_each_round() {
         let samples =
             |rates: [f64; 3]| rates.map(|iops| Sample { iops, ..Sample::default() }).into_iter().collect();
@@ -306,7 +347,7 @@ mod tests {
         let text = render(&[row], ["old", "new"]);
         assert!(
             text.ends_with(
-                "| memif | aio | 4 KiB | read | 32 | 2,000 (1,000 - 4,000) | 2,000 (1,000 - 4,400) | \
+                "| memif | aio | 4 KiB | read | 32 | 2 000 (1 000 - 4 000) | 2 000 (1 000 - 4 400) | \
                  1.10 (0.50 - 2.00) | 1.10 |\n"
             ),
             "{text}"
