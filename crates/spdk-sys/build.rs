@@ -22,7 +22,9 @@ const FUNCTIONS: &[&str] = &[
     "spdk_poller_unregister",
     "spdk_bdev_first",
     "spdk_bdev_next",
+    "spdk_bdev_get_by_name",
     "spdk_bdev_open_ext",
+    "spdk_bdev_wait_for_examine",
     "spdk_bdev_close",
     "spdk_bdev_desc_get_bdev",
     "spdk_bdev_get_io_channel",
@@ -51,6 +53,17 @@ const FUNCTIONS: &[&str] = &[
     "spdk_json_write_val_raw",
     "spdk_rpc_register_method",
     "spdk_shim_.*",
+    // For the test of the PCI structures (crates/spdk/tests/pci.rs).
+    "spdk_env_opts_init",
+    "spdk_env_init",
+    "spdk_pci_driver_register",
+    "spdk_pci_get_driver",
+    "spdk_pci_enumerate",
+    "spdk_pci_device_get_addr",
+    "spdk_pci_device_get_id",
+    "spdk_pci_device_get_numa_id",
+    "spdk_pci_device_map_bar",
+    "spdk_pci_device_cfg_read",
 ];
 
 const TYPES: &[&str] = &["spdk_bdev_event_type", "spdk_bdev_io_type", "iovec"];

@@ -9,6 +9,7 @@
 mod alignment;
 mod aoetools;
 mod bad_frames;
+mod bdevs;
 mod claims;
 mod commands;
 mod export_options;
@@ -22,7 +23,9 @@ mod restart;
 mod rpc;
 mod serving;
 mod shutdown;
+mod spdk_client;
 mod spreading;
 mod state_dir;
 mod two_ports;
+mod volumes;
 mod write_through;
