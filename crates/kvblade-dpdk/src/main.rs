@@ -10,12 +10,16 @@ mod args;
 mod eal_options;
 mod export_spec;
 mod idle;
+mod interfaces;
 mod launch_config;
+mod lcore_choice;
 mod logging;
 mod needs;
 mod ports;
 mod preflight;
+mod provision;
 mod rpc;
+mod settings;
 mod spread;
 mod subsystem;
 mod target;
@@ -30,6 +34,7 @@ use launch_config::{LaunchConfig, SpdkRelease};
 use needs::Needs;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use ports::PortOptions;
+use preflight::reserve;
 use spdk::app::{AppOptions, LogLevel, LogLine};
 use subsystem::AoeSubsystem;
 
@@ -49,12 +54,15 @@ fn version() -> String {
 }
 
 fn run() -> Result<ExitCode, LaunchError> {
-    let command = match args::parse(std::env::args_os(), &version())? {
+    let invocation = args::parse(std::env::args_os(), &version())?;
+    let (mut command, purpose) = match invocation {
         Invocation::Print(text) => {
             print!("{text}");
             return Ok(ExitCode::SUCCESS);
         }
-        Invocation::Serve(command) => command,
+        Invocation::Serve(command) => (command, Purpose::Serve),
+        Invocation::Check(command) => (command, Purpose::Check),
+        Invocation::ReserveHugepages(command) => (command, Purpose::ReserveHugepages),
     };
     logging::start(command.log_level)?;
     let host = preflight::Host::this();
@@ -62,9 +70,31 @@ fn run() -> Result<ExitCode, LaunchError> {
     let (major, minor) = spdk::app::release();
     let spdk = SpdkRelease { major, minor };
     let launch = LaunchConfig::build(&command.exports, command.config.as_deref(), spdk)?;
+    let needed = provision::complete(&mut command, &launch, &host)?;
+    match purpose {
+        Purpose::Check => {
+            preflight::check_devices(&command, &launch, &host)?;
+            println!("{}", provision::summary(&command, needed));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Purpose::ReserveHugepages => {
+            reserve::see_to(&command, needed, &host)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Purpose::Serve => {}
+    }
+    reserve::see_to(&command, needed, &host)?;
     preflight::check(&command, &launch, &host)?;
     let state = target::State::open(&command.state_dir)?;
     serve(&command, &launch, state)
+}
+
+/// What is to be done with a command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Serve,
+    Check,
+    ReserveHugepages,
 }
 
 /// Runs until it is told to stop.

@@ -78,6 +78,15 @@ impl Needs {
     }
 }
 
+/// The addresses of every PCI device that a configuration of SPDK's form attaches.
+pub(crate) fn pci_addresses(document: &Value) -> Vec<PciAddress> {
+    let address = |(_, params)| text(params, "traddr")?.parse::<PciAddress>().ok();
+    let mut addresses: Vec<PciAddress> = calls(document, "bdev").filter_map(address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
 impl Bdevs {
     fn learn(&mut self, method: &str, params: &Value) {
         let Some(name) = text(params, "name").map(str::to_owned) else { return };
