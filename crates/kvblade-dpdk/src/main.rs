@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use args::{CommandLine, Invocation, LaunchError};
 use eal_options::EalOptions;
-use launch_config::{LaunchConfig, SpdkRelease};
+use launch_config::LaunchConfig;
 use needs::Needs;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use ports::PortOptions;
@@ -67,10 +67,11 @@ fn run() -> Result<ExitCode, LaunchError> {
     logging::start(command.log_level)?;
     let host = preflight::Host::this();
     preflight::check_user(&host)?;
-    let (major, minor) = spdk::app::release();
-    let spdk = SpdkRelease { major, minor };
-    let launch = LaunchConfig::build(&command.exports, command.config.as_deref(), spdk)?;
+    let mut launch = LaunchConfig::build(&command.exports, command.config.as_deref())?;
     let needed = provision::complete(&mut command, &launch, &host)?;
+    for raised in launch.size_memory_pools(command.eal.lcores.len()) {
+        tracing::warn!("{raised}");
+    }
     match purpose {
         Purpose::Check => {
             preflight::check_devices(&command, &launch, &host)?;

@@ -28,7 +28,10 @@ const LOCK: &str = "/run/lock/kvblade-dpdk-hugepages";
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an idle target takes besides mbufs and the exports' memory, with room to spare: SPDK's pools, EAL, DMA buffers.
-const PROGRAM: u64 = 400 * MIB;
+const PROGRAM: u64 = 160 * MIB;
+
+/// What SPDK's pools take more for each further lcore (see `launch_config/memory_pools.rs`).
+const FURTHER_LCORE: u64 = 16 * MIB;
 
 /// What an mbuf takes besides its frame, with data at multiples of 4096: header, private area, head room, alignment.
 const MBUF_OVERHEAD: u64 = 4608;
@@ -86,7 +89,7 @@ pub(crate) fn needed(command: &CommandLine, launch: &LaunchConfig, frames: &[u32
     let lcores = u64::try_from(eal.lcores.len().max(1)).unwrap_or(1);
     let mbufs: u64 = frames.map(|frame| (frame + MBUF_OVERHEAD) * u64::from(command.mbufs) * lcores).sum();
     let asked = eal.mem_mb.map_or(0, |mb| u64::from(mb) * MIB);
-    (PROGRAM + mbufs).saturating_add(launch.malloc_bytes).max(asked)
+    (PROGRAM + FURTHER_LCORE * (lcores - 1) + mbufs).saturating_add(launch.malloc_bytes).max(asked)
 }
 
 fn is_for(vdev: &str, interfaces: &[String]) -> bool {
