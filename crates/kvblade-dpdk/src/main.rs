@@ -15,15 +15,18 @@ mod launch_config;
 mod lcore_choice;
 mod logging;
 mod needs;
+mod notify;
 mod ports;
 mod preflight;
 mod provision;
+mod reload;
 mod rpc;
 mod settings;
 mod spread;
 mod subsystem;
 mod target;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
@@ -33,6 +36,7 @@ use eal_options::EalOptions;
 use launch_config::LaunchConfig;
 use needs::Needs;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use notify::service_manager;
 use ports::PortOptions;
 use preflight::reserve;
 use spdk::app::{AppOptions, LogLevel, LogLine};
@@ -54,7 +58,8 @@ fn version() -> String {
 }
 
 fn run() -> Result<ExitCode, LaunchError> {
-    let invocation = args::parse(std::env::args_os(), &version())?;
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let invocation = args::parse(argv.iter().cloned(), &version())?;
     let (mut command, purpose) = match invocation {
         Invocation::Print(text) => {
             print!("{text}");
@@ -65,6 +70,10 @@ fn run() -> Result<ExitCode, LaunchError> {
         Invocation::ReserveHugepages(command) => (command, Purpose::ReserveHugepages),
     };
     logging::start(command.log_level)?;
+    if purpose == Purpose::Serve {
+        reload::start(argv, &command)?;
+        service_manager().tell("STATUS=starting");
+    }
     let host = preflight::Host::this();
     preflight::check_user(&host)?;
     let mut launch = LaunchConfig::build(&command.exports, command.config.as_deref())?;

@@ -131,7 +131,10 @@ impl Bdevs {
 }
 
 /// Calls of one subsystem; SPDK 26.05 takes a list of calls in the place of one.
-fn calls<'a>(document: &'a Value, subsystem: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+pub(crate) fn calls<'a>(
+    document: &'a Value,
+    subsystem: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a Value)> {
     let subsystems = document.get("subsystems").and_then(Value::as_array).into_iter().flatten();
     subsystems
         .filter(move |one| one.get("subsystem").and_then(Value::as_str) == Some(subsystem))
