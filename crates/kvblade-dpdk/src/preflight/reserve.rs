@@ -129,6 +129,20 @@ fn reserve(
         ))
     };
     let goal = before + missing;
+    let refused = |given: &str| {
+        LaunchError::environment(format!(
+            "--hugepages: {} MiB are to be free in hugepages of 2 MiB, {} MiB are, and of {missing} more the kernel can give \
+             {given}, with {} MiB of memory available: free memory, ask for less, or reserve them at boot with \
+             hugepages={goal} on the kernel's command line",
+            wanted * 2,
+            free * 2,
+            available_mib(host).map_or("an unknown number of".into(), |mib| mib.to_string()),
+        ))
+    };
+    // Trying would take all memory there is from everybody else for a while.
+    if available_mib(host).is_some_and(|available| missing > available / 2) {
+        return Err(refused("none of them"));
+    }
     write(&pool, goal).map_err(|error| failed(&format_args!("{}: {error}", pool.display())))?;
     if figure(host, "nr_hugepages")? < goal {
         // Memory may be free in pieces that are too small: the kernel can bring them together.
@@ -140,14 +154,7 @@ fn reserve(
     let given = figure(host, "nr_hugepages")?.saturating_sub(before);
     if given < missing {
         write(&pool, before).map_err(|error| failed(&format_args!("{}: {error}", pool.display())))?;
-        return Err(LaunchError::environment(format!(
-            "--hugepages: {} MiB are to be free in hugepages of 2 MiB, {} MiB are, and of {missing} more the kernel gives \
-             {given}, with {} MiB of memory available: free memory, ask for less, or reserve them at boot with \
-             hugepages={goal} on the kernel's command line",
-            wanted * 2,
-            free * 2,
-            available_mib(host),
-        )));
+        return Err(refused(&given.to_string()));
     }
     tracing::info!(pages = missing, mib = missing * 2, nr_hugepages = goal, "hugepages reserved");
     Ok(())
@@ -196,11 +203,12 @@ fn free(host: &Host) -> Result<u64, LaunchError> {
     Ok(figure(host, "free_hugepages")?.saturating_sub(promised.unwrap_or(0)))
 }
 
-fn available_mib(host: &Host) -> String {
+/// Memory that the kernel could give, in MiB.
+fn available_mib(host: &Host) -> Option<u64> {
     let info = host.read("/proc/meminfo").unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.map_or("an unknown number of".into(), |kib| (kib / 1024).to_string())
+    kib.map(|kib| kib / 1024)
 }
 
 #[cfg(test)]

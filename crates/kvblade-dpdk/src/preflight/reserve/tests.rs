@@ -103,12 +103,18 @@ fn what_the_kernel_does_not_give_is_one_sentence_with_the_figures() {
     let error = reserve(&machine.host(), 300 << 20, stingy).unwrap_err();
     assert_eq!(error.exit_code(), 1);
     for part in
-        ["300 MiB", "200 MiB are", "of 50 more the kernel gives 20", "100 MiB of memory", "hugepages=350"]
+        ["300 MiB", "200 MiB are", "of 50 more the kernel can give 20", "100 MiB of memory", "hugepages=350"]
     {
         assert!(error.to_string().contains(part), "{error} lacks {part}");
     }
     assert_eq!(machine.reserved(), 300, "as it was");
     assert_eq!(host_text(&machine, "/proc/sys/vm/compact_memory"), "1");
+    // What can't be had is not even tried.
+    let machine = Machine::new(300, 100);
+    let error = machine.see_to("--hugepages 1G", 0).unwrap_err();
+    assert!(error.to_string().contains("of 412 more the kernel can give none of them"), "{error}");
+    assert_eq!(machine.reserved(), 300);
+    assert_eq!(host_text(&machine, "/proc/sys/vm/compact_memory"), "");
     // Some kernels give them once memory is compacted.
     let machine = Machine::new(300, 100);
     let compacted = || host_text(&machine, "/proc/sys/vm/compact_memory") == "1";
