@@ -78,7 +78,7 @@ fn run() -> Result<ExitCode, LaunchError> {
     preflight::check_user(&host)?;
     let mut launch = LaunchConfig::build(&command.exports, command.config.as_deref())?;
     let needed = provision::complete(&mut command, &launch, &host)?;
-    for raised in launch.size_memory_pools(command.eal.lcores.len()) {
+    for raised in launch.preset_spdk_options(command.eal.lcores.len()) {
         tracing::warn!("{raised}");
     }
     match purpose {
