@@ -173,9 +173,10 @@ impl File {
     }
 }
 
-fn absolute(path: &PathBuf) -> Result<PathBuf, String> {
+fn absolute(path: &impl AsRef<Path>) -> Result<PathBuf, String> {
+    let path = path.as_ref();
     if path.is_absolute() {
-        Ok(path.clone())
+        Ok(path.to_owned())
     } else {
         Err(format!("'{}' is no absolute path: one that begins with / is needed", path.display()))
     }
