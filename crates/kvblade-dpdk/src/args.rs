@@ -139,7 +139,7 @@ struct Options {
     exports: Vec<OsString>,
 
     /// Read options from a TOML file, such as /etc/kvblade/kvblade.toml; what is given here wins over it
-    #[arg(long, short, value_name = "FILE", long_help = help::SETTINGS)]
+    #[arg(long, value_name = "FILE", long_help = help::SETTINGS)]
     settings: Option<PathBuf>,
 
     /// Say whether all of this can be served, and exit with 0 if it can
@@ -206,8 +206,9 @@ pub(crate) fn parse(
 ) -> Result<Invocation, LaunchError> {
     let words: Vec<OsString> = argv.into_iter().skip(1).collect();
     let Words { eal, mut ours } = Words::divide(&words);
-    // EAL has --help too, and is not asked.
-    if let Some(question) = eal.iter().find(|word| matches!(word.to_str(), Some("-h" | "--help"))) {
+    // A question is answered on whichever side of the `--` it stands; EAL has --help too, and is not asked.
+    let asks = |word: &&OsString| matches!(word.to_str(), Some("-h" | "--help" | "-V" | "--version"));
+    if let Some(question) = eal.iter().find(asks) {
         ours = vec![question.clone()];
     }
 

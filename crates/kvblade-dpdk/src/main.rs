@@ -77,24 +77,25 @@ fn run() -> Result<ExitCode, LaunchError> {
     let host = preflight::Host::this();
     preflight::check_user(&host)?;
     let mut launch = LaunchConfig::build(&command.exports, command.config.as_deref())?;
-    let needed = provision::complete(&mut command, &launch, &host)?;
+    let provision = provision::complete(&mut command, &launch, &host)?;
     for raised in launch.preset_spdk_options(command.eal.lcores.len()) {
         tracing::warn!("{raised}");
     }
     match purpose {
         Purpose::Check => {
             preflight::check_devices(&command, &launch, &host)?;
-            println!("{}", provision::summary(&command, needed));
+            println!("{}", provision::summary(&command, provision.needed));
             return Ok(ExitCode::SUCCESS);
         }
         Purpose::ReserveHugepages => {
-            reserve::see_to(&command, needed, &host)?;
+            reserve::see_to(&command, provision.needed, &host)?;
             return Ok(ExitCode::SUCCESS);
         }
         Purpose::Serve => {}
     }
-    reserve::see_to(&command, needed, &host)?;
+    reserve::see_to(&command, provision.needed, &host)?;
     preflight::check(&command, &launch, &host)?;
+    provision.log(&command, &host);
     let state = target::State::open(&command.state_dir)?;
     serve(&command, &launch, state)
 }

@@ -11,11 +11,36 @@ use crate::args::{CommandLine, LaunchError};
 use crate::export_spec::{BdevSpec, PciAddress};
 use crate::interfaces::packet_port;
 use crate::launch_config::LaunchConfig;
-use crate::lcore_choice::{self, Served};
+use crate::lcore_choice::{self, Choice, Served};
 use crate::needs;
 use crate::preflight::{Host, reserve};
 
-/// Completes EAL's options, and returns the bytes of hugepages that all of it takes, roughly.
+/// What was decided for the operator.
+#[derive(Debug)]
+pub(crate) struct Provision {
+    /// Bytes of hugepages that all of it takes, roughly.
+    pub(crate) needed: u64,
+    /// The lcore, if none was named.
+    chosen: Option<Choice>,
+}
+
+impl Provision {
+    /// Says in the log what was chosen and what may be too little. When nothing else stands in the way.
+    pub(crate) fn log(&self, command: &CommandLine, host: &Host) {
+        if let Some(Choice { cpu, why }) = &self.chosen {
+            tracing::info!(lcore = cpu, "this CPU polls: {why}; -l chooses others");
+        }
+        if let Some(free) = reserve::shortage(command, self.needed, host) {
+            tracing::warn!(
+                "about {} MiB of hugepages are needed and {} MiB are free: --hugepages auto reserves what is missing",
+                self.needed >> 20,
+                free >> 20
+            );
+        }
+    }
+}
+
+/// Completes EAL's options.
 ///
 /// # Errors
 /// One sentence naming the interface that is not there, or has an MTU for which there is no port.
@@ -23,9 +48,9 @@ pub(crate) fn complete(
     command: &mut CommandLine,
     launch: &LaunchConfig,
     host: &Host,
-) -> Result<u64, LaunchError> {
+) -> Result<Provision, LaunchError> {
     let mtus = command.interfaces.iter().map(|name| mtu(name)).collect::<Result<Vec<_>, _>>()?;
-    choose_lcore(command, host)?;
+    let chosen = choose_lcore(command, host)?;
     let lcores = command.eal.lcores.len();
     let mut frames = Vec::new();
     for (name, mtu) in command.interfaces.iter().zip(mtus) {
@@ -34,7 +59,7 @@ pub(crate) fn complete(
         frames.push(port.frame);
     }
     leave_pci_alone(command, &needs::pci_addresses(&launch.document));
-    Ok(reserve::needed(command, launch, &frames))
+    Ok(Provision { needed: reserve::needed(command, launch, &frames), chosen })
 }
 
 /// One line that says what would be served.
@@ -65,13 +90,13 @@ fn mtu(name: &str) -> Result<u32, LaunchError> {
     })
 }
 
-fn choose_lcore(command: &mut CommandLine, host: &Host) -> Result<(), LaunchError> {
+fn choose_lcore(command: &mut CommandLine, host: &Host) -> Result<Option<Choice>, LaunchError> {
     if !command.eal.lcores.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     if let Some(main) = command.eal.main_lcore {
         command.eal.poll_on(main);
-        return Ok(());
+        return Ok(None);
     }
     let file = |spec: &BdevSpec| match spec {
         BdevSpec::Aio { path } => Some(path.clone()),
@@ -79,9 +104,8 @@ fn choose_lcore(command: &mut CommandLine, host: &Host) -> Result<(), LaunchErro
     };
     let files: Vec<PathBuf> = command.exports.iter().filter_map(|export| file(&export.bdev)).collect();
     let choice = lcore_choice::choose(host, &Served { interfaces: command.interfaces.clone(), files })?;
-    tracing::info!(lcore = choice.cpu, "this CPU polls: {}; -l chooses others", choice.why);
     command.eal.poll_on(choice.cpu);
-    Ok(())
+    Ok(Some(choice))
 }
 
 /// Where interfaces are named, EAL is kept from taking every NIC that is bound to a driver of its own: only drives that
@@ -146,11 +170,12 @@ mod tests {
     fn lcores_that_were_named_stay() {
         for (line, lcores) in [("-l 0-1", "0-1"), ("--main-lcore 1", "1")] {
             let mut command = command(line);
-            choose_lcore(&mut command, &Host::this()).expect("nothing to choose");
+            assert_eq!(choose_lcore(&mut command, &Host::this()), Ok(None));
             assert_eq!(crate::eal_options::ranges(&command.eal.lcores), lcores);
         }
         let mut command = command("");
-        choose_lcore(&mut command, &Host::this()).expect("there is a CPU");
-        assert_eq!(command.eal.lcores.len(), 1);
+        let choice =
+            choose_lcore(&mut command, &Host::this()).expect("there is a CPU").expect("none was named");
+        assert_eq!(command.eal.lcores.iter().copied().collect::<Vec<_>>(), [choice.cpu]);
     }
 }

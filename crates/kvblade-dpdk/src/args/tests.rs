@@ -202,7 +202,9 @@ fn help_shows_only_command_lines_that_are_right() {
 #[test]
 fn version_prints_what_it_is_given() {
     assert!(printed("--version").contains("1.2.3 (SPDK x, DPDK y)"));
-    assert!(printed("-V").contains("1.2.3"));
+    for line in ["-V", "-V --", "-l 0 --version --", "-l 0 --version"] {
+        assert!(printed(line).contains("1.2.3"), "{line}");
+    }
 }
 
 #[test]

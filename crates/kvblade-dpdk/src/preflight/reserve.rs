@@ -112,6 +112,12 @@ pub(crate) fn see_to(command: &CommandLine, needed: u64, host: &Host) -> Result<
     reserve(host, wanted.saturating_sub(other_sizes), |path, pages| fs::write(path, pages.to_string()))
 }
 
+/// The bytes that are free, if they are fewer than `needed` and used.
+pub(crate) fn shortage(command: &CommandLine, needed: u64, host: &Host) -> Option<u64> {
+    let free = hugepages::usable(command, host);
+    (!command.eal.no_huge && free < needed).then_some(free)
+}
+
 /// Raises `nr_hugepages` until `wanted` bytes are free. `write` is how.
 fn reserve(
     host: &Host,

@@ -81,6 +81,15 @@ fn what_is_missing_is_added_to_what_there_is() {
 }
 
 #[test]
+fn too_few_pages_are_noticed() {
+    let machine = Machine::new(300, 100);
+    let shortage = |line: &str, needed: u64| shortage(&command(line), needed, &machine.host());
+    assert_eq!(shortage("", 200 << 20), None);
+    assert_eq!(shortage("", (200 << 20) + 1), Some(200 << 20));
+    assert_eq!(shortage("--no-huge", 300 << 20), None);
+}
+
+#[test]
 fn pages_promised_to_others_are_not_free_and_larger_ones_are() {
     let machine = Machine::new(300, 100);
     machine.write(&format!("{POOL}/resv_hugepages"), "40");
