@@ -50,6 +50,12 @@ const FUNCTIONS: &[&str] = &[
     "spdk_jsonrpc_send_error_response",
     "spdk_json_write_val_raw",
     "spdk_rpc_register_method",
+    "spdk_rpc_get_method_state_mask",
+    "spdk_rpc_server_listen",
+    "spdk_rpc_server_accept",
+    "spdk_rpc_server_close",
+    "spdk_subsystem_exists",
+    "spdk_bdev_get_by_name",
     "spdk_shim_.*",
 ];
 

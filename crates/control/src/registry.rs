@@ -5,6 +5,8 @@
 //! Between the halves the address stays taken on the ports concerned, so that two requests cannot cross. All of
 //! it runs on one thread, SPDK's app thread.
 
+mod waiting;
+
 use aoe_target::{ExportId, Identity, PortId, PortSet, Ports, ShelfSlot, VlanId};
 
 use crate::error::{ErrorCode, Quoted, RpcError};
@@ -41,6 +43,8 @@ pub struct Record {
     pub options: ExportOptions,
     /// How far it has come.
     pub state: State,
+    /// Why it waits, in [`State::Waiting`].
+    pub reason: Option<String>,
 }
 
 impl Record {
@@ -62,6 +66,8 @@ impl Record {
 /// An export's life, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
+    /// The configuration has it and its bdev can't be served yet: no lcore knows it.
+    Waiting,
     /// Some lcores do not serve it yet.
     Creating,
     /// Every lcore serves it.
@@ -77,6 +83,7 @@ impl State {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Waiting => "waiting",
             Self::Creating => "creating",
             Self::Online => "online",
             Self::Offline => "offline",
@@ -133,18 +140,12 @@ impl Registry {
     /// # Errors
     /// An unknown port, the address taken on a port, no sectors, or not those asked for; nothing has changed then.
     pub fn create(&mut self, request: &CreateExport, bdev_sectors: u64) -> Result<&Record, RpcError> {
-        if bdev_sectors == 0 {
-            return Err(RpcError::new(
-                ErrorCode::Unsuitable,
-                format!(
-                    "bdev {} has no whole sector of 512 bytes: at least one is needed",
-                    Quoted(&request.bdev_name)
-                ),
-            ));
-        }
-        request.options.check_range(bdev_sectors).map_err(|message| {
-            RpcError::new(ErrorCode::Unsuitable, format!("bdev {}: {message}", Quoted(&request.bdev_name)))
-        })?;
+        let sectors = waiting::sectors_of(&request.bdev_name, &request.options, bdev_sectors)?;
+        self.place(request, State::Creating, sectors)
+    }
+
+    /// Takes the address for an export in this state.
+    fn place(&mut self, request: &CreateExport, state: State, sectors: u64) -> Result<&Record, RpcError> {
         let ports = match &request.ports {
             None => Ports::All,
             Some(listed) => Ports::Set(self.resolve_all(listed)?),
@@ -178,10 +179,11 @@ impl Registry {
             ports,
             leaving: PortSet::EMPTY,
             bdev_name: request.bdev_name.clone(),
-            sectors: request.options.range_in(bdev_sectors).1,
+            sectors,
             read_only: request.read_only,
             options: request.options.clone(),
-            state: State::Creating,
+            state,
+            reason: None,
         }))
     }
 
@@ -223,7 +225,7 @@ impl Registry {
                 State::Creating => "created",
                 State::Deleting => "deleted",
                 _ if !record.leaving.is_empty() => "deleted",
-                State::Online | State::Offline => {
+                State::Waiting | State::Online | State::Offline => {
                     let remaining = self.remaining(record.ports, wanted);
                     deletions.push(if remaining.is_empty() {
                         Deletion::Remove(record.id)
@@ -349,7 +351,9 @@ impl Registry {
 
     fn change_all_of(&mut self, bdev_name: &str, change: impl Fn(&mut Record)) -> Vec<ExportId> {
         let of_bdev = self.exports.iter_mut().flatten().filter(|record| record.bdev_name == bdev_name);
+        // One that waits is looked at again as a whole.
         of_bdev
+            .filter(|record| record.state != State::Waiting)
             .map(|record| {
                 change(record);
                 record.id
@@ -411,6 +415,9 @@ impl Registry {
                 ErrorCode::Busy,
                 format!("{} is being {what} on {taken}: wait until that request is answered", record.place()),
             );
+        }
+        if record.state == State::Waiting {
+            return self.address_awaited(record, taken);
         }
         RpcError::new(
             ErrorCode::Exists,

@@ -243,6 +243,14 @@ impl Bdev {
         IoChannel::open(self.clone())
     }
 
+    /// Whether there is a bdev of that name or alias. On the app's thread.
+    pub fn exists(name: &str) -> bool {
+        let Ok(name) = CString::new(name) else { return false };
+        // SAFETY: spdk_bdev_get_by_name (spdk/bdev.h) reads the name and locks SPDK's list of bdevs; the pointer is not
+        // followed.
+        unsafe { !spdk_sys::spdk_bdev_get_by_name(name.as_ptr()).is_null() }
+    }
+
     /// All bdevs there are, by name. On the app's thread.
     pub fn list() -> Vec<String> {
         let mut names = Vec::new();
