@@ -85,6 +85,8 @@ pub(crate) struct CommandLine {
     pub(crate) exports: Vec<ExportSpec>,
     /// `--config`.
     pub(crate) config: Option<PathBuf>,
+    /// `--strict`: whatever is refused ends the start.
+    pub(crate) strict: bool,
     /// `--rpc-socket`, absolute: the working directory may change.
     pub(crate) rpc_socket: PathBuf,
     /// `--state-dir`.
@@ -121,6 +123,10 @@ struct Options {
     /// Load SPDK's configuration from a JSON file before the exports are made
     #[arg(long, short, value_name = "FILE", long_help = help::CONFIG)]
     config: Option<PathBuf>,
+
+    /// End the start when a disk is missing or an entry of --config is refused, rather than serve the rest
+    #[arg(long, long_help = help::STRICT)]
+    strict: bool,
 
     /// Unix socket for management by kvadd, kvdel, kvstat, kvannounce and SPDK's rpc.py
     #[arg(long, short, value_name = "PATH", default_value = DEFAULT_RPC_SOCKET)]
@@ -201,6 +207,7 @@ pub(crate) fn parse(
         eal,
         exports,
         config: options.config,
+        strict: options.strict,
         rpc_socket,
         state_dir: options.state_dir,
         mtu: options.mtu,

@@ -2,10 +2,13 @@
 //! them. All of it lives on the app's thread; lcores are reached, and answer, by messages.
 
 mod announce;
+mod calls;
 mod create;
 mod delete;
 mod keeper;
+mod loading;
 mod stats;
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,6 +22,8 @@ use spdk::{Bdev, Finished, Initialized, Poller, Thread};
 
 use keeper::Keeper;
 pub(crate) use keeper::State;
+pub(crate) use loading::{Configuration, carry_out};
+use waiting::Waiting;
 
 use crate::needs;
 use crate::ports::{self, PortOptions, Started};
@@ -53,6 +58,7 @@ pub(super) struct Target {
     /// The open bdevs of exports that every lcore has.
     bdevs: BTreeMap<ExportId, Bdev>,
     operations: Operations,
+    waiting: Waiting,
     watch: Option<Poller>,
     stopping: Option<Finished>,
 }
@@ -74,8 +80,9 @@ impl Operations {
 }
 
 /// Remembers what the operator said, and what initiators keep, for [`start`]. Before the app runs, on its thread.
-pub(crate) fn prepare(options: PortOptions, state: State) {
+pub(crate) fn prepare(options: PortOptions, state: State, configuration: Configuration) {
     OPTIONS.set(Some((options, state)));
+    loading::prepare(configuration);
 }
 
 /// Remembers why the program does not start, unless it has started, or there is a reason already.
@@ -166,6 +173,7 @@ fn try_start(done: Initialized) -> Result<(), String> {
         registry: Registry::new(ports.table),
         bdevs: BTreeMap::new(),
         operations: Operations::default(),
+        waiting: Waiting::default(),
         watch: None,
         stopping: None,
     };
@@ -253,9 +261,11 @@ pub(crate) fn ready() {
         announce::send(&target.lcores, None, ShelfSlot::WILDCARD);
         // From here on peers can cause log lines of SPDK and DPDK.
         crate::logging::limit_foreign_lines();
-        let exports = target.registry.exports().len();
-        tracing::info!(exports, ports = target.ports.len(), lcores = target.lcores.len(), "ready");
+        let waiting = target.registry.waiting().len();
+        let exports = target.registry.exports().len() - waiting;
+        tracing::info!(exports, waiting, ports = target.ports.len(), lcores = target.lcores.len(), "ready");
     });
+    waiting::watch();
 }
 
 /// Carries out what an RPC asks for.
@@ -276,11 +286,18 @@ pub(crate) fn act(action: Action, answer: Answer) {
 
 /// The RPC calls that would make the exports there are.
 pub(crate) fn config() -> Value {
-    with(|target| target.registry.config()).unwrap_or_else(|| Value::Array(Vec::new()))
+    // What is to make bdevs that are missing is in no other subsystem's configuration.
+    let mut calls = loading::awaited();
+    if let Some(Value::Array(exports)) = with(|target| target.registry.config()) {
+        calls.extend(exports);
+    }
+    Value::Array(calls)
 }
 
 /// Stops the lcores after what is under way, then closes bdevs and ports; then drops `done`.
 pub(crate) fn stop(done: Finished) {
+    waiting::stop();
+    loading::stop();
     let Some(mut target) = TARGET.take() else { return };
     target.watch = None;
     // Their callers are told that the target gave their calls up.

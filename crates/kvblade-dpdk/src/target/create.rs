@@ -19,7 +19,8 @@ pub(super) struct Creating {
     bdev: Bdev,
     waiting: usize,
     failed: Option<String>,
-    answer: Answer,
+    /// `None` for an export that waited: nobody asks any more.
+    answer: Option<Answer>,
 }
 
 impl Target {
@@ -29,24 +30,31 @@ impl Target {
             Ok((mut export, bdev)) => {
                 let name = self.file_name(export.id());
                 self.keeper.hold(&mut export, name);
-                self.spread(export, bdev, answer);
+                self.spread(export, bdev, Some(answer));
             }
             Err(error) => answer.refuse(&error),
         }
     }
 
+    /// Makes an export that waits.
+    ///
+    /// # Errors
+    /// Why it can't be made now; it waits on.
+    pub(super) fn resume(&mut self, id: ExportId) -> Result<(), RpcError> {
+        let request = self.registry.get(id).map(|record| self.registry.request_of(record));
+        let Some(request) = request else { return Ok(()) };
+        let bdev = open(&request)?;
+        let record = self.registry.resume(id, bdev.sectors())?;
+        let mut export = export_of(record, bdev.info())?;
+        let name = self.file_name(id);
+        self.keeper.hold(&mut export, name);
+        self.spread(export, bdev, None);
+        Ok(())
+    }
+
     /// Opens the bdev and takes the address.
     fn admit(&mut self, request: &CreateExport) -> Result<(Export, Bdev), RpcError> {
-        let name = request.bdev_name.as_str();
-        let names = Bdev::list();
-        if !names.iter().any(|known| known == name) {
-            return Err(unknown_bdev(name, names.iter().map(String::as_str)));
-        }
-        let watched = name.to_owned();
-        let bdev = Bdev::open(name, !request.read_only, move |event| bdev_event(&watched, event))
-            .map_err(|error| open_failed(name, &error))?;
-        check_suitable(bdev.info())?;
-        check_durable(bdev.info(), request.read_only, request.options.cache)?;
+        let bdev = open(request)?;
         let record = self.registry.create(request, bdev.sectors())?;
         match export_of(record, bdev.info()) {
             Ok(export) => Ok((export, bdev)),
@@ -59,7 +67,7 @@ impl Target {
     }
 
     /// Gives the export to every lcore.
-    fn spread(&mut self, export: Export, bdev: Bdev, answer: Answer) {
+    fn spread(&mut self, export: Export, bdev: Bdev, answer: Option<Answer>) {
         let operation = self.operations.number();
         let creating = Creating {
             id: export.id(),
@@ -105,8 +113,14 @@ impl Target {
                 let _ = lcore.send(move |lcore| lcore.remove(id, || ()));
             }
             self.keeper.release(id);
-            self.registry.abandoned(id);
-            answer.refuse(&RpcError::new(ErrorCode::NoMemory, sentence));
+            let error = RpcError::new(ErrorCode::NoMemory, sentence);
+            match answer {
+                Some(answer) => {
+                    self.registry.abandoned(id);
+                    answer.refuse(&error);
+                }
+                None => self.resumed_in_vain(id, &error),
+            }
             return;
         }
         self.registry.created(id);
@@ -136,7 +150,9 @@ impl Target {
         if super::is_ready() {
             announce::send(&self.lcores, None, record.address);
         }
-        answer.give(&self.shown(record));
+        if let Some(answer) = answer {
+            answer.give(&self.shown(record));
+        }
     }
 
     /// Says on which ports SPDK copies what this export's bdev reads and writes.
@@ -202,6 +218,21 @@ fn bdev_event(name: &str, event: BdevEvent) {
             BdevEvent::Resized => target.bdev_resized(&name),
         });
     });
+}
+
+/// Opens the bdev that an export is to serve, if it suits.
+fn open(request: &CreateExport) -> Result<Bdev, RpcError> {
+    let name = request.bdev_name.as_str();
+    let names = Bdev::list();
+    if !names.iter().any(|known| known == name) {
+        return Err(unknown_bdev(name, names.iter().map(String::as_str)));
+    }
+    let watched = name.to_owned();
+    let bdev = Bdev::open(name, !request.read_only, move |event| bdev_event(&watched, event))
+        .map_err(|error| open_failed(name, &error))?;
+    check_suitable(bdev.info())?;
+    check_durable(bdev.info(), request.read_only, request.options.cache)?;
+    Ok(bdev)
 }
 
 fn open_failed(name: &str, error: &spdk::Error) -> RpcError {
