@@ -159,9 +159,7 @@ impl Registry {
     #[must_use]
     pub fn config(&self) -> Value {
         let kept = |record: &&Record| matches!(record.state, State::Waiting | State::Online | State::Offline);
-        let call = |record: &Record| {
-            json!({ "method": CREATE_EXPORT, "params": self.request_of(record).to_params() })
-        };
+        let call = |record: &Record| json!({ "method": CREATE_EXPORT, "params": self.request_of(record).to_params() });
         self.exports().into_iter().filter(kept).map(call).collect()
     }
 

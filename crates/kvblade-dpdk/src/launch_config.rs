@@ -5,6 +5,7 @@
 //! is moved to the end because an export needs its bdev.
 
 mod entry;
+mod memory_pools;
 mod user_config;
 
 use std::collections::BTreeSet;
@@ -54,6 +55,42 @@ impl LaunchConfig {
         let Plan { bdevs, creations, malloc_bytes, nvme, missing, .. } = plan;
         let (entries, document) = user.merged(bdevs, creations);
         Ok(Self { entries, document, missing, malloc_bytes, nvme })
+    }
+
+    /// Sizes SPDK's pools for that many lcores, where `--config` does not. Returns a sentence for each size of `--config`
+    /// that is too low for them, and is raised.
+    pub(crate) fn size_memory_pools(&mut self, lcores: usize) -> Vec<String> {
+        let raised = memory_pools::size(&mut self.document, lcores);
+        for (subsystem, method) in memory_pools::METHODS {
+            self.adopt(subsystem, method);
+        }
+        raised
+    }
+
+    /// Takes the parameters of a method from the document, where they were changed, or the whole call was added.
+    fn adopt(&mut self, subsystem: &str, method: &str) {
+        let subsystems = self.document.get("subsystems").and_then(Value::as_array).into_iter().flatten();
+        let calls = subsystems
+            .filter(|one| one["subsystem"] == subsystem)
+            .flat_map(|one| one["config"].as_array().into_iter().flatten())
+            .filter(|call| call["method"] == method);
+        let params: Vec<Option<Value>> = calls.map(|call| call.get("params").cloned()).collect();
+        let mut entries =
+            self.entries.iter_mut().filter(|entry| entry.subsystem == subsystem && entry.method == method);
+        let Some(first) = params.first().cloned() else { return };
+        match entries.next() {
+            Some(entry) if entries.count() + 1 == params.len() => entry.params = first,
+            _ => self.entries.insert(
+                0,
+                Entry {
+                    subsystem: subsystem.to_owned(),
+                    origin: Origin::Program,
+                    method: method.to_owned(),
+                    params: first,
+                    condition: Condition::Nothing,
+                },
+            ),
+        }
     }
 }
 

@@ -96,7 +96,9 @@ fn check_disks(launch: &LaunchConfig, host: &Host) -> Result<(), LaunchError> {
     match faults.as_slice() {
         [] => Ok(()),
         [one] => Err(LaunchError::environment(one)),
-        all => Err(LaunchError::environment(format!("{} disks are missing:\n  {}", all.len(), all.join("\n  ")))),
+        all => {
+            Err(LaunchError::environment(format!("{} disks are missing:\n  {}", all.len(), all.join("\n  "))))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     Poller,
-    error::{EIO, EINVAL, Error, Result},
+    error::{EINVAL, EIO, Error, Result},
 };
 
 /// JSON-RPC's "invalid params" (spdk/jsonrpc.h).

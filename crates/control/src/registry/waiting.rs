@@ -85,7 +85,8 @@ pub(super) fn sectors_of(
     options: &ExportOptions,
     bdev_sectors: u64,
 ) -> Result<u64, RpcError> {
-    let unsuitable = |why: String| RpcError::new(ErrorCode::Unsuitable, format!("bdev {}{why}", Quoted(bdev_name)));
+    let unsuitable =
+        |why: String| RpcError::new(ErrorCode::Unsuitable, format!("bdev {}{why}", Quoted(bdev_name)));
     if bdev_sectors == 0 {
         return Err(unsuitable(" has no whole sector of 512 bytes: at least one is needed".into()));
     }
@@ -126,8 +127,15 @@ mod tests {
             assert_eq!(error.code(), ErrorCode::Unsuitable, "{error}");
             assert_eq!(registry.get(id).unwrap().state, State::Waiting);
         }
-        assert_eq!(registry.resume(id, 2048).map(|record| (record.sectors, record.state)), Ok((100, State::Creating)));
-        assert_eq!(registry.resume(id, 2048).unwrap_err().code(), ErrorCode::NoSuchExport, "it is being made");
+        assert_eq!(
+            registry.resume(id, 2048).map(|record| (record.sectors, record.state)),
+            Ok((100, State::Creating))
+        );
+        assert_eq!(
+            registry.resume(id, 2048).unwrap_err().code(),
+            ErrorCode::NoSuchExport,
+            "it is being made"
+        );
         registry.created(id);
         let record = registry.get(id).unwrap();
         assert_eq!((record.state, &record.reason), (State::Online, &None));
@@ -144,7 +152,10 @@ mod tests {
         let other = request("1.1", "c");
         for error in [registry.create(&other, 8).unwrap_err(), registry.wait(&other, "why").unwrap_err()] {
             assert_eq!(error.code(), ErrorCode::Exists);
-            assert!(error.message().starts_with("1.1 is kept on all ports for bdev 'b', which it waits for"), "{error}");
+            assert!(
+                error.message().starts_with("1.1 is kept on all ports for bdev 'b', which it waits for"),
+                "{error}"
+            );
         }
         let everyone = Announce { shelf: None, slot: None };
         assert_eq!(registry.announced(&everyone), Ok(vec![]));

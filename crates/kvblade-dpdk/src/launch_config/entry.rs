@@ -40,6 +40,8 @@ pub(crate) enum Origin {
     },
     /// By an `--export`, with its text.
     Export(String),
+    /// By the program itself.
+    Program,
 }
 
 /// What is looked at before a call, because SPDK would say less of it.
@@ -84,7 +86,8 @@ impl Entry {
     pub(crate) fn makes(&self, bdev: &str) -> bool {
         let Some(name) = self.name() else { return false };
         let namespace = bdev.strip_prefix(name).and_then(|rest| rest.strip_prefix('n'));
-        let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+        let is_number =
+            |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
         bdev == name || (self.method == "bdev_nvme_attach_controller" && namespace.is_some_and(is_number))
     }
 
@@ -105,7 +108,9 @@ impl Entry {
                 file.check_access(read_only).map_err(|error| error.to_string())?;
                 if others.iter().any(|(other, only_read)| file.is_same(other) && !(read_only && *only_read)) {
                     let path = file.path().display();
-                    return Err(format!("cannot export '{path}': another export serves that file as another disk"));
+                    return Err(format!(
+                        "cannot export '{path}': another export serves that file as another disk"
+                    ));
                 }
                 // A block device has a block size of its own, and SPDK refuses a smaller one.
                 if let Some(Value::Object(params)) = &mut params
@@ -138,6 +143,7 @@ impl fmt::Display for Entry {
                 write!(f, "{file}: entry {number} of subsystem {}", Quoted(subsystem))?;
             }
             Origin::Export(text) => write!(f, "--export {}", Quoted(text))?,
+            Origin::Program => f.write_str("the program's own options of SPDK")?,
         }
         write!(f, ": {}", self.method)?;
         if let Some(export) = self.export() {
@@ -158,7 +164,11 @@ mod tests {
     fn entry(method: &str, params: Value, condition: Condition) -> Entry {
         Entry {
             subsystem: "bdev".into(),
-            origin: Origin::Config { file: "--config 'c'".into(), subsystem: "bdev".into(), number: "2".into() },
+            origin: Origin::Config {
+                file: "--config 'c'".into(),
+                subsystem: "bdev".into(),
+                number: "2".into(),
+            },
             method: method.into(),
             params: Some(params),
             condition,
@@ -168,7 +178,10 @@ mod tests {
     #[test]
     fn an_entry_is_named_by_its_place_its_method_and_what_it_is_for() {
         let malloc = entry("bdev_malloc_create", json!({ "name": "x" }), Condition::Nothing);
-        assert_eq!(malloc.to_string(), "--config 'c': entry 2 of subsystem 'bdev': bdev_malloc_create of 'x'");
+        assert_eq!(
+            malloc.to_string(),
+            "--config 'c': entry 2 of subsystem 'bdev': bdev_malloc_create of 'x'"
+        );
         let params = json!({ "shelf": 1, "slot": 2, "bdev_name": "x", "vlan": 7 });
         let mut export = entry("aoe_create_export", params, Condition::Nothing);
         export.origin = Origin::Export("1.2=x".into());
@@ -181,7 +194,9 @@ mod tests {
     #[test]
     fn the_bdevs_of_an_nvme_controller_are_known_by_its_name() {
         let nvme = entry("bdev_nvme_attach_controller", json!({ "name": "N0" }), Condition::Nothing);
-        for (bdev, made) in [("N0", true), ("N0n1", true), ("N0n12", true), ("N0n", false), ("N01", false), ("N0nx", false)] {
+        for (bdev, made) in
+            [("N0", true), ("N0n1", true), ("N0n12", true), ("N0n", false), ("N01", false), ("N0nx", false)]
+        {
             assert_eq!(nvme.makes(bdev), made, "{bdev}");
         }
         let malloc = entry("bdev_malloc_create", json!({ "name": "N0" }), Condition::Nothing);

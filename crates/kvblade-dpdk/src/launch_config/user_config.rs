@@ -78,10 +78,9 @@ impl UserConfig {
             for (number, entry) in (1u32..).zip(listed) {
                 // SPDK 26.05 takes a list of entries in the place of one.
                 let batch = match entry {
-                    Value::Array(batch) => (1u32..)
-                        .zip(batch)
-                        .map(|(part, entry)| (format!("{number}.{part}"), entry))
-                        .collect(),
+                    Value::Array(batch) => {
+                        (1u32..).zip(batch).map(|(part, entry)| (format!("{number}.{part}"), entry)).collect()
+                    }
                     entry => vec![(number.to_string(), entry)],
                 };
                 for (number, entry) in batch {

@@ -79,7 +79,9 @@ impl Session {
         let mut values = Deserializer::from_slice(&self.received).into_iter::<Value>();
         let mut answer = match values.next() {
             Some(Ok(answer)) => answer,
-            Some(Err(error)) if !error.is_eof() => return Err(format!("the RPC server answers no JSON: {error}")),
+            Some(Err(error)) if !error.is_eof() => {
+                return Err(format!("the RPC server answers no JSON: {error}"));
+            }
             _ => return Ok(None),
         };
         let end = values.byte_offset();

@@ -70,7 +70,8 @@ enum Work {
 /// Sorts the entries. Before the app runs, on its thread.
 pub(super) fn prepare(configuration: Configuration) {
     let Configuration { entries, strict, socket, host } = configuration;
-    let files = entries.iter().filter(|entry| matches!(entry.condition, Condition::File(_))).cloned().collect();
+    let files =
+        entries.iter().filter(|entry| matches!(entry.condition, Condition::File(_))).cloned().collect();
     let (loader, passed_over) = Loader::new(entries, strict, rpc::phases, spdk::rpc::subsystem_exists);
     for entry in passed_over {
         tracing::warn!("{entry}: passed over, for this program has no subsystem '{}'", entry.subsystem);
@@ -82,7 +83,8 @@ pub(super) fn prepare(configuration: Configuration) {
 pub(crate) fn carry_out(phase: Phase, request: Request) {
     LOADING.with_borrow_mut(|loading| match loading {
         Some(loading) if !is_ready() && loading.run.is_none() => loading.begin(phase, request),
-        _ => request.error(INTERNAL_ERROR, "the program calls this method itself while it starts; nobody else may"),
+        _ => request
+            .error(INTERNAL_ERROR, "the program calls this method itself while it starts; nobody else may"),
     });
 }
 
@@ -119,8 +121,7 @@ pub(super) fn awaited() -> Vec<Value> {
 pub(super) fn forget(bdev: &str) {
     LOADING.with_borrow_mut(|loading| {
         if let Some(loading) = loading {
-            let is_for_it =
-                |entry: &Entry| matches!(entry.origin, Origin::Export(_)) && entry.makes(bdev);
+            let is_for_it = |entry: &Entry| matches!(entry.origin, Origin::Export(_)) && entry.makes(bdev);
             loading.awaited.retain(|awaited| !is_for_it(&awaited.entry));
         }
     });
@@ -155,7 +156,8 @@ impl Loading {
         if phase == Phase::Startup {
             spdk::app::set_loading(true);
         }
-        let work = if self.loader.has_unknown() { Work::Methods(request) } else { Work::Start(phase, request) };
+        let work =
+            if self.loader.has_unknown() { Work::Methods(request) } else { Work::Start(phase, request) };
         if let Err(sentence) = self.run(work) {
             note_failure(&format!("the configuration can't be carried out: {sentence}"));
         }
@@ -269,17 +271,15 @@ impl Loading {
             return;
         }
         let reason = in_full(&entry, refusal, &attempted);
-        tracing::warn!("{entry}: {reason}; it is tried again every {} s", super::waiting::RETRY_PERIOD.as_secs());
+        tracing::warn!(
+            "{entry}: {reason}; it is tried again every {} s",
+            super::waiting::RETRY_PERIOD.as_secs()
+        );
         self.awaited.push_back(Awaited { entry, reason, said: attempted.said });
     }
 
     /// The one at the end of the queue was tried.
-    fn tried_again(
-        &mut self,
-        entry: Entry,
-        answer: Result<Value, Refusal>,
-        attempted: logging::Attempted,
-    ) {
+    fn tried_again(&mut self, entry: Entry, answer: Result<Value, Refusal>, attempted: logging::Attempted) {
         // It may have been forgotten meanwhile.
         let Some(index) = self.awaited.iter().position(|awaited| awaited.entry == entry) else { return };
         match answer {

@@ -78,7 +78,8 @@ impl Target {
             let bdev = record.bdev_name.clone();
             if !Bdev::exists(&bdev) {
                 self.waiting.refused.remove(&id);
-                let reason = loading::why_missing(&bdev).unwrap_or_else(|| format!("there is no bdev '{bdev}'"));
+                let reason =
+                    loading::why_missing(&bdev).unwrap_or_else(|| format!("there is no bdev '{bdev}'"));
                 self.waits_on(id, &reason);
             } else if round || !self.waiting.refused.contains(&id) {
                 self.try_again(id);
