@@ -1,9 +1,9 @@
 //! Carries out the configuration, by calls to our own RPC server, and tries again what was refused because of a disk.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use control::{BackingFile, CreateExport, ErrorCode};
 use serde_json::Value;
@@ -46,6 +46,8 @@ struct Loading {
     socket: PathBuf,
     host: Host,
     awaited: VecDeque<Awaited>,
+    /// The size and time of each file that has come back, as it was last seen.
+    seen: BTreeMap<PathBuf, (u64, Option<SystemTime>)>,
     run: Option<Run>,
 }
 
@@ -76,7 +78,15 @@ pub(super) fn prepare(configuration: Configuration) {
     for entry in passed_over {
         tracing::warn!("{entry}: passed over, for this program has no subsystem '{}'", entry.subsystem);
     }
-    LOADING.set(Some(Loading { loader, files, socket, host, awaited: VecDeque::new(), run: None }));
+    LOADING.set(Some(Loading {
+        loader,
+        files,
+        socket,
+        host,
+        awaited: VecDeque::new(),
+        seen: BTreeMap::new(),
+        run: None,
+    }));
 }
 
 /// Carries out a part of the configuration; the request is SPDK's start, which goes on when it is answered.
@@ -186,7 +196,8 @@ impl Loading {
             (Work::Methods(_), _) => {
                 let listed = answer.ok();
                 let listed = listed.as_ref().and_then(Value::as_array).into_iter().flatten();
-                let methods: Vec<String> = listed.filter_map(Value::as_str).map(str::to_owned).collect();
+                let methods = listed.filter_map(Value::as_str).filter(|name| rpc::phases(name).is_some());
+                let methods: Vec<String> = methods.map(str::to_owned).collect();
                 self.loader.refuse_unknown(&methods);
                 return self.finish();
             }
@@ -228,7 +239,12 @@ impl Loading {
                 _ => return self.finish(),
             };
             logging::begin_attempt(known);
-            match entry.prepare(&self.others(&entry), |address| preflight::drive_fault(address, &self.host)) {
+            let settled = match self.run.as_ref().map(|run| &run.work) {
+                Some(Work::Retry(_)) => self.settled(&entry),
+                _ => Ok(()),
+            };
+            let drive_fault = |address| preflight::drive_fault(address, &self.host);
+            match settled.and_then(|()| entry.prepare(&self.others(&entry), drive_fault)) {
                 Ok(params) => {
                     let Some(run) = &mut self.run else { return };
                     run.session.send(&entry.method, params.as_ref());
@@ -245,6 +261,29 @@ impl Loading {
                 }
             }
         }
+    }
+
+    /// A file that has come back may still be copied to its place: one that grows would be served with the size of the
+    /// moment, and be written by two.
+    fn settled(&mut self, entry: &Entry) -> Result<(), String> {
+        let path = entry.params.as_ref().and_then(|params| params.get("filename")).and_then(Value::as_str);
+        let Some(path) = path.map(PathBuf::from) else { return Ok(()) };
+        let found = match std::fs::metadata(&path) {
+            Ok(found) if found.is_file() => (found.len(), found.modified().ok()),
+            // What is wrong with it is said where it is opened.
+            _ => {
+                self.seen.remove(&path);
+                return Ok(());
+            }
+        };
+        if self.seen.insert(path.clone(), found) == Some(found) {
+            return Ok(());
+        }
+        let seconds = super::waiting::RETRY_PERIOD.as_secs();
+        Err(format!(
+            "'{}' is there now, and is taken when it has not changed for {seconds} s",
+            path.display()
+        ))
     }
 
     /// The other files of `--export`, as they are now.

@@ -28,7 +28,7 @@ fn run(lab: &Lab, words: &[&str]) -> Output {
 
 /// What a command that succeeds prints.
 #[track_caller]
-fn prints(lab: &Lab, words: &[&str]) -> String {
+pub(crate) fn prints(lab: &Lab, words: &[&str]) -> String {
     let output = run(lab, words);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && error.is_empty(), "{words:?}: {error}");
