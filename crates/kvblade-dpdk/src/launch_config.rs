@@ -5,7 +5,7 @@
 //! is moved to the end because an export needs its bdev.
 
 mod entry;
-mod memory_pools;
+mod spdk_options;
 mod user_config;
 
 use std::collections::BTreeSet;
@@ -57,39 +57,31 @@ impl LaunchConfig {
         Ok(Self { entries, document, missing, malloc_bytes, nvme })
     }
 
-    /// Sizes SPDK's pools for that many lcores, where `--config` does not. Returns a sentence for each size of `--config`
-    /// that is too low for them, and is raised.
-    pub(crate) fn size_memory_pools(&mut self, lcores: usize) -> Vec<String> {
-        let raised = memory_pools::size(&mut self.document, lcores);
-        for (subsystem, method) in memory_pools::METHODS {
-            self.adopt(subsystem, method);
-        }
+    /// Sets SPDK's options, where `--config` does not: the sizes of its pools, for that many lcores, and others. Returns a
+    /// sentence for each size of `--config` that is too low for them, and is raised.
+    pub(crate) fn preset_spdk_options(&mut self, lcores: usize) -> Vec<String> {
+        let raised = spdk_options::preset(&mut self.document, lcores);
+        self.adopt();
         raised
     }
 
-    /// Takes the parameters of a method from the document, where they were changed, or the whole call was added.
-    fn adopt(&mut self, subsystem: &str, method: &str) {
-        let subsystems = self.document.get("subsystems").and_then(Value::as_array).into_iter().flatten();
-        let calls = subsystems
-            .filter(|one| one["subsystem"] == subsystem)
-            .flat_map(|one| one["config"].as_array().into_iter().flatten())
-            .filter(|call| call["method"] == method);
-        let params: Vec<Option<Value>> = calls.map(|call| call.get("params").cloned()).collect();
-        let mut entries =
-            self.entries.iter_mut().filter(|entry| entry.subsystem == subsystem && entry.method == method);
-        let Some(first) = params.first().cloned() else { return };
-        match entries.next() {
-            Some(entry) if entries.count() + 1 == params.len() => entry.params = first,
-            _ => self.entries.insert(
-                0,
-                Entry {
-                    subsystem: subsystem.to_owned(),
-                    origin: Origin::Program,
+    /// Takes over from the document what was changed or added in it.
+    fn adopt(&mut self) {
+        let mut before = std::mem::take(&mut self.entries).into_iter().peekable();
+        for subsystem in self.document.get("subsystems").and_then(Value::as_array).into_iter().flatten() {
+            let name = subsystem["subsystem"].as_str().unwrap_or_default();
+            for call in subsystem["config"].as_array().into_iter().flatten() {
+                let method = call["method"].as_str().unwrap_or_default();
+                let known = before.next_if(|entry| entry.subsystem == name && entry.method == method);
+                let origin = known.as_ref().map_or(Origin::Program, |entry| entry.origin.clone());
+                self.entries.push(Entry {
+                    subsystem: name.to_owned(),
+                    origin,
                     method: method.to_owned(),
-                    params: first,
-                    condition: Condition::Nothing,
-                },
-            ),
+                    params: call.get("params").cloned(),
+                    condition: known.map_or(Condition::Nothing, |entry| entry.condition),
+                });
+            }
         }
     }
 }

@@ -238,7 +238,7 @@ fn entries_and_document_are_the_same_calls() {
         {"method": "bdev_set_options", "params": {"bdev_io_pool_size": 1}},
         [{"method": "bdev_wait_for_examine"}, {"method": "bdev_null_create", "params": {"name": "n"}}]]}]}"#;
     let mut launch = build(&["1.1=malloc:1M"], Some(config));
-    assert_eq!(launch.size_memory_pools(1).len(), 1, "one size was too low");
+    assert_eq!(launch.preset_spdk_options(1).len(), 1, "one size was too low");
     let listed = |launch: &LaunchConfig| -> Vec<Value> {
         let subsystems = launch.document["subsystems"].as_array().unwrap().iter();
         subsystems.flat_map(|one| one["config"].as_array().unwrap().clone()).collect()
@@ -247,7 +247,8 @@ fn entries_and_document_are_the_same_calls() {
     assert_eq!(entries, listed(&launch));
     let places: Vec<String> = launch.entries.iter().map(ToString::to_string).collect();
     assert!(places[0].starts_with("the program's own options of SPDK: iobuf_set_options"), "{places:?}");
-    assert!(places[3].contains("entry 2.2 of subsystem 'bdev': bdev_null_create of 'n'"), "{places:?}");
+    let part = "entry 2.2 of subsystem 'bdev': bdev_null_create of 'n'";
+    assert!(places.iter().any(|place| place.contains(part)), "{places:?}");
 }
 
 #[test]
