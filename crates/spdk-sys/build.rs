@@ -22,7 +22,9 @@ const FUNCTIONS: &[&str] = &[
     "spdk_poller_unregister",
     "spdk_bdev_first",
     "spdk_bdev_next",
+    "spdk_bdev_get_by_name",
     "spdk_bdev_open_ext",
+    "spdk_bdev_wait_for_examine",
     "spdk_bdev_close",
     "spdk_bdev_desc_get_bdev",
     "spdk_bdev_get_io_channel",
@@ -55,7 +57,6 @@ const FUNCTIONS: &[&str] = &[
     "spdk_rpc_server_accept",
     "spdk_rpc_server_close",
     "spdk_subsystem_exists",
-    "spdk_bdev_get_by_name",
     "spdk_shim_.*",
     // For the test of the PCI structures (crates/spdk/tests/pci.rs).
     "spdk_env_opts_init",

@@ -7,7 +7,9 @@ mod create;
 mod delete;
 mod keeper;
 mod loading;
+mod read_claims;
 mod stats;
+mod suitable;
 mod waiting;
 
 use std::cell::{Cell, RefCell};
@@ -23,6 +25,7 @@ use spdk::{Bdev, Finished, Initialized, Poller, Thread};
 use keeper::Keeper;
 pub(crate) use keeper::State;
 pub(crate) use loading::{Configuration, carry_out};
+use read_claims::ReadClaims;
 use waiting::Waiting;
 
 use crate::needs;
@@ -57,6 +60,7 @@ pub(super) struct Target {
     registry: Registry,
     /// The open bdevs of exports that every lcore has.
     bdevs: BTreeMap<ExportId, Bdev>,
+    read_claims: ReadClaims,
     operations: Operations,
     waiting: Waiting,
     watch: Option<Poller>,
@@ -67,6 +71,7 @@ pub(super) struct Target {
 #[derive(Default)]
 struct Operations {
     next: u64,
+    postponed: BTreeMap<u64, create::Postponed>,
     creating: BTreeMap<u64, create::Creating>,
     deleting: BTreeMap<u64, delete::Deleting>,
     counting: BTreeMap<u64, stats::Counting>,
@@ -172,6 +177,7 @@ fn try_start(done: Initialized) -> Result<(), String> {
         lcores,
         registry: Registry::new(ports.table),
         bdevs: BTreeMap::new(),
+        read_claims: ReadClaims::default(),
         operations: Operations::default(),
         waiting: Waiting::default(),
         watch: None,
@@ -276,7 +282,10 @@ pub(crate) fn act(action: Action, answer: Answer) {
         match action {
             Action::CreateExport(request) => target.create(request, answer),
             Action::DeleteExport(request) => target.delete(&request, answer),
-            Action::GetExports => answer.give(&target.exports()),
+            Action::GetExports => {
+                target.follow_names();
+                answer.give(&target.exports());
+            }
             Action::Announce(request) => target.announce(request, answer),
             Action::GetStats => target.count(answer),
             Action::ClearClaims(request) => target.clear_claims(&request, answer),
@@ -288,10 +297,26 @@ pub(crate) fn act(action: Action, answer: Answer) {
 pub(crate) fn config() -> Value {
     // What is to make bdevs that are missing is in no other subsystem's configuration.
     let mut calls = loading::awaited();
-    if let Some(Value::Array(exports)) = with(|target| target.registry.config()) {
+    let config = with(|target| {
+        target.follow_names();
+        target.registry.config()
+    });
+    if let Some(Value::Array(exports)) = config {
         calls.extend(exports);
     }
     Value::Array(calls)
+}
+
+impl Target {
+    /// SPDK tells nobody when a volume gets another name, and what is saved must find its bdev again.
+    fn follow_names(&mut self) {
+        for (id, bdev) in &self.bdevs {
+            let name = self.registry.get(*id).map(|record| record.bdev_name.clone());
+            if name.is_some_and(|name| !bdev.is_called(&name)) {
+                self.registry.bdev_renamed(*id);
+            }
+        }
+    }
 }
 
 /// Stops the lcores after what is under way, then closes bdevs and ports; then drops `done`.

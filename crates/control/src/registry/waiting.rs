@@ -8,6 +8,7 @@ use crate::error::{ErrorCode, Quoted, RpcError};
 use crate::options::ExportOptions;
 use crate::port::PortRef;
 use crate::request::CreateExport;
+use crate::served_bdev::ServedBdev;
 
 impl Registry {
     /// Takes the address for an export that can't be made now, for this reason.
@@ -15,7 +16,9 @@ impl Registry {
     /// # Errors
     /// As [`Registry::create`], but for what concerns the bdev: such a request can't be carried out later either.
     pub fn wait(&mut self, request: &CreateExport, reason: &str) -> Result<&Record, RpcError> {
-        let id = self.place(request, State::Waiting, 0)?.id;
+        let name = request.bdev_name.clone();
+        let bdev = ServedBdev { name, uuid: String::new(), sectors: 0, files: Vec::new() };
+        let id = self.place(request, State::Waiting, bdev, 0)?.id;
         self.wait_again(id, reason);
         self.get(id).ok_or_else(|| RpcError::new(ErrorCode::Internal, "an export was lost as it was made"))
     }
@@ -27,17 +30,21 @@ impl Registry {
         self.exports.iter().flatten().filter(waits).map(|record| record.id).collect()
     }
 
-    /// First half of the creation of an export that waits, as [`Registry::create`]: its bdev is there, with that many
-    /// sectors of 512 bytes.
+    /// First half of the creation of an export that waits, as [`Registry::create`]: its bdev is there.
     ///
     /// # Errors
-    /// No such export waits; no sectors, or not those asked for. It waits on then.
-    pub fn resume(&mut self, id: ExportId, bdev_sectors: u64) -> Result<&Record, RpcError> {
-        let waits = |record: &&mut Record| record.state == State::Waiting;
-        let record = self.get_mut(id).filter(waits).ok_or_else(|| {
-            RpcError::new(ErrorCode::NoSuchExport, format!("no export with the number {} waits", id.0))
-        })?;
-        record.sectors = sectors_of(&record.bdev_name, &record.options, bdev_sectors)?;
+    /// No such export waits; no sectors, or not those asked for, or ones that another export serves as another disk. It
+    /// waits on then.
+    pub fn resume(&mut self, id: ExportId, bdev: &ServedBdev) -> Result<&Record, RpcError> {
+        let none =
+            || RpcError::new(ErrorCode::NoSuchExport, format!("no export with the number {} waits", id.0));
+        let record = self.get(id).filter(|record| record.state == State::Waiting).ok_or_else(none)?;
+        let request = self.request_of(record);
+        let sectors = sectors_of(&request.bdev_name, &request.options, bdev.sectors)?;
+        self.check_sharing(&request, bdev)?;
+        let record = self.get_mut(id).ok_or_else(none)?;
+        record.bdev = bdev.clone();
+        record.sectors = sectors;
         record.state = State::Creating;
         record.reason = None;
         Ok(record)
@@ -101,6 +108,10 @@ mod tests {
     use crate::Deletion;
     use crate::request::{Announce, DeleteExport};
 
+    fn bdev(name: &str, sectors: u64) -> ServedBdev {
+        ServedBdev { name: name.into(), uuid: String::new(), sectors, files: Vec::new() }
+    }
+
     fn request(at: &str, bdev: &str) -> CreateExport {
         CreateExport {
             address: at.parse().unwrap(),
@@ -123,16 +134,16 @@ mod tests {
         assert!(!registry.wait_again(id, "no bdev 'b'"), "the same reason is nothing new");
         assert!(registry.wait_again(id, "it is too small"));
         for sectors in [0, 99] {
-            let error = registry.resume(id, sectors).unwrap_err();
+            let error = registry.resume(id, &bdev("b", sectors)).unwrap_err();
             assert_eq!(error.code(), ErrorCode::Unsuitable, "{error}");
             assert_eq!(registry.get(id).unwrap().state, State::Waiting);
         }
         assert_eq!(
-            registry.resume(id, 2048).map(|record| (record.sectors, record.state)),
+            registry.resume(id, &bdev("b", 2048)).map(|record| (record.sectors, record.state)),
             Ok((100, State::Creating))
         );
         assert_eq!(
-            registry.resume(id, 2048).unwrap_err().code(),
+            registry.resume(id, &bdev("b", 2048)).unwrap_err().code(),
             ErrorCode::NoSuchExport,
             "it is being made"
         );
@@ -150,7 +161,9 @@ mod tests {
         let id = registry.wait(&request("1.1", "b"), "why").unwrap().id;
         assert_eq!(registry.config()[0]["params"], request("1.1", "b").to_params());
         let other = request("1.1", "c");
-        for error in [registry.create(&other, 8).unwrap_err(), registry.wait(&other, "why").unwrap_err()] {
+        for error in
+            [registry.create(&other, &bdev("c", 8)).unwrap_err(), registry.wait(&other, "why").unwrap_err()]
+        {
             assert_eq!(error.code(), ErrorCode::Exists);
             assert!(
                 error.message().starts_with("1.1 is kept on all ports for bdev 'b', which it waits for"),
@@ -165,7 +178,21 @@ mod tests {
         let delete = DeleteExport { address: "1.1".parse().unwrap(), vlan: None, ports: None };
         assert_eq!(registry.delete(&delete), Ok(vec![Deletion::Remove(id)]));
         registry.removed(id);
-        assert!(registry.create(&request("1.1", "c"), 8).is_ok());
+        assert!(registry.create(&request("1.1", "c"), &bdev("c", 8)).is_ok());
+    }
+
+    #[test]
+    fn it_uses_no_bdev_until_it_is_made_and_then_shares_it_by_the_rules() {
+        let mut registry = Registry::new(three_ports());
+        let id = registry.wait(&request("1.1", "b"), "why").unwrap().id;
+        let other = registry.create(&request("1.2", "b"), &bdev("b", 8)).unwrap().id;
+        registry.created(other);
+        let error = registry.resume(id, &bdev("b", 8)).unwrap_err();
+        assert!(error.message().contains("like a second disk"), "{error}");
+        assert_eq!(registry.get(id).unwrap().state, State::Waiting);
+        registry.removed(other);
+        assert!(!registry.is_only_read("b"));
+        assert!(registry.resume(id, &bdev("b", 8)).is_ok());
     }
 
     #[test]

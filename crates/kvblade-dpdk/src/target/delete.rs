@@ -78,9 +78,13 @@ impl Target {
                     if let Some(bdev) = self.registry.get(id).map(|record| record.bdev_name.clone()) {
                         self.waits_no_more(id, &bdev);
                     }
+                    let own_name = self.registry.get(id).map(|record| record.bdev.name.clone());
                     self.bdevs.remove(&id);
                     self.keeper.release(id);
                     self.registry.removed(id);
+                    if let Some(own_name) = own_name {
+                        self.follow_read_claim(&own_name);
+                    }
                 }
                 Deletion::Rebind(id, ports) => {
                     if let Some(record) = self.registry.get(id) {

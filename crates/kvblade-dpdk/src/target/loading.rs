@@ -120,7 +120,7 @@ pub(super) fn why_missing(bdev: &str) -> Option<String> {
 
 /// The entries that are tried again and whose bdevs nobody has made meanwhile, for `save_config`.
 pub(super) fn awaited() -> Vec<Value> {
-    let is_missing = |awaited: &&Awaited| !awaited.entry.name().is_some_and(spdk::Bdev::exists);
+    let is_missing = |awaited: &&Awaited| awaited.entry.name().and_then(spdk::Bdev::own_name).is_none();
     LOADING.with_borrow(|loading| {
         let awaited = loading.iter().flat_map(|loading| &loading.awaited);
         awaited.filter(is_missing).map(|awaited| awaited.entry.to_json()).collect()

@@ -76,7 +76,7 @@ impl Target {
         for id in self.registry.waiting() {
             let Some(record) = self.registry.get(id) else { continue };
             let bdev = record.bdev_name.clone();
-            if !Bdev::exists(&bdev) {
+            if Bdev::own_name(&bdev).is_none() {
                 self.waiting.refused.remove(&id);
                 let reason =
                     loading::why_missing(&bdev).unwrap_or_else(|| format!("there is no bdev '{bdev}'"));
@@ -90,7 +90,9 @@ impl Target {
 
     fn try_again(&mut self, id: ExportId) {
         logging::begin_attempt(std::mem::take(&mut self.waiting.said));
-        let result = self.resume(id);
+        // The modules of SPDK that look at a new bdev have claimed it for a moment.
+        let last = self.waiting.refused.contains(&id);
+        let result = self.resume(id, last);
         self.waiting.said = logging::end_attempt().said;
         match result {
             Ok(()) => {
