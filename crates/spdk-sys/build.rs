@@ -52,6 +52,11 @@ const FUNCTIONS: &[&str] = &[
     "spdk_jsonrpc_send_error_response",
     "spdk_json_write_val_raw",
     "spdk_rpc_register_method",
+    "spdk_rpc_get_method_state_mask",
+    "spdk_rpc_server_listen",
+    "spdk_rpc_server_accept",
+    "spdk_rpc_server_close",
+    "spdk_subsystem_exists",
     "spdk_shim_.*",
     // For the test of the PCI structures (crates/spdk/tests/pci.rs).
     "spdk_env_opts_init",

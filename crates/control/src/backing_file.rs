@@ -122,6 +122,14 @@ pub enum FileFault {
     Unwritable(io::Error),
 }
 
+impl FileFault {
+    /// Whether the same path may lead to a file that can be served later: when a disk is back, or is mended.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Unreadable(_) | Self::Unwritable(_))
+    }
+}
+
 impl fmt::Display for FileFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const KINDS: &str = "a regular file or block device is needed";

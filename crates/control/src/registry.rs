@@ -5,6 +5,8 @@
 //! Between the halves the address stays taken on the ports concerned, so that two requests cannot cross. All of
 //! it runs on one thread, SPDK's app thread.
 
+mod waiting;
+
 use aoe_target::{ExportId, Identity, PortId, PortSet, Ports, ShelfSlot, VlanId};
 
 use crate::error::{ErrorCode, Quoted, RpcError};
@@ -44,6 +46,8 @@ pub struct Record {
     pub options: ExportOptions,
     /// How far it has come.
     pub state: State,
+    /// Why it waits, in [`State::Waiting`].
+    pub reason: Option<String>,
 }
 
 impl Record {
@@ -53,6 +57,11 @@ impl Record {
     /// As [`ExportOptions::identity`].
     pub fn identity(&self) -> Result<Identity, String> {
         self.options.identity(self.address, env!("CARGO_PKG_VERSION"))
+    }
+
+    /// False for one that is offline or waits: it uses no bdev.
+    fn serves(&self) -> bool {
+        !matches!(self.state, State::Offline | State::Waiting)
     }
 
     /// Its address and VLAN, as messages name it: `1.2`, or `1.2 in VLAN 100`.
@@ -65,6 +74,8 @@ impl Record {
 /// An export's life, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
+    /// The configuration has it and its bdev can't be served yet: no lcore knows it.
+    Waiting,
     /// Some lcores do not serve it yet.
     Creating,
     /// Every lcore serves it.
@@ -80,6 +91,7 @@ impl State {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Waiting => "waiting",
             Self::Creating => "creating",
             Self::Online => "online",
             Self::Offline => "offline",
@@ -137,18 +149,18 @@ impl Registry {
     /// An unknown port, the address taken on a port, no sectors, or not those asked for, or ones that another export
     /// serves as another disk; nothing has changed then.
     pub fn create(&mut self, request: &CreateExport, bdev: &ServedBdev) -> Result<&Record, RpcError> {
-        if bdev.sectors == 0 {
-            return Err(RpcError::new(
-                ErrorCode::Unsuitable,
-                format!(
-                    "bdev {} has no whole sector of 512 bytes: at least one is needed",
-                    Quoted(&request.bdev_name)
-                ),
-            ));
-        }
-        request.options.check_range(bdev.sectors).map_err(|message| {
-            RpcError::new(ErrorCode::Unsuitable, format!("bdev {}: {message}", Quoted(&request.bdev_name)))
-        })?;
+        let sectors = waiting::sectors_of(&request.bdev_name, &request.options, bdev.sectors)?;
+        self.place(request, State::Creating, bdev.clone(), sectors)
+    }
+
+    /// Takes the address for an export in this state.
+    fn place(
+        &mut self,
+        request: &CreateExport,
+        state: State,
+        bdev: ServedBdev,
+        sectors: u64,
+    ) -> Result<&Record, RpcError> {
         let ports = match &request.ports {
             None => Ports::All,
             Some(listed) => Ports::Set(self.resolve_all(listed)?),
@@ -159,10 +171,8 @@ impl Registry {
                 return Err(self.address_taken(record, taken));
             }
         }
-        // One that is offline serves nothing.
-        let serving = self.exports.iter().flatten().filter(|record| record.state != State::Offline);
-        for record in serving {
-            check_beside(request, bdev, record)?;
+        if state != State::Waiting {
+            self.check_sharing(request, &bdev)?;
         }
         let place = self.exports.iter().position(Option::is_none).unwrap_or(self.exports.len());
         let id = u32::try_from(place)
@@ -187,11 +197,12 @@ impl Registry {
             ports,
             leaving: PortSet::EMPTY,
             bdev_name: request.bdev_name.clone(),
-            bdev: bdev.clone(),
-            sectors: request.options.range_in(bdev.sectors).1,
+            bdev,
+            sectors,
             read_only: request.read_only,
             options: request.options.clone(),
-            state: State::Creating,
+            state,
+            reason: None,
         }))
     }
 
@@ -233,7 +244,7 @@ impl Registry {
                 State::Creating => "created",
                 State::Deleting => "deleted",
                 _ if !record.leaving.is_empty() => "deleted",
-                State::Online | State::Offline => {
+                State::Waiting | State::Online | State::Offline => {
                     let remaining = self.remaining(record.ports, wanted);
                     deletions.push(if remaining.is_empty() {
                         Deletion::Remove(record.id)
@@ -323,7 +334,7 @@ impl Registry {
             .exports
             .iter()
             .flatten()
-            .filter(|record| record.bdev.name == own_name && record.state != State::Offline)
+            .filter(|record| record.bdev.name == own_name && record.serves())
             .peekable();
         served.peek().is_some() && served.all(|record| record.read_only)
     }
@@ -375,6 +386,12 @@ impl Registry {
         }
     }
 
+    /// Whether an export of this bdev may stand beside those that are served.
+    fn check_sharing(&self, request: &CreateExport, bdev: &ServedBdev) -> Result<(), RpcError> {
+        let mut serving = self.exports.iter().flatten().filter(|record| record.serves());
+        serving.try_for_each(|record| check_beside(request, bdev, record))
+    }
+
     fn get_mut(&mut self, id: ExportId) -> Option<&mut Record> {
         self.exports.get_mut(id.0 as usize)?.as_mut()
     }
@@ -384,9 +401,12 @@ impl Registry {
         exports.filter(move |record| record.address == address && record.options.vlan == vlan)
     }
 
-    /// Changes every export of a bdev, and returns those for which `change` says so.
+    /// Changes every export of a bdev, and returns those for which `change` says so. One that waits is looked at again
+    /// as a whole.
     fn change_all_of(&mut self, own_name: &str, change: impl Fn(&mut Record) -> bool) -> Vec<ExportId> {
-        let of_bdev = self.exports.iter_mut().flatten().filter(|record| record.bdev.name == own_name);
+        let is_of_bdev =
+            |record: &&mut Record| record.bdev.name == own_name && record.state != State::Waiting;
+        let of_bdev = self.exports.iter_mut().flatten().filter(is_of_bdev);
         of_bdev.filter_map(|record| change(record).then_some(record.id)).collect()
     }
 
@@ -444,6 +464,9 @@ impl Registry {
                 ErrorCode::Busy,
                 format!("{} is being {what} on {taken}: wait until that request is answered", record.place()),
             );
+        }
+        if record.state == State::Waiting {
+            return self.address_awaited(record, taken);
         }
         RpcError::new(
             ErrorCode::Exists,

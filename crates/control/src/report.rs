@@ -6,9 +6,9 @@ use aoe_target::{DropCounters, Export, ExportCounters, ExportId, PortCounters, P
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::port::{PortInfo, PortRef};
+use crate::port::PortInfo;
 use crate::registry::{Record, Registry, State};
-use crate::request::{CREATE_EXPORT, CreateExport};
+use crate::request::CREATE_EXPORT;
 
 /// One export in the answers of `aoe_get_exports` and `aoe_create_export`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +56,11 @@ pub struct ExportInfo {
     /// Firmware revision in the IDENTIFY page.
     #[serde(default)]
     pub firmware: String,
-    /// `creating`, `online`, `offline` (the bdev is gone) or `deleting`.
+    /// `waiting` (the bdev can't be served yet), `creating`, `online`, `offline` (the bdev is gone) or `deleting`.
     pub state: String,
+    /// Why it waits; `null` in every other state.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// Served on every port there is, rather than on ports that were listed.
     pub all_ports: bool,
     /// The ports that serve it.
@@ -159,6 +162,7 @@ impl Registry {
             model: identity.as_ref().map_or_else(String::new, |identity| identity.model().to_owned()),
             firmware: identity.as_ref().map_or_else(String::new, |identity| identity.firmware().to_owned()),
             state: record.state.name().into(),
+            reason: record.reason.clone(),
             all_ports: record.ports == Ports::All,
             ports: self.ports_of(record).into_iter().map(port).collect(),
         }
@@ -171,22 +175,12 @@ impl Registry {
     }
 
     /// The calls that would make the present exports, for `save_config`: a list of `{"method", "params"}`. Ports
-    /// are named by DPDK name, which outlives a change of numbers. Exports whose bdev is gone are in it, those
-    /// being created or deleted are not.
+    /// are named by DPDK name, which outlives a change of numbers. Exports whose bdev is gone or waited for are in it,
+    /// those being created or deleted are not.
     #[must_use]
     pub fn config(&self) -> Value {
-        let kept = |record: &&Record| matches!(record.state, State::Online | State::Offline);
-        let call = |record: &Record| {
-            let names = self.ports_of(record).into_iter().map(|port| PortRef::Name(port.name.clone()));
-            let request = CreateExport {
-                address: record.address,
-                bdev_name: record.bdev_name.clone(),
-                ports: (record.ports != Ports::All).then(|| names.collect()),
-                read_only: record.read_only,
-                options: record.options.clone(),
-            };
-            json!({ "method": CREATE_EXPORT, "params": request.to_params() })
-        };
+        let kept = |record: &&Record| matches!(record.state, State::Waiting | State::Online | State::Offline);
+        let call = |record: &Record| json!({ "method": CREATE_EXPORT, "params": self.request_of(record).to_params() });
         self.exports().into_iter().filter(kept).map(call).collect()
     }
 

@@ -101,6 +101,8 @@ pub(crate) struct CommandLine {
     pub(crate) exports: Vec<ExportSpec>,
     /// `--config`.
     pub(crate) config: Option<PathBuf>,
+    /// `--strict`: whatever is refused ends the start.
+    pub(crate) strict: bool,
     /// `--rpc-socket`, absolute: the working directory may change.
     pub(crate) rpc_socket: PathBuf,
     /// `--state-dir`.
@@ -157,6 +159,10 @@ struct Options {
     /// Load SPDK's configuration from a JSON file before the exports are made
     #[arg(long, short, value_name = "FILE", long_help = help::CONFIG)]
     config: Option<PathBuf>,
+
+    /// End the start when a disk is missing or an entry of --config is refused, rather than serve the rest
+    #[arg(long, long_help = help::STRICT)]
+    strict: bool,
 
     /// Unix socket for management by kvadd, kvdel, kvstat, kvannounce and rpc.py [default: /var/tmp/spdk.sock]
     #[arg(long, short, value_name = "PATH")]
@@ -274,6 +280,7 @@ impl Options {
             hugepages: self.hugepages.or(file.hugepages).unwrap_or_default(),
             exports,
             config: self.config.or(file.config),
+            strict: self.strict || file.strict.unwrap_or(false),
             rpc_socket,
             state_dir: self.state_dir.or(file.state_dir).unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             mtu: self.mtu.or(file.mtu),

@@ -4,26 +4,32 @@
 //! whose methods SPDK calls in order. Bdevs are appended to subsystem `bdev`, exports to subsystem `aoe`, which
 //! is moved to the end because an export needs its bdev.
 
+mod entry;
 mod spdk_options;
 mod user_config;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use control::backing_file::{BackingFile, BackingFileError, SECTOR};
 use control::error::Quoted;
 use control::request::{CREATE_EXPORT, CreateExport};
 use serde_json::{Value, json};
 
-use self::user_config::UserConfig;
+pub(crate) use self::entry::{Condition, Entry, Origin};
+use self::user_config::{AOE, BDEV, UserConfig};
 use crate::args::LaunchError;
 use crate::export_spec::{BdevSpec, ExportSpec, PciAddress};
 
 /// What SPDK is to load, and what it will need for that.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LaunchConfig {
-    /// For `spdk_app_opts.json_config_file`, once written to a file.
+    /// All calls, in order.
+    pub(crate) entries: Vec<Entry>,
+    /// The same as one document of SPDK's form.
     pub(crate) document: Value,
+    /// What is wrong with files to export that may be there later, a sentence each.
+    pub(crate) missing: Vec<String>,
     /// Memory that the malloc bdevs of `--export` will take, in bytes.
     pub(crate) malloc_bytes: u64,
     /// Drives SPDK will attach for `--export`.
@@ -46,14 +52,37 @@ impl LaunchConfig {
             let bdev_name = plan.bdev_for(export)?;
             plan.create_export(export, bdev_name);
         }
-        let Plan { bdevs, creations, malloc_bytes, nvme, .. } = plan;
-        Ok(Self { document: user.merged(bdevs, creations), malloc_bytes, nvme })
+        let Plan { bdevs, creations, malloc_bytes, nvme, missing, .. } = plan;
+        let (entries, document) = user.merged(bdevs, creations);
+        Ok(Self { entries, document, missing, malloc_bytes, nvme })
     }
 
     /// Sets SPDK's options, where `--config` does not: the sizes of its pools, for that many lcores, and others. Returns a
     /// sentence for each size of `--config` that is too low for them, and is raised.
     pub(crate) fn preset_spdk_options(&mut self, lcores: usize) -> Vec<String> {
-        spdk_options::preset(&mut self.document, lcores)
+        let raised = spdk_options::preset(&mut self.document, lcores);
+        self.adopt();
+        raised
+    }
+
+    /// Takes over from the document what was changed or added in it.
+    fn adopt(&mut self) {
+        let mut before = std::mem::take(&mut self.entries).into_iter().peekable();
+        for subsystem in self.document.get("subsystems").and_then(Value::as_array).into_iter().flatten() {
+            let name = subsystem["subsystem"].as_str().unwrap_or_default();
+            for call in subsystem["config"].as_array().into_iter().flatten() {
+                let method = call["method"].as_str().unwrap_or_default();
+                let known = before.next_if(|entry| entry.subsystem == name && entry.method == method);
+                let origin = known.as_ref().map_or(Origin::Program, |entry| entry.origin.clone());
+                self.entries.push(Entry {
+                    subsystem: name.to_owned(),
+                    origin,
+                    method: method.to_owned(),
+                    params: call.get("params").cloned(),
+                    condition: known.map_or(Condition::Nothing, |entry| entry.condition),
+                });
+            }
+        }
     }
 }
 
@@ -64,15 +93,18 @@ struct Plan<'a> {
     files: Vec<ServedFile<'a>>,
     /// Names given to bdevs so far.
     names: BTreeSet<String>,
-    bdevs: Vec<Value>,
-    creations: Vec<Value>,
+    bdevs: Vec<Entry>,
+    creations: Vec<Entry>,
+    missing: Vec<String>,
     malloc_bytes: u64,
     nvme: BTreeSet<PciAddress>,
 }
 
 /// A file behind one bdev, however many exports serve it.
 struct ServedFile<'a> {
-    file: BackingFile,
+    path: PathBuf,
+    /// `None` if it can't be looked at now.
+    file: Option<BackingFile>,
     exports: Vec<&'a ExportSpec>,
     bdev_name: Option<String>,
 }
@@ -86,24 +118,39 @@ impl ServedFile<'_> {
 impl<'a> Plan<'a> {
     fn new(user: &'a UserConfig, exports: &'a [ExportSpec]) -> Result<Self, LaunchError> {
         let mut files: Vec<ServedFile<'a>> = Vec::new();
+        let mut missing = Vec::new();
         for export in exports {
             let BdevSpec::Aio { path } = &export.bdev else { continue };
-            let file = BackingFile::inspect(path).map_err(unservable)?;
-            match files.iter_mut().find(|served| served.file.is_same(&file)) {
+            let (path, file) = match BackingFile::inspect(path) {
+                Ok(file) => (file.path().to_owned(), Some(file)),
+                Err(error) if error.fault.may_pass() => {
+                    missing.push(error.to_string());
+                    (error.path, None)
+                }
+                Err(error) => return Err(unservable(error)),
+            };
+            let is_same = |served: &&mut ServedFile<'_>| match (&served.file, &file) {
+                (Some(one), Some(other)) => one.is_same(other),
+                _ => served.path == path,
+            };
+            match files.iter_mut().find(is_same) {
                 Some(served) => served.exports.push(export),
-                None => files.push(ServedFile { file, exports: vec![export], bdev_name: None }),
+                None => files.push(ServedFile { path, file, exports: vec![export], bdev_name: None }),
             }
         }
         for served in &files {
             check_sharing(served)?;
-            served.file.check_access(served.is_read_only()).map_err(unservable)?;
+            let access = served.file.as_ref().map_or(Ok(()), |file| file.check_access(served.is_read_only()));
+            missing.extend(access.err().map(|error| error.to_string()));
         }
+        missing.dedup();
         Ok(Self {
             user,
             files,
             names: BTreeSet::new(),
             bdevs: Vec::new(),
             creations: Vec::new(),
+            missing,
             malloc_bytes: 0,
             nvme: BTreeSet::new(),
         })
@@ -117,7 +164,7 @@ impl<'a> Plan<'a> {
                 let name = self.name("malloc", export)?;
                 self.malloc_bytes = self.malloc_bytes.saturating_add(*bytes);
                 let params = json!({ "name": name, "num_blocks": bytes / SECTOR, "block_size": SECTOR });
-                self.bdevs.push(call("bdev_malloc_create", params));
+                self.bdevs.push(bdev(export, "bdev_malloc_create", params, Condition::Nothing));
                 Ok(name)
             }
             BdevSpec::Aio { .. } => self.aio(export),
@@ -139,15 +186,16 @@ impl<'a> Plan<'a> {
         };
         if let Some(served) = self.files.get_mut(index) {
             served.bdev_name = Some(name.clone());
-            let mut params = json!({ "name": name, "filename": served.file.path() });
+            let mut params = json!({ "name": name, "filename": served.path });
             // A block device has a block size of its own, and SPDK refuses a smaller one.
-            if !served.file.is_block_device() {
+            if !served.file.as_ref().is_some_and(BackingFile::is_block_device) {
                 params["block_size"] = SECTOR.into();
             }
             if served.is_read_only() {
                 params["readonly"] = true.into();
             }
-            self.bdevs.push(call("bdev_aio_create", params));
+            let condition = Condition::File(served.is_read_only());
+            self.bdevs.push(bdev(export, "bdev_aio_create", params, condition));
         }
         Ok(name)
     }
@@ -165,7 +213,7 @@ impl<'a> Plan<'a> {
         if self.nvme.insert(address) {
             self.check_free(&controller, export)?;
             let params = json!({ "name": controller, "trtype": "PCIe", "traddr": address.to_string() });
-            self.bdevs.push(call("bdev_nvme_attach_controller", params));
+            self.bdevs.push(bdev(export, "bdev_nvme_attach_controller", params, Condition::Drive(address)));
         }
         Ok(format!("{controller}n{nsid}"))
     }
@@ -204,7 +252,10 @@ impl<'a> Plan<'a> {
             read_only: export.read_only,
             options: export.options.clone(),
         };
-        self.creations.push(call(CREATE_EXPORT, request.to_params()));
+        self.creations.push(Entry {
+            subsystem: AOE.into(),
+            ..bdev(export, CREATE_EXPORT, request.to_params(), Condition::Nothing)
+        });
     }
 }
 
@@ -232,8 +283,15 @@ fn unservable(error: BackingFileError) -> LaunchError {
     LaunchError::environment(error.to_string())
 }
 
-fn call(method: &str, params: Value) -> Value {
-    json!({ "method": method, "params": params })
+/// An entry of subsystem `bdev` that an `--export` asks for.
+fn bdev(export: &ExportSpec, method: &str, params: Value, condition: Condition) -> Entry {
+    Entry {
+        subsystem: BDEV.into(),
+        origin: Origin::Export(export.text.clone()),
+        method: method.into(),
+        params: Some(params),
+        condition,
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Our own code logs nothing on the data path. SPDK and DPDK may, for instance when an I/O fails, and so at the
 //! pace of a peer: once the program serves, each place they log from gets one line a second.
 
+mod attempt;
+
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
+pub(crate) use self::attempt::{Attempted, begin_attempt, end_attempt};
 use crate::args::LaunchError;
 
 /// Environment variable with `tracing` directives, such as `info,spdk=debug`, used without `--log-level`.
@@ -82,8 +85,11 @@ static SERVING: AtomicBool = AtomicBool::new(false);
 /// 3 info, 4 debug. May be called from any thread.
 pub(crate) fn spdk_log(level: i32, file: &str, line: i32, function: &str, message: &str) {
     static PLACES: Places = Places::new();
-    let Some(suppressed) = PLACES.admit(&(file, line), &SERVING) else { return };
     let message = message.trim_end();
+    if attempt::is_repeated(level, message) {
+        return tracing::trace!(target: "spdk", "{message}");
+    }
+    let Some(suppressed) = PLACES.admit(&(file, line), &SERVING) else { return };
     let file = file.rsplit('/').next().unwrap_or(file);
     let line = format_args!("{message} ({file}:{line} {function}){suppressed}");
     match level {

@@ -13,6 +13,7 @@ mod idle;
 mod interfaces;
 mod launch_config;
 mod lcore_choice;
+mod loading;
 mod logging;
 mod needs;
 mod notify;
@@ -131,6 +132,12 @@ fn serve(
             idle: command.idle,
         },
         state,
+        target::Configuration {
+            entries: launch.entries.clone(),
+            strict: command.strict,
+            socket: preflight::own_socket(&command.rpc_socket),
+            host: preflight::Host::this(),
+        },
     );
 
     // SPDK reads its configuration from a path; this file has no name that could be left behind.
@@ -138,7 +145,7 @@ fn serve(
         .map_err(|error| failed("memfd_create", &error))?;
     let mut config = std::fs::File::from(config);
     config
-        .write_all(launch.document.to_string().as_bytes())
+        .write_all(rpc::document().to_string().as_bytes())
         .map_err(|error| failed("writing the configuration", &error))?;
 
     let options = AppOptions {

@@ -14,6 +14,7 @@ use nix::unistd::geteuid;
 use crate::args::{CommandLine, LaunchError};
 use crate::export_spec::PciAddress;
 use crate::launch_config::LaunchConfig;
+pub(crate) use rpc_socket::own_socket;
 
 /// Drivers that hand a PCI device to DPDK and SPDK.
 const USER_SPACE_DRIVERS: [&str; 3] = ["vfio-pci", "uio_pci_generic", "igb_uio"];
@@ -68,11 +69,15 @@ pub(crate) fn check_user(host: &Host) -> Result<(), LaunchError> {
 /// One sentence for the first thing that is missing.
 pub(crate) fn check(command: &CommandLine, launch: &LaunchConfig, host: &Host) -> Result<(), LaunchError> {
     rpc_socket::check(&command.rpc_socket)?;
-    check_devices(command, launch, host)?;
+    check_lcores(command, host)?;
+    launch.nvme.iter().try_for_each(|address| check_bus(*address, command))?;
+    if command.strict {
+        check_disks(launch, host)?;
+    }
     hugepages::check(command, launch, host)
 }
 
-/// Checks what does not change when a target runs already: lcores and drives.
+/// Checks what does not change when a target runs already: lcores, files and drives.
 ///
 /// # Errors
 /// One sentence for the first thing that is missing.
@@ -82,7 +87,8 @@ pub(crate) fn check_devices(
     host: &Host,
 ) -> Result<(), LaunchError> {
     check_lcores(command, host)?;
-    launch.nvme.iter().try_for_each(|address| check_drive(*address, command, host))
+    launch.nvme.iter().try_for_each(|address| check_bus(*address, command))?;
+    check_disks(launch, host)
 }
 
 fn check_lcores(command: &CommandLine, host: &Host) -> Result<(), LaunchError> {
@@ -95,28 +101,46 @@ fn check_lcores(command: &CommandLine, host: &Host) -> Result<(), LaunchError> {
     )))
 }
 
-fn check_drive(address: PciAddress, command: &CommandLine, host: &Host) -> Result<(), LaunchError> {
-    if command.eal.no_pci {
-        return Err(LaunchError::usage(format!(
-            "drive nvme:{address} is on the PCI bus, which the EAL option --no-pci keeps closed: leave out one of them"
-        )));
+fn check_bus(address: PciAddress, command: &CommandLine) -> Result<(), LaunchError> {
+    if !command.eal.no_pci {
+        return Ok(());
     }
+    Err(LaunchError::usage(format!(
+        "drive nvme:{address} is on the PCI bus, which the EAL option --no-pci keeps closed: leave out one of them"
+    )))
+}
+
+/// For `--strict` and `--check`: every file and drive of an `--export` must be there.
+fn check_disks(launch: &LaunchConfig, host: &Host) -> Result<(), LaunchError> {
+    let drives = launch.nvme.iter().filter_map(|address| drive_fault(*address, host));
+    let faults: Vec<String> = launch.missing.iter().cloned().chain(drives).collect();
+    match faults.as_slice() {
+        [] => Ok(()),
+        [one] => Err(LaunchError::environment(one)),
+        all => {
+            Err(LaunchError::environment(format!("{} disks are missing:\n  {}", all.len(), all.join("\n  "))))
+        }
+    }
+}
+
+/// Why SPDK could not attach a drive now; one sentence.
+pub(crate) fn drive_fault(address: PciAddress, host: &Host) -> Option<String> {
     let device = host.at(&format!("/sys/bus/pci/devices/{address}"));
     if !device.exists() {
-        return Err(LaunchError::environment(format!(
+        return Some(format!(
             "drive nvme:{address} does not exist: nvme: takes the address of a drive as lspci -D shows it"
-        )));
+        ));
     }
     let driver = fs::read_link(device.join("driver"));
     let driver = driver.as_deref().ok().and_then(Path::file_name).map(|name| name.to_string_lossy());
     if driver.as_deref().is_some_and(|name| USER_SPACE_DRIVERS.contains(&name)) {
-        return Ok(());
+        return None;
     }
-    Err(LaunchError::environment(format!(
+    Some(format!(
         "drive nvme:{address} is bound to {}: bind it to vfio-pci or uio_pci_generic first, for example with \
          dpdk-devbind.py -b vfio-pci {address}",
         driver.map_or("no driver".into(), |name| format!("driver '{name}'"))
-    )))
+    ))
 }
 
 #[cfg(test)]

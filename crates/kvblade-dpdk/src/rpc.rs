@@ -4,9 +4,10 @@ use std::ffi::CStr;
 
 use control::request::{ANNOUNCE, CLEAR_CLAIMS, CREATE_EXPORT, DELETE_EXPORT, GET_EXPORTS, GET_STATS};
 use control::{Action, RpcError};
-use serde_json::Value;
-use spdk::rpc::{INVALID_PARAMS, Method, Request, register as register_method};
+use serde_json::{Value, json};
+use spdk::rpc::{INVALID_PARAMS, Method, Phases, Request, register as register_method};
 
+use crate::loading::Phase;
 use crate::target;
 
 /// Declares one type for each method, for SPDK calls a handler without its method's name.
@@ -27,6 +28,8 @@ macro_rules! methods {
         /// Registers every method. Before the app runs.
         pub(crate) fn register() {
             $( register_method::<$method>(); )+
+            register_method::<LoadStartup>();
+            register_method::<LoadRuntime>();
         }
 
         #[cfg(test)]
@@ -63,12 +66,46 @@ impl Answer {
         self.0.result(&result.to_string());
     }
 
-    /// Answers with an error. Before the target is ready, that is also why the program does not start: SPDK
-    /// carries out the configuration by these methods.
+    /// Answers with an error.
     pub(crate) fn refuse(self, error: &RpcError) {
-        target::note_failure(error.message());
         self.0.error(error.code().number(), error.message());
     }
+}
+
+/// The methods by which SPDK's start comes to the configuration: [`document`] calls them. Nobody else may.
+const LOAD: [&CStr; 2] = [c"aoe_load_startup", c"aoe_load_runtime"];
+
+struct LoadStartup;
+
+impl Method for LoadStartup {
+    const NAME: &'static CStr = LOAD[0];
+    const PHASES: Phases = Phases::STARTUP;
+
+    fn call(_params: Option<&str>, request: Request) {
+        target::carry_out(Phase::Startup, request);
+    }
+}
+
+struct LoadRuntime;
+
+impl Method for LoadRuntime {
+    const NAME: &'static CStr = LOAD[1];
+
+    fn call(_params: Option<&str>, request: Request) {
+        target::carry_out(Phase::Runtime, request);
+    }
+}
+
+/// The configuration for SPDK: it calls us before its subsystems start, and again when they are up.
+pub(crate) fn document() -> Value {
+    let calls: Vec<Value> = LOAD.iter().map(|name| json!({ "method": name.to_string_lossy() })).collect();
+    json!({ "subsystems": [{ "subsystem": "aoe", "config": calls }] })
+}
+
+/// When SPDK takes a method that the user's configuration may call.
+pub(crate) fn phases(method: &str) -> Option<Phases> {
+    let is_ours = LOAD.iter().any(|name| name.to_bytes() == method.as_bytes());
+    if is_ours { None } else { spdk::rpc::phases(method) }
 }
 
 #[cfg(test)]

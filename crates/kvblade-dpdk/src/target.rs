@@ -2,12 +2,15 @@
 //! them. All of it lives on the app's thread; lcores are reached, and answer, by messages.
 
 mod announce;
+mod calls;
 mod create;
 mod delete;
 mod keeper;
+mod loading;
 mod read_claims;
 mod stats;
 mod suitable;
+mod waiting;
 mod watchdog;
 
 use std::cell::{Cell, RefCell};
@@ -22,7 +25,9 @@ use spdk::{Bdev, Finished, Initialized, Poller, Thread};
 
 use keeper::Keeper;
 pub(crate) use keeper::State;
+pub(crate) use loading::{Configuration, carry_out};
 use read_claims::ReadClaims;
+use waiting::Waiting;
 use watchdog::Watchdog;
 
 use crate::needs;
@@ -60,6 +65,7 @@ pub(super) struct Target {
     bdevs: BTreeMap<ExportId, Bdev>,
     read_claims: ReadClaims,
     operations: Operations,
+    waiting: Waiting,
     watch: Option<Poller>,
     watchdog: Option<Watchdog>,
     stopping: Option<Finished>,
@@ -83,8 +89,9 @@ impl Operations {
 }
 
 /// Remembers what the operator said, and what initiators keep, for [`start`]. Before the app runs, on its thread.
-pub(crate) fn prepare(options: PortOptions, state: State) {
+pub(crate) fn prepare(options: PortOptions, state: State, configuration: Configuration) {
     OPTIONS.set(Some((options, state)));
+    loading::prepare(configuration);
 }
 
 /// Remembers why the program does not start, unless it has started, or there is a reason already.
@@ -176,6 +183,7 @@ fn try_start(done: Initialized) -> Result<(), String> {
         bdevs: BTreeMap::new(),
         read_claims: ReadClaims::default(),
         operations: Operations::default(),
+        waiting: Waiting::default(),
         watch: None,
         watchdog: None,
         stopping: None,
@@ -264,8 +272,9 @@ pub(crate) fn ready() {
         announce::send(&target.lcores, None, ShelfSlot::WILDCARD);
         // From here on peers can cause log lines of SPDK and DPDK.
         crate::logging::limit_foreign_lines();
-        let exports = target.registry.exports().len();
-        tracing::info!(exports, ports = target.ports.len(), lcores = target.lcores.len(), "ready");
+        let waiting = target.registry.waiting().len();
+        let exports = target.registry.exports().len() - waiting;
+        tracing::info!(exports, waiting, ports = target.ports.len(), lcores = target.lcores.len(), "ready");
         match Watchdog::start(&target.lcores) {
             Ok(watchdog) => target.watchdog = Some(watchdog),
             Err(error) => {
@@ -275,6 +284,7 @@ pub(crate) fn ready() {
         // Tells that it is ready.
         target.watch_lcores();
     });
+    waiting::watch();
     crate::reload::serving();
 }
 
@@ -299,11 +309,16 @@ pub(crate) fn act(action: Action, answer: Answer) {
 
 /// The RPC calls that would make the exports there are.
 pub(crate) fn config() -> Value {
+    // What is to make bdevs that are missing is in no other subsystem's configuration.
+    let mut calls = loading::awaited();
     let config = with(|target| {
         target.follow_names();
         target.registry.config()
     });
-    config.unwrap_or_else(|| Value::Array(Vec::new()))
+    if let Some(Value::Array(exports)) = config {
+        calls.extend(exports);
+    }
+    Value::Array(calls)
 }
 
 impl Target {
@@ -320,6 +335,8 @@ impl Target {
 
 /// Stops the lcores after what is under way, then closes bdevs and ports; then drops `done`.
 pub(crate) fn stop(done: Finished) {
+    waiting::stop();
+    loading::stop();
     let Some(mut target) = TARGET.take() else { return };
     service_manager().tell("STOPPING=1\nSTATUS=answering what is under way");
     target.watch = None;

@@ -21,7 +21,7 @@ pub fn stat(client: &mut Client) -> Result<String, CommandError> {
 
 /// The table. The size is in GB of 10^9 bytes, cut to three places; the path is the file of an aio bdev and else
 /// the bdev's name, so that `kvadd` takes it as it is. A fifth column says what is not usual: its VLAN, `ro`
-/// for a read-only export, and a state other than online.
+/// for a read-only export, a state other than online, and why an export waits.
 fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
     let mut rows: Vec<[String; 4]> = Vec::new();
     for export in exports {
@@ -37,7 +37,13 @@ fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
             (export.state != "online").then_some(export.state.as_str()),
         ];
         let remarks: Vec<&str> = remarks.into_iter().flatten().collect();
-        let path = if remarks.is_empty() { path.to_owned() } else { format!("{path} {}", remarks.join(",")) };
+        let mut path = path.to_owned();
+        if !remarks.is_empty() {
+            path = format!("{path} {}", remarks.join(","));
+        }
+        if let Some(reason) = &export.reason {
+            path = format!("{path}: {reason}");
+        }
         for port in &export.ports {
             rows.push([
                 format!("{}.{}", export.shelf, export.slot),
@@ -94,6 +100,7 @@ mod tests {
             model: String::new(),
             firmware: String::new(),
             state: "online".into(),
+            reason: None,
             all_ports: false,
             ports,
         }
@@ -124,6 +131,9 @@ mod tests {
         let mut offline = export(3, "gone", 0, vec![port(0, "net_af_packet0", Some("eth0"))]);
         offline.state = "offline".into();
         offline.read_only = true;
+        let mut waiting = export(4, "aio1.4", 0, vec![port(0, "net_af_packet0", Some("eth0"))]);
+        waiting.state = "waiting".into();
+        waiting.reason = Some("cannot export '/srv/b': it is not there".into());
         let exports = [
             export(
                 1,
@@ -133,13 +143,15 @@ mod tests {
             ),
             export(2, "aio1.2", 2_000_000_000, vec![port(0, "net_af_packet0", Some("eth0"))]),
             offline,
+            waiting,
         ];
         assert_eq!(
             table(&exports, &bdevs),
             "       1.1         eth0    0.067GB malloc1.1\n\
              \x20      1.1 0000:03:00.0    0.067GB malloc1.1\n\
              \x20      1.2         eth0    2.000GB /srv/disk\n\
-             \x20      1.3         eth0    0.000GB gone ro,offline\n"
+             \x20      1.3         eth0    0.000GB gone ro,offline\n\
+             \x20      1.4         eth0    0.000GB aio1.4 waiting: cannot export '/srv/b': it is not there\n"
         );
         assert_eq!(table(&[], &bdevs), "");
     }

@@ -10,6 +10,7 @@
 #include <spdk/bdev.h>
 #include <spdk/env.h>
 #include <spdk/event.h>
+#include <spdk/init.h>
 #include <spdk/json.h>
 #include <spdk/jsonrpc.h>
 #include <spdk/log.h>

@@ -135,23 +135,36 @@ enum Stage {
     Stoppable,
     /// The configuration is carried out, by RPCs. SPDK does not end these when it stops: they would go on with
     /// subsystems that are gone (seen with 26.05: a malloc bdev made after the accel framework's end).
-    Loading { stop: bool },
+    Loading,
 }
 
 thread_local! {
     /// What to do once the subsystems are up and the configuration is carried out.
     static START: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Stoppable) };
+    /// A signal has asked for the end.
+    static ASKED_TO_STOP: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A subsystem of ours is up; as it comes after those it depends on, SPDK's configuration follows soon.
 pub(crate) fn loads() {
-    STAGE.set(Stage::Loading { stop: false });
+    STAGE.set(Stage::Loading);
+}
+
+/// Says whether a part of the configuration is carried out before the subsystems start: a signal that comes then takes
+/// effect after the rest of the start, instead of `start` of [`run`]. On the app's thread.
+pub fn set_loading(loading: bool) {
+    STAGE.set(if loading { Stage::Loading } else { Stage::Stoppable });
+}
+
+/// Whether a signal has come that is to end the app. On the app's thread.
+pub fn asked_to_stop() -> bool {
+    ASKED_TO_STOP.get()
 }
 
 extern "C" fn start(_: *mut c_void) {
-    let stage = STAGE.replace(Stage::Stoppable);
-    if stage == (Stage::Loading { stop: true }) {
+    STAGE.set(Stage::Stoppable);
+    if asked_to_stop() {
         stop(0);
     } else if let Some(start) = START.take() {
         start();
@@ -160,9 +173,9 @@ extern "C" fn start(_: *mut c_void) {
 
 /// SIGINT or SIGTERM, on the app's thread.
 extern "C" fn shut_down() {
-    match STAGE.get() {
-        Stage::Stoppable => stop(0),
-        Stage::Loading { .. } => STAGE.set(Stage::Loading { stop: true }),
+    ASKED_TO_STOP.set(true);
+    if STAGE.get() == Stage::Stoppable {
+        stop(0);
     }
 }
 

@@ -16,6 +16,7 @@ pub struct Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 pub(crate) const ENOMEM: i32 = 12;
+pub(crate) const EIO: i32 = 5;
 pub(crate) const EAGAIN: i32 = 11;
 pub(crate) const EINVAL: i32 = 22;
 pub(crate) const ESRCH: i32 = 3;

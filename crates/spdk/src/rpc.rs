@@ -2,9 +2,17 @@
 
 use std::{
     ffi::{CStr, CString, c_char, c_void},
+    fmt,
     marker::PhantomData,
+    path::Path,
     ptr::NonNull,
     slice,
+    time::Duration,
+};
+
+use crate::{
+    Poller,
+    error::{EINVAL, EIO, Error, Result},
 };
 
 /// JSON-RPC's "invalid params" (spdk/jsonrpc.h).
@@ -12,10 +20,106 @@ pub const INVALID_PARAMS: i32 = spdk_sys::SPDK_JSONRPC_ERROR_INVALID_PARAMS;
 /// JSON-RPC's "internal error".
 pub const INTERNAL_ERROR: i32 = spdk_sys::SPDK_JSONRPC_ERROR_INTERNAL_ERROR;
 
-/// A method, once the subsystems are up.
+/// When SPDK takes a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Phases {
+    /// Before the subsystems start.
+    pub startup: bool,
+    /// Once they are up.
+    pub runtime: bool,
+}
+
+impl Phases {
+    /// Before the subsystems start, and no later.
+    pub const STARTUP: Self = Self { startup: true, runtime: false };
+    /// Once the subsystems are up.
+    pub const RUNTIME: Self = Self { startup: false, runtime: true };
+
+    fn mask(self) -> u32 {
+        let part = |is: bool, bit: u32| if is { bit } else { 0 };
+        part(self.startup, spdk_sys::SPDK_RPC_STARTUP) | part(self.runtime, spdk_sys::SPDK_RPC_RUNTIME)
+    }
+}
+
+/// When SPDK takes the method of that name, ours or its own; `None` if there is no such method.
+pub fn phases(method: &str) -> Option<Phases> {
+    let method = CString::new(method).ok()?;
+    let mut mask = 0;
+    // SAFETY: reads the list of methods (spdk/rpc.h), which constructors and `register` fill before the app runs.
+    let code = unsafe { spdk_sys::spdk_rpc_get_method_state_mask(method.as_ptr(), &mut mask) };
+    let has = |bit: u32| mask & bit != 0;
+    (code == 0).then(|| Phases {
+        startup: has(spdk_sys::SPDK_RPC_STARTUP),
+        runtime: has(spdk_sys::SPDK_RPC_RUNTIME),
+    })
+}
+
+/// Whether a subsystem of that name is linked into this program. On the app's thread.
+pub fn subsystem_exists(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else { return false };
+    // SAFETY: reads SPDK's list of subsystems (spdk/init.h), which is complete before the app runs.
+    unsafe { spdk_sys::spdk_subsystem_exists(name.as_ptr()) }
+}
+
+/// A further RPC server at a socket of its own, beside the one that [`crate::app::AppOptions::rpc_socket`] names.
+///
+/// Its socket and its lock file are removed when it is dropped. The answer to a call that waits then is dropped later, by
+/// SPDK.
+pub struct Server {
+    raw: Option<NonNull<spdk_sys::spdk_rpc_server>>,
+    poller: Option<Poller>,
+}
+
+impl Server {
+    /// Listens at `path`, and serves on this thread, the app's.
+    ///
+    /// # Errors
+    /// `EINVAL` outside an SPDK thread and for a path with a NUL byte, `EIO` if SPDK can't listen there, which it logs.
+    pub fn listen(path: &Path) -> Result<Self> {
+        let call = "spdk_rpc_server_listen";
+        let invalid = Error { call, errno: EINVAL };
+        let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| invalid)?;
+        // SAFETY: the path is copied (spdk/rpc.h).
+        let raw = unsafe { spdk_sys::spdk_rpc_server_listen(path.as_ptr()) };
+        let raw = NonNull::new(raw).ok_or(Error { call, errno: EIO })?;
+        let mut server = Self { raw: Some(raw), poller: None };
+        server.poller = Some(Poller::register(Self::PERIOD, move || {
+            // SAFETY: the server is closed after this poller's end, on the thread that runs it.
+            unsafe { spdk_sys::spdk_rpc_server_accept(raw.as_ptr()) };
+            false
+        })?);
+        Ok(server)
+    }
+
+    /// How often calls are looked for.
+    const PERIOD: Duration = Duration::from_micros(100);
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // No accept after this.
+        self.poller = None;
+        if let Some(raw) = self.raw.take() {
+            // SAFETY: a listening server, on the thread that polled it, and polls it no more. SPDK takes its connection
+            // from each call that waits.
+            unsafe { spdk_sys::spdk_rpc_server_close(raw.as_ptr()) };
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+/// A method of ours.
 pub trait Method {
     /// Its name.
     const NAME: &'static CStr;
+
+    /// When it may be called.
+    const PHASES: Phases = Phases::RUNTIME;
 
     /// Handles one call, on the app's thread. `params` is the call's JSON text, if it has any. The answer may
     /// be given later, on the same thread.
@@ -91,6 +195,6 @@ extern "C" fn handle<M: Method>(
 pub fn register<M: Method>() {
     // SAFETY: spdk_rpc_register_method (spdk/rpc.h) copies the name; the app does not run yet.
     unsafe {
-        spdk_sys::spdk_rpc_register_method(M::NAME.as_ptr(), Some(handle::<M>), spdk_sys::SPDK_RPC_RUNTIME);
+        spdk_sys::spdk_rpc_register_method(M::NAME.as_ptr(), Some(handle::<M>), M::PHASES.mask());
     }
 }

@@ -3,7 +3,7 @@
 use aoe_target::DropReason;
 
 use super::*;
-use crate::port::{PortInfo, PortTable};
+use crate::port::{PortInfo, PortRef, PortTable};
 use crate::request::{Action, DeleteExport};
 use crate::served_bdev::ServedBdev;
 
@@ -60,10 +60,10 @@ fn exports_are_listed_by_address_with_their_ports() {
         json!([
             {"shelf": 1, "slot": 1, "bdev_name": "malloc1.1", "bdev": {"name": "malloc1.1", "uuid": "uuid of malloc1.1"}, "size_bytes": 67_108_864, "offset": 0, "length": null,
              "vlan": null, "read_only": false, "cache": "write-through", "buffers": 16, "allow": [], "deny": [], "serial": "kvblade-1.1",
-             "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "state": "online", "all_ports": true, "ports": [veth, nic]},
+             "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "state": "online", "reason": null, "all_ports": true, "ports": [veth, nic]},
             {"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "bdev": {"name": "aio1.2", "uuid": "uuid of aio1.2"}, "size_bytes": 10240, "offset": 100, "length": 20,
              "vlan": 100, "read_only": true, "cache": "write-back", "buffers": 64, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
-             "serial": "S1", "model": "M 1", "firmware": "F1", "state": "offline", "all_ports": false, "ports": [nic]},
+             "serial": "S1", "model": "M 1", "firmware": "F1", "state": "offline", "reason": null, "all_ports": false, "ports": [nic]},
         ])
     );
     let read_back: Vec<ExportInfo> = serde_json::from_value(report).unwrap();

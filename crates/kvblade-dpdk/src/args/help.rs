@@ -92,6 +92,14 @@ Load SPDK's configuration from a JSON file before the exports are made.
 The form is that of SPDK's save_config: {\"subsystems\": [{\"subsystem\": \"bdev\", \"config\": [...]}, ...]}. \
 Exports are in the subsystem \"aoe\", so what save_config wrote starts the same exports again.";
 
+pub(super) const STRICT: &str = "\
+End the start with exit code 1, naming each of them, when a disk is missing or an entry of --config is refused.
+
+Without it a missing or broken disk keeps only its own exports down: they are listed as 'waiting' with the reason, hold \
+their addresses, are saved by save_config, and are served as soon as the disk is there; every 5 s it is looked for. A \
+mistake in the command line or in --config, such as an unknown method or a second export at one address, ends the start \
+in any case.";
+
 pub(super) const STATE_DIR: &str = "\
 Directory for what initiators keep on the target: config strings, MAC mask lists, reservations. It is made, for \
 root alone, if it is not there, and used by one kvblade-dpdk at a time.

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use control::error::Quoted;
 use control::{Action, CreateExport, PortRef};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::entry::{Condition, Entry, Origin};
 use crate::args::LaunchError;
 use crate::export_spec::{ExportSpec, PciAddress};
 
-const BDEV: &str = "bdev";
-const AOE: &str = "aoe";
+pub(super) const BDEV: &str = "bdev";
+pub(super) const AOE: &str = "aoe";
 
 /// The subsystems of a configuration file, in order. The default is that of no file.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ pub(super) struct UserConfig {
 #[derive(Debug)]
 struct Subsystem {
     name: String,
-    config: Vec<Value>,
+    config: Vec<Entry>,
 }
 
 impl UserConfig {
@@ -63,9 +64,9 @@ impl UserConfig {
                     "subsystem number {number} lacks the string \"subsystem\"; it must name the subsystem"
                 )
             })?;
-            let config = match subsystem.get("config") {
-                Some(Value::Array(config)) => config.clone(),
-                Some(Value::Null) => Vec::new(),
+            let listed = match subsystem.get("config") {
+                Some(Value::Array(config)) => config.as_slice(),
+                Some(Value::Null) => &[],
                 _ => {
                     return Err(format!(
                         "subsystem {} lacks the list \"config\"; it may be empty",
@@ -73,12 +74,18 @@ impl UserConfig {
                     ));
                 }
             };
-            for (number, entry) in (1..).zip(&config) {
+            let mut config = Vec::new();
+            for (number, entry) in (1u32..).zip(listed) {
                 // SPDK 26.05 takes a list of entries in the place of one.
-                let batch = entry.as_array().map_or(std::slice::from_ref(entry), Vec::as_slice);
-                for entry in batch {
-                    self.learn(name, entry)
-                        .map_err(|what| format!("entry {number} of subsystem {}: {what}", Quoted(name)))?;
+                let batch = match entry {
+                    Value::Array(batch) => {
+                        (1u32..).zip(batch).map(|(part, entry)| (format!("{number}.{part}"), entry)).collect()
+                    }
+                    entry => vec![(number.to_string(), entry)],
+                };
+                for (number, entry) in batch {
+                    let place = format!("entry {number} of subsystem {}", Quoted(name));
+                    config.push(self.learn(name, number, entry).map_err(|what| format!("{place}: {what}"))?);
                 }
             }
             self.subsystems.push(Subsystem { name: name.to_owned(), config });
@@ -100,7 +107,7 @@ impl UserConfig {
     }
 
     /// Checks one entry and notes the names it gives.
-    fn learn(&mut self, subsystem: &str, entry: &Value) -> Result<(), String> {
+    fn learn(&mut self, subsystem: &str, number: String, entry: &Value) -> Result<Entry, String> {
         let method = entry
             .get("method")
             .and_then(Value::as_str)
@@ -111,7 +118,9 @@ impl UserConfig {
             _ => return Err(format!("the \"params\" of {} must be an object, or left out", Quoted(method))),
         };
         let text = |name: &str| params.and_then(|params| params.get(name)).and_then(Value::as_str);
-        if subsystem == AOE {
+        // What save_config could not find among the bdevs, because it waits for its disk, stands in our subsystem.
+        let is_bdev = subsystem == BDEV || (subsystem == AOE && method.starts_with("bdev_"));
+        if subsystem == AOE && !is_bdev {
             match Action::decode(method, params).map_err(|error| error.to_string())? {
                 Action::CreateExport(export) => self.exports.push(export),
                 _ => {
@@ -122,7 +131,7 @@ impl UserConfig {
                 }
             }
         }
-        if subsystem == BDEV {
+        if is_bdev {
             self.names.extend(text("name").map(str::to_owned));
             let address = text("traddr").and_then(|address| address.parse().ok());
             if let ("bdev_nvme_attach_controller", Some(address), Some(name)) =
@@ -131,7 +140,13 @@ impl UserConfig {
                 self.controllers.insert(address, name.to_owned());
             }
         }
-        Ok(())
+        Ok(Entry {
+            subsystem: if is_bdev { BDEV } else { subsystem }.to_owned(),
+            origin: Origin::Config { file: self.path(), subsystem: subsystem.to_owned(), number },
+            method: method.to_owned(),
+            params: params.cloned(),
+            condition: Condition::Nothing,
+        })
     }
 
     /// For messages: `--config 'PATH'`.
@@ -172,28 +187,36 @@ impl UserConfig {
         }
     }
 
-    /// The document for SPDK: everything of the file, then our bdevs, then all exports.
-    pub(super) fn merged(self, bdevs: Vec<Value>, exports: Vec<Value>) -> Value {
+    /// What SPDK is to carry out, as a list and as a document: everything of the file, then our bdevs, then all exports.
+    pub(super) fn merged(self, bdevs: Vec<Entry>, exports: Vec<Entry>) -> (Vec<Entry>, Value) {
         let mut subsystems = self.subsystems;
-        let mut aoe = Vec::new();
+        let (mut awaited, mut aoe) = (Vec::new(), Vec::new());
         subsystems.retain_mut(|subsystem| {
             let is_aoe = subsystem.name == AOE;
             if is_aoe {
-                aoe.append(&mut subsystem.config);
+                let (bdevs, exports): (Vec<Entry>, Vec<Entry>) =
+                    subsystem.config.drain(..).partition(|entry| entry.subsystem == BDEV);
+                awaited.extend(bdevs);
+                aoe.extend(exports);
             }
             !is_aoe
         });
+        let bdevs = awaited.into_iter().chain(bdevs);
         match subsystems.iter_mut().rfind(|subsystem| subsystem.name == BDEV) {
             Some(subsystem) => subsystem.config.extend(bdevs),
-            None => subsystems.push(Subsystem { name: BDEV.into(), config: bdevs }),
+            None => subsystems.push(Subsystem { name: BDEV.into(), config: bdevs.collect() }),
         }
         aoe.extend(exports);
         subsystems.push(Subsystem { name: AOE.into(), config: aoe });
-        let subsystems: Vec<Value> = subsystems
-            .into_iter()
-            .map(|subsystem| json!({ "subsystem": subsystem.name, "config": subsystem.config }))
+        let listed: Vec<Value> = subsystems
+            .iter()
+            .map(|subsystem| {
+                let config: Vec<Value> = subsystem.config.iter().map(Entry::to_json).collect();
+                json!({ "subsystem": subsystem.name, "config": config })
+            })
             .collect();
-        Value::Object(Map::from_iter([("subsystems".to_owned(), Value::Array(subsystems))]))
+        let entries = subsystems.into_iter().flat_map(|subsystem| subsystem.config).collect();
+        (entries, json!({ "subsystems": listed }))
     }
 }
 

@@ -5,17 +5,24 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::args::LaunchError;
 
-/// Longest path, in bytes. `sun_path` holds 108 with the terminating zero, and while SPDK loads its
-/// configuration it listens at this path with `.<pid>_config` appended (`lib/event/json_config.c`); a pid has at
-/// most seven digits.
+/// Longest path, in bytes. `sun_path` holds 108 with the terminating zero, and while the
+/// configuration is carried out we listen at this path with `.<pid>_config` appended ([`own_socket`]); a pid has at most
+/// seven digits.
 pub(super) const RPC_PATH_MAX: usize = 108 - 1 - ".4194304_config".len();
+
+/// Where the program calls itself while it carries out the configuration.
+pub(crate) fn own_socket(path: &Path) -> PathBuf {
+    let mut own = path.as_os_str().to_owned();
+    own.push(format!(".{}_config", std::process::id()));
+    own.into()
+}
 
 /// What is found at a path where SPDK will bind: it locks `PATH.lock`, then unlinks and binds `PATH`
 /// (`spdk_rpc_listen` in `lib/rpc/rpc.c`).

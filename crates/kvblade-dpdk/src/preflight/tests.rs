@@ -150,7 +150,7 @@ fn hugepages_must_suffice() {
 #[test]
 fn drives_must_be_there_and_ours() {
     let machine = Machine::new();
-    let export = |address: &str| format!("-- --export 1.1=nvme:{address}");
+    let export = |address: &str| format!("-- --strict --export 1.1=nvme:{address}");
     machine.refuses(&export("0000:09:00.0"), 1, &["nvme:0000:09:00.0 does not exist", "lspci"]);
     machine.refuses(
         &export("0000:02:00.0"),
@@ -158,7 +158,20 @@ fn drives_must_be_there_and_ours() {
         &["driver 'nvme'", "dpdk-devbind.py -b vfio-pci 0000:02:00.0"],
     );
     machine.refuses(&export("0000:03:00.0"), 1, &["no driver", "vfio-pci"]);
-    machine.refuses(&format!("--no-pci {}", export("0000:01:00.0")), 2, &["--no-pci"]);
+    machine.refuses("--no-pci -- --export 1.1=nvme:0000:01:00.0", 2, &["--no-pci"]);
+    for address in ["0000:01:00.0", "0000:02:00.0", "0000:09:00.0"] {
+        assert_eq!(
+            machine.check(&format!("-- --export 1.1=nvme:{address}")),
+            Ok(()),
+            "waited for if it is missing"
+        );
+    }
+    let error = machine
+        .check("-- --strict -e 1.1=nvme:0000:09:00.0 -e 1.2=aio:/no/such/file")
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("2 disks are missing:\n") && error.contains("0000:09:00.0"), "{error}");
+    assert!(error.contains("cannot export '/no/such/file'"), "{error}");
 }
 
 fn socket(path: &Path) -> Result<(), LaunchError> {

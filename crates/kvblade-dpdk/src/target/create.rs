@@ -19,7 +19,8 @@ pub(super) struct Creating {
     bdev: Bdev,
     waiting: usize,
     failed: Option<String>,
-    answer: Answer,
+    /// `None` for an export that waited: nobody asks any more.
+    answer: Option<Answer>,
 }
 
 /// A request that is tried again.
@@ -62,11 +63,11 @@ impl Target {
     /// Makes the export, now or after another attempt.
     fn attempt(&mut self, request: CreateExport, answer: Answer, since: Option<Instant>) {
         let since = since.filter(|since| since.elapsed() < EXAMINE_PATIENCE);
-        match (self.admit(&request, since.is_none()), since) {
+        match (self.admit(&request, since.is_none(), None), since) {
             (Ok((mut export, bdev)), _) => {
                 let name = self.file_name(export.id());
                 self.keeper.hold(&mut export, name);
-                self.spread(export, bdev, answer);
+                self.spread(export, bdev, Some(answer));
             }
             (Err(Refusal::Examined(error)), Some(_)) => {
                 self.postpone(request, answer, since, EXAMINE_PERIOD, &error);
@@ -118,8 +119,39 @@ impl Target {
         }
     }
 
+    /// Makes an export that waits. `last` as for one that is asked for: modules that look at its bdev are through.
+    ///
+    /// # Errors
+    /// Why it can't be made now; it waits on.
+    pub(super) fn resume(&mut self, id: ExportId, last: bool) -> Result<(), RpcError> {
+        let request = self.registry.get(id).map(|record| self.registry.request_of(record));
+        let Some(request) = request else { return Ok(()) };
+        match self.admit(&request, last, Some(id)) {
+            Ok((mut export, bdev)) => {
+                let name = self.file_name(id);
+                self.keeper.hold(&mut export, name);
+                self.spread(export, bdev, None);
+                Ok(())
+            }
+            Err(Refusal::Examined(error) | Refusal::Missing(error) | Refusal::Final(error)) => Err(error),
+        }
+    }
+
+    /// Takes back what the registry knows of an export that is not made: all of it, or that it waited no more.
+    fn let_go(&mut self, id: ExportId, waits: Option<ExportId>, why: &RpcError) {
+        match waits {
+            Some(id) => self.resumed_in_vain(id, why),
+            None => self.registry.abandoned(id),
+        }
+    }
+
     /// Opens the bdev and takes the address.
-    fn admit(&mut self, request: &CreateExport, last: bool) -> Result<(Export, Bdev), Refusal> {
+    fn admit(
+        &mut self,
+        request: &CreateExport,
+        last: bool,
+        waits: Option<ExportId>,
+    ) -> Result<(Export, Bdev), Refusal> {
         let name = request.bdev_name.as_str();
         let Some(own_name) = Bdev::own_name(name) else {
             let names = Bdev::list();
@@ -128,11 +160,12 @@ impl Target {
         if !request.read_only {
             self.read_claims.release(&own_name);
         }
-        let admitted = self.open(request, &own_name);
+        let admitted = self.open(request, &own_name, waits);
         match (admitted, self.settle_read_claim(&own_name)) {
             (Ok((export, _)), Err(error)) if !last && is_examined(&error) => {
-                self.registry.abandoned(export.id());
-                Err(Refusal::Examined(open_failed(name, &error)))
+                let refusal = open_failed(name, &error);
+                self.let_go(export.id(), waits, &refusal);
+                Err(Refusal::Examined(refusal))
             }
             (admitted, claimed) => {
                 if let Err(error) = claimed {
@@ -143,7 +176,12 @@ impl Target {
         }
     }
 
-    fn open(&mut self, request: &CreateExport, own_name: &str) -> Result<(Export, Bdev), Refusal> {
+    fn open(
+        &mut self,
+        request: &CreateExport,
+        own_name: &str,
+        waits: Option<ExportId>,
+    ) -> Result<(Export, Bdev), Refusal> {
         let watched = own_name.to_owned();
         let bdev = Bdev::open(own_name, !request.read_only, move |event| bdev_event(&watched, event))
             .map_err(|error| {
@@ -151,19 +189,22 @@ impl Target {
                 if is_examined(&error) { Refusal::Examined(refusal) } else { Refusal::Final(refusal) }
             })?;
         check(bdev.info(), request)?;
-        let record = self.registry.create(request, &served(&bdev)?)?;
+        let record = match waits {
+            Some(id) => self.registry.resume(id, &served(&bdev)?)?,
+            None => self.registry.create(request, &served(&bdev)?)?,
+        };
         match export_of(record, bdev.info()) {
             Ok(export) => Ok((export, bdev)),
             Err(error) => {
                 let id = record.id;
-                self.registry.abandoned(id);
+                self.let_go(id, waits, &error);
                 Err(error.into())
             }
         }
     }
 
     /// Gives the export to every lcore.
-    fn spread(&mut self, export: Export, bdev: Bdev, answer: Answer) {
+    fn spread(&mut self, export: Export, bdev: Bdev, answer: Option<Answer>) {
         let operation = self.operations.number();
         let creating = Creating {
             id: export.id(),
@@ -209,8 +250,12 @@ impl Target {
                 let _ = lcore.send(move |lcore| lcore.remove(id, || ()));
             }
             self.keeper.release(id);
-            self.abandon(id, bdev);
-            answer.refuse(&RpcError::new(ErrorCode::NoMemory, sentence));
+            let error = RpcError::new(ErrorCode::NoMemory, sentence);
+            let waits = answer.is_none().then_some(id);
+            self.abandon(id, waits, &error, bdev);
+            if let Some(answer) = answer {
+                answer.refuse(&error);
+            }
             return;
         }
         self.registry.created(id);
@@ -241,7 +286,9 @@ impl Target {
         if super::is_ready() {
             announce::send(&self.lcores, None, record.address);
         }
-        answer.give(&self.shown(record));
+        if let Some(answer) = answer {
+            answer.give(&self.shown(record));
+        }
         // What happened before the bdev was among those that are looked at.
         self.bdev_resized(&own_name);
     }
@@ -268,9 +315,9 @@ impl Target {
     }
 
     /// Forgets an export that no lcore serves.
-    fn abandon(&mut self, id: ExportId, bdev: Bdev) {
+    fn abandon(&mut self, id: ExportId, waits: Option<ExportId>, why: &RpcError, bdev: Bdev) {
         let own_name = bdev.info().name.clone();
-        self.registry.abandoned(id);
+        self.let_go(id, waits, why);
         drop(bdev);
         self.follow_read_claim(&own_name);
     }

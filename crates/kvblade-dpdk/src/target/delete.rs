@@ -75,6 +75,9 @@ impl Target {
                     if let Some(record) = self.registry.get(id) {
                         tracing::info!(export = %record.place(), bdev = %record.bdev_name, "no longer served");
                     }
+                    if let Some(bdev) = self.registry.get(id).map(|record| record.bdev_name.clone()) {
+                        self.waits_no_more(id, &bdev);
+                    }
                     let own_name = self.registry.get(id).map(|record| record.bdev.name.clone());
                     self.bdevs.remove(&id);
                     self.keeper.release(id);

@@ -24,7 +24,7 @@ fn an_export_made_and_deleted_by_rpc_is_listed_announced_counted_and_gone() {
     let listed = json!({
         "shelf": 1, "slot": 2, "bdev_name": "m0", "bdev": { "name": "m0", "uuid": uuid }, "size_bytes": SECTORS * SECTOR as u64, "read_only": true,
         "offset": 0, "length": null, "buffers": 16, "allow": [], "deny": [], "serial": "kvblade-1.2",
-        "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "vlan": null, "state": "online",
+        "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "vlan": null, "state": "online", "reason": null,
         "all_ports": false, "cache": "write-through", "ports": ports,
         "claims": {
             "config": "", "mask": [], "closed": null,

@@ -76,20 +76,19 @@ fn an_address_given_twice_on_a_port_is_refused_with_both_exports() {
     }
     // That the names mean one port is known once the port is there.
     let command = lab.command(&lab.eal(), &["-e", "1.1@0=malloc:8M", "-e", "1.1@t0=malloc:9M"]);
-    let sentence = "1.1 is already exported on port 0 with bdev 'malloc1.1': choose another shelf and slot, or delete \
-                    that export first";
+    let sentence = "--export '1.1@t0=malloc:9M': aoe_create_export of 1.1 with bdev 'malloc1.1@t0': 1.1 is already exported \
+                    on port 0 with bdev 'malloc1.1': choose another shelf and slot, or delete that export first";
     refuses(&lab, command, 1, false, sentence);
 }
 
 #[test]
 fn a_file_that_cannot_be_served_is_refused_with_the_reason() {
     let lab = Lab::new(1500);
-    let [odd, empty, missing] = ["odd", "empty", "missing"].map(|name| lab.path(name).display().to_string());
+    let [odd, empty] = ["odd", "empty"].map(|name| lab.path(name).display().to_string());
     fs::write(&odd, [0; 1000]).unwrap();
     fs::write(&empty, []).unwrap();
     let directory = lab.directory.path().display().to_string();
     for (path, sentence) in [
-        (&missing, "No such file or directory (os error 2); a regular file or block device is needed"),
         (&odd, "its size is 1000 bytes; a positive multiple of 512 is needed"),
         (&empty, "its size is 0 bytes; a positive multiple of 512 is needed"),
         (&directory, "it is a directory; a regular file or block device is needed"),
@@ -114,12 +113,21 @@ fn a_file_is_not_served_as_two_disks_that_can_be_written() {
 #[test]
 fn an_unknown_bdev_or_port_is_refused_with_those_there_are_and_no_other_export_starts() {
     let lab = Lab::new(1500);
-    let command = lab.command(&lab.eal(), &["-e", "1.1=malloc:8M", "-e", "1.2=nosuch"]);
-    refuses(&lab, command, 1, false, "no bdev 'nosuch': the bdevs are 'malloc1.1'");
-    let command = lab.command(&lab.eal(), &["-e", "1.1=malloc:8M", "-e", "1.2@eth9=malloc:8M"]);
-    refuses(&lab, command, 1, false, "no port 'eth9': the ports are 0 (net_af_packet0, t0)");
-    let command = lab.command(&lab.eal(), &["-e", "1.1=malloc:8M", "-e", "1.2@7=malloc:8M"]);
-    refuses(&lab, command, 1, false, "no port '7': the ports are 0 (net_af_packet0, t0)");
+    let refuses_it = |strict: &[&str], export: &str, bdev: &str, why: &str| {
+        let words = [&["-e", "1.1=malloc:8M", "-e", export][..], strict].concat();
+        let sentence = format!("--export '{export}': aoe_create_export of 1.2 with bdev '{bdev}': {why}");
+        refuses(&lab, lab.command(&lab.eal(), &words), 1, false, &sentence);
+    };
+    refuses_it(&["--strict"], "1.2=nosuch", "nosuch", "no bdev 'nosuch': the bdevs are 'malloc1.1'");
+    refuses_it(
+        &[],
+        "1.2@eth9=malloc:8M",
+        "malloc1.2",
+        "no port 'eth9': the ports are 0 (net_af_packet0, t0)",
+    );
+    refuses_it(&[], "1.2@7=malloc:8M", "malloc1.2", "no port '7': the ports are 0 (net_af_packet0, t0)");
+    // Not even a bdev that may come later makes a port.
+    refuses_it(&[], "1.2@eth9=nosuch", "nosuch", "no port 'eth9': the ports are 0 (net_af_packet0, t0)");
 }
 
 #[test]
@@ -153,8 +161,8 @@ fn a_configuration_that_cannot_be_carried_out_is_refused_with_the_entry() {
     // Blocks that AoE has no way to address.
     let large = json!({ "name": "large", "num_blocks": 64, "block_size": 8192 });
     fs::write(&config, with("bdev", "bdev_malloc_create", large)).unwrap();
-    let words = ["-e", "1.1=malloc:8M", "-e", "1.2=large", "--config", config.to_str().unwrap()];
-    let sentence = "bdev large has blocks of 8192 bytes with 0 bytes of metadata: only blocks of 512, 1024, 2048 or 4096 bytes without \
+    let words = ["--strict", "-e", "1.1=malloc:8M", "-e", "1.2=large", "--config", config.to_str().unwrap()];
+    let sentence = "--export '1.2=large': aoe_create_export of 1.2 with bdev 'large': bdev large has blocks of 8192 bytes with 0 bytes of metadata: only blocks of 512, 1024, 2048 or 4096 bytes without \
                     metadata can be exported";
     refuses(&lab, lab.command(&lab.eal(), &words), 1, false, sentence);
 }

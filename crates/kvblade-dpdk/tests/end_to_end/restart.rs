@@ -14,7 +14,7 @@ use crate::lab::{Lab, SECTORS, find, require};
 use crate::rpc::Rpc;
 
 /// As SPDK's rpc.py makes `save_config` of its calls.
-fn saved(rpc: &mut Rpc) -> Value {
+pub(crate) fn saved(rpc: &mut Rpc) -> Value {
     let names = rpc.call("framework_get_subsystems", Value::Null);
     let names = names.as_array().unwrap().iter().map(|one| one["subsystem"].as_str().unwrap().to_owned());
     let subsystems: Vec<Value> = names

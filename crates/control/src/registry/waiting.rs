@@ -1,0 +1,207 @@
+//! Exports of the configuration whose bdevs are missing or can't be served: they hold their addresses, are listed and
+//! saved, and are made as soon as their bdevs allow.
+
+use aoe_target::{ExportId, Ports};
+
+use super::{Record, Registry, State};
+use crate::error::{ErrorCode, Quoted, RpcError};
+use crate::options::ExportOptions;
+use crate::port::PortRef;
+use crate::request::CreateExport;
+use crate::served_bdev::ServedBdev;
+
+impl Registry {
+    /// Takes the address for an export that can't be made now, for this reason.
+    ///
+    /// # Errors
+    /// As [`Registry::create`], but for what concerns the bdev: such a request can't be carried out later either.
+    pub fn wait(&mut self, request: &CreateExport, reason: &str) -> Result<&Record, RpcError> {
+        let name = request.bdev_name.clone();
+        let bdev = ServedBdev { name, uuid: String::new(), sectors: 0, files: Vec::new() };
+        let id = self.place(request, State::Waiting, bdev, 0)?.id;
+        self.wait_again(id, reason);
+        self.get(id).ok_or_else(|| RpcError::new(ErrorCode::Internal, "an export was lost as it was made"))
+    }
+
+    /// The exports that wait, in the order of their making.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<ExportId> {
+        let waits = |record: &&Record| record.state == State::Waiting;
+        self.exports.iter().flatten().filter(waits).map(|record| record.id).collect()
+    }
+
+    /// First half of the creation of an export that waits, as [`Registry::create`]: its bdev is there.
+    ///
+    /// # Errors
+    /// No such export waits; no sectors, or not those asked for, or ones that another export serves as another disk. It
+    /// waits on then.
+    pub fn resume(&mut self, id: ExportId, bdev: &ServedBdev) -> Result<&Record, RpcError> {
+        let none =
+            || RpcError::new(ErrorCode::NoSuchExport, format!("no export with the number {} waits", id.0));
+        let record = self.get(id).filter(|record| record.state == State::Waiting).ok_or_else(none)?;
+        let request = self.request_of(record);
+        let sectors = sectors_of(&request.bdev_name, &request.options, bdev.sectors)?;
+        self.check_sharing(&request, bdev)?;
+        let record = self.get_mut(id).ok_or_else(none)?;
+        record.bdev = bdev.clone();
+        record.sectors = sectors;
+        record.state = State::Creating;
+        record.reason = None;
+        Ok(record)
+    }
+
+    /// Second half of a creation that failed, of an export that is to be made later: no lcore serves it. Also tells why
+    /// an export waits on. True if it did not wait for that reason before.
+    pub fn wait_again(&mut self, id: ExportId, reason: &str) -> bool {
+        let Some(record) = self.get_mut(id) else { return false };
+        let is_new = record.reason.as_deref() != Some(reason);
+        record.state = State::Waiting;
+        record.reason = Some(reason.to_owned());
+        is_new
+    }
+
+    /// The request that would make this export.
+    #[must_use]
+    pub fn request_of(&self, record: &Record) -> CreateExport {
+        let names = self.ports_of(record).into_iter().map(|port| PortRef::Name(port.name.clone()));
+        CreateExport {
+            address: record.address,
+            bdev_name: record.bdev_name.clone(),
+            ports: (record.ports != Ports::All).then(|| names.collect()),
+            read_only: record.read_only,
+            options: record.options.clone(),
+        }
+    }
+
+    pub(super) fn address_awaited(&self, record: &Record, taken: Ports) -> RpcError {
+        RpcError::new(
+            ErrorCode::Exists,
+            format!(
+                "{} is kept on {taken} for bdev {}, which it waits for: choose another shelf and slot, or delete that \
+                 export first",
+                record.place(),
+                Quoted(&record.bdev_name)
+            ),
+        )
+    }
+}
+
+/// The sectors that an export with these options has on a bdev of that size.
+pub(super) fn sectors_of(
+    bdev_name: &str,
+    options: &ExportOptions,
+    bdev_sectors: u64,
+) -> Result<u64, RpcError> {
+    let unsuitable =
+        |why: String| RpcError::new(ErrorCode::Unsuitable, format!("bdev {}{why}", Quoted(bdev_name)));
+    if bdev_sectors == 0 {
+        return Err(unsuitable(" has no whole sector of 512 bytes: at least one is needed".into()));
+    }
+    options.check_range(bdev_sectors).map_err(|message| unsuitable(format!(": {message}")))?;
+    Ok(options.range_in(bdev_sectors).1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::three_ports;
+    use super::*;
+    use crate::Deletion;
+    use crate::request::{Announce, DeleteExport};
+
+    fn bdev(name: &str, sectors: u64) -> ServedBdev {
+        ServedBdev { name: name.into(), uuid: String::new(), sectors, files: Vec::new() }
+    }
+
+    fn request(at: &str, bdev: &str) -> CreateExport {
+        CreateExport {
+            address: at.parse().unwrap(),
+            bdev_name: bdev.into(),
+            ports: None,
+            read_only: false,
+            options: ExportOptions::default(),
+        }
+    }
+
+    #[test]
+    fn an_export_waits_with_its_reason_until_its_bdev_suits() {
+        let mut registry = Registry::new(three_ports());
+        let mut wanted = request("1.1", "b");
+        wanted.options.length = Some(100);
+        let id = registry.wait(&wanted, "no bdev 'b'").unwrap().id;
+        assert_eq!(registry.waiting(), [id]);
+        let shown = registry.exports_report();
+        assert_eq!((&shown[0]["state"], &shown[0]["reason"]), (&"waiting".into(), &"no bdev 'b'".into()));
+        assert!(!registry.wait_again(id, "no bdev 'b'"), "the same reason is nothing new");
+        assert!(registry.wait_again(id, "it is too small"));
+        for sectors in [0, 99] {
+            let error = registry.resume(id, &bdev("b", sectors)).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::Unsuitable, "{error}");
+            assert_eq!(registry.get(id).unwrap().state, State::Waiting);
+        }
+        assert_eq!(
+            registry.resume(id, &bdev("b", 2048)).map(|record| (record.sectors, record.state)),
+            Ok((100, State::Creating))
+        );
+        assert_eq!(
+            registry.resume(id, &bdev("b", 2048)).unwrap_err().code(),
+            ErrorCode::NoSuchExport,
+            "it is being made"
+        );
+        registry.created(id);
+        let record = registry.get(id).unwrap();
+        assert_eq!((record.state, &record.reason), (State::Online, &None));
+        assert_eq!(registry.waiting(), []);
+        assert!(registry.wait_again(id, "gone again"));
+        assert_eq!(registry.waiting(), [id]);
+    }
+
+    #[test]
+    fn it_holds_its_address_and_is_saved_and_deleted_like_any_other_and_not_announced() {
+        let mut registry = Registry::new(three_ports());
+        let id = registry.wait(&request("1.1", "b"), "why").unwrap().id;
+        assert_eq!(registry.config()[0]["params"], request("1.1", "b").to_params());
+        let other = request("1.1", "c");
+        for error in
+            [registry.create(&other, &bdev("c", 8)).unwrap_err(), registry.wait(&other, "why").unwrap_err()]
+        {
+            assert_eq!(error.code(), ErrorCode::Exists);
+            assert!(
+                error.message().starts_with("1.1 is kept on all ports for bdev 'b', which it waits for"),
+                "{error}"
+            );
+        }
+        let everyone = Announce { shelf: None, slot: None };
+        assert_eq!(registry.announced(&everyone), Ok(vec![]));
+        assert_eq!(registry.bdev_removed("b"), []);
+        assert_eq!(registry.bdev_resized("b", 7), []);
+        assert_eq!(registry.get(id).map(|record| (record.state, record.sectors)), Some((State::Waiting, 0)));
+        let delete = DeleteExport { address: "1.1".parse().unwrap(), vlan: None, ports: None };
+        assert_eq!(registry.delete(&delete), Ok(vec![Deletion::Remove(id)]));
+        registry.removed(id);
+        assert!(registry.create(&request("1.1", "c"), &bdev("c", 8)).is_ok());
+    }
+
+    #[test]
+    fn it_uses_no_bdev_until_it_is_made_and_then_shares_it_by_the_rules() {
+        let mut registry = Registry::new(three_ports());
+        let id = registry.wait(&request("1.1", "b"), "why").unwrap().id;
+        let other = registry.create(&request("1.2", "b"), &bdev("b", 8)).unwrap().id;
+        registry.created(other);
+        let error = registry.resume(id, &bdev("b", 8)).unwrap_err();
+        assert!(error.message().contains("like a second disk"), "{error}");
+        assert_eq!(registry.get(id).unwrap().state, State::Waiting);
+        registry.removed(other);
+        assert!(!registry.is_only_read("b"));
+        assert!(registry.resume(id, &bdev("b", 8)).is_ok());
+    }
+
+    #[test]
+    fn what_can_not_be_made_later_either_does_not_wait() {
+        let mut registry = Registry::new(three_ports());
+        let mut wanted = request("1.1", "b");
+        wanted.ports = Some(vec![PortRef::Number(9)]);
+        let error = registry.wait(&wanted, "why").unwrap_err();
+        assert!(error.message().contains("no port '9'"), "{error}");
+        assert_eq!(registry.waiting(), []);
+    }
+}
