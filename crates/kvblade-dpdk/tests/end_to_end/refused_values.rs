@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::lab::{Lab, refuses};
 
 /// Each `--export` with the sentence after `--export '...': `.
-const MALFORMED: [(&str, &str); 14] = [
+const MALFORMED: [(&str, &str); 13] = [
     ("1.1malloc:8M", "there is no '=': write SHELF.SLOT[@PORT]=BDEV[,option...], such as 1.1=malloc:64M"),
     ("1=malloc:8M", "address \"1\": expected SHELF.SLOT such as 1.2, shelf 0 to 65534, slot 0 to 254"),
     ("1.x=malloc:8M", "slot \"x\": expected a decimal number from 0 to 254"),
