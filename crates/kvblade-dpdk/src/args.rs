@@ -266,8 +266,8 @@ impl Options {
         }
         export_spec::check_distinct(&exports)?;
         let eal = eal.over(file.eal);
+        eal.check()?;
         eal.check_release(dpdk::eal::release())?;
-        eal.check_main_lcore()?;
         interfaces::check(&interfaces, &eal)?;
         let rpc_socket = self.rpc_socket.or(file.rpc_socket).unwrap_or_else(|| DEFAULT_RPC_SOCKET.into());
         let rpc_socket = std::path::absolute(&rpc_socket).map_err(|error| {

@@ -157,6 +157,7 @@ impl EalOptions {
     /// Has EAL probe this PCI device, and no others but those allowed besides.
     pub(crate) fn allow(&mut self, device: &str) {
         self.passthrough.extend(["-a".to_owned(), device.to_owned()]);
+        self.given.push(Given { name: "allow", value: Some(device.to_owned()) });
     }
 
     /// Has EAL make this virtual device.
@@ -174,12 +175,11 @@ impl EalOptions {
     /// of what the file says of them, and so do all other options together.
     #[must_use]
     pub(crate) fn over(self, file: Self) -> Self {
-        let about_lcores = |option: &&Given| ["lcores", "main-lcore"].contains(&option.name);
         let lcores_alone = |options: &Self| Self {
             reactor_mask: options.reactor_mask.clone(),
             lcores: options.lcores.clone(),
             main_lcore: options.main_lcore,
-            given: options.given.iter().filter(about_lcores).cloned().collect(),
+            given: options.given.iter().filter(|given| is_about_lcores(given)).cloned().collect(),
             ..Self::default()
         };
         let lcores = if self.lcores.is_empty() { &file } else { &self };
@@ -207,9 +207,24 @@ impl EalOptions {
                 )));
             }
         }
-        refused::check(&options.given)?;
-        options.check_main_lcore()?;
+        options.check()?;
         Ok(options)
+    }
+
+    /// Refuses a main lcore that is none of the lcores, and options that can't be had together.
+    ///
+    /// # Errors
+    /// A usage error naming them.
+    pub(crate) fn check(&self) -> Result<(), LaunchError> {
+        match self.main_lcore {
+            Some(main) if !self.lcores.is_empty() && !self.lcores.contains(&main) => {
+                Err(LaunchError::usage(format!(
+                    "--main-lcore {main} is none of the lcores given: it must be one of {}",
+                    ranges(&self.lcores)
+                )))
+            }
+            _ => refused::check(&self.given),
+        }
     }
 
     /// Refuses an option that the DPDK of this release, as year and month, does not have.
@@ -218,22 +233,6 @@ impl EalOptions {
     /// A usage error naming it.
     pub(crate) fn check_release(&self, dpdk: (u32, u32)) -> Result<(), LaunchError> {
         refused::check_unknown(&self.unknown, dpdk)
-    }
-
-    /// Refuses a main lcore that is none of the lcores.
-    ///
-    /// # Errors
-    /// A usage error naming them.
-    pub(crate) fn check_main_lcore(&self) -> Result<(), LaunchError> {
-        match self.main_lcore {
-            Some(main) if !self.lcores.is_empty() && !self.lcores.contains(&main) => {
-                Err(LaunchError::usage(format!(
-                    "--main-lcore {main} is none of the lcores given: it must be one of {}",
-                    ranges(&self.lcores)
-                )))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn long(&mut self, word: &str, long: &str, words: &mut Words) -> Result<(), LaunchError> {
@@ -378,16 +377,8 @@ impl EalOptions {
     }
 }
 
-/// The name under which a short option is judged together with others.
-fn judged_letter(letter: char) -> Option<&'static str> {
-    Some(match letter {
-        'a' => "allow",
-        'b' => "block",
-        'm' => "m",
-        'n' => "n",
-        'r' => "r",
-        _ => return None,
-    })
+fn is_about_lcores(given: &Given) -> bool {
+    ["lcores", "main-lcore"].contains(&given.name)
 }
 
 /// Whether a word is one of EAL's options and, if so, whether its value is the word after it.
@@ -412,6 +403,18 @@ pub(crate) fn value_follows(word: &str) -> Option<bool> {
         return Some(!attached);
     }
     SHORT_WITHOUT_VALUE.contains(letter).then_some(false)
+}
+
+/// The name under which a short option is judged together with others.
+fn judged_letter(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        'a' => "allow",
+        'b' => "block",
+        'm' => "m",
+        'n' => "n",
+        'r' => "r",
+        _ => return None,
+    })
 }
 
 /// Whether a word is one of EAL's options, for a hint when it stands after `--` or there is no `--`.

@@ -102,6 +102,7 @@ fn mistakes_name_file_line_key_and_what_is_allowed() {
         ("lcores = 'two'".into(), 1, &["lcores: ", "'two'", "0-3,8"]),
         ("lcores = '2'\neal-options = ['-l', '3']".into(), 1, &["lcores: ", "one place"]),
         ("eal-options = ['--file-prefix']".into(), 1, &["eal-options: ", "lacks its value"]),
+        ("eal-options = ['--no-huge']".into(), 1, &["eal-options: ", "-m 1024"]),
         ("eal-options = ['stray']".into(), 1, &["eal-options: ", "'stray'"]),
         ("pci-devices = ['eth1']".into(), 1, &["pci-devices: ", "'eth1'", "DDDD:BB:DD.F"]),
         ("hugepages = 'some'".into(), 1, &["hugepages: ", "'some'", "none, auto"]),

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::lab::{Lab, refuses};
 
 /// Each `--export` with the sentence after `--export '...': `.
-const MALFORMED: [(&str, &str); 14] = [
+const MALFORMED: [(&str, &str); 13] = [
     ("1.1malloc:8M", "there is no '=': write SHELF.SLOT[@PORT]=BDEV[,option...], such as 1.1=malloc:64M"),
     ("1=malloc:8M", "address \"1\": expected SHELF.SLOT such as 1.2, shelf 0 to 65534, slot 0 to 254"),
     ("1.x=malloc:8M", "slot \"x\": expected a decimal number from 0 to 254"),
@@ -19,8 +19,8 @@ const MALFORMED: [(&str, &str); 14] = [
     ("1.255=malloc:8M", "slot 255: expected 0 to 254 (255 means every slot and cannot be a disk's)"),
     (
         "1.1=",
-        "nothing stands after '=': BDEV is malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS[nNSID] or the name of a bdev that \
-         --config defines (bdev:NAME if the name looks like one of these)",
+        "nothing stands after '=': BDEV is a path that begins with / or ./, malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS[nNSID] \
+         or the name of a bdev that --config defines (bdev:NAME if the name looks like one of these)",
     ),
     (
         "1.1=malloc:1000",
@@ -44,7 +44,6 @@ const MALFORMED: [(&str, &str); 14] = [
     ),
     ("1.1=malloc:8M,ro,ro", "option 'ro' is given twice: once is enough"),
     ("1.1@=malloc:8M", "the port is empty: give a port number, a DPDK device name or a Linux interface"),
-    ("1.1=/srv/disk", "'/srv/disk' is a path, not a bdev: write aio:/srv/disk"),
     (
         "1.1=nvme:foo",
         "'foo' is no PCI address: write DDDD:BB:DD.F in hexadecimal, such as nvme:0000:01:00.0 or, for namespace 2, \

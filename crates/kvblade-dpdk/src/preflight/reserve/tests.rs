@@ -72,7 +72,7 @@ fn what_is_missing_is_added_to_what_there_is() {
         ("--hugepages 200M", 300),
         ("--hugepages 202M", 301),
         ("--hugepages 201M", 301),
-        ("--no-huge --hugepages auto", 300),
+        ("--no-huge -m 1024 --hugepages auto", 300),
     ] {
         let machine = Machine::new(300, 100);
         assert_eq!(machine.see_to(line, 300 << 20), Ok(()), "{line}");
@@ -86,7 +86,7 @@ fn too_few_pages_are_noticed() {
     let shortage = |line: &str, needed: u64| shortage(&command(line), needed, &machine.host());
     assert_eq!(shortage("", 200 << 20), None);
     assert_eq!(shortage("", (200 << 20) + 1), Some(200 << 20));
-    assert_eq!(shortage("--no-huge", 300 << 20), None);
+    assert_eq!(shortage("--no-huge -m 1024", 300 << 20), None);
 }
 
 #[test]
