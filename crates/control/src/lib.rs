@@ -14,6 +14,7 @@ pub mod port;
 pub mod registry;
 pub mod report;
 pub mod request;
+pub mod served_bdev;
 
 pub use aoe_target::{AddressError, MacAddr, Shelf, ShelfSlot, Slot, VlanId};
 pub use backing_file::BackingFile;
@@ -21,5 +22,6 @@ pub use error::{ErrorCode, RpcError};
 pub use options::ExportOptions;
 pub use port::{PortInfo, PortRef, PortTable};
 pub use registry::{Deletion, Record, Registry, State, unknown_bdev};
-pub use report::{ExportInfo, ExportPort, LcoreStats, PortStats};
+pub use report::{BdevNames, ExportInfo, ExportPort, LcoreStats, PortStats};
 pub use request::{Action, Announce, Claimed, ClearClaims, CreateExport, DeleteExport};
+pub use served_bdev::{ServedBdev, ServedFile, Use};

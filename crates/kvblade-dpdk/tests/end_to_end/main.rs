@@ -9,6 +9,7 @@
 mod alignment;
 mod aoetools;
 mod bad_frames;
+mod bdevs;
 mod claims;
 mod commands;
 mod eal_options;
@@ -23,7 +24,9 @@ mod restart;
 mod rpc;
 mod serving;
 mod shutdown;
+mod spdk_client;
 mod spreading;
 mod state_dir;
 mod two_ports;
+mod volumes;
 mod write_through;
