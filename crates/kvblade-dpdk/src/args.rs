@@ -232,7 +232,7 @@ pub(crate) fn parse(
         Err(error) => return Err(refused(&error)),
     };
     let options = Options::from_arg_matches(&matches).map_err(|error| refused(&error))?;
-    let eal = EalOptions::parse(&eal)?;
+    let eal = EalOptions::parse(&eal, dpdk::eal::release())?;
     let (check, reserve_hugepages) = (options.check, options.reserve_hugepages);
     let command = Box::new(options.complete(eal)?);
     Ok(match (check, reserve_hugepages) {
@@ -267,7 +267,6 @@ impl Options {
         export_spec::check_distinct(&exports)?;
         let eal = eal.over(file.eal);
         eal.check()?;
-        eal.check_release(dpdk::eal::release())?;
         interfaces::check(&interfaces, &eal)?;
         let rpc_socket = self.rpc_socket.or(file.rpc_socket).unwrap_or_else(|| DEFAULT_RPC_SOCKET.into());
         let rpc_socket = std::path::absolute(&rpc_socket).map_err(|error| {

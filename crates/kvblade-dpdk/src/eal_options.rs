@@ -15,6 +15,9 @@ use crate::args::{LaunchError, is_own_option};
 /// Highest lcore number SPDK can express: `SPDK_CPUSET_SIZE` (`spdk/cpuset.h`) less one.
 const LCORE_MAX: u32 = 1023;
 
+/// A DPDK release, as year and month.
+type Release = (u32, u32);
+
 /// EAL's long options and whether a value follows; `Optional` values come only after `=`
 /// (`lib/eal/common/eal_common_options.c`, DPDK 22.11 and 24.11). Options of later releases pass as unknown ones.
 const LONG_OPTIONS: &[(&str, Value)] = &[
@@ -45,7 +48,6 @@ const LONG_OPTIONS: &[(&str, Value)] = &[
     ("single-file-segments", Value::None),
     ("socket-limit", Value::Required),
     ("socket-mem", Value::Required),
-    ("syslog", Value::Required),
     ("telemetry", Value::None),
     ("trace", Value::Required),
     ("trace-bufsz", Value::Required),
@@ -56,6 +58,18 @@ const LONG_OPTIONS: &[(&str, Value)] = &[
     ("vfio-vf-token", Value::Required),
     ("vmware-tsc-map", Value::None),
 ];
+
+/// What a release before 24.11 has besides.
+const LONG_OPTIONS_BEFORE_24_11: &[(&str, Value)] = &[("syslog", Value::Required)];
+
+/// What a release from 24.11 on has besides.
+const LONG_OPTIONS_SINCE_24_11: &[(&str, Value)] =
+    &[("log-color", Value::Optional), ("log-timestamp", Value::Optional), ("syslog", Value::Optional)];
+
+fn long_options(dpdk: Release) -> impl Iterator<Item = (&'static str, Value)> {
+    let besides = if dpdk < (24, 11) { LONG_OPTIONS_BEFORE_24_11 } else { LONG_OPTIONS_SINCE_24_11 };
+    LONG_OPTIONS.iter().chain(besides).copied()
+}
 
 /// EAL's short options that take a value.
 const SHORT_WITH_VALUE: &str = "abcdlmnrsS";
@@ -111,8 +125,6 @@ pub(crate) struct EalOptions {
     pub(crate) passthrough: Vec<String>,
     /// All that was given and is known, in order.
     given: Vec<Given>,
-    /// Long options that are in no list of ours, in order.
-    unknown: Vec<String>,
 }
 
 impl EalOptions {
@@ -189,16 +201,16 @@ impl EalOptions {
         Self { reactor_mask, lcores, main_lcore, ..rest }
     }
 
-    /// Reads the words before `--`.
+    /// Reads the words before `--`, for the DPDK of this release.
     ///
     /// # Errors
     /// A usage error naming the option and what is allowed.
-    pub(crate) fn parse(words: &[OsString]) -> Result<Self, LaunchError> {
+    pub(crate) fn parse(words: &[OsString], dpdk: Release) -> Result<Self, LaunchError> {
         let mut words = Words { words: words.iter().map(text).collect::<Result<Vec<_>, _>>()?, next: 0 };
         let mut options = Self::default();
         while let Some(word) = words.take() {
             if let Some(long) = word.strip_prefix("--") {
-                options.long(&word, long, &mut words)?;
+                options.long(&word, long, &mut words, dpdk)?;
             } else if word.len() > 1 && word.starts_with('-') {
                 options.short(&word, &mut words)?;
             } else {
@@ -227,28 +239,20 @@ impl EalOptions {
         }
     }
 
-    /// Refuses an option that the DPDK of this release, as year and month, does not have.
-    ///
-    /// # Errors
-    /// A usage error naming it.
-    pub(crate) fn check_release(&self, dpdk: (u32, u32)) -> Result<(), LaunchError> {
-        refused::check_unknown(&self.unknown, dpdk)
-    }
-
-    fn long(&mut self, word: &str, long: &str, words: &mut Words) -> Result<(), LaunchError> {
+    fn long(&mut self, word: &str, long: &str, words: &mut Words, dpdk: Release) -> Result<(), LaunchError> {
         let (name, attached) = match long.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (long, None),
         };
-        let Some((name, wants)) = known_long(name)? else {
+        let Some((name, wants)) = known_long(name, dpdk)? else {
             if is_own_option(name) {
                 return Err(LaunchError::usage(format!(
                     "'--{name}' is an option of kvblade-dpdk itself, not of EAL"
                 )));
             }
+            refused::check_unknown(name, dpdk)?;
             // An option of a DPDK release this table does not know: its value, if any, is the next word.
             self.passthrough.push(word.to_owned());
-            self.unknown.push(format!("--{name}"));
             if attached.is_none() {
                 self.passthrough.extend(words.take_value_of_unknown());
             }
@@ -389,7 +393,7 @@ pub(crate) fn value_follows(word: &str) -> Option<bool> {
         if name.is_empty() {
             return None;
         }
-        return match known_long(name) {
+        return match known_long(name, dpdk::eal::release()) {
             Ok(Some((_, wants))) => Some(wants == Value::Required && !attached),
             Ok(None) => None,
             // An ambiguous one, which its reader refuses.
@@ -423,7 +427,8 @@ pub(crate) fn looks_like_eal_option(word: &str) -> bool {
     match word.strip_prefix("--") {
         Some(long) => {
             let name = long.split('=').next().unwrap_or(long);
-            LONG_OPTIONS.iter().any(|(known, _)| *known == name)
+            let mut known = LONG_OPTIONS.iter().chain(LONG_OPTIONS_SINCE_24_11);
+            known.any(|(known, _)| *known == name)
         }
         None => word
             .strip_prefix('-')
@@ -433,16 +438,16 @@ pub(crate) fn looks_like_eal_option(word: &str) -> bool {
 }
 
 /// EAL accepts unambiguous beginnings of long options (`getopt_long`), so they are understood here too.
-fn known_long(name: &str) -> Result<Option<(&'static str, Value)>, LaunchError> {
-    if let Some(exact) = LONG_OPTIONS.iter().find(|(known, _)| *known == name) {
-        return Ok(Some(*exact));
+fn known_long(name: &str, dpdk: Release) -> Result<Option<(&'static str, Value)>, LaunchError> {
+    if let Some(exact) = long_options(dpdk).find(|(known, _)| *known == name) {
+        return Ok(Some(exact));
     }
-    let mut matching = LONG_OPTIONS.iter().filter(|(known, _)| known.starts_with(name));
+    let mut matching = long_options(dpdk).filter(|(known, _)| known.starts_with(name));
     match (matching.next(), matching.next()) {
         (Some((first, _)), Some((second, _))) => Err(LaunchError::usage(format!(
             "'--{name}' is ambiguous among EAL's options: it could be --{first} or --{second}"
         ))),
-        (only, _) => Ok(only.copied()),
+        (only, _) => Ok(only),
     }
 }
 

@@ -107,7 +107,8 @@ mod tests {
     use super::*;
 
     fn eal(line: &str) -> EalOptions {
-        EalOptions::parse(&line.split_whitespace().map(Into::into).collect::<Vec<_>>()).expect("right")
+        EalOptions::parse(&line.split_whitespace().map(Into::into).collect::<Vec<_>>(), dpdk::eal::release())
+            .expect("right")
     }
 
     #[test]

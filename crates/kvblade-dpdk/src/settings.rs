@@ -148,13 +148,14 @@ impl File {
         let sentence = |error: LaunchError| error.to_string();
         let mut eal = place
             .optional("eal-options", self.eal_options.as_ref(), |options| {
-                EalOptions::parse(&words(options)).map_err(sentence)
+                EalOptions::parse(&words(options), dpdk::eal::release()).map_err(sentence)
             })?
             .unwrap_or_default();
         if let Some(lcores) = &self.lcores {
             let chosen = place.value("lcores", lcores, |lcores| {
                 let chosen =
-                    EalOptions::parse(&words(&["-l".to_owned(), lcores.clone()])).map_err(sentence)?;
+                    EalOptions::parse(&words(&["-l".to_owned(), lcores.clone()]), dpdk::eal::release())
+                        .map_err(sentence)?;
                 if eal.lcores.is_empty() {
                     Ok(chosen)
                 } else {

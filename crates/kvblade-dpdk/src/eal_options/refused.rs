@@ -3,11 +3,11 @@
 //! EAL answers each of these with a page of usage text, SPDK with a line that does not say what to do, and
 //! `--proc-type=secondary` with silence for ever. One sentence takes the place of all that.
 
-use super::{Given, LONG_OPTIONS, number};
+use super::{Given, Release, long_options, number};
 use crate::args::LaunchError;
 
-/// The last DPDK release whose long options are those of [`LONG_OPTIONS`].
-const LAST_KNOWN_RELEASE: (u32, u32) = (24, 11);
+/// The last DPDK release of which [`long_options`] knows all.
+const LAST_KNOWN_RELEASE: Release = (24, 11);
 
 /// Options that say how hugepages are to be used. SPDK or EAL refuses them where there are none.
 const ABOUT_HUGEPAGES: [&str; 4] = ["in-memory", "single-file-segments", "socket-mem", "huge-worker-stack"];
@@ -112,14 +112,14 @@ fn is_simd_bitwidth(text: &str) -> bool {
 ///
 /// # Errors
 /// A usage error that names it.
-pub(super) fn check_unknown(unknown: &[String], dpdk: (u32, u32)) -> Result<(), LaunchError> {
-    match unknown.first() {
-        Some(word) if dpdk <= LAST_KNOWN_RELEASE => Err(LaunchError::usage(format!(
-            "'{word}' is no EAL option of DPDK {}.{:02}: it has --{}",
-            dpdk.0,
-            dpdk.1,
-            LONG_OPTIONS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", --")
-        ))),
-        _ => Ok(()),
+pub(super) fn check_unknown(name: &str, dpdk: Release) -> Result<(), LaunchError> {
+    if dpdk > LAST_KNOWN_RELEASE {
+        return Ok(());
     }
+    Err(LaunchError::usage(format!(
+        "'--{name}' is no EAL option of DPDK {}.{:02}: it has --{}",
+        dpdk.0,
+        dpdk.1,
+        long_options(dpdk).map(|(name, _)| name).collect::<Vec<_>>().join(", --")
+    )))
 }
