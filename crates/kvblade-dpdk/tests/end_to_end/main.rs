@@ -12,6 +12,7 @@ mod bad_frames;
 mod bdevs;
 mod claims;
 mod commands;
+mod eal_options;
 mod export_options;
 mod hot_removal;
 mod lab;
