@@ -278,16 +278,24 @@ pub(crate) fn collect_macs<'a>(
     Ok(macs)
 }
 
+/// With colons between the bytes, or without any, as vblade has them.
 fn parse_mac(text: &str) -> Option<MacAddr> {
     let mut bytes = [0; 6];
-    let mut parts = text.split(':');
-    for byte in &mut bytes {
-        let part =
-            parts.next().filter(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        *byte = u8::from_str_radix(part, 16).ok()?;
+    let with_colons = text.contains(':');
+    let mut rest = text;
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        if with_colons && index > 0 {
+            rest = rest.strip_prefix(':')?;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+        rest = after;
     }
     let mac = MacAddr(bytes);
-    (parts.next().is_none() && !mac.is_multicast()).then_some(mac)
+    (rest.is_empty() && !mac.is_multicast()).then_some(mac)
 }
 
 /// A serial number.

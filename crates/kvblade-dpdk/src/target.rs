@@ -8,6 +8,7 @@ mod keeper;
 mod read_claims;
 mod stats;
 mod suitable;
+mod watchdog;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -22,8 +23,10 @@ use spdk::{Bdev, Finished, Initialized, Poller, Thread};
 use keeper::Keeper;
 pub(crate) use keeper::State;
 use read_claims::ReadClaims;
+use watchdog::Watchdog;
 
 use crate::needs;
+use crate::notify::service_manager;
 use crate::ports::{self, PortOptions, Started};
 use crate::rpc::Answer;
 
@@ -58,6 +61,7 @@ pub(super) struct Target {
     read_claims: ReadClaims,
     operations: Operations,
     watch: Option<Poller>,
+    watchdog: Option<Watchdog>,
     stopping: Option<Finished>,
 }
 
@@ -173,6 +177,7 @@ fn try_start(done: Initialized) -> Result<(), String> {
         read_claims: ReadClaims::default(),
         operations: Operations::default(),
         watch: None,
+        watchdog: None,
         stopping: None,
     };
     TARGET.set(Some(target));
@@ -261,7 +266,16 @@ pub(crate) fn ready() {
         crate::logging::limit_foreign_lines();
         let exports = target.registry.exports().len();
         tracing::info!(exports, ports = target.ports.len(), lcores = target.lcores.len(), "ready");
+        match Watchdog::start(&target.lcores) {
+            Ok(watchdog) => target.watchdog = Some(watchdog),
+            Err(error) => {
+                tracing::error!(%error, "lcores are not watched, so the service manager is told nothing")
+            }
+        }
+        // Tells that it is ready.
+        target.watch_lcores();
     });
+    crate::reload::serving();
 }
 
 /// Carries out what an RPC asks for.
@@ -307,7 +321,9 @@ impl Target {
 /// Stops the lcores after what is under way, then closes bdevs and ports; then drops `done`.
 pub(crate) fn stop(done: Finished) {
     let Some(mut target) = TARGET.take() else { return };
+    service_manager().tell("STOPPING=1\nSTATUS=answering what is under way");
     target.watch = None;
+    target.watchdog = None;
     // Their callers are told that the target gave their calls up.
     target.operations = Operations::default();
     target.keeper.give_up_calls();

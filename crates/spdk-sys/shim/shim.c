@@ -221,17 +221,19 @@ int spdk_shim_bdev_claim(struct spdk_bdev_desc *desc, bool write)
 {
 	/* Any number but 0: it tells our claims to write from those of other modules. */
 	const uint64_t key = 0x616f65;
+	const enum spdk_bdev_claim_type type =
+		write ? SPDK_BDEV_CLAIM_READ_MANY_WRITE_SHARED : SPDK_BDEV_CLAIM_READ_MANY_WRITE_NONE;
 	enum spdk_bdev_claim_type held = spdk_bdev_desc_get_bdev(desc)->internal.claim_type;
 	struct spdk_bdev_claim_opts opts;
 
-	if (!write) {
-		if (held != SPDK_BDEV_CLAIM_NONE && held != SPDK_BDEV_CLAIM_READ_MANY_WRITE_NONE)
-			return -EBUSY;
-		return spdk_bdev_module_claim_bdev_desc(desc, SPDK_BDEV_CLAIM_READ_MANY_WRITE_NONE, NULL, &claimant);
-	}
+	/* Asked for, SPDK would say so in the log as an error. */
+	if (held != SPDK_BDEV_CLAIM_NONE && held != type)
+		return -EBUSY;
+	if (!write)
+		return spdk_bdev_module_claim_bdev_desc(desc, type, NULL, &claimant);
 	spdk_bdev_claim_opts_init(&opts, sizeof(opts));
 	opts.shared_claim_key = key;
-	return spdk_bdev_module_claim_bdev_desc(desc, SPDK_BDEV_CLAIM_READ_MANY_WRITE_SHARED, &opts, &claimant);
+	return spdk_bdev_module_claim_bdev_desc(desc, type, &opts, &claimant);
 }
 
 int spdk_shim_json_text(const struct spdk_json_val *value, spdk_shim_text_sink sink, void *ctx)

@@ -80,8 +80,9 @@ void spdk_shim_bdev_uuid(struct spdk_bdev *bdev, char *text, size_t size);
 /*
  * Claims the bdev of a descriptor that was opened for reading; closing the descriptor ends the claim. To write: the
  * descriptor may write then, and so may others that claim like this; nobody else may. To read: nobody may write.
- * Returns 0, or a negative errno where others have claimed or write it; -EBUSY without a line of SPDK's in the log
- * where a claim to read meets one to write. On the app's thread.
+ * Returns 0, or a negative errno: -EBUSY where another module has claimed it, or where a claim to read meets one to
+ * write; -EPERM where somebody has it open to write without a claim, as modules do that look whether a new bdev is
+ * theirs. On the app's thread.
  */
 int spdk_shim_bdev_claim(struct spdk_bdev_desc *desc, bool write);
 

@@ -1,6 +1,6 @@
 //! `aoe_create_export`: a bdev opened, its export given to every lcore.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aoe_target::{Export, ExportId, Features, Guard, PortId, VlanId};
 use control::options::CacheMode;
@@ -8,7 +8,7 @@ use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::{AddError, PAYLOAD_ALIGNMENT};
 use spdk::{Bdev, BdevEvent, BdevInfo, Durability, FlushMethod, Poller};
 
-use super::suitable::{check, is_claimed, open_failed, served};
+use super::suitable::{check, is_examined, open_failed, served};
 use super::{Target, announce, read_claims, with};
 use crate::ports::Started;
 use crate::rpc::Answer;
@@ -22,72 +22,99 @@ pub(super) struct Creating {
     answer: Answer,
 }
 
-/// A request that waits until no module of SPDK looks at a new bdev any more.
+/// A request that is tried again.
 pub(super) struct Postponed {
     request: CreateExport,
     answer: Answer,
-    /// Ends the wait where a module does not come to an end.
-    _deadline: Poller,
+    /// When it was first tried; `None` if the next attempt is the last one.
+    since: Option<Instant>,
+    /// Tries again.
+    _poller: Poller,
 }
 
 /// How long a request waits for modules of SPDK that look at new bdevs: they read some blocks.
 const EXAMINE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often a bdev that they have open is tried again.
+const EXAMINE_PERIOD: Duration = Duration::from_millis(10);
+
 /// Why an export is not made.
 enum Refusal {
-    /// Its bdev could not be claimed.
-    Claimed(RpcError),
-    Other(RpcError),
+    /// A module of SPDK looks at its bdev.
+    Examined(RpcError),
+    /// There is no such bdev, or not yet: volumes come when their store has been read.
+    Missing(RpcError),
+    Final(RpcError),
 }
 
 impl From<RpcError> for Refusal {
     fn from(error: RpcError) -> Self {
-        Self::Other(error)
+        Self::Final(error)
     }
 }
 
 impl Target {
     /// Carries out `aoe_create_export`.
     pub(super) fn create(&mut self, request: CreateExport, answer: Answer) {
-        self.attempt(request, answer, false);
+        self.attempt(request, answer, Some(Instant::now()));
     }
 
-    /// Makes the export. A bdev that has just come may be open to write by a module that looks whether it is its own;
-    /// unless this is the `last` attempt, there is another one after that.
-    fn attempt(&mut self, request: CreateExport, answer: Answer, last: bool) {
-        match self.admit(&request, last) {
-            Ok((mut export, bdev)) => {
+    /// Makes the export, now or after another attempt.
+    fn attempt(&mut self, request: CreateExport, answer: Answer, since: Option<Instant>) {
+        let since = since.filter(|since| since.elapsed() < EXAMINE_PATIENCE);
+        match (self.admit(&request, since.is_none()), since) {
+            (Ok((mut export, bdev)), _) => {
                 let name = self.file_name(export.id());
                 self.keeper.hold(&mut export, name);
                 self.spread(export, bdev, answer);
             }
-            Err(Refusal::Claimed(error)) if !last => self.postpone(request, answer, &error),
-            Err(Refusal::Claimed(error) | Refusal::Other(error)) => answer.refuse(&error),
+            (Err(Refusal::Examined(error)), Some(_)) => {
+                self.postpone(request, answer, since, EXAMINE_PERIOD, &error);
+            }
+            (Err(Refusal::Missing(error)), Some(_)) => {
+                let operation = self.postpone(request, answer, None, EXAMINE_PATIENCE, &error);
+                let again = move || {
+                    with(|target| target.again(operation));
+                };
+                // Without memory for that, the poller is left.
+                if let Err(error) = spdk::after_examine(again) {
+                    tracing::warn!(%error, "an export waits for its bdev longer than it need");
+                }
+            }
+            (Err(Refusal::Examined(error) | Refusal::Missing(error) | Refusal::Final(error)), _) => {
+                answer.refuse(&error);
+            }
         }
     }
 
-    fn postpone(&mut self, request: CreateExport, answer: Answer, why: &RpcError) {
+    /// Tries again after `period`.
+    fn postpone(
+        &mut self,
+        request: CreateExport,
+        answer: Answer,
+        since: Option<Instant>,
+        period: Duration,
+        why: &RpcError,
+    ) -> u64 {
         let operation = self.operations.number();
-        let deadline = Poller::register(EXAMINE_PATIENCE, move || {
-            with(|target| target.examined(operation));
+        let poller = Poller::register(period, move || {
+            with(|target| target.again(operation));
             true
         });
-        let waiting = spdk::after_examine(move || {
-            with(|target| target.examined(operation));
-        });
-        match (deadline, waiting) {
-            (Ok(deadline), Ok(())) => {
-                let postponed = Postponed { request, answer, _deadline: deadline };
+        match poller {
+            Ok(poller) => {
+                let postponed = Postponed { request, answer, since, _poller: poller };
                 self.operations.postponed.insert(operation, postponed);
             }
-            _ => answer.refuse(why),
+            Err(_) => answer.refuse(why),
         }
+        operation
     }
 
-    fn examined(&mut self, operation: u64) {
-        // The deadline and the end of the examination both come here.
-        if let Some(Postponed { request, answer, .. }) = self.operations.postponed.remove(&operation) {
-            self.attempt(request, answer, true);
+    fn again(&mut self, operation: u64) {
+        // The poller and the end of an examination may both come here.
+        if let Some(Postponed { request, answer, since, .. }) = self.operations.postponed.remove(&operation) {
+            self.attempt(request, answer, since);
         }
     }
 
@@ -95,16 +122,17 @@ impl Target {
     fn admit(&mut self, request: &CreateExport, last: bool) -> Result<(Export, Bdev), Refusal> {
         let name = request.bdev_name.as_str();
         let Some(own_name) = Bdev::own_name(name) else {
-            return Err(unknown_bdev(name, Bdev::list().iter().map(String::as_str)).into());
+            let names = Bdev::list();
+            return Err(Refusal::Missing(unknown_bdev(name, names.iter().map(String::as_str))));
         };
         if !request.read_only {
             self.read_claims.release(&own_name);
         }
         let admitted = self.open(request, &own_name);
         match (admitted, self.settle_read_claim(&own_name)) {
-            (Ok((export, _)), Err(error)) if !last => {
+            (Ok((export, _)), Err(error)) if !last && is_examined(&error) => {
                 self.registry.abandoned(export.id());
-                Err(Refusal::Claimed(open_failed(name, &error)))
+                Err(Refusal::Examined(open_failed(name, &error)))
             }
             (admitted, claimed) => {
                 if let Err(error) = claimed {
@@ -120,7 +148,7 @@ impl Target {
         let bdev = Bdev::open(own_name, !request.read_only, move |event| bdev_event(&watched, event))
             .map_err(|error| {
                 let refusal = open_failed(&request.bdev_name, &error);
-                if is_claimed(&error) { Refusal::Claimed(refusal) } else { Refusal::Other(refusal) }
+                if is_examined(&error) { Refusal::Examined(refusal) } else { Refusal::Final(refusal) }
             })?;
         check(bdev.info(), request)?;
         let record = self.registry.create(request, &served(&bdev)?)?;

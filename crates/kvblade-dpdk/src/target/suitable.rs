@@ -17,11 +17,18 @@ pub(super) fn check(info: &BdevInfo, request: &CreateExport) -> Result<(), RpcEr
     check_durable(info, request.read_only, request.options.cache)
 }
 
+const EPERM: i32 = 1;
+const EBUSY: i32 = 16;
+
 /// True if the bdev was not opened because others have claimed it, or write it.
-pub(super) fn is_claimed(error: &spdk::Error) -> bool {
-    const EPERM: i32 = 1;
-    const EBUSY: i32 = 16;
+fn is_claimed(error: &spdk::Error) -> bool {
     error.call == "spdk_bdev_module_claim_bdev_desc" && [EPERM, EBUSY].contains(&error.errno)
+}
+
+/// True if others write it without a claim: modules do that while they look whether a new bdev is theirs, and for some
+/// turns after that.
+pub(super) fn is_examined(error: &spdk::Error) -> bool {
+    is_claimed(error) && error.errno == EPERM
 }
 
 /// Why a bdev can't be opened, in words.

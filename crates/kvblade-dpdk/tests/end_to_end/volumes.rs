@@ -118,3 +118,31 @@ fn a_shrink_that_is_refused_frees_nothing() {
     assert_eq!(free_clusters(&mut rpc, "lvs"), before + 4);
     target.stop();
 }
+
+#[test]
+fn a_volume_whose_store_is_still_being_read_at_the_start_is_waited_for() {
+    let lab = Lab::new(9000);
+    let store = lab.path("store");
+    std::fs::File::create(&store).unwrap().set_len(64 << 20).unwrap();
+    let params = json!({ "name": "a0", "filename": store, "block_size": 4096 });
+    let target = lab.start(&[]);
+    let mut rpc = target.rpc();
+    rpc.call("bdev_aio_create", params.clone());
+    rpc.call("bdev_lvol_create_lvstore", json!({ "bdev_name": "a0", "lvs_name": "lvs" }));
+    rpc.call("bdev_lvol_create", json!({ "lvs_name": "lvs", "lvol_name": "lv", "size_in_mib": 8 }));
+    target.stop();
+    // Nothing in this configuration waits for the store.
+    let create = json!({ "method": "bdev_aio_create", "params": params });
+    let config = json!({ "subsystems": [{ "subsystem": "bdev", "config": [create] }] });
+    let path = lab.path("config.json").display().to_string();
+    std::fs::write(&path, config.to_string()).unwrap();
+    let target = lab.start(&["--config", &path, "-e", "1.1=lvs/lv"]);
+    find(&mut lab.initiator(0), ShelfSlot::new(1, 1));
+    target.rpc().refused(
+        "aoe_create_export",
+        json!({ "shelf": 1, "slot": 2, "bdev_name": "lvs/none" }),
+        -19,
+        &["no bdev 'lvs/none'"],
+    );
+    target.stop();
+}
