@@ -1,6 +1,9 @@
 #include "shim.h"
 
 #include <libaio.h>
+#include <openssl/conf.h>
+#include <openssl/crypto.h>
+#include <unistd.h>
 
 #include <spdk/bdev_module.h>
 #include <spdk/module/bdev/nvme.h>
@@ -36,10 +39,26 @@ static void log_line(int level, const char *file, const int line, const char *fu
 	log_sink(level, file != NULL ? file : "", line, function != NULL ? function : "", text, (size_t)length);
 }
 
+/* SPDK has OpenSSL load its configuration and ends where that file is missing, though nothing of the target's uses OpenSSL.
+ * Debian has the file in the package openssl and not with the library, so a small image may lack it: an empty file does.
+ * One that the user names stays as it is. */
+static void need_no_openssl_configuration(void)
+{
+	char *file;
+
+	if (getenv("OPENSSL_CONF") != NULL)
+		return;
+	file = CONF_get1_default_config_file();
+	if (file != NULL && access(file, F_OK) != 0)
+		setenv("OPENSSL_CONF", "/dev/null", 0);
+	OPENSSL_free(file);
+}
+
 int spdk_shim_app_start(const struct spdk_shim_app *app, spdk_msg_fn start, void *arg)
 {
 	struct spdk_app_opts opts = {};
 
+	need_no_openssl_configuration();
 	spdk_app_opts_init(&opts, sizeof(opts));
 	opts.name = app->name;
 	opts.rpc_addr = app->rpc_addr;

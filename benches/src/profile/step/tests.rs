@@ -1,6 +1,6 @@
 use super::*;
 
-/// Stacks of a release build on Debian 12 with SPDK 20.07, as `frames` tells them.
+/// Stacks of release builds on Debian 12, as `frames` tells them; those with a bdev in them are of SPDK 26.01.
 const STACKS: &[(Step, &str)] = &[
     (
         Step::Rx,
@@ -90,48 +90,6 @@ const STACKS: &[(Step, &str)] = &[
          spdk::completion::cover",
     ),
     (
-        Step::Bdev,
-        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;msg_queue_run_batch;bdev_io_complete",
-    ),
-    (
-        Step::Bdev,
-        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
-         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
-         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;_bdev_io_submit;\
-         spdk_get_ticks;rte_get_timer_cycles;rte_get_tsc_cycles;rte_rdtsc",
-    ),
-    (
-        Step::Bdev,
-        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
-         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
-         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;_bdev_io_submit;\
-         bdev_io_do_submit;bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;\
-         spdk_accel_submit_copy",
-    ),
-    (
-        Step::Bdev,
-        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
-         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
-         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;_bdev_io_submit;\
-         bdev_io_do_submit;bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;\
-         spdk_accel_submit_copy;spdk_mempool_get;rte_mempool_get;rte_mempool_get_bulk;\
-         rte_mempool_generic_get;rte_mempool_do_generic_get",
-    ),
-    (
-        Step::Bdev,
-        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
-         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
-         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;bdev_io_submit",
-    ),
-    (
-        Step::Copy,
-        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
-         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
-         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;_bdev_io_submit;\
-         bdev_io_do_submit;bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;\
-         sw_accel_submit_copy;memcpy;__memmove_avx_unaligned_erms",
-    ),
-    (
         Step::Complete,
         "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
          datapath::complete::complete;spdk::completion::advance",
@@ -150,16 +108,6 @@ const STACKS: &[(Step, &str)] = &[
         Step::Complete,
         "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
          datapath::complete::complete;spdk::completion::advance;spdk::rmw::advance",
-    ),
-    (
-        Step::Complete,
-        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;msg_queue_run_batch;spdk::channel::ended;\
-         spdk::channel::finish",
-    ),
-    (
-        Step::Complete,
-        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;msg_queue_run_batch;spdk::channel::ended;\
-         spdk::channel::finish;spdk::channel::queue_of",
     ),
     (
         Step::Reply,
@@ -233,14 +181,6 @@ const STACKS: &[(Step, &str)] = &[
     (Step::Reactor, "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;msg_queue_run_batch"),
     (Step::Reactor, "reactor_run;_reactor_run;spdk_thread_poll;thread_poll"),
     (
-        Step::Reactor,
-        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
-         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
-         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;_bdev_io_submit;\
-         bdev_io_do_submit;bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;\
-         sw_accel_submit_copy;_accel_engine_done;spdk_thread_send_msg",
-    ),
-    (
         Step::Linux,
         "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
          datapath::lcore::send;dpdk::queue::flush;dpdk_shim_tx_burst;rte_eth_tx_burst;[librte_net_af_packet];\
@@ -255,6 +195,86 @@ const STACKS: &[(Step, &str)] = &[
          datapath::lcore::send;dpdk::queue::flush;dpdk_shim_tx_burst;rte_eth_tx_burst;[librte_net_af_packet];\
          __memmove_avx_unaligned_erms",
     ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller;accel_comp_poll",
+    ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller;malloc_completion_poller",
+    ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller;accel_comp_poll;\
+         bdev_io_complete;spdk_get_ticks;rte_get_timer_cycles;rte_get_tsc_cycles;rte_rdtsc",
+    ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller;accel_comp_poll;\
+         spdk_bdev_io_complete",
+    ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller;spdk::thread::run_turn;\
+         datapath::lcore::turn;datapath::receive::receive;datapath::receive::serve_each;\
+         datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;spdk::channel::start;\
+         spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;bdev_io_submit;spdk_get_ticks",
+    ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller;spdk::thread::run_turn;\
+         datapath::lcore::turn;datapath::receive::receive;datapath::receive::serve_each;\
+         datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;spdk::channel::start;\
+         spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;bdev_io_do_submit;bdev_submit_request;\
+         bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;spdk_accel_append_copy",
+    ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller;spdk::thread::run_turn;\
+         datapath::lcore::turn;datapath::receive::receive;datapath::receive::serve_each;\
+         datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;spdk::channel::start;\
+         spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;bdev_io_do_submit;bdev_submit_request;\
+         bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;spdk_accel_sequence_reverse",
+    ),
+    (
+        Step::Bdev,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller;spdk::thread::run_turn;\
+         datapath::lcore::turn;datapath::receive::receive;datapath::receive::serve_each;\
+         datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;spdk::channel::start;\
+         spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;bdev_io_do_submit;bdev_submit_request;\
+         bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;accel_process_sequence;\
+         accel_submit_task;sw_accel_submit_tasks;_sw_accel_copy_iovs;spdk_ioviter_first",
+    ),
+    (
+        Step::Copy,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller;spdk::thread::run_turn;\
+         datapath::lcore::turn;datapath::receive::receive;datapath::receive::serve_each;\
+         datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;spdk::channel::start;\
+         spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;bdev_io_do_submit;bdev_submit_request;\
+         bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;accel_process_sequence;\
+         accel_submit_task;sw_accel_submit_tasks;_sw_accel_copy_iovs;memcpy;__memmove_avx512_unaligned_erms",
+    ),
+    (
+        Step::Complete,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller;accel_comp_poll;\
+         spdk::channel::ended",
+    ),
+    (
+        Step::Complete,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller;accel_comp_poll;\
+         spdk::channel::ended;spdk::channel::finish;spdk::completion::push;spdk::completion::push",
+    ),
+    (Step::Reactor, "reactor_run;_reactor_run;reactor_post_process_lw_thread"),
+    (
+        Step::Reactor,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;msg_queue_run_batch;spdk_ring_dequeue;\
+         rte_ring_dequeue_burst;rte_ring_dequeue_burst_elem",
+    ),
+    (
+        Step::Turn,
+        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller;spdk::thread::run_turn",
+    ),
+    (Step::Reactor, "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;thread_execute_poller"),
     // The bare responder's.
     (Step::Turn, "benches::bin::responder::serve"),
     (Step::Rx, "benches::bin::responder::serve;dpdk::queue::poll;dpdk::queue::fill;dpdk_shim_rx_burst"),
@@ -274,15 +294,6 @@ const STACKS: &[(Step, &str)] = &[
         "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
          datapath::lcore::send;dpdk::queue::flush;[librte_net_memif];asm_exc_page_fault_[k];\
          exc_page_fault_[k];lock_vma_under_rcu_[k];mas_walk_[k]",
-    ),
-    (
-        Step::Other,
-        "reactor_run;_reactor_run;spdk_thread_poll;thread_poll;spdk::thread::run_turn;datapath::lcore::turn;\
-         datapath::receive::receive;datapath::receive::accept;datapath::submit::admit;spdk::channel::submit;\
-         spdk::channel::start;spdk_bdev_readv_blocks;bdev_readv_blocks_with_md;_bdev_io_submit;\
-         bdev_io_do_submit;bdev_malloc_submit_request;_bdev_malloc_submit_request;bdev_malloc_readv;\
-         sw_accel_submit_copy;memcpy;__memmove_avx_unaligned_erms;asm_sysvec_apic_timer_interrupt_[k];\
-         sysvec_apic_timer_interrupt_[k];__irq_exit_rcu_[k];handle_softirqs_[k]",
     ),
 ];
 
