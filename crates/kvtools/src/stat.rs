@@ -19,8 +19,8 @@ pub fn stat(client: &mut Client) -> Result<String, CommandError> {
     Ok(table(&exports, &bdevs))
 }
 
-/// The table. The size is in GB of 10^9 bytes, cut to three places; the path is the file of an aio bdev and else
-/// the bdev's name, so that `kvadd` takes it as it is. A fifth column says what is not usual: its VLAN, `ro`
+/// The table. The size is in GB of 10^9 bytes, cut to three places; the path is the file of an aio bdev, the
+/// image of an RBD one, and else the bdev's name, so that `kvadd` takes it as it is. A fifth column says what is not usual: its VLAN, `ro`
 /// for a read-only export, and a state other than online.
 fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
     let mut rows: Vec<[String; 4]> = Vec::new();
@@ -28,8 +28,8 @@ fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
         let path = bdevs
             .iter()
             .find(|bdev| bdev.is_called(&export.bdev_name))
-            .and_then(BdevInfo::aio_file)
-            .unwrap_or(&export.bdev_name);
+            .and_then(BdevInfo::path)
+            .unwrap_or_else(|| export.bdev_name.clone());
         let vlan = export.vlan.map(|vlan| format!("vlan {vlan}"));
         let remarks = [
             vlan.as_deref(),
@@ -37,7 +37,7 @@ fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
             (export.state != "online").then_some(export.state.as_str()),
         ];
         let remarks: Vec<&str> = remarks.into_iter().flatten().collect();
-        let path = if remarks.is_empty() { path.to_owned() } else { format!("{path} {}", remarks.join(",")) };
+        let path = if remarks.is_empty() { path } else { format!("{path} {}", remarks.join(",")) };
         for port in &export.ports {
             rows.push([
                 format!("{}.{}", export.shelf, export.slot),

@@ -1,8 +1,6 @@
 /* Opening and closing an image, and its exclusive lock. All of it in a work, except where it says otherwise. */
 #include "rbd.h"
 
-#include <endian.h>
-
 #include <spdk/log.h>
 
 /*
@@ -111,9 +109,6 @@ static int take_lock(struct rbd_disk *disk, const _Atomic bool *given_up, char *
 		return -EINVAL;
 	}
 	while (rc == 0 || rc == -EROFS || rc == -EBUSY || rc == -EAGAIN || rc == -ETIMEDOUT) {
-		rc = rbd_lock_acquire(disk->image, RBD_LOCK_MODE_EXCLUSIVE);
-		if (rc == 0)
-			return 0;
 		owned = owner_of(disk->image, owner);
 		if (owned && answers(disk, watcher_at(disk->image, owner))) {
 			snprintf(sentence, RBD_SENTENCE,
@@ -130,6 +125,10 @@ static int take_lock(struct rbd_disk *disk, const _Atomic bool *given_up, char *
 				     name, owner);
 			waiting = true;
 		}
+		/* Waits itself for the end of a silent owner's watch. */
+		rc = rbd_lock_acquire(disk->image, RBD_LOCK_MODE_EXCLUSIVE);
+		if (rc == 0)
+			return 0;
 		sleep(1);
 	}
 	snprintf(sentence, RBD_SENTENCE, "the exclusive lock of image %s can't be had%s%s: %s", name,

@@ -182,6 +182,11 @@ static struct rbd_cluster *admit(struct spdk_jsonrpc_request *request, struct cr
 	struct rbd_cluster *cluster;
 	struct rbd_disk *other;
 
+	/* SPDK's rpc.py can't leave it out. */
+	if (params->namespace_name != NULL && params->namespace_name[0] == '\0') {
+		free(params->namespace_name);
+		params->namespace_name = NULL;
+	}
 	if (params->block_size == 0)
 		params->block_size = 512;
 	if (params->block_size < 512 || params->block_size > 65536 || !spdk_u32_is_pow2(params->block_size)) {
