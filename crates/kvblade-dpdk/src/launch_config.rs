@@ -4,6 +4,7 @@
 //! whose methods SPDK calls in order. Bdevs are appended to subsystem `bdev`, exports to subsystem `aoe`, which
 //! is moved to the end because an export needs its bdev.
 
+mod spdk_options;
 mod user_config;
 
 use std::collections::BTreeSet;
@@ -48,6 +49,12 @@ impl LaunchConfig {
         }
         let Plan { bdevs, creations, malloc_bytes, nvme, .. } = plan;
         Ok(Self { document: user.merged(bdevs, creations), malloc_bytes, nvme })
+    }
+
+    /// Sets SPDK's options, where `--config` does not: the sizes of its pools, for that many lcores, and others. Returns a
+    /// sentence for each size of `--config` that is too low for them, and is raised.
+    pub(crate) fn preset_spdk_options(&mut self, lcores: usize) -> Vec<String> {
+        spdk_options::preset(&mut self.document, lcores)
     }
 }
 

@@ -59,7 +59,11 @@ fn run() -> Result<ExitCode, LaunchError> {
     logging::start(command.log_level)?;
     let host = preflight::Host::this();
     preflight::check_user(&host)?;
-    let launch = LaunchConfig::build(&command.exports, command.config.as_deref())?;
+    let mut launch = LaunchConfig::build(&command.exports, command.config.as_deref())?;
+    // SPDK takes core 0 where no lcore is given.
+    for raised in launch.preset_spdk_options(command.eal.lcores.len().max(1)) {
+        tracing::warn!("{raised}");
+    }
     preflight::check(&command, &launch, &host)?;
     let state = target::State::open(&command.state_dir)?;
     serve(&command, &launch, state)

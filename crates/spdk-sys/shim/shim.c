@@ -2,6 +2,7 @@
 
 #include <libaio.h>
 
+#include <spdk/module/bdev/nvme.h>
 #include <spdk/nvme_spec.h>
 #include <spdk/queue.h>
 #include <spdk/string.h>
@@ -57,6 +58,8 @@ int spdk_shim_app_start(const struct spdk_shim_app *app, spdk_msg_fn start, void
 	opts.unlink_hugepage = app->huge_unlink && !app->no_huge && !app->single_file_segments;
 	opts.env_context = (void *)app->env_context;
 	opts.shutdown_cb = app->shutdown;
+	/* Two programs on one core are slow, and no reason to refuse the second one. */
+	opts.disable_cpumask_locks = true;
 	/* No trace: it takes 135 MB of locked memory, which a killed process leaves in /dev/shm. */
 	opts.num_entries = 0;
 	/* Whether a crash leaves a core, and of what size, is the operator's to say (RLIMIT_CORE). */
@@ -174,6 +177,18 @@ int spdk_shim_json_text(const struct spdk_json_val *value, spdk_shim_text_sink s
 		return -ENOMEM;
 	spdk_json_write_val(w, value);
 	return spdk_json_write_end(w);
+}
+
+bool spdk_shim_nvme_flushes(void)
+{
+#if SPDK_VERSION >= SPDK_VERSION_NUM(25, 9, 0)
+	struct spdk_bdev_nvme_opts opts = {};
+
+	spdk_bdev_nvme_get_opts(&opts, sizeof(opts));
+	return opts.enable_flush;
+#else
+	return false;
+#endif
 }
 
 int spdk_shim_nvme_flush(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, spdk_bdev_io_completion_cb cb,
