@@ -80,13 +80,8 @@ const PACKAGES: &[&str] =
 const SPDK_RBD_LIBRARIES: &[&str] = &["spdk_bdev_rbd", "rbd", "rados"];
 
 /// The module of the feature `rbd`.
-const RBD_SOURCES: &[&str] = &[
-    "shim/rbd/work.c",
-    "shim/rbd/cluster.c",
-    "shim/rbd/image.c",
-    "shim/rbd/bdev.c",
-    "shim/rbd/rpc.c",
-];
+const RBD_SOURCES: &[&str] =
+    &["shim/rbd/work.c", "shim/rbd/cluster.c", "shim/rbd/image.c", "shim/rbd/bdev.c", "shim/rbd/rpc.c"];
 
 /// SPDK as pkg-config describes it.
 #[derive(Default)]
@@ -252,7 +247,11 @@ fn main() {
     let has_rbd = env::var_os("CARGO_FEATURE_RBD").is_some();
     if has_rbd {
         // Whole, for the constructors that register the module and its RPC methods.
-        compiler.define("_GNU_SOURCE", None).files(RBD_SOURCES).link_lib_modifier("+whole-archive").compile("spdk_shim_rbd");
+        compiler
+            .define("_GNU_SOURCE", None)
+            .files(RBD_SOURCES)
+            .link_lib_modifier("+whole-archive")
+            .compile("spdk_shim_rbd");
     }
     link(&spdk);
     if has_rbd {

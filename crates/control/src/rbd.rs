@@ -125,7 +125,8 @@ pub fn parse_user(text: &str) -> Result<String, String> {
 /// # Errors
 /// A sentence naming the text and what is allowed.
 pub fn parse_conf(text: &str) -> Result<String, String> {
-    let path = std::path::absolute(text).map_err(|error| format!("conf {}: {error}: give a path", Quoted(text)))?;
+    let path =
+        std::path::absolute(text).map_err(|error| format!("conf {}: {error}: give a path", Quoted(text)))?;
     path.into_os_string().into_string().map_err(|path| format!("conf {path:?} is not UTF-8, as it must be"))
 }
 
@@ -144,7 +145,10 @@ mod tests {
     fn what_names_no_image_is_refused_with_the_form() {
         for text in ["", "disk", "a/b/c/d", "/b", "a/", "a//b", "a/b@snap"] {
             let sentence = RbdImage::parse(text).unwrap_err();
-            assert!(sentence.contains(&format!("rbd:{text} ")) && sentence.contains("POOL/IMAGE"), "{sentence}");
+            assert!(
+                sentence.contains(&format!("rbd:{text} ")) && sentence.contains("POOL/IMAGE"),
+                "{sentence}"
+            );
         }
         for user in ["", "client.admin"] {
             assert!(parse_user(user).unwrap_err().contains("without \"client.\""));

@@ -54,8 +54,7 @@ fn delete_bdev(client: &mut Client, address: ShelfSlot, name: &str) -> Result<()
 
 /// A kind and an address, maybe with a VLAN and a port: the names that `kvadd` and `--export` give.
 fn is_made_for_export(name: &str) -> bool {
-    let Some((kind, place)) =
-        [AIO, RBD].into_iter().find_map(|kind| Some((kind, name.strip_prefix(kind)?)))
+    let Some((kind, place)) = [AIO, RBD].into_iter().find_map(|kind| Some((kind, name.strip_prefix(kind)?)))
     else {
         return false;
     };

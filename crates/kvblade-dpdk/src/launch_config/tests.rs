@@ -106,7 +106,9 @@ fn an_image_is_one_bdev_however_many_exports_serve_it() {
     assert_eq!(
         config_of(&launch, "bdev"),
         [
-            create(json!({"name": "rbd1.1", "pool_name": "p", "rbd_name": "d", "block_size": 512, "user_id": "kv"})),
+            create(
+                json!({"name": "rbd1.1", "pool_name": "p", "rbd_name": "d", "block_size": 512, "user_id": "kv"})
+            ),
             create(json!({"name": "rbd1.2", "pool_name": "p", "namespace_name": "n", "rbd_name": "d",
                           "block_size": 512, "read_only": true})),
             create(json!({"name": "rbd1.3", "pool_name": "p", "rbd_name": "d", "block_size": 512,
@@ -122,7 +124,9 @@ fn an_image_is_one_bdev_however_many_exports_serve_it() {
 fn a_program_without_ceph_says_which_package_has_it() {
     let error = build_for(&place(), &["1.1=rbd:p/d"], None).unwrap_err().to_string();
     assert!(
-        error.contains("1.1=rbd:p/d") && error.contains("kvblade-dpdk-ceph") && error.contains("--features rbd"),
+        error.contains("1.1=rbd:p/d")
+            && error.contains("kvblade-dpdk-ceph")
+            && error.contains("--features rbd"),
         "{error}"
     );
 }
