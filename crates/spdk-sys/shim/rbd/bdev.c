@@ -5,11 +5,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include <spdk/env.h>
 #include <spdk/log.h>
 
 /* How long the end of a bdev, and of the program, waits for Ceph. */
-#define CLOSE_LIMIT_S 30
-#define EXIT_LIMIT_S 10
+#define CLOSE_LIMIT_S 20
+#define EXIT_LIMIT_S 5
 
 struct rbd_disks rbd_disks = TAILQ_HEAD_INITIALIZER(rbd_disks);
 
@@ -369,7 +370,7 @@ static void leave_at_once(int status, void *arg)
 }
 
 static struct spdk_poller *exit_poller;
-static unsigned int exit_turns;
+static uint64_t exit_limit;
 
 static void finish(void)
 {
@@ -387,7 +388,7 @@ static void finish(void)
 static int wait_for_works(void *arg)
 {
 	(void)arg;
-	if (rbd_work_count() > 0 && ++exit_turns < EXIT_LIMIT_S * 100)
+	if (rbd_work_count() > 0 && spdk_get_ticks() < exit_limit)
 		return SPDK_POLLER_IDLE;
 	finish();
 	return SPDK_POLLER_BUSY;
@@ -404,6 +405,7 @@ static void module_fini(void)
 			rbd_cluster_put(cluster);
 		}
 	}
+	exit_limit = spdk_get_ticks() + EXIT_LIMIT_S * spdk_get_ticks_hz();
 	exit_poller = SPDK_POLLER_REGISTER(wait_for_works, NULL, 10000);
 }
 
