@@ -21,6 +21,8 @@ use tempfile::TempDir;
 const EXPORT: &str = "1.1";
 /// MiB of hugepages for aoeperf: its mbufs and the memif rings, which the client owns.
 const AOEPERF_MIB: u32 = 512;
+/// TCP port of nvmf_tgt.
+const NVMF_PORT: u16 = 4420;
 
 /// Everything that is the same for all contenders.
 #[derive(Clone, Debug)]
@@ -69,9 +71,31 @@ impl Lab {
         let lab = Self { namespace, hugepages, scratch, settings, spdk };
         for &contender in contenders.iter().filter(|who| who.link() == Link::Veth) {
             let (near, far) = veth_ends(contender);
-            Veth::create(&lab.namespace, &near, &lab.namespace, &far, lab.settings.mtu)?;
+            lab.veth(&near, &far)?;
         }
         Ok(lab)
+    }
+
+    /// Has [`Lab::nvme_perf`] call the one of these programs.
+    pub fn use_spdk(&mut self, programs: Programs) {
+        self.spdk = Some(programs);
+    }
+
+    /// Makes a veth pair, both ends in the run's namespace.
+    ///
+    /// # Errors
+    /// If Linux refuses it.
+    pub fn veth(&self, near: &str, far: &str) -> Result<()> {
+        Veth::create(&self.namespace, near, &self.namespace, far, self.settings.mtu)?;
+        Ok(())
+    }
+
+    /// Writes a file as large as the store, without holes.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn fill(&self, path: &Path) -> Result<()> {
+        fill(path, self.settings.store_mib).with_context(|| format!("writing {}", path.display()))
     }
 
     /// What is the same for all.
@@ -124,7 +148,7 @@ impl Lab {
             Contender::Vblade => {
                 let store = self.path("store");
                 if !store.exists() {
-                    fill(&store, store_mib).with_context(|| format!("writing {}", store.display()))?;
+                    self.fill(&store)?;
                 }
                 let mut command = self.command("taskset");
                 command.args(["-c", &target_cpu.to_string()]).arg(Vblade::program()?);
@@ -134,10 +158,16 @@ impl Lab {
             }
             Contender::Nvmf => {
                 let config = self.path("nvmf.json");
-                fs::write(&config, spdk_programs::nvmf_config(store_mib).to_string())?;
+                fs::write(&config, spdk_programs::nvmf_config(store_mib, NVMF_PORT).to_string())?;
                 let mut command = self.command(self.spdk()?.path("nvmf_tgt")?);
                 command.arg("--json").arg(config).args(["-m", &format!("{:#x}", 1_u64 << target_cpu)]);
-                command.args(["-s", &(NVMF_MIB + store_mib).to_string(), "-u", "-R"]);
+                command.args([
+                    "-s",
+                    &(NVMF_MIB + store_mib).to_string(),
+                    "-u",
+                    "-R",
+                    "--disable-cpumask-locks",
+                ]);
                 command.arg("-r").arg(self.path("nvmf.sock"));
                 (command, "Listening on 127.0.0.1")
             }
@@ -162,7 +192,7 @@ impl Lab {
     ) -> Result<(String, Sample)> {
         let run = || match contender.link() {
             Link::None => self.bdevperf(cell, stop),
-            Link::Tcp => self.nvme_perf(cell, stop),
+            Link::Tcp => self.nvme_perf(cell, NVMF_PORT, stop),
             Link::Memif | Link::Veth => {
                 let targets = [EXPORT.to_owned()];
                 let load = LoadSpec { targets: &targets, initiators: 1, mtu: self.settings.mtu };
@@ -178,7 +208,12 @@ impl Lab {
 
     /// kvblade-dpdk with everything but its exports and ports; `label` keeps its files apart from others'.
     pub fn kvblade(&self, label: &str, eal: Vec<String>) -> Command {
-        let mut command = self.command(self.program("kvblade-dpdk"));
+        self.kvblade_of(&self.settings.programs, label, eal)
+    }
+
+    /// The same of another directory's kvblade-dpdk.
+    pub fn kvblade_of(&self, programs: &Path, label: &str, eal: Vec<String>) -> Command {
+        let mut command = self.command(programs.join("kvblade-dpdk"));
         command.args(eal).arg("--");
         // That it is ready is told as information; that an export is made, thousands of times, is not asked for.
         command.env("RUST_LOG", "info,kvblade_dpdk::target::create=error");
@@ -223,10 +258,14 @@ impl Lab {
         Ok((shown(&command), bdevperf::parse(&finished.printed, cell.depth)?))
     }
 
-    fn nvme_perf(&self, cell: Cell, stop: &AtomicBool) -> Result<(String, Sample)> {
+    /// Runs SPDK's initiator at a TCP port of loopback.
+    ///
+    /// # Errors
+    /// If a request failed, or the program did.
+    pub fn nvme_perf(&self, cell: Cell, port: u16, stop: &AtomicBool) -> Result<(String, Sample)> {
         let seconds = whole_seconds(self.settings.seconds);
-        let mut command = self.command(self.spdk()?.path("perf")?);
-        command.args(nvme_perf::options(cell, seconds, self.settings.initiator_cpu));
+        let mut command = self.command(self.spdk()?.path("spdk_nvme_perf")?);
+        command.args(nvme_perf::options(cell, seconds, self.settings.initiator_cpu, port));
         let finished = run_to_end(&mut command, whole(seconds), stop)?;
         // It has no option to unlink its hugepages' files as soon as they are mapped.
         self.hugepages.remove_files_of(&format!("spdk_pid{}", finished.pid))?;
@@ -292,7 +331,7 @@ pub enum End {
 }
 
 /// Bytes of a memif slot that holds any jumbo frame.
-const JUMBO_ROOM: u32 = 16_384;
+pub const JUMBO_ROOM: u32 = 16_384;
 
 /// A memif port: two to the power of `ring` slots a ring, each with `room` bytes for a frame.
 pub fn memif(number: u32, socket: &Path, end: End, room: u32, ring: u32) -> String {
@@ -305,7 +344,7 @@ pub fn memif(number: u32, socket: &Path, end: End, room: u32, ring: u32) -> Stri
 
 /// An af_packet port. Its ring has blocks of 64 KiB, which hold whole jumbo frames, and 512 frames, many times the
 /// deepest queue measured.
-fn af_packet(interface: &str) -> String {
+pub fn af_packet(interface: &str) -> String {
     format!("--vdev=net_af_packet0,iface={interface},framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1")
 }
 
@@ -335,7 +374,7 @@ fn check_programs(contenders: &[Contender], settings: &Settings, spdk: Option<&P
             Contender::Vblade => drop(Vblade::program()?),
             Contender::Bdev => drop(spdk.map(|spdk| spdk.path("bdevperf")).transpose()?),
             Contender::Nvmf => {
-                for name in ["nvmf_tgt", "perf"] {
+                for name in ["nvmf_tgt", "spdk_nvme_perf"] {
                     spdk.map(|spdk| spdk.path(name)).transpose()?;
                 }
             }

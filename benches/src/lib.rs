@@ -8,9 +8,11 @@
 //!
 //! The program `responder` is the yardstick, with [`store`] as its disk.
 //!
-//! The program `profile` shows where the target's lcore spends its time: [`profile`].
+//! The program `profile` shows where the target's lcore spends its time: [`profile`]. The program `ab` measures two builds of the
+//! target in turns: [`ab`].
 #![forbid(unsafe_code)]
 
+pub mod ab;
 pub mod aoeperf;
 pub mod cell;
 pub mod contender;

@@ -52,11 +52,15 @@ impl Machine {
             memory: field(&read("/proc/meminfo")?, "MemTotal"),
             loadavg: read("/proc/loadavg")?.trim().to_owned(),
             date: printed("date", &["-u", "+%Y-%m-%dT%H:%M:%SZ"]),
-            revision: printed(
-                "git",
-                &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=12"],
-            ),
+            revision: Self::revision_of(Path::new(env!("CARGO_MANIFEST_DIR"))),
         })
+    }
+
+    /// A checkout's revision, as [`Machine::revision`] has it.
+    #[must_use]
+    pub fn revision_of(checkout: &Path) -> String {
+        let checkout = checkout.display().to_string();
+        printed("git", &["-C", &checkout, "describe", "--always", "--dirty", "--abbrev=12"])
     }
 }
 

@@ -1,9 +1,9 @@
-//! SPDK's own programs, as scripts/setup built them: `bdevperf`, `nvmf_tgt` and `perf`, and what they print.
+//! SPDK's own programs, as scripts/setup built them: `bdevperf`, `nvmf_tgt` and `spdk_nvme_perf`, and what they print.
 
 pub mod bdevperf;
 pub mod nvme_perf;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,16 +25,29 @@ impl Programs {
     /// # Errors
     /// Says where they were looked for.
     pub fn find() -> Result<Self> {
-        let offered = ["spdk", "spdk_event"]
-            .map(|module| words(Command::new("pkg-config").args(["--variable=prefix", module])));
+        let packages = words(Command::new("pkg-config").args(["--variable=pcfiledir", "spdk_event"]));
+        let offered = packages.map(|packages| format!("{packages}/../.."));
         let cache_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dpdk-build/cache-dir");
-        let prefixes = offered.into_iter().chain([words(&mut Command::new(cache_dir))]).flatten();
+        let prefixes = offered.into_iter().chain(words(&mut Command::new(cache_dir)));
         let directories: Vec<PathBuf> = prefixes.map(|prefix| Path::new(&prefix).join("bin")).collect();
         let Some(directory) = directories.iter().find(|directory| directory.join("bdevperf").exists()) else {
             let places: Vec<String> = directories.iter().map(|place| place.display().to_string()).collect();
             bail!("SPDK's bdevperf is in none of [{}]: run scripts/setup", places.join(", "));
         };
         Ok(Self { directory: directory.clone() })
+    }
+
+    /// Those that another checkout was built with.
+    ///
+    /// # Errors
+    /// If it has no dpdk-build/cache-dir, or no nvmf_tgt is where that says.
+    pub fn of_checkout(checkout: &Path) -> Result<Self> {
+        let script = checkout.join("dpdk-build/cache-dir");
+        let prefix = words(&mut Command::new(&script))
+            .with_context(|| format!("{} does not name a directory", script.display()))?;
+        let found = Self { directory: Path::new(&prefix).join("bin") };
+        found.path("nvmf_tgt")?;
+        Ok(found)
     }
 
     /// The path of one of them.
@@ -50,6 +63,19 @@ impl Programs {
     }
 }
 
+/// The option by which this one of SPDK's programs takes no lock of its cores, if it knows one: those before SPDK 24.01
+/// neither lock nor know it.
+///
+/// # Errors
+/// If the program cannot be run.
+pub fn without_core_locks(program: &Path) -> Result<Option<&'static str>> {
+    const OPTION: &str = "--disable-cpumask-locks";
+    let help = Command::new(program).arg("--help").output()?;
+    let is_known =
+        [help.stdout, help.stderr].iter().any(|text| String::from_utf8_lossy(text).contains(OPTION));
+    Ok(is_known.then_some(OPTION))
+}
+
 /// What a command prints on one line; `None` if it fails or prints nothing.
 fn words(command: &mut Command) -> Option<String> {
     let output = command.output().ok().filter(|output| output.status.success())?;
@@ -63,14 +89,14 @@ pub fn bdev_config(mib: u32) -> Value {
 }
 
 /// SPDK's configuration of an NVMe/TCP target on loopback with the same bdev.
-pub fn nvmf_config(mib: u32) -> Value {
+pub fn nvmf_config(mib: u32, port: u16) -> Value {
     let call = |method: &str, params: Value| json!({ "method": method, "params": params });
     let nvmf = json!({ "subsystem": "nvmf", "config": [
         call("nvmf_create_transport", json!({ "trtype": "TCP" })),
         call("nvmf_create_subsystem", json!({ "nqn": NQN, "allow_any_host": true, "serial_number": "bench" })),
         call("nvmf_subsystem_add_ns", json!({ "nqn": NQN, "namespace": { "bdev_name": BDEV } })),
         call("nvmf_subsystem_add_listener", json!({ "nqn": NQN, "listen_address": {
-            "trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.1", "trsvcid": "4420",
+            "trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.1", "trsvcid": port.to_string(),
         } })),
     ] });
     json!({ "subsystems": [malloc(mib), nvmf] })
@@ -100,7 +126,7 @@ mod tests {
 
     #[test]
     fn both_configurations_have_the_same_bdev() {
-        let (bdev, nvmf) = (bdev_config(64), nvmf_config(64));
+        let (bdev, nvmf) = (bdev_config(64), nvmf_config(64, 4420));
         assert_eq!(bdev["subsystems"][0], nvmf["subsystems"][0]);
         assert_eq!(bdev["subsystems"][0]["config"][0]["params"]["num_blocks"], 131_072);
     }

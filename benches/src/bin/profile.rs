@@ -59,7 +59,7 @@ struct Args {
     /// Directory of kvblade-dpdk, aoeperf and responder [default: this program's]
     #[arg(long)]
     programs: Option<PathBuf>,
-    /// Directory for profile-LINK.svg and profile-LINK.json
+    /// Directory for profile-LINK.svg, .folded and .json
     #[arg(long, default_value = "benches/results")]
     results: PathBuf,
 }
@@ -133,6 +133,11 @@ fn run(args: &Args) -> Result<()> {
     let title = format!("One lcore of kvblade-dpdk: {cell} over {link}, malloc bdev");
     let subtitle = format!("{cpu}; revision {revision}, {date}; {} samples", target.samples());
     flame::write(&path, &target.stacks, &title, &subtitle)?;
+    eprintln!("wrote {}", path.display());
+    let path = args.results.join(format!("profile-{link}.folded"));
+    let folded: Vec<String> =
+        target.stacks.iter().map(|(stack, samples)| format!("{stack} {samples}\n")).collect();
+    fs::write(&path, folded.concat()).with_context(|| format!("writing {}", path.display()))?;
     eprintln!("wrote {}", path.display());
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     let path = args.results.join(format!("profile-{link}.json"));

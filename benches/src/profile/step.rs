@@ -94,7 +94,7 @@ impl Step {
             Self::Tx => "DPDK's tx burst: the PMD; memif and af_packet copy each frame",
             Self::Linux => "its system calls: over veth all of sending, and receiving at the other end",
             Self::Turn => "our loop over the lanes, and SPDK's call of it",
-            Self::Reactor => "SPDK's loop and its messages, by which malloc completes",
+            Self::Reactor => "SPDK's loop, its messages and timers",
             Self::Other => "interrupts, page faults; the control plane",
         }
     }
@@ -195,11 +195,15 @@ const RULES: &[Rule] = &[
     rule("spdk::channel::*", Step::Submit),
     under("mem*", "bdev_malloc_*", Step::Copy),
     under("__mem*", "bdev_malloc_*", Step::Copy),
+    // By which the malloc bdev copies, where the stack does not reach back to it.
+    under("mem*", "_sw_accel_copy_iovs", Step::Copy),
+    under("__mem*", "_sw_accel_copy_iovs", Step::Copy),
     rule("spdk_bdev_*", Step::Bdev),
     rule("bdev_*", Step::Bdev),
     rule("_bdev_*", Step::Bdev),
     rule("malloc_done", Step::Bdev),
-    rule("malloc_completion_poll", Step::Bdev),
+    rule("malloc_completion_poller", Step::Bdev),
+    rule("malloc_sequence_done", Step::Bdev),
     rule("spdk_accel_*", Step::Bdev),
     rule("_accel_*", Step::Bdev),
     rule("accel_*", Step::Bdev),
@@ -224,7 +228,6 @@ const RULES: &[Rule] = &[
     rule("spdk_rpc_*", Step::Other),
     rule("spdk_jsonrpc_*", Step::Other),
     rule("kvblade_dpdk::*", Step::Other),
-    // Among them spdk_thread_send_msg, by which the malloc bdev completes.
     rule("spdk_thread_*", Step::Reactor),
     rule("thread_*", Step::Reactor),
     rule("msg_queue_run_batch", Step::Reactor),

@@ -1,4 +1,4 @@
-//! The initiator of SPDK's NVMe/TCP target: `perf`, on a core of its own.
+//! The initiator of SPDK's NVMe/TCP target: `spdk_nvme_perf`, on a core of its own.
 
 use super::NQN;
 use crate::cell::Cell;
@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 /// Hugepage memory it takes, MiB.
 pub const MEM_MIB: u32 = 256;
 
-/// The options of a run on core `cpu`.
-pub fn options(cell: Cell, seconds: u64, cpu: usize) -> Vec<String> {
+/// The options of a run on core `cpu`, against the target at a TCP port of loopback.
+pub fn options(cell: Cell, seconds: u64, cpu: usize, port: u16) -> Vec<String> {
     let (workload, mix) = cell.operation.options();
     let mut options: Vec<String> = [
         ("-q", cell.depth.to_string()),
@@ -18,7 +18,7 @@ pub fn options(cell: Cell, seconds: u64, cpu: usize) -> Vec<String> {
         ("-t", seconds.to_string()),
         ("-c", format!("{:#x}", 1_u64 << cpu)),
         ("-s", MEM_MIB.to_string()),
-        ("-r", format!("trtype:TCP adrfam:IPv4 traddr:127.0.0.1 trsvcid:4420 subnqn:{NQN}")),
+        ("-r", format!("trtype:TCP adrfam:IPv4 traddr:127.0.0.1 trsvcid:{port} subnqn:{NQN}")),
     ]
     .into_iter()
     .flat_map(|(option, value)| [option.to_owned(), value])
@@ -63,50 +63,50 @@ pub fn parse(printed: &str) -> Result<Sample> {
 mod tests {
     use super::*;
 
-    /// SPDK 20.07 with `-q 32 -o 4096 -w randread -t 1 -L`, as it came.
+    /// SPDK 26.01 with `-q 32 -o 4096 -w randread -t 1 -L`, as it came.
     const PRINTED: &str = "\
-TELEMETRY: No legacy callbacks, legacy socket not created
+[2026-11-29 16:25:18.699721] nvme_qpair.c: 885:spdk_nvme_qpair_process_completions: *ERROR*: [,nqn.2016-06.io.spdk:bench,127.0.0.1,cntlid:1,qid:1,qpair:0x55ad55783b50,DISCONNECTED] CQ transport error -6 (No such device or address)
 Initializing NVMe Controllers
-Attached to NVMe over Fabrics controller at 127.0.0.1:4420: nqn.2016-06.io.spdk:bench
-Associating TCP  (addr:127.0.0.1 subnqn:nqn.2016-06.io.spdk:bench) NSID 1 with lcore 1
+Attached to NVMeoF Controller at TCP (addr:127.0.0.1 subnqn:nqn.2016-06.io.spdk:bench)
+Associating TCP (addr:127.0.0.1 subnqn:nqn.2016-06.io.spdk:bench) NSID 1 with lcore 1
 Initialization complete. Launching workers.
 ========================================================
-                                                                                                              Latency(us)
-Device Information                                                        :       IOPS      MiB/s    Average        min        max
-TCP  (addr:127.0.0.1 subnqn:nqn.2016-06.io.spdk:bench) NSID 1 from core  1:   27856.00     108.81    1149.80      56.66   38228.97
+                                                                                                             Latency(us)
+Device Information                                                       :       IOPS      MiB/s    Average        min        max
+TCP (addr:127.0.0.1 subnqn:nqn.2016-06.io.spdk:bench) NSID 1 from core  1:   14274.47      55.76    2241.89      33.07  105613.33
 ========================================================
-Total                                                                     :   27856.00     108.81    1149.80      56.66   38228.97
+Total                                                                    :   14274.47      55.76    2241.89      33.07  105613.33
 
-Summary latency data for TCP  (addr:127.0.0.1 subnqn:nqn.2016-06.io. from core 1:
+Summary latency data for TCP (addr:127.0.0.1 subnqn:nqn.2016-06.io.s from core 1:
 =================================================================================
-  1.00000% :    80.248us
- 10.00000% :    92.787us
- 25.00000% :    95.295us
- 50.00000% :    98.220us
- 75.00000% :   107.833us
- 90.00000% :   225.698us
- 95.00000% : 11983.726us
- 98.00000% : 16049.633us
- 99.00000% : 20008.542us
- 99.50000% : 21827.500us
- 99.90000% : 26214.400us
- 99.99000% : 38305.123us
- 99.99900% : 38305.123us
- 99.99990% : 38305.123us
- 99.99999% : 38305.123us
+  1.00000% :    37.415us
+ 10.00000% :    39.188us
+ 25.00000% :    40.172us
+ 50.00000% :    41.748us
+ 75.00000% :    44.308us
+ 90.00000% :    72.074us
+ 95.00000% : 21374.818us
+ 98.00000% : 34885.317us
+ 99.00000% : 49202.412us
+ 99.50000% : 60091.471us
+ 99.90000% : 105664.197us
+ 99.99000% : 105664.197us
+ 99.99900% : 105664.197us
+ 99.99990% : 105664.197us
+ 99.99999% : 105664.197us
 
 ";
 
     #[test]
     fn the_total_and_the_percentiles_are_read() {
         let sample = parse(PRINTED).unwrap();
-        assert_eq!(sample.iops, 27_856.0);
+        assert_eq!(sample.iops, 14_274.47);
         let latency = Latency {
-            mean: 1149.80,
-            p50: Some(98.22),
-            p99: Some(20_008.542),
-            p99_9: Some(26_214.4),
-            max: Some(38_228.97),
+            mean: 2241.89,
+            p50: Some(41.748),
+            p99: Some(49_202.412),
+            p99_9: Some(105_664.197),
+            max: Some(105_613.33),
             ..Latency::default()
         };
         assert_eq!(sample.latency_us, latency);
@@ -118,6 +118,6 @@ Summary latency data for TCP  (addr:127.0.0.1 subnqn:nqn.2016-06.io. from core 1
         assert!(error.contains("spdk_nvme_probe() failed"), "{error}");
         let cut = PRINTED.split_once("Summary").unwrap().0;
         assert!(parse(cut).unwrap_err().to_string().contains("no percentiles"));
-        assert!(parse(&PRINTED.replace("27856.00", "    0.00")).is_err());
+        assert!(parse(&PRINTED.replace("14274.47", "    0.00")).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! A file to export: what it is, how large, and whether SPDK will be able to open it.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -18,13 +18,81 @@ pub struct BackingFile {
     id: FileId,
 }
 
-/// The same for two paths that lead to one file.
+/// Which file a path leads to: the same for all paths to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FileId {
+pub struct FileId(Identity);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Identity {
     /// Device number and inode of a regular file.
     Regular(u64, u64),
-    /// Device number of the block device itself.
-    BlockDevice(u64),
+    /// A block device.
+    BlockDevice {
+        /// Its device number.
+        number: DeviceNumber,
+        /// That of the disk that it is a partition of; its own if it is none.
+        disk: DeviceNumber,
+    },
+}
+
+/// Major and minor.
+type DeviceNumber = (u64, u64);
+
+impl FileId {
+    /// Looks at the path, following links.
+    ///
+    /// # Errors
+    /// What stat(2) says; `InvalidInput` if it is neither a regular file nor a block device.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let found = std::fs::metadata(path)?;
+        Self::of_file(&found).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
+    fn of_file(found: &Metadata) -> Option<Self> {
+        let kind = found.file_type();
+        if kind.is_file() {
+            Some(Self(Identity::Regular(found.dev(), found.ino())))
+        } else if kind.is_block_device() {
+            let number = device_number(found.rdev());
+            Some(Self(Identity::BlockDevice { number, disk: disk_of(number).unwrap_or(number) }))
+        } else {
+            None
+        }
+    }
+
+    /// True if the two have data in common: they are one file, or one is a partition of the other.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self.0, other.0) {
+            (
+                Identity::BlockDevice { number, disk },
+                Identity::BlockDevice { number: its_number, disk: its_disk },
+            ) => number == its_number || number == its_disk || disk == its_number,
+            (one, other) => one == other,
+        }
+    }
+
+    fn is_block_device(&self) -> bool {
+        matches!(self.0, Identity::BlockDevice { .. })
+    }
+}
+
+/// As Linux and glibc encode it in 64 bits (gnu_dev_major(3)).
+fn device_number(encoded: u64) -> DeviceNumber {
+    let major = (encoded >> 8) & 0xfff | (encoded >> 32) & 0xffff_f000;
+    let minor = encoded & 0xff | (encoded >> 12) & 0xffff_ff00;
+    (major, minor)
+}
+
+/// The disk that a block device is a partition of, as sysfs says: a partition's directory lies in that of its disk.
+fn disk_of((major, minor): DeviceNumber) -> Option<DeviceNumber> {
+    let device = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
+    if !device.join("partition").exists() {
+        return None;
+    }
+    let text = std::fs::read_to_string(device.join("../dev")).ok()?;
+    let (major, minor) = text.trim_end().split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// Why a file cannot be exported.
@@ -107,7 +175,7 @@ impl BackingFile {
     /// smaller one.
     #[must_use]
     pub fn is_block_device(&self) -> bool {
-        matches!(self.id, FileId::BlockDevice(_))
+        self.id.is_block_device()
     }
 
     /// Absolute, links not followed: a name under `/dev/disk` stays that name in a saved configuration.
@@ -119,20 +187,61 @@ impl BackingFile {
 
 fn look(path: &Path) -> Result<FileId, FileFault> {
     let found = std::fs::metadata(path).map_err(FileFault::Missing)?;
-    let kind = found.file_type();
-    let id = if kind.is_file() {
-        FileId::Regular(found.dev(), found.ino())
-    } else if kind.is_block_device() {
-        FileId::BlockDevice(found.rdev())
-    } else if kind.is_dir() {
-        return Err(FileFault::Directory);
-    } else {
-        return Err(FileFault::WrongKind);
-    };
+    let id = FileId::of_file(&found);
+    let id = id.ok_or(if found.is_dir() { FileFault::Directory } else { FileFault::WrongKind })?;
     let bytes =
         File::open(path).and_then(|mut file| file.seek(SeekFrom::End(0))).map_err(FileFault::Unreadable)?;
     if bytes == 0 || !bytes.is_multiple_of(SECTOR) {
         return Err(FileFault::Size(bytes));
     }
     Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_the_same_by_every_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        std::fs::write(&path, [0; 512]).unwrap();
+        let (link, hard, other) =
+            (path.with_extension("s"), path.with_extension("h"), path.with_extension("o"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        std::fs::hard_link(&path, &hard).unwrap();
+        std::fs::write(&other, [0; 512]).unwrap();
+        let id = FileId::of(&path).unwrap();
+        for (same, yes) in [(&link, true), (&hard, true), (&other, false)] {
+            assert_eq!(id.overlaps(&FileId::of(same).unwrap()), yes, "{}", same.display());
+        }
+        assert_eq!(FileId::of(directory.path()).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(FileId::of(&path.join("x")).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn a_partition_overlaps_its_disk_and_no_other_partition() {
+        let device = |number, disk| FileId(Identity::BlockDevice { number, disk });
+        let (disk, first, second) = (device((8, 0), (8, 0)), device((8, 1), (8, 0)), device((8, 2), (8, 0)));
+        let other = device((8, 16), (8, 16));
+        for (one, two, yes) in [
+            (disk, disk, true),
+            (disk, first, true),
+            (second, disk, true),
+            (first, first, true),
+            (first, second, false),
+            (other, disk, false),
+            (other, first, false),
+            (disk, FileId(Identity::Regular(8, 0)), false),
+        ] {
+            assert_eq!(one.overlaps(&two), yes, "{one:?} {two:?}");
+        }
+    }
+
+    #[test]
+    fn device_numbers_are_those_of_sysfs() {
+        assert_eq!(device_number(0x801), (8, 1));
+        assert_eq!(device_number(0x0000_1000_1230_0845), (0x1008, 0x1_2345));
+        assert_eq!(disk_of((0, 0)), None);
+    }
 }

@@ -15,6 +15,7 @@ pub mod rbd;
 pub mod registry;
 pub mod report;
 pub mod request;
+pub mod served_bdev;
 
 pub use aoe_target::{AddressError, MacAddr, Shelf, ShelfSlot, Slot, VlanId};
 pub use backing_file::BackingFile;
@@ -23,5 +24,6 @@ pub use options::ExportOptions;
 pub use port::{PortInfo, PortRef, PortTable};
 pub use rbd::RbdImage;
 pub use registry::{Deletion, Record, Registry, State, unknown_bdev};
-pub use report::{ExportInfo, ExportPort, LcoreStats, PortStats};
+pub use report::{BdevNames, ExportInfo, ExportPort, LcoreStats, PortStats};
 pub use request::{Action, Announce, Claimed, ClearClaims, CreateExport, DeleteExport};
+pub use served_bdev::{ServedBdev, ServedFile, Use};

@@ -11,6 +11,7 @@ use crate::error::{ErrorCode, Quoted, RpcError};
 use crate::options::ExportOptions;
 use crate::port::{PortInfo, PortRef, PortTable};
 use crate::request::{Announce, CreateExport, DeleteExport};
+use crate::served_bdev::{ServedBdev, check_beside};
 
 /// The exports and the ports they can be on.
 #[derive(Debug, Default)]
@@ -31,8 +32,10 @@ pub struct Record {
     pub ports: Ports,
     /// Ports that were taken out of [`Self::ports`] and may still have requests under way.
     pub leaving: PortSet,
-    /// The bdev's name, also when the bdev is gone.
+    /// The bdev's name as the operator gave it, which may be an alias; also when the bdev is gone.
     pub bdev_name: String,
+    /// The bdev, as it was last seen.
+    pub bdev: ServedBdev,
     /// Size in sectors of 512 bytes: of what is served, which may be a part of the bdev.
     pub sectors: u64,
     /// Writes are refused.
@@ -127,13 +130,14 @@ impl Registry {
         self.ports.all().iter().filter(|port| record.ports.contains(PortId(port.number))).collect()
     }
 
-    /// First half of `aoe_create_export`: takes the address for an export of a bdev with that many sectors of
-    /// 512 bytes. The record says what the lcores are to serve; its state is [`State::Creating`].
+    /// First half of `aoe_create_export`: takes the address for an export of that bdev. The record says what the
+    /// lcores are to serve; its state is [`State::Creating`].
     ///
     /// # Errors
-    /// An unknown port, the address taken on a port, no sectors, or not those asked for; nothing has changed then.
-    pub fn create(&mut self, request: &CreateExport, bdev_sectors: u64) -> Result<&Record, RpcError> {
-        if bdev_sectors == 0 {
+    /// An unknown port, the address taken on a port, no sectors, or not those asked for, or ones that another export
+    /// serves as another disk; nothing has changed then.
+    pub fn create(&mut self, request: &CreateExport, bdev: &ServedBdev) -> Result<&Record, RpcError> {
+        if bdev.sectors == 0 {
             return Err(RpcError::new(
                 ErrorCode::Unsuitable,
                 format!(
@@ -142,7 +146,7 @@ impl Registry {
                 ),
             ));
         }
-        request.options.check_range(bdev_sectors).map_err(|message| {
+        request.options.check_range(bdev.sectors).map_err(|message| {
             RpcError::new(ErrorCode::Unsuitable, format!("bdev {}: {message}", Quoted(&request.bdev_name)))
         })?;
         let ports = match &request.ports {
@@ -154,6 +158,11 @@ impl Registry {
             if !taken.is_empty() {
                 return Err(self.address_taken(record, taken));
             }
+        }
+        // One that is offline serves nothing.
+        let serving = self.exports.iter().flatten().filter(|record| record.state != State::Offline);
+        for record in serving {
+            check_beside(request, bdev, record)?;
         }
         let place = self.exports.iter().position(Option::is_none).unwrap_or(self.exports.len());
         let id = u32::try_from(place)
@@ -178,7 +187,8 @@ impl Registry {
             ports,
             leaving: PortSet::EMPTY,
             bdev_name: request.bdev_name.clone(),
-            sectors: request.options.range_in(bdev_sectors).1,
+            bdev: bdev.clone(),
+            sectors: request.options.range_in(bdev.sectors).1,
             read_only: request.read_only,
             options: request.options.clone(),
             state: State::Creating,
@@ -275,20 +285,47 @@ impl Registry {
         }
     }
 
-    /// The bdev is gone: its exports, which are returned, are offline. They stay in the list and in
-    /// the saved configuration until they are deleted.
-    pub fn bdev_removed(&mut self, bdev_name: &str) -> Vec<ExportId> {
-        self.change_all_of(bdev_name, |record| {
+    /// The bdev of that own name is gone: its exports that were served, which are returned, are offline. They stay in
+    /// the list and in the saved configuration until they are deleted.
+    pub fn bdev_removed(&mut self, own_name: &str) -> Vec<ExportId> {
+        self.change_all_of(own_name, |record| {
+            let served = record.state != State::Offline;
             if record.state != State::Deleting {
                 record.state = State::Offline;
             }
+            served
         })
     }
 
-    /// The bdev has another size, in sectors of 512 bytes: its exports are returned. One of a given length keeps
-    /// it as long as the bdev has those sectors; one without reaches to the bdev's end.
-    pub fn bdev_resized(&mut self, bdev_name: &str, bdev_sectors: u64) -> Vec<ExportId> {
-        self.change_all_of(bdev_name, |record| record.sectors = record.options.range_in(bdev_sectors).1)
+    /// The bdev of that own name has another size, in sectors of 512 bytes: its exports that have another size by that
+    /// are returned. One of a given length keeps it as long as the bdev has those sectors; one without reaches to the
+    /// bdev's end.
+    pub fn bdev_resized(&mut self, own_name: &str, bdev_sectors: u64) -> Vec<ExportId> {
+        self.change_all_of(own_name, |record| {
+            let before = record.sectors;
+            record.bdev.sectors = bdev_sectors;
+            record.sectors = record.options.range_in(bdev_sectors).1;
+            record.sectors != before
+        })
+    }
+
+    /// The name that the operator gave is none of the bdev's any more: it goes by its own from now on.
+    pub fn bdev_renamed(&mut self, id: ExportId) {
+        if let Some(record) = self.get_mut(id) {
+            record.bdev_name.clone_from(&record.bdev.name);
+        }
+    }
+
+    /// True if the bdev of that own name is served, and by no export that takes writes.
+    #[must_use]
+    pub fn is_only_read(&self, own_name: &str) -> bool {
+        let mut served = self
+            .exports
+            .iter()
+            .flatten()
+            .filter(|record| record.bdev.name == own_name && record.state != State::Offline)
+            .peekable();
+        served.peek().is_some() && served.all(|record| record.read_only)
     }
 
     /// The exports that `aoe_announce` is to advertise: those that are online and match.
@@ -347,14 +384,10 @@ impl Registry {
         exports.filter(move |record| record.address == address && record.options.vlan == vlan)
     }
 
-    fn change_all_of(&mut self, bdev_name: &str, change: impl Fn(&mut Record)) -> Vec<ExportId> {
-        let of_bdev = self.exports.iter_mut().flatten().filter(|record| record.bdev_name == bdev_name);
-        of_bdev
-            .map(|record| {
-                change(record);
-                record.id
-            })
-            .collect()
+    /// Changes every export of a bdev, and returns those for which `change` says so.
+    fn change_all_of(&mut self, own_name: &str, change: impl Fn(&mut Record) -> bool) -> Vec<ExportId> {
+        let of_bdev = self.exports.iter_mut().flatten().filter(|record| record.bdev.name == own_name);
+        of_bdev.filter_map(|record| change(record).then_some(record.id)).collect()
     }
 
     fn resolve_all(&self, listed: &[PortRef]) -> Result<PortSet, RpcError> {

@@ -17,8 +17,11 @@ pub struct ExportInfo {
     pub shelf: u16,
     /// Slot, 0 to 254.
     pub slot: u8,
-    /// The bdev's name, also when it is gone.
+    /// The bdev's name as it was given, which may be an alias; also when it is gone.
     pub bdev_name: String,
+    /// What SPDK calls it.
+    #[serde(default)]
+    pub bdev: BdevNames,
     /// Size in bytes, a multiple of 512.
     pub size_bytes: u64,
     /// First sector (512 bytes) of the bdev that is served.
@@ -59,6 +62,23 @@ pub struct ExportInfo {
     pub all_ports: bool,
     /// The ports that serve it.
     pub ports: Vec<ExportPort>,
+}
+
+impl ExportInfo {
+    /// The name of its bdev that is no alias.
+    #[must_use]
+    pub fn own_bdev_name(&self) -> &str {
+        if self.bdev.name.is_empty() { &self.bdev_name } else { &self.bdev.name }
+    }
+}
+
+/// What SPDK calls the bdev of an export.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BdevNames {
+    /// Its own name, which is no alias.
+    pub name: String,
+    /// Its UUID.
+    pub uuid: String,
 }
 
 /// A port in an [`ExportInfo`].
@@ -125,6 +145,7 @@ impl Registry {
             shelf: record.address.shelf.0,
             slot: record.address.slot.0,
             bdev_name: record.bdev_name.clone(),
+            bdev: BdevNames { name: record.bdev.name.clone(), uuid: record.bdev.uuid.clone() },
             size_bytes: record.sectors.saturating_mul(512),
             offset: options.offset,
             length: options.length,

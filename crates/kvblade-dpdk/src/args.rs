@@ -191,6 +191,7 @@ pub(crate) fn parse(
     let options = Options::from_arg_matches(&matches).map_err(|error| refused(&error))?;
 
     let eal = EalOptions::parse(eal)?;
+    eal.check_release(dpdk::eal::release())?;
     let exports =
         options.exports.iter().map(|value| ExportSpec::parse(value)).collect::<Result<Vec<_>, _>>()?;
     export_spec::check_distinct(&exports)?;

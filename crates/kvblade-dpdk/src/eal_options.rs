@@ -4,8 +4,11 @@
 //! onto EAL's command line itself (`build_eal_cmdline` in SPDK's `lib/env_dpdk/init.c`) and EAL refuses some of
 //! them twice: those are taken out here. EAL stays the judge of everything else.
 
+mod refused;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fmt;
 
 use crate::args::{LaunchError, is_own_option};
 
@@ -13,7 +16,7 @@ use crate::args::{LaunchError, is_own_option};
 const LCORE_MAX: u32 = 1023;
 
 /// EAL's long options and whether a value follows; `Optional` values come only after `=`
-/// (`lib/eal/common/eal_common_options.c`, DPDK 22.11). Options of later releases pass as unknown ones.
+/// (`lib/eal/common/eal_common_options.c`, DPDK 22.11 and 24.11). Options of later releases pass as unknown ones.
 const LONG_OPTIONS: &[(&str, Value)] = &[
     ("allow", Value::Required),
     ("base-virtaddr", Value::Required),
@@ -66,6 +69,23 @@ enum Value {
     Required,
 }
 
+/// One of EAL's options as it was given: its full long name, or its letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Given {
+    name: &'static str,
+    value: Option<String>,
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.name.len(), &self.value) {
+            (1, _) => write!(f, "-{}", self.name),
+            (_, Some(value)) => write!(f, "--{}={value}", self.name),
+            (_, None) => write!(f, "--{}", self.name),
+        }
+    }
+}
+
 /// What SPDK and EAL are to be told. `Default` is an empty EAL command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct EalOptions {
@@ -87,8 +107,12 @@ pub(crate) struct EalOptions {
     pub(crate) in_memory: bool,
     /// `--no-huge` was given; it also stays in [`Self::passthrough`].
     pub(crate) no_huge: bool,
-    /// Everything else, unchanged and in order. No word holds white space.
+    /// Everything else, in order; the beginnings of long options have become whole. No word holds white space.
     pub(crate) passthrough: Vec<String>,
+    /// All that was given and is known, in order.
+    given: Vec<Given>,
+    /// Long options that are in no list of ours, in order.
+    unknown: Vec<String>,
 }
 
 impl EalOptions {
@@ -135,7 +159,16 @@ impl EalOptions {
                 ranges(&options.lcores)
             )));
         }
+        refused::check(&options.given)?;
         Ok(options)
+    }
+
+    /// Refuses an option that the DPDK of this release, as year and month, does not have.
+    ///
+    /// # Errors
+    /// A usage error naming it.
+    pub(crate) fn check_release(&self, dpdk: (u32, u32)) -> Result<(), LaunchError> {
+        refused::check_unknown(&self.unknown, dpdk)
     }
 
     fn long(&mut self, word: &str, long: &str, words: &mut Words) -> Result<(), LaunchError> {
@@ -152,6 +185,7 @@ impl EalOptions {
             }
             // An option of a DPDK release this table does not know: its value, if any, is the next word.
             self.passthrough.push(word.to_owned());
+            self.unknown.push(format!("--{name}"));
             if attached.is_none() {
                 self.passthrough.extend(words.take_value_of_unknown());
             }
@@ -159,6 +193,8 @@ impl EalOptions {
         };
         let separate = wants == Value::Required && attached.is_none();
         let value = if separate { Some(words.value_of(word)?) } else { attached };
+        let meant = if name == "huge-unlink" { value.clone().or(Some("always".into())) } else { value.clone() };
+        self.given.push(Given { name, value: meant });
         match (name, value.as_deref()) {
             ("lcores", Some(value)) => return self.lcores(word, value),
             ("main-lcore", Some(value)) => {
@@ -178,9 +214,10 @@ impl EalOptions {
             ("no-huge", None) => self.no_huge = true,
             _ => {}
         }
-        self.passthrough.push(word.to_owned());
-        if separate {
-            self.passthrough.extend(value);
+        match value {
+            Some(value) if separate => self.passthrough.extend([format!("--{name}"), value]),
+            Some(value) => self.passthrough.push(format!("--{name}={value}")),
+            None => self.passthrough.push(format!("--{name}")),
         }
         Ok(())
     }
@@ -201,6 +238,9 @@ impl EalOptions {
         let separate = attached.is_empty();
         let value = if separate { words.value_of(word)? } else { attached.to_owned() };
         let option = format!("-{letter}");
+        if let Some(name) = judged_letter(letter) {
+            self.given.push(Given { name, value: Some(value.clone()) });
+        }
         match letter {
             'l' => self.lcores(&option, &value),
             'c' => self.mask(&option, &value),
@@ -271,6 +311,18 @@ impl EalOptions {
         self.lcores = lcores;
         Ok(())
     }
+}
+
+/// The name under which a short option is judged together with others.
+fn judged_letter(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        'a' => "allow",
+        'b' => "block",
+        'm' => "m",
+        'n' => "n",
+        'r' => "r",
+        _ => return None,
+    })
 }
 
 /// Whether a word is one of EAL's options, for a hint when it stands after `--` or there is no `--`.

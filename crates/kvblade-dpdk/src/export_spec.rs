@@ -169,6 +169,11 @@ impl ExportSpec {
         format!("{}{vlan}{port}", self.address)
     }
 
+    /// How it uses what it serves.
+    pub(crate) fn as_use(&self) -> control::Use<'_> {
+        control::Use { address: self.address, read_only: self.read_only, options: &self.options }
+    }
+
     /// Where it is served, as the user wrote it: `1.1` or `1.1@PORT`.
     #[must_use]
     pub(crate) fn place(&self) -> String {

@@ -272,16 +272,15 @@ fn check_sharing(what: &str, exports: &[&ExportSpec]) -> Result<(), LaunchError>
         .iter()
         .enumerate()
         .flat_map(|(index, first)| exports.iter().skip(index + 1).map(move |other| (*first, *other)));
-    let mut clashing = pairs
-        .filter(|(first, other)| first.address != other.address && first.options.overlaps(&other.options));
+    let mut clashing = pairs.filter(|(first, other)| first.as_use().is_second_disk(&other.as_use()));
     match clashing.next() {
-        Some((first, other)) if !are_read_only(exports) => Err(LaunchError::usage(format!(
+        Some((first, other)) => Err(LaunchError::usage(format!(
             "--export {} and --export {} serve one {what} as two disks: give all of them the option ro, serve it \
              under one address on several ports, or give them parts of it that do not overlap (offset=, length=)",
             Quoted(&first.text),
             Quoted(&other.text)
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

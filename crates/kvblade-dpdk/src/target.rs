@@ -5,7 +5,9 @@ mod announce;
 mod create;
 mod delete;
 mod keeper;
+mod read_claims;
 mod stats;
+mod suitable;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use spdk::{Bdev, Finished, Initialized, Poller, Thread};
 
 use keeper::Keeper;
 pub(crate) use keeper::State;
+use read_claims::ReadClaims;
 
 use crate::needs;
 use crate::ports::{self, PortOptions, Started};
@@ -52,6 +55,7 @@ pub(super) struct Target {
     registry: Registry,
     /// The open bdevs of exports that every lcore has.
     bdevs: BTreeMap<ExportId, Bdev>,
+    read_claims: ReadClaims,
     operations: Operations,
     watch: Option<Poller>,
     stopping: Option<Finished>,
@@ -61,6 +65,7 @@ pub(super) struct Target {
 #[derive(Default)]
 struct Operations {
     next: u64,
+    postponed: BTreeMap<u64, create::Postponed>,
     creating: BTreeMap<u64, create::Creating>,
     deleting: BTreeMap<u64, delete::Deleting>,
     counting: BTreeMap<u64, stats::Counting>,
@@ -165,6 +170,7 @@ fn try_start(done: Initialized) -> Result<(), String> {
         lcores,
         registry: Registry::new(ports.table),
         bdevs: BTreeMap::new(),
+        read_claims: ReadClaims::default(),
         operations: Operations::default(),
         watch: None,
         stopping: None,
@@ -266,7 +272,10 @@ pub(crate) fn act(action: Action, answer: Answer) {
         match action {
             Action::CreateExport(request) => target.create(request, answer),
             Action::DeleteExport(request) => target.delete(&request, answer),
-            Action::GetExports => answer.give(&target.exports()),
+            Action::GetExports => {
+                target.follow_names();
+                answer.give(&target.exports());
+            }
             Action::Announce(request) => target.announce(request, answer),
             Action::GetStats => target.count(answer),
             Action::ClearClaims(request) => target.clear_claims(&request, answer),
@@ -276,7 +285,23 @@ pub(crate) fn act(action: Action, answer: Answer) {
 
 /// The RPC calls that would make the exports there are.
 pub(crate) fn config() -> Value {
-    with(|target| target.registry.config()).unwrap_or_else(|| Value::Array(Vec::new()))
+    let config = with(|target| {
+        target.follow_names();
+        target.registry.config()
+    });
+    config.unwrap_or_else(|| Value::Array(Vec::new()))
+}
+
+impl Target {
+    /// SPDK tells nobody when a volume gets another name, and what is saved must find its bdev again.
+    fn follow_names(&mut self) {
+        for (id, bdev) in &self.bdevs {
+            let name = self.registry.get(*id).map(|record| record.bdev_name.clone());
+            if name.is_some_and(|name| !bdev.is_called(&name)) {
+                self.registry.bdev_renamed(*id);
+            }
+        }
+    }
 }
 
 /// Stops the lcores after what is under way, then closes bdevs and ports; then drops `done`.

@@ -54,7 +54,7 @@ fn a_machine_that_is_not_ready_exits_with_1() {
         refuses(&words, 1, &["/nonexistent/disk", "No such file"]);
         refuses(&["--config", "/nonexistent/kv.json"], 1, &["/nonexistent/kv.json", "No such file"]);
         refuses(&["--rpc-socket", "/nonexistent/s"], 1, &["/nonexistent/s", "directory that exists"]);
-        refuses(&["--no-huge", "-l", "1000", "--"], 1, &["lcore 1000"]);
+        refuses(&["--no-huge", "-m", "1024", "-l", "1000", "--"], 1, &["lcore 1000"]);
     } else {
         refuses(&words, 1, &["run it as root"]);
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use control::error::Quoted;
 use control::rbd::{self, RbdImage};
 use control::request::{CREATE_EXPORT, GET_EXPORTS};
-use control::{BackingFile, CreateExport, ExportInfo, ExportOptions, PortRef, ShelfSlot};
+use control::{BackingFile, CreateExport, ExportInfo, ExportOptions, PortRef, Shelf, ShelfSlot, Slot, Use};
 use serde_json::{Value, json};
 
 use crate::bdev_list::{self, BdevInfo};
@@ -43,8 +43,8 @@ pub struct Addition {
 pub fn add(client: &mut Client, addition: &Addition) -> Result<ExportInfo, CommandError> {
     let bdevs = bdev_list::fetch(client)?;
     let name = addition.path.to_str();
-    if let Some(bdev) = name.and_then(|name| bdevs.iter().find(|bdev| bdev.is_called(name))) {
-        return Ok(create_export(client, addition, &bdev.name)?);
+    if let Some(name) = name.filter(|name| bdevs.iter().any(|bdev| bdev.is_called(name))) {
+        return Ok(create_export(client, addition, name)?);
     }
     if let Some(image) = image_of(addition)? {
         return add_image(client, addition, &image, &bdevs);
@@ -111,11 +111,12 @@ fn check_is_there(addition: &Addition, bdevs: &[BdevInfo]) -> Result<(), Command
 
 fn check_sharing(client: &mut Client, addition: &Addition, bdev_name: &str) -> Result<(), CommandError> {
     let exports: Vec<ExportInfo> = client.call(GET_EXPORTS, None)?;
+    let wanted = Use { address: addition.address, read_only: addition.read_only, options: &addition.options };
     let other = exports.iter().find(|export| {
-        export.bdev_name == bdev_name
-            && (export.shelf, export.slot) != (addition.address.shelf.0, addition.address.slot.0)
-            && !(export.read_only && addition.read_only)
-            && served_part(export).overlaps(&addition.options)
+        let part = served_part(export);
+        let address = ShelfSlot::new(Shelf(export.shelf), Slot(export.slot));
+        let has = Use { address, read_only: export.read_only, options: &part };
+        export.own_bdev_name() == bdev_name && wanted.is_second_disk(&has)
     });
     match other {
         None => Ok(()),

@@ -30,9 +30,9 @@ pub fn del(
     let unused = before
         .iter()
         .filter(at_address)
-        .map(|export| &export.bdev_name)
+        .map(ExportInfo::own_bdev_name)
         .filter(|name| is_made_for_export(name))
-        .filter(|name| !after.iter().any(|export| export.bdev_name == **name));
+        .filter(|name| !after.iter().any(|export| export.own_bdev_name() == *name));
     for name in unused {
         delete_bdev(client, address, name)?;
     }

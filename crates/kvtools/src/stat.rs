@@ -27,7 +27,7 @@ fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
     for export in exports {
         let path = bdevs
             .iter()
-            .find(|bdev| bdev.is_called(&export.bdev_name))
+            .find(|bdev| bdev.is_called(export.own_bdev_name()))
             .and_then(BdevInfo::path)
             .unwrap_or_else(|| export.bdev_name.clone());
         let vlan = export.vlan.map(|vlan| format!("vlan {vlan}"));
@@ -80,6 +80,7 @@ mod tests {
             shelf: 1,
             slot,
             bdev_name: bdev_name.into(),
+            bdev: control::BdevNames::default(),
             size_bytes,
             offset: 0,
             length: None,

@@ -2,10 +2,12 @@
 
 #include <libaio.h>
 
+#include <spdk/bdev_module.h>
 #include <spdk/module/bdev/nvme.h>
 #include <spdk/nvme_spec.h>
 #include <spdk/queue.h>
 #include <spdk/string.h>
+#include <spdk/uuid.h>
 
 #include "subsystem.h"
 
@@ -163,6 +165,54 @@ int spdk_shim_bdev_describe(struct spdk_bdev *bdev, spdk_shim_text_sink sink, vo
 	spdk_bdev_dump_info_json(bdev, w);
 	spdk_json_write_object_end(w);
 	return spdk_json_write_end(w);
+}
+
+bool spdk_shim_bdev_is_called(struct spdk_bdev *bdev, const char *name)
+{
+	struct spdk_bdev_alias *alias;
+
+	if (strcmp(spdk_bdev_get_name(bdev), name) == 0)
+		return true;
+	TAILQ_FOREACH(alias, spdk_bdev_get_aliases(bdev), tailq) {
+		if (strcmp(alias->alias.name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+void spdk_shim_bdev_uuid(struct spdk_bdev *bdev, char *text, size_t size)
+{
+	spdk_uuid_fmt_lower(text, size, spdk_bdev_get_uuid(bdev));
+}
+
+static int no_init(void)
+{
+	return 0;
+}
+
+/* In whose name served bdevs are claimed. It has no bdevs of its own. */
+static struct spdk_bdev_module claimant = {
+	.name = "aoe",
+	.module_init = no_init,
+};
+
+SPDK_BDEV_MODULE_REGISTER(aoe, &claimant)
+
+int spdk_shim_bdev_claim(struct spdk_bdev_desc *desc, bool write)
+{
+	/* Any number but 0: it tells our claims to write from those of other modules. */
+	const uint64_t key = 0x616f65;
+	enum spdk_bdev_claim_type held = spdk_bdev_desc_get_bdev(desc)->internal.claim_type;
+	struct spdk_bdev_claim_opts opts;
+
+	if (!write) {
+		if (held != SPDK_BDEV_CLAIM_NONE && held != SPDK_BDEV_CLAIM_READ_MANY_WRITE_NONE)
+			return -EBUSY;
+		return spdk_bdev_module_claim_bdev_desc(desc, SPDK_BDEV_CLAIM_READ_MANY_WRITE_NONE, NULL, &claimant);
+	}
+	spdk_bdev_claim_opts_init(&opts, sizeof(opts));
+	opts.shared_claim_key = key;
+	return spdk_bdev_module_claim_bdev_desc(desc, SPDK_BDEV_CLAIM_READ_MANY_WRITE_SHARED, &opts, &claimant);
 }
 
 int spdk_shim_json_text(const struct spdk_json_val *value, spdk_shim_text_sink sink, void *ctx)

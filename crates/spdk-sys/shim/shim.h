@@ -71,6 +71,20 @@ int32_t spdk_shim_core_numa_node(uint32_t core);
 typedef void (*spdk_shim_text_sink)(void *ctx, const char *text, size_t length);
 /* The bdev module's own description of a bdev, as a JSON object. */
 int spdk_shim_bdev_describe(struct spdk_bdev *bdev, spdk_shim_text_sink sink, void *ctx);
+
+/* True if this is a name or an alias of a bdev. On the app's thread. */
+bool spdk_shim_bdev_is_called(struct spdk_bdev *bdev, const char *name);
+/* A bdev's UUID as text, SPDK_UUID_STRING_LEN bytes with the zero. */
+void spdk_shim_bdev_uuid(struct spdk_bdev *bdev, char *text, size_t size);
+
+/*
+ * Claims the bdev of a descriptor that was opened for reading; closing the descriptor ends the claim. To write: the
+ * descriptor may write then, and so may others that claim like this; nobody else may. To read: nobody may write.
+ * Returns 0, or a negative errno where others have claimed or write it; -EBUSY without a line of SPDK's in the log
+ * where a claim to read meets one to write. On the app's thread.
+ */
+int spdk_shim_bdev_claim(struct spdk_bdev_desc *desc, bool write);
+
 /* A decoded JSON value as text; nothing for NULL. */
 int spdk_shim_json_text(const struct spdk_json_val *value, spdk_shim_text_sink sink, void *ctx);
 

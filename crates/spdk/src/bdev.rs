@@ -1,7 +1,7 @@
 //! The block device behind an export: opened once by the control plane, used by every lcore.
 
 use std::{
-    ffi::{CString, c_void},
+    ffi::{CStr, CString, c_char, c_void},
     fmt,
     fs::File,
     ptr::{self, NonNull},
@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    Durability, FlushMethod, IoChannel, Thread, app,
+    Durability, FileBeneath, FlushMethod, IoChannel, Thread, app,
     durability::{Described, judge},
     error::{EINVAL, Error, Result, check},
     rpc::collect,
@@ -19,8 +19,10 @@ use crate::{
 /// What SPDK says of a bdev.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BdevInfo {
-    /// Its name.
+    /// Its name; never an alias.
     pub name: String,
+    /// Its UUID, which of some kinds of bdev is another at each start.
+    pub uuid: String,
     /// Its kind, as "Malloc disk".
     pub product: String,
     /// Bytes a block, metadata not counted.
@@ -37,11 +39,14 @@ pub struct BdevInfo {
     /// True if SPDK calls it a bdev with a volatile cache, or it has one.
     pub write_cache: bool,
     /// The files and block devices that it is made of, directly or by other bdevs.
-    pub files: Vec<String>,
+    pub files: Vec<FileBeneath>,
     /// How FLUSH reaches stable storage.
     pub flush: FlushMethod,
     /// True if [`crate::IoKind::WriteFua`] works, and is as good as a write and a FLUSH.
     pub fua: bool,
+    /// True if it takes writes at all, through whatever descriptor: a snapshot of a volume does not, nor does a file that
+    /// was opened to be read only.
+    pub takes_writes: bool,
     /// True if it can unmap blocks ([`crate::IoKind::Unmap`]) through this descriptor.
     pub unmaps: bool,
     /// True if it is an NVMe drive that tells of its health ([`crate::IoKind::Health`]) through this descriptor.
@@ -58,6 +63,19 @@ impl BdevInfo {
     pub fn sectors_per_block(&self) -> u32 {
         self.block_size / 512
     }
+}
+
+/// A UUID's 36 characters and the zero after them.
+const UUID_TEXT: usize = 37;
+
+/// What a descriptor is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    /// And while it is open, nobody writes.
+    ReadAlone,
+    /// And while it is open, no other module of SPDK writes.
+    Write,
 }
 
 /// What happens to an open bdev.
@@ -144,6 +162,18 @@ fn look(name: &str) -> Option<Described> {
     None
 }
 
+/// Its UUID as text.
+///
+/// # Safety
+/// `bdev` is live and stays so during the call.
+unsafe fn uuid(bdev: *mut spdk_sys::spdk_bdev) -> String {
+    let mut text = [0_u8; UUID_TEXT];
+    // SAFETY: a live bdev (the caller's promise); the shim writes a C string of at most that many bytes.
+    unsafe { spdk_sys::spdk_shim_bdev_uuid(bdev, text.as_mut_ptr().cast::<c_char>(), text.len()) };
+    CStr::from_bytes_until_nul(&text)
+        .map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned())
+}
+
 /// Reads what is known of a bdev, for a descriptor that may `write`, or not. On the app's thread.
 ///
 /// # Safety
@@ -162,6 +192,7 @@ unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevI
         Ok(BdevInfo {
             write_cache: described.write_cache || verdict.durability == Durability::Cached,
             name,
+            uuid: uuid(bdev),
             product: described.product,
             block_size: spdk_sys::spdk_bdev_get_block_size(bdev),
             metadata_size: spdk_sys::spdk_bdev_get_md_size(bdev),
@@ -171,6 +202,7 @@ unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevI
             files: verdict.files,
             flush: verdict.flush,
             fua: verdict.fua,
+            takes_writes: supported(spdk_sys::SPDK_BDEV_IO_TYPE_WRITE) && !verdict.read_only,
             unmaps: write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_UNMAP),
             // SPDK takes no NVMe command from a descriptor that only reads.
             health: verdict.nvme && write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_NVME_ADMIN),
@@ -180,19 +212,35 @@ unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevI
 }
 
 impl Bdev {
-    /// Opens the bdev called `name`, and hears of what happens to it through `on_event`, on this thread: the app's.
+    /// Opens the bdev called `name`, which may be an alias, and hears of what happens to it through `on_event`, on
+    /// this thread: the app's. As long as one is open to `write`, no other module of SPDK can open the bdev to write or
+    /// claim it; others opened like this can.
     ///
     /// # Errors
-    /// `ENODEV` if there is no such bdev, `EPERM` if `write` is asked of one that another module has claimed, and what open(2) says of a file that FLUSH would need.
+    /// `ENODEV` if there is no such bdev, `EPERM` or `EBUSY` if `write` is asked of one that another module has claimed
+    /// or writes, and what open(2) says of a file that FLUSH would need.
     pub fn open(name: &str, write: bool, events: impl Fn(BdevEvent) + 'static) -> Result<Self> {
+        Self::open_as(name, if write { Access::Write } else { Access::Read }, Box::new(events))
+    }
+
+    /// Opens the bdev to read, and keeps all from writing as long as it is open. As [`Bdev::open`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Bdev::open`]; `EBUSY` or `EPERM` if somebody writes or has claimed it.
+    pub fn open_against_writers(name: &str, events: impl Fn(BdevEvent) + 'static) -> Result<Self> {
+        Self::open_as(name, Access::ReadAlone, Box::new(events))
+    }
+
+    fn open_as(name: &str, access: Access, events: OnEvent) -> Result<Self> {
         let call = "spdk_bdev_open_ext";
         let c_name = CString::new(name).map_err(|_| Error { call, errno: EINVAL })?;
         let owner = Thread::current().ok_or(Error { call, errno: EINVAL })?;
-        let closure: *mut OnEvent = Box::into_raw(Box::new(Box::new(events)));
+        let write = access == Access::Write;
+        let closure: *mut OnEvent = Box::into_raw(Box::new(events));
         let mut raw = ptr::null_mut();
-        // SAFETY: on an SPDK thread; the closure outlives the descriptor.
+        // SAFETY: on an SPDK thread; the closure outlives the descriptor. A claim makes it one that writes.
         let code = unsafe {
-            spdk_sys::spdk_bdev_open_ext(c_name.as_ptr(), write, Some(on_event), closure.cast(), &mut raw)
+            spdk_sys::spdk_bdev_open_ext(c_name.as_ptr(), false, Some(on_event), closure.cast(), &mut raw)
         };
         let (Ok(()), Some(raw), Some(on_event)) =
             (check(call, code), NonNull::new(raw), NonNull::new(closure))
@@ -202,6 +250,14 @@ impl Bdev {
             return Err(Error { call, errno: code.saturating_neg().max(1) });
         };
         let closing = Closing(raw, on_event);
+        if access != Access::Read {
+            // SAFETY: a descriptor that was just opened to read, on the thread that opened it.
+            let code = unsafe { spdk_sys::spdk_shim_bdev_claim(raw.as_ptr(), write) };
+            if let Err(error) = check("spdk_bdev_module_claim_bdev_desc", code) {
+                closing.close();
+                return Err(error);
+            }
+        }
         // SAFETY: an open descriptor keeps its bdev.
         let info = match unsafe { read_info(spdk_sys::spdk_bdev_desc_get_bdev(raw.as_ptr()), write) } {
             Ok(info) => info,
@@ -212,8 +268,9 @@ impl Bdev {
         };
         // From here on the descriptor closes itself.
         let mut descriptor = Descriptor { raw, owner, on_event, info, files: Vec::new() };
-        if descriptor.info.flush == FlushMethod::FileSync {
-            let files: std::io::Result<Vec<File>> = descriptor.info.files.iter().map(File::open).collect();
+        if descriptor.info.flush == FlushMethod::FileSync && access != Access::ReadAlone {
+            let paths = descriptor.info.files.iter().map(|file| &file.path);
+            let files: std::io::Result<Vec<File>> = paths.map(File::open).collect();
             descriptor.files = files
                 .map_err(|error| Error { call: "open", errno: error.raw_os_error().unwrap_or(EINVAL) })?;
         }
@@ -223,6 +280,13 @@ impl Bdev {
     /// What was known of it when it was opened.
     pub fn info(&self) -> &BdevInfo {
         &self.inner.info
+    }
+
+    /// True if this is its name or an alias of it now. On the app's thread.
+    pub fn is_called(&self, name: &str) -> bool {
+        let Ok(name) = CString::new(name) else { return false };
+        // SAFETY: an open descriptor keeps its bdev; names come and go on this thread.
+        unsafe { spdk_sys::spdk_shim_bdev_is_called(self.inner.bdev(), name.as_ptr()) }
     }
 
     /// Its size in blocks now.
@@ -242,6 +306,16 @@ impl Bdev {
     /// `EINVAL` outside an SPDK thread, `ENOMEM` if the bdev can't make one (removed, or out of resources).
     pub fn channel(&self) -> Result<IoChannel> {
         IoChannel::open(self.clone())
+    }
+
+    /// The name of the bdev that goes by `name`, which may be an alias, if there is one. On the app's thread.
+    pub fn own_name(name: &str) -> Option<String> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: a bdev that is found is live, and stays so while this thread, which removes them, is here.
+        unsafe {
+            let bdev = spdk_sys::spdk_bdev_get_by_name(name.as_ptr());
+            (!bdev.is_null()).then(|| app::text(spdk_sys::spdk_bdev_get_name(bdev)))
+        }
     }
 
     /// All bdevs there are, by name. On the app's thread.
@@ -273,6 +347,33 @@ impl Descriptor {
         // SAFETY: an open descriptor (spdk/bdev.h).
         unsafe { spdk_sys::spdk_bdev_desc_get_bdev(self.raw.as_ptr()) }
     }
+}
+
+/// Runs `done` on this thread, the app's, when no module of SPDK looks at a new bdev any more. While one does, whether
+/// the bdev is its own, it may have the bdev open to write.
+///
+/// # Errors
+/// `ENOMEM`, `EINVAL` outside an SPDK thread.
+pub fn after_examine(done: impl FnOnce() + 'static) -> Result<()> {
+    type Done = Box<dyn FnOnce()>;
+
+    extern "C" fn examined(arg: *mut c_void) {
+        // SAFETY: leaked below, and SPDK calls once.
+        let done = unsafe { Box::from_raw(arg.cast::<Done>()) };
+        done();
+    }
+
+    let call = "spdk_bdev_wait_for_examine";
+    if Thread::current().is_none() {
+        return Err(Error { call, errno: EINVAL });
+    }
+    let leaked: *mut Done = Box::into_raw(Box::new(Box::new(done)));
+    // SAFETY: on an SPDK thread, whose poller calls once.
+    let code = unsafe { spdk_sys::spdk_bdev_wait_for_examine(Some(examined), leaked.cast()) };
+    check(call, code).inspect_err(|_| {
+        // SAFETY: SPDK took nothing when it failed.
+        drop(unsafe { Box::from_raw(leaked) });
+    })
 }
 
 /// An open descriptor and its closure on their way to the owner's thread.

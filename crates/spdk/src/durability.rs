@@ -50,6 +50,15 @@ pub(crate) struct Described {
     pub(crate) nvme_flushes: bool,
 }
 
+/// A file or block device beneath a bdev.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileBeneath {
+    /// The bdev that is made of it: the bdev itself, or one that it stands on.
+    pub bdev: String,
+    /// As that bdev was given it.
+    pub path: String,
+}
+
 /// Whether this SPDK's bdev_nvme_set_options takes `enable_flush`.
 pub const NVME_HAS_ENABLE_FLUSH: bool = {
     let (major, minor) = (spdk_sys::SPDK_VERSION_MAJOR, spdk_sys::SPDK_VERSION_MINOR);
@@ -64,7 +73,9 @@ pub(crate) struct Verdict {
     /// NVMe's FUA in the write itself does what a write and a FLUSH do.
     pub(crate) fua: bool,
     /// The files and block devices at the bottom.
-    pub(crate) files: Vec<String>,
+    pub(crate) files: Vec<FileBeneath>,
+    /// One of them was opened to be read only.
+    pub(crate) read_only: bool,
     /// It is an NVMe namespace itself.
     pub(crate) nvme: bool,
 }
@@ -73,8 +84,8 @@ pub(crate) struct Verdict {
 enum Kind {
     /// It completes a write when the bdevs of these names have, and passes a flush on to them, or does not.
     Over { names: Vec<String>, passes_flush: bool },
-    /// A file or block device under the kernel's control.
-    File(String),
+    /// A file or block device under the kernel's control, which may have been opened to be read only.
+    File { path: String, read_only: bool },
     /// Memory, or nothing at all.
     Memory,
     /// An NVMe namespace; on this machine's PCIe, or reached by a fabric.
@@ -109,8 +120,9 @@ const RAIDS: [&str; 2] = ["raid0", "concat"];
 fn kind_of(bdev: &Described) -> Kind {
     let value: Value = serde_json::from_str(&bdev.description).unwrap_or_default();
     let text = |pointer: &&str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    if let Some(file) = ["/aio/filename", "/uring/filename"].iter().find_map(text) {
-        return Kind::File(file);
+    if let Some(path) = ["/aio/filename", "/uring/filename"].iter().find_map(text) {
+        let read_only = value.pointer("/aio/readonly").and_then(Value::as_bool).unwrap_or(false);
+        return Kind::File { path, read_only };
     }
     if let Some(nvme) = value.get("nvme") {
         // A list of paths in later releases.
@@ -158,7 +170,8 @@ pub(crate) fn judge(
         bottom
             .give_up("it stands on files and on other bdevs, which are flushed in different ways".to_owned());
     }
-    let verdict = |durability, flush, fua| Verdict { durability, flush, fua, files: Vec::new(), nvme };
+    let (files, read_only) = (bottom.files.clone(), bottom.read_only);
+    let verdict = |durability, flush, fua| Verdict { durability, flush, fua, files, read_only, nvme };
     let found = match bottom {
         Bottom { unknown: Some(why), .. } => {
             // What is known not to reach the media would be a lie.
@@ -166,9 +179,9 @@ pub(crate) fn judge(
                 if bottom.void || !top.can_flush { FlushMethod::Impossible } else { FlushMethod::Bdev };
             verdict(Durability::Unknown(why), flush, false)
         }
-        Bottom { files, .. } if !files.is_empty() => {
+        Bottom { files: at_bottom, .. } if !at_bottom.is_empty() => {
             // Others may write the file, so one that only reads flushes as well.
-            return Verdict { files, ..verdict(Durability::Cached, FlushMethod::FileSync, false) };
+            return verdict(Durability::Cached, FlushMethod::FileSync, false);
         }
         Bottom { nvme_cache: Some(local), .. } => {
             // FUA is the drive's to keep; SPDK's own NVMe-oF target, for one, does not look at it
@@ -187,7 +200,8 @@ pub(crate) fn judge(
 /// What was found at the bottom.
 #[derive(Default)]
 struct Bottom {
-    files: Vec<String>,
+    files: Vec<FileBeneath>,
+    read_only: bool,
     memory: bool,
     flushes: bool,
     /// The bdev itself is an NVMe namespace with a volatile cache: local, or not.
@@ -209,8 +223,13 @@ impl Bottom {
                 let flushed = flushed && passes_flush;
                 names.iter().for_each(|name| self.sound(name, look, depth + 1, flushed));
             }
-            Kind::File(file) if self.files.contains(&file) => {}
-            Kind::File(file) => self.files.push(file),
+            Kind::File { path, read_only } => {
+                self.read_only |= read_only;
+                let file = FileBeneath { bdev: name.to_owned(), path };
+                if !self.files.contains(&file) {
+                    self.files.push(file);
+                }
+            }
             Kind::Memory => self.memory = true,
             Kind::Stable => {}
             Kind::Nvme { .. } if !bdev.write_cache => {}
@@ -251,6 +270,8 @@ mod tests {
         ("mem", "Malloc disk", "{}", true, true),
         ("nil", "Null disk", "{}", false, false),
         ("aio", "AIO disk", r#"{"aio":{"filename":"/x"}}"#, true, true),
+        ("rofile", "AIO disk", r#"{"aio":{"filename":"/z","readonly":true}}"#, true, true),
+        ("ptro", "passthru", r#"{"passthru":{"name":"ptro","base_bdev_name":"rofile"}}"#, true, true),
         ("uring", "URING bdev", r#"{"uring":{"filename":"/y"}}"#, true, false),
         ("nv", "NVMe disk", r#"{"nvme":{"trid":{"trtype":"PCIe"}}}"#, true, true),
         ("nv26", "NVMe disk", r#"{"nvme":[{"trid":{"trtype":"PCIe"}}],"mp_policy":"x"}"#, true, true),
@@ -404,15 +425,25 @@ mod tests {
 
     #[test]
     fn every_file_at_the_bottom_is_synced_once() {
-        assert_eq!(judged("lv", true, 1).files, ["/x"]);
-        assert_eq!(judged("r0", true, 1).files, ["/x", "/y"]);
-        assert_eq!(judged("nv", true, 1).files, [""; 0]);
+        let beneath = |bdev: &str, path: &str| FileBeneath { bdev: bdev.into(), path: path.into() };
+        assert_eq!(judged("lv", true, 1).files, [beneath("aio", "/x")]);
+        assert_eq!(judged("r0", true, 1).files, [beneath("aio", "/x"), beneath("uring", "/y")]);
+        assert_eq!(judged("nv", true, 1).files, []);
         let reads = judged("aio", false, 512);
         assert_eq!(
             (reads.flush, reads.files.as_slice()),
-            (FileSync, &["/x".to_owned()][..]),
+            (FileSync, &[beneath("aio", "/x")][..]),
             "others may write"
         );
+    }
+
+    #[test]
+    fn a_file_that_was_opened_to_be_read_is_known_through_what_stands_on_it() {
+        for (name, read_only) in
+            [("rofile", true), ("ptro", true), ("aio", false), ("lv", false), ("mem", false)]
+        {
+            assert_eq!(judged(name, true, 1).read_only, read_only, "{name}");
+        }
     }
 
     #[test]

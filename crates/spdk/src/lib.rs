@@ -24,10 +24,10 @@ pub mod rpc;
 mod subsystem;
 mod thread;
 
-pub use bdev::{Bdev, BdevEvent, BdevInfo};
+pub use bdev::{Bdev, BdevEvent, BdevInfo, after_examine};
 pub use channel::{Io, IoChannel, IoKind, MAX_SEGMENTS, Outcome};
 pub use completion::{Completed, CompletionQueue, private_size};
-pub use durability::{Durability, FlushMethod, NVME_HAS_ENABLE_FLUSH};
+pub use durability::{Durability, FileBeneath, FlushMethod, NVME_HAS_ENABLE_FLUSH};
 pub use error::{Error, Result};
 pub use health::{HEALTH_LOG_BYTES, HealthLog};
 pub use subsystem::{Finished, Initialized, Subsystem, add_subsystem};

@@ -39,6 +39,10 @@ fn set(numbers: &[u16]) -> Ports {
     Ports::Set(set)
 }
 
+fn bdev(name: &str, sectors: u64) -> ServedBdev {
+    ServedBdev { name: name.into(), uuid: String::new(), sectors, files: Vec::new() }
+}
+
 struct Bench(Registry);
 
 impl Bench {
@@ -54,7 +58,7 @@ impl Bench {
             read_only: false,
             options: ExportOptions::default(),
         };
-        self.0.create(&request, 2048).map(|record| record.id)
+        self.0.create(&request, &bdev(&format!("b{at}"), 2048)).map(|record| record.id)
     }
 
     fn online(&mut self, at: &str, on: &str) -> ExportId {
@@ -146,7 +150,11 @@ fn a_bdev_without_a_sector_cannot_be_exported() {
         read_only: false,
         options: ExportOptions::default(),
     };
-    refused(bench.0.create(&request, 0).cloned(), ErrorCode::Unsuitable, &["'tiny'", "512 bytes"]);
+    refused(
+        bench.0.create(&request, &bdev("tiny", 0)).cloned(),
+        ErrorCode::Unsuitable,
+        &["'tiny'", "512 bytes"],
+    );
 }
 
 #[test]
@@ -269,11 +277,12 @@ fn exports_of_a_removed_bdev_are_offline_and_can_be_deleted() {
     let creating = bench.create("1.2", "0").unwrap();
     let deleting = bench.online("1.3", "0");
     for id in [creating, deleting] {
-        bench.0.get_mut(id).unwrap().bdev_name = "b1.1".into();
+        bench.0.get_mut(id).unwrap().bdev.name = "b1.1".into();
     }
     bench.delete("1.3", "all").unwrap();
     assert_eq!(bench.0.bdev_removed("other"), []);
     assert_eq!(bench.0.bdev_removed("b1.1"), [online, creating, deleting]);
+    assert_eq!(bench.0.bdev_removed("b1.1"), [deleting], "the others are told of once");
     bench.0.created(creating);
     assert_eq!(bench.state(online), Some(State::Offline));
     assert_eq!(bench.state(creating), Some(State::Offline));
@@ -287,6 +296,7 @@ fn a_bdev_that_grows_takes_its_exports_along() {
     let id = bench.online("1.1", "0");
     assert_eq!(bench.0.bdev_resized("b1.1", 4096), [id]);
     assert_eq!(bench.0.get(id).unwrap().sectors, 4096);
+    assert_eq!(bench.0.bdev_resized("b1.1", 4096), [], "each of its descriptors tells of it");
 }
 
 #[test]
@@ -331,7 +341,7 @@ fn one_address_may_be_another_export_in_each_vlan() {
             read_only: false,
             options: ExportOptions { vlan: VlanId::new(vlan), ..ExportOptions::default() },
         };
-        let id = registry.create(&request, 8)?.id;
+        let id = registry.create(&request, &bdev("b", 8))?.id;
         registry.created(id);
         Ok::<ExportId, RpcError>(id)
     };
@@ -346,4 +356,89 @@ fn one_address_may_be_another_export_in_each_vlan() {
     assert_eq!(registry.delete(&request).unwrap(), [Deletion::Remove(ids[1])], "the others stay");
     let request = DeleteExport { address: address("1.1"), vlan: None, ports: None };
     assert_eq!(registry.delete(&request).unwrap(), [Deletion::Remove(ids[0])], "the others stay");
+}
+
+/// `at` serving `bdev`, under that name, with what `change` says.
+fn request(at: &str, bdev: &str, change: impl FnOnce(&mut CreateExport)) -> CreateExport {
+    let mut request = CreateExport {
+        address: address(at),
+        bdev_name: bdev.into(),
+        ports: None,
+        read_only: false,
+        options: ExportOptions::default(),
+    };
+    change(&mut request);
+    request
+}
+
+#[test]
+fn one_bdev_is_two_disks_only_when_nobody_writes_or_the_parts_do_not_overlap() {
+    let read_only = |request: &mut CreateExport| request.read_only = true;
+    let part = |offset, length| {
+        move |request: &mut CreateExport| {
+            request.options.offset = offset;
+            request.options.length = length;
+        }
+    };
+    let disk = bdev("b", 100);
+    let mut registry = Bench::new().0;
+    let id = registry.create(&request("1.1", "an alias", part(0, Some(10))), &disk).unwrap().id;
+    let whole = registry.create(&request("1.2", "b", |_| ()), &disk).cloned();
+    refused(whole, ErrorCode::Exists, &["'b' is exported as 1.1 already", "as 1.2", "second disk", "offset"]);
+    let reader = registry.create(&request("1.2", "b", read_only), &disk).cloned();
+    refused(reader, ErrorCode::Exists, &["second disk"]);
+    registry.create(&request("1.2", "b", part(10, None)), &disk).unwrap();
+    registry.create(&request("1.1", "b", |request| request.ports = ports("0")), &disk).unwrap_err();
+    registry.create(&request("1.3", "c", |_| ()), &bdev("c", 100)).unwrap();
+    assert!(!registry.is_only_read("b") && !registry.is_only_read("none"));
+
+    registry.removed(id);
+    let mut registry = Bench::new().0;
+    for at in ["1.1", "1.2"] {
+        registry.create(&request(at, "b", read_only), &disk).unwrap();
+    }
+    assert!(registry.is_only_read("b"));
+    let writer = registry.create(&request("1.3", "b", |_| ()), &disk).cloned();
+    refused(writer, ErrorCode::Exists, &["exported as 1.1 already"]);
+    // A bdev that went, and came again under its name.
+    registry.bdev_removed("b");
+    assert!(!registry.is_only_read("b"));
+    registry.create(&request("1.3", "b", |_| ()), &disk).unwrap();
+}
+
+#[test]
+fn two_bdevs_on_one_file_are_not_both_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let on = |name: &str, bottom: &str, file: &str| {
+        let path = directory.path().join(file);
+        std::fs::write(&path, [0; 512]).unwrap();
+        let id = crate::backing_file::FileId::of(&path).unwrap();
+        let files = vec![crate::ServedFile { bdev: bottom.into(), path, id }];
+        ServedBdev { files, ..bdev(name, 100) }
+    };
+    let mut registry = Bench::new().0;
+    registry.create(&request("1.1", "lv1", |_| ()), &on("lv1", "aio0", "x")).unwrap();
+    // Volumes of one store share its file without harm.
+    registry.create(&request("1.2", "lv2", |_| ()), &on("lv2", "aio0", "x")).unwrap();
+    registry.create(&request("1.3", "aio1", |_| ()), &on("aio1", "aio1", "y")).unwrap();
+    for change in [|_: &mut CreateExport| (), |request: &mut CreateExport| request.read_only = true] {
+        let second = registry.create(&request("1.4", "aio2", change), &on("aio2", "aio2", "x")).cloned();
+        refused(second, ErrorCode::Exists, &["'aio2'", "/x'", "'aio0'", "1.1", "read-only"]);
+    }
+    let mut registry = Bench::new().0;
+    for (at, name) in [("1.1", "aio1"), ("1.2", "aio2")] {
+        let readers = request(at, name, |request| request.read_only = true);
+        registry.create(&readers, &on(name, name, "x")).unwrap();
+    }
+}
+
+#[test]
+fn an_export_is_found_by_its_bdevs_own_name_and_loses_an_alias_that_is_none_any_more() {
+    let mut registry = Bench::new().0;
+    let id = registry.create(&request("1.1", "lvs/lv", |_| ()), &bdev("0b1c", 8)).unwrap().id;
+    assert_eq!(registry.get(id).unwrap().bdev_name, "lvs/lv");
+    assert_eq!((registry.bdev_resized("lvs/lv", 16), registry.bdev_resized("0b1c", 16)), (vec![], vec![id]));
+    registry.bdev_renamed(id);
+    assert_eq!(registry.get(id).unwrap().bdev_name, "0b1c");
+    assert_eq!((registry.bdev_removed("lvs/lv"), registry.bdev_removed("0b1c")), (vec![], vec![id]));
 }

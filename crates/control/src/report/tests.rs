@@ -5,6 +5,7 @@ use aoe_target::DropReason;
 use super::*;
 use crate::port::{PortInfo, PortTable};
 use crate::request::{Action, DeleteExport};
+use crate::served_bdev::ServedBdev;
 
 fn registry() -> Registry {
     let port = |number, name: &str, netif: Option<&str>| PortInfo {
@@ -24,7 +25,13 @@ fn create(registry: &mut Registry, params: &Value) -> ExportId {
     let Ok(Action::CreateExport(request)) = Action::decode(CREATE_EXPORT, Some(params)) else {
         panic!("{params}");
     };
-    let id = registry.create(&request, 131_072).unwrap().id;
+    let bdev = ServedBdev {
+        name: request.bdev_name.clone(),
+        uuid: format!("uuid of {}", request.bdev_name),
+        sectors: 131_072,
+        files: Vec::new(),
+    };
+    let id = registry.create(&request, &bdev).unwrap().id;
     registry.created(id);
     id
 }
@@ -51,10 +58,10 @@ fn exports_are_listed_by_address_with_their_ports() {
     assert_eq!(
         report,
         json!([
-            {"shelf": 1, "slot": 1, "bdev_name": "malloc1.1", "size_bytes": 67_108_864, "offset": 0, "length": null,
+            {"shelf": 1, "slot": 1, "bdev_name": "malloc1.1", "bdev": {"name": "malloc1.1", "uuid": "uuid of malloc1.1"}, "size_bytes": 67_108_864, "offset": 0, "length": null,
              "vlan": null, "read_only": false, "cache": "write-through", "buffers": 16, "allow": [], "deny": [], "serial": "kvblade-1.1",
              "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "state": "online", "all_ports": true, "ports": [veth, nic]},
-            {"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "size_bytes": 10240, "offset": 100, "length": 20,
+            {"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "bdev": {"name": "aio1.2", "uuid": "uuid of aio1.2"}, "size_bytes": 10240, "offset": 100, "length": 20,
              "vlan": 100, "read_only": true, "cache": "write-back", "buffers": 64, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
              "serial": "S1", "model": "M 1", "firmware": "F1", "state": "offline", "all_ports": false, "ports": [nic]},
         ])

@@ -47,18 +47,34 @@ fn what_spdk_writes_itself_is_taken_out() {
 
 #[test]
 fn everything_else_passes_unchanged_and_in_order() {
-    let line = "-a 0000:03:00.0,x=1 -n4 --vdev=net_null0 --vdev net_null1 --file-prefix kv -v --in-memory \
-                --no-huge --huge-unlink=never -d /lib/x.so --log-level lib.eal:8 --legacy-mem";
-    let options = parse(line).unwrap();
+    let line = "-a 0000:03:00.0,x=1 -n4 --vdev=net_null0 --vdev net_null1 --file-prefix kv -v --no-huge \
+                --huge-unlink=never -d /lib/x.so --log-level lib.eal:8 --legacy-mem";
+    let options = parse(&format!("{line} -m 512")).unwrap();
     assert_eq!(options.env_context().unwrap(), line.split_whitespace().collect::<Vec<_>>().join(" "));
     assert_eq!(options.file_prefix.as_deref(), Some("kv"));
-    assert!(options.in_memory && options.no_huge && !options.huge_unlink);
+    assert!(!options.in_memory && options.no_huge && !options.huge_unlink);
+    assert!(parse("--in-memory").unwrap().in_memory);
+}
+
+#[test]
+fn the_beginning_of_an_option_becomes_whole() {
+    // SPDK looks for whole names in what it passes on.
+    let options = parse("--no-hug -m 512 --file 7 --iova=va").unwrap();
+    assert_eq!(options.passthrough, ["--no-huge", "--file-prefix", "7", "--iova-mode=va"]);
+    assert!(options.no_huge);
 }
 
 #[test]
 fn options_of_other_dpdk_releases_pass_with_their_value() {
     let options = parse("--new-thing 5 --other=6 --flag --vdev net_null0").unwrap();
     assert_eq!(options.passthrough, ["--new-thing", "5", "--other=6", "--flag", "--vdev", "net_null0"]);
+    assert_eq!(options.check_release((25, 11)), Ok(()));
+    for release in [(22, 11), (24, 11)] {
+        let error = options.check_release(release).unwrap_err().to_string();
+        assert!(error.starts_with("'--new-thing' is no EAL option of DPDK 2"), "{error}");
+        assert!(error.contains("--vdev, "), "{error}");
+    }
+    assert_eq!(parse("--vdev net_null0").unwrap().check_release((22, 11)), Ok(()));
 }
 
 #[test]

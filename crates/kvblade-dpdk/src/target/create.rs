@@ -1,17 +1,17 @@
 //! `aoe_create_export`: a bdev opened, its export given to every lcore.
 
+use std::time::Duration;
+
 use aoe_target::{Export, ExportId, Features, Guard, PortId, VlanId};
 use control::options::CacheMode;
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::{AddError, PAYLOAD_ALIGNMENT};
-use spdk::{Bdev, BdevEvent, BdevInfo, Durability, FlushMethod};
+use spdk::{Bdev, BdevEvent, BdevInfo, Durability, FlushMethod, Poller};
 
-use super::{Target, announce, with};
+use super::suitable::{check, is_claimed, open_failed, served};
+use super::{Target, announce, read_claims, with};
 use crate::ports::Started;
 use crate::rpc::Answer;
-
-/// The bdev block sizes that are exported, in bytes: AoE's sector, and blocks that hold 2, 4 or 8 of them.
-const BLOCK_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
 
 /// An export on its way to the lcores.
 pub(super) struct Creating {
@@ -22,38 +22,114 @@ pub(super) struct Creating {
     answer: Answer,
 }
 
+/// A request that waits until no module of SPDK looks at a new bdev any more.
+pub(super) struct Postponed {
+    request: CreateExport,
+    answer: Answer,
+    /// Ends the wait where a module does not come to an end.
+    _deadline: Poller,
+}
+
+/// How long a request waits for modules of SPDK that look at new bdevs: they read some blocks.
+const EXAMINE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why an export is not made.
+enum Refusal {
+    /// Its bdev could not be claimed.
+    Claimed(RpcError),
+    Other(RpcError),
+}
+
+impl From<RpcError> for Refusal {
+    fn from(error: RpcError) -> Self {
+        Self::Other(error)
+    }
+}
+
 impl Target {
     /// Carries out `aoe_create_export`.
     pub(super) fn create(&mut self, request: CreateExport, answer: Answer) {
-        match self.admit(&request) {
+        self.attempt(request, answer, false);
+    }
+
+    /// Makes the export. A bdev that has just come may be open to write by a module that looks whether it is its own;
+    /// unless this is the `last` attempt, there is another one after that.
+    fn attempt(&mut self, request: CreateExport, answer: Answer, last: bool) {
+        match self.admit(&request, last) {
             Ok((mut export, bdev)) => {
                 let name = self.file_name(export.id());
                 self.keeper.hold(&mut export, name);
                 self.spread(export, bdev, answer);
             }
-            Err(error) => answer.refuse(&error),
+            Err(Refusal::Claimed(error)) if !last => self.postpone(request, answer, &error),
+            Err(Refusal::Claimed(error) | Refusal::Other(error)) => answer.refuse(&error),
+        }
+    }
+
+    fn postpone(&mut self, request: CreateExport, answer: Answer, why: &RpcError) {
+        let operation = self.operations.number();
+        let deadline = Poller::register(EXAMINE_PATIENCE, move || {
+            with(|target| target.examined(operation));
+            true
+        });
+        let waiting = spdk::after_examine(move || {
+            with(|target| target.examined(operation));
+        });
+        match (deadline, waiting) {
+            (Ok(deadline), Ok(())) => {
+                let postponed = Postponed { request, answer, _deadline: deadline };
+                self.operations.postponed.insert(operation, postponed);
+            }
+            _ => answer.refuse(why),
+        }
+    }
+
+    fn examined(&mut self, operation: u64) {
+        // The deadline and the end of the examination both come here.
+        if let Some(Postponed { request, answer, .. }) = self.operations.postponed.remove(&operation) {
+            self.attempt(request, answer, true);
         }
     }
 
     /// Opens the bdev and takes the address.
-    fn admit(&mut self, request: &CreateExport) -> Result<(Export, Bdev), RpcError> {
+    fn admit(&mut self, request: &CreateExport, last: bool) -> Result<(Export, Bdev), Refusal> {
         let name = request.bdev_name.as_str();
-        let names = Bdev::list();
-        if !names.iter().any(|known| known == name) {
-            return Err(unknown_bdev(name, names.iter().map(String::as_str)));
+        let Some(own_name) = Bdev::own_name(name) else {
+            return Err(unknown_bdev(name, Bdev::list().iter().map(String::as_str)).into());
+        };
+        if !request.read_only {
+            self.read_claims.release(&own_name);
         }
-        let watched = name.to_owned();
-        let bdev = Bdev::open(name, !request.read_only, move |event| bdev_event(&watched, event))
-            .map_err(|error| open_failed(name, &error))?;
-        check_suitable(bdev.info())?;
-        check_durable(bdev.info(), request.read_only, request.options.cache)?;
-        let record = self.registry.create(request, bdev.sectors())?;
+        let admitted = self.open(request, &own_name);
+        match (admitted, self.settle_read_claim(&own_name)) {
+            (Ok((export, _)), Err(error)) if !last => {
+                self.registry.abandoned(export.id());
+                Err(Refusal::Claimed(open_failed(name, &error)))
+            }
+            (admitted, claimed) => {
+                if let Err(error) = claimed {
+                    read_claims::warn(&own_name, &error);
+                }
+                admitted
+            }
+        }
+    }
+
+    fn open(&mut self, request: &CreateExport, own_name: &str) -> Result<(Export, Bdev), Refusal> {
+        let watched = own_name.to_owned();
+        let bdev = Bdev::open(own_name, !request.read_only, move |event| bdev_event(&watched, event))
+            .map_err(|error| {
+                let refusal = open_failed(&request.bdev_name, &error);
+                if is_claimed(&error) { Refusal::Claimed(refusal) } else { Refusal::Other(refusal) }
+            })?;
+        check(bdev.info(), request)?;
+        let record = self.registry.create(request, &served(&bdev)?)?;
         match export_of(record, bdev.info()) {
             Ok(export) => Ok((export, bdev)),
             Err(error) => {
                 let id = record.id;
                 self.registry.abandoned(id);
-                Err(error)
+                Err(error.into())
             }
         }
     }
@@ -105,11 +181,12 @@ impl Target {
                 let _ = lcore.send(move |lcore| lcore.remove(id, || ()));
             }
             self.keeper.release(id);
-            self.registry.abandoned(id);
+            self.abandon(id, bdev);
             answer.refuse(&RpcError::new(ErrorCode::NoMemory, sentence));
             return;
         }
         self.registry.created(id);
+        let own_name = bdev.info().name.clone();
         let Some(record) = self.registry.get(id) else { return };
         if record.state == State::Online {
             log_durability(bdev.info(), record.read_only, record.options.cache);
@@ -137,6 +214,8 @@ impl Target {
             announce::send(&self.lcores, None, record.address);
         }
         answer.give(&self.shown(record));
+        // What happened before the bdev was among those that are looked at.
+        self.bdev_resized(&own_name);
     }
 
     /// Says on which ports SPDK copies what this export's bdev reads and writes.
@@ -160,25 +239,34 @@ impl Target {
         }
     }
 
-    fn bdev_gone(&mut self, name: &str) {
-        for id in self.registry.bdev_removed(name) {
-            tracing::warn!(bdev = %name, export = id.0, "the bdev was removed: its export answers with a device fault");
+    /// Forgets an export that no lcore serves.
+    fn abandon(&mut self, id: ExportId, bdev: Bdev) {
+        let own_name = bdev.info().name.clone();
+        self.registry.abandoned(id);
+        drop(bdev);
+        self.follow_read_claim(&own_name);
+    }
+
+    fn bdev_gone(&mut self, own_name: &str) {
+        // SPDK lets the bdev go when its handles and the lcores' channels are closed.
+        self.read_claims.release(own_name);
+        for id in self.registry.bdev_removed(own_name) {
+            tracing::warn!(bdev = %own_name, export = id.0, "the bdev was removed: its export answers with a device fault");
             for lcore in &self.lcores {
                 let _ = lcore.send(move |lcore| lcore.take_offline(id));
             }
-            // SPDK lets the bdev go when this handle and the lcores' channels are closed.
             self.bdevs.remove(&id);
         }
     }
 
-    fn bdev_resized(&mut self, name: &str) {
-        let Some(sectors) = self.bdevs.values().find(|bdev| bdev.info().name == name).map(Bdev::sectors)
+    fn bdev_resized(&mut self, own_name: &str) {
+        let Some(sectors) = self.bdevs.values().find(|bdev| bdev.info().name == own_name).map(Bdev::sectors)
         else {
             return;
         };
-        for id in self.registry.bdev_resized(name, sectors) {
+        for id in self.registry.bdev_resized(own_name, sectors) {
             let Some(sectors) = self.registry.get(id).map(|record| record.sectors) else { continue };
-            tracing::info!(bdev = %name, export = id.0, sectors, "the bdev has a new size");
+            tracing::info!(bdev = %own_name, export = id.0, sectors, "the bdev has a new size");
             for lcore in &self.lcores {
                 let _ = lcore.send(move |lcore| lcore.resize(id, sectors));
             }
@@ -191,58 +279,17 @@ fn created(operation: u64, core: u32, result: Result<(), AddError>) {
 }
 
 /// Hears of an exported bdev, on the app's thread.
-fn bdev_event(name: &str, event: BdevEvent) {
+pub(super) fn bdev_event(own_name: &str, event: BdevEvent) {
     // SPDK may call while the target is being worked on (a close can bring a removal to its end), so the event
     // is taken up afterwards.
     let Some(app) = spdk::Thread::current() else { return };
-    let name = name.to_owned();
+    let own_name = own_name.to_owned();
     let _ = app.send(move || {
         with(|target| match event {
-            BdevEvent::Removed => target.bdev_gone(&name),
-            BdevEvent::Resized => target.bdev_resized(&name),
+            BdevEvent::Removed => target.bdev_gone(&own_name),
+            BdevEvent::Resized => target.bdev_resized(&own_name),
         });
     });
-}
-
-fn open_failed(name: &str, error: &spdk::Error) -> RpcError {
-    const EPERM: i32 = 1;
-    let why = match (error.call, error.errno) {
-        ("spdk_bdev_open_ext", EPERM) => {
-            "it is claimed by another bdev or subsystem: export that one, or export this read-only".to_owned()
-        }
-        _ => error.to_string(),
-    };
-    RpcError::new(ErrorCode::Unsuitable, format!("bdev {name} can't be opened: {why}"))
-}
-
-fn check_suitable(info: &BdevInfo) -> Result<(), RpcError> {
-    if !BLOCK_SIZES.contains(&info.block_size) || info.metadata_size != 0 {
-        return Err(RpcError::new(
-            ErrorCode::Unsuitable,
-            format!(
-                "bdev {} has blocks of {} bytes with {} bytes of metadata: only blocks of 512, 1024, 2048 or 4096 bytes \
-                 without metadata can be exported",
-                info.name, info.block_size, info.metadata_size
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses a bdev that may lose acknowledged writes in a power failure, unless the operator has said that it may, or
-/// nothing is written. Memory loses all of them, as its name says, and no flush would help.
-fn check_durable(info: &BdevInfo, read_only: bool, cache: CacheMode) -> Result<(), RpcError> {
-    match (&info.durability, cache) {
-        (Durability::Unknown(why), CacheMode::WriteThrough) if !read_only => Err(RpcError::new(
-            ErrorCode::Unsuitable,
-            format!(
-                "bdev {}: {why}; a power failure might lose acknowledged writes: add cache=write-back if it may, or \
-                 export it read-only",
-                info.name
-            ),
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// The export as lcores serve it.
@@ -318,41 +365,7 @@ fn bouncing<'a>(wanted: usize, ports: impl Iterator<Item = (&'a str, usize)>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn info(block_size: u32, metadata_size: u32) -> BdevInfo {
-        BdevInfo {
-            name: "b0".into(),
-            product: "test".into(),
-            block_size,
-            metadata_size,
-            blocks: 8,
-            alignment: 4,
-            durability: Durability::Stable,
-            write_cache: false,
-            files: Vec::new(),
-            flush: FlushMethod::Nothing,
-            fua: false,
-            unmaps: false,
-            health: false,
-            in_memory: false,
-        }
-    }
-
-    #[test]
-    fn only_blocks_of_whole_sectors_without_metadata_are_exported() {
-        for block_size in [512, 1024, 2048, 4096] {
-            assert_eq!(check_suitable(&info(block_size, 0)), Ok(()));
-        }
-        for (block_size, metadata_size) in
-            [(520, 0), (4160, 0), (512, 8), (4096, 64), (8192, 0), (1536, 0), (0, 0)]
-        {
-            let error = check_suitable(&info(block_size, metadata_size)).expect_err("refused");
-            assert_eq!(error.code(), ErrorCode::Unsuitable);
-            let message = error.message();
-            assert!(message.contains("b0") && message.contains(&block_size.to_string()), "{message}");
-            assert!(message.contains("only blocks of 512, 1024, 2048 or 4096 bytes"), "{message}");
-        }
-    }
+    use crate::target::suitable::tests::info;
 
     #[test]
     fn identify_claims_what_the_bdev_has() {
@@ -371,42 +384,10 @@ mod tests {
     }
 
     #[test]
-    fn only_the_operators_word_exports_what_may_lose_acknowledged_writes() {
-        let of = |durability| BdevInfo { durability, ..info(512, 0) };
-        let unknown = of(Durability::Unknown("it stands on sand".into()));
-        for (info, read_only, cache, refused) in [
-            (&of(Durability::Stable), false, CacheMode::WriteThrough, false),
-            (&of(Durability::Cached), false, CacheMode::WriteThrough, false),
-            (&of(Durability::Memory), false, CacheMode::WriteThrough, false),
-            (&of(Durability::Cached), false, CacheMode::WriteBack, false),
-            (&unknown, false, CacheMode::WriteThrough, true),
-            (&unknown, false, CacheMode::WriteBack, false),
-            (&unknown, true, CacheMode::WriteThrough, false),
-        ] {
-            let result = check_durable(info, read_only, cache);
-            assert_eq!(result.is_err(), refused, "{:?} {read_only} {cache:?}", info.durability);
-            if let Err(error) = result {
-                assert_eq!(error.code(), ErrorCode::Unsuitable);
-                let message = error.message();
-                assert!(message.starts_with("bdev b0: it stands on sand; "), "{message}");
-                assert!(message.contains("add cache=write-back"), "{message}");
-            }
-        }
-    }
-
-    #[test]
     fn a_bdev_is_said_to_bounce_on_ports_that_give_less_than_it_wants() {
         let ports = [("a", 4), ("b", 512), ("c", 4096)];
         assert_eq!(bouncing(1, ports.into_iter()), []);
         assert_eq!(bouncing(512, ports.into_iter()), [("a", 4)]);
         assert_eq!(bouncing(4096, ports.into_iter()), [("a", 4), ("b", 512)]);
-    }
-
-    #[test]
-    fn a_claimed_bdev_is_refused_in_words() {
-        let error = open_failed("m0", &spdk::Error { call: "spdk_bdev_open_ext", errno: 1 });
-        assert!(error.message().starts_with("bdev m0 can't be opened: it is claimed"), "{}", error.message());
-        let error = open_failed("f0", &spdk::Error { call: "open", errno: 13 });
-        assert!(error.message().contains("Permission denied"), "{}", error.message());
     }
 }

@@ -75,9 +75,13 @@ impl Target {
                     if let Some(record) = self.registry.get(id) {
                         tracing::info!(export = %record.place(), bdev = %record.bdev_name, "no longer served");
                     }
+                    let own_name = self.registry.get(id).map(|record| record.bdev.name.clone());
                     self.bdevs.remove(&id);
                     self.keeper.release(id);
                     self.registry.removed(id);
+                    if let Some(own_name) = own_name {
+                        self.follow_read_claim(&own_name);
+                    }
                 }
                 Deletion::Rebind(id, ports) => {
                     if let Some(record) = self.registry.get(id) {

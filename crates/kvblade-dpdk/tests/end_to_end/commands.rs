@@ -28,7 +28,7 @@ fn run(lab: &Lab, words: &[&str]) -> Output {
 
 /// What a command that succeeds prints.
 #[track_caller]
-fn prints(lab: &Lab, words: &[&str]) -> String {
+pub(crate) fn prints(lab: &Lab, words: &[&str]) -> String {
     let output = run(lab, words);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && error.is_empty(), "{words:?}: {error}");
@@ -37,7 +37,7 @@ fn prints(lab: &Lab, words: &[&str]) -> String {
 
 /// A command that must fail with this code and one sentence that holds each of `parts`.
 #[track_caller]
-fn fails(lab: &Lab, words: &[&str], code: i32, parts: &[&str]) {
+pub(crate) fn fails(lab: &Lab, words: &[&str], code: i32, parts: &[&str]) {
     let output = run(lab, words);
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(code), 0), "{words:?}: {error}");

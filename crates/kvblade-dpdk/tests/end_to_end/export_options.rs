@@ -110,10 +110,10 @@ fn names_buffers_and_access_lists_are_what_was_said_and_are_saved() {
             "model": "M", "firmware": "F1" })
     );
     // Only another initiator is allowed.
+    rpc.call("bdev_malloc_create", json!({ "name": "third", "num_blocks": 64, "block_size": 512 }));
     rpc.call(
         "aoe_create_export",
-        json!({ "shelf": 1, "slot": 3, "bdev_name": "malloc1.1", "offset": 8, "length": 8,
-            "allow": ["52:54:00:00:00:01"] }),
+        json!({ "shelf": 1, "slot": 3, "bdev_name": "third", "allow": ["52:54:00:00:00:01"] }),
     );
     assert_eq!(initiator.discover(ShelfSlot::new(1, 3), 5 * QUIET).unwrap(), []);
     target.stop();

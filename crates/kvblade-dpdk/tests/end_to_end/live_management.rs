@@ -20,8 +20,9 @@ fn an_export_made_and_deleted_by_rpc_is_listed_announced_counted_and_gone() {
     assert_eq!(rpc.call("aoe_get_exports", Value::Null), json!([]));
     rpc.call("bdev_malloc_create", json!({ "name": "m0", "num_blocks": SECTORS, "block_size": 512 }));
     let ports = json!([{ "number": 0, "name": "net_af_packet0", "netif": "t0" }]);
+    let uuid = rpc.call("bdev_get_bdevs", json!({ "name": "m0" }))[0]["uuid"].clone();
     let listed = json!({
-        "shelf": 1, "slot": 2, "bdev_name": "m0", "size_bytes": SECTORS * SECTOR as u64, "read_only": true,
+        "shelf": 1, "slot": 2, "bdev_name": "m0", "bdev": { "name": "m0", "uuid": uuid }, "size_bytes": SECTORS * SECTOR as u64, "read_only": true,
         "offset": 0, "length": null, "buffers": 16, "allow": [], "deny": [], "serial": "kvblade-1.2",
         "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "vlan": null, "state": "online",
         "all_ports": false, "cache": "write-through", "ports": ports,

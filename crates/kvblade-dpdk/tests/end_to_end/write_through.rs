@@ -128,6 +128,7 @@ fn what_may_lose_acknowledged_writes_needs_the_operators_word() {
     rpc.refused("aoe_create_export", said.clone(), -22, &parts);
     said["cache"] = "write-back".into();
     assert_eq!(rpc.call("aoe_create_export", said)["cache"], "write-back");
+    rpc.call("aoe_delete_export", json!({ "shelf": 1, "slot": 2 }));
     let mut reads = params(3);
     reads["read_only"] = true.into();
     assert_eq!(rpc.call("aoe_create_export", reads)["cache"], "write-through");

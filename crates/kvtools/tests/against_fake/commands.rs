@@ -107,6 +107,25 @@ fn a_bdev_is_added_by_name_and_stays() {
 }
 
 #[test]
+fn a_bdev_keeps_the_alias_it_is_added_by() {
+    let target = FakeTarget::start();
+    let mut volume = bdev("0b1c", 8, json!({}));
+    volume["aliases"] = json!(["lvs/lvol"]);
+    target.state().bdevs.push(volume);
+    succeeds(&target, "kvadd", &["1", "1", "0", "lvs/lvol"]);
+    assert_eq!(target.exports(), ["1.1 port 0 lvs/lvol"]);
+    assert_eq!(succeeds(&target, "kvstat", &[]), "       1.1  veth0    0.000GB lvs/lvol\n");
+    fails(
+        &target,
+        "kvadd",
+        &["1", "2", "0", "0b1c"],
+        1,
+        &["'0b1c' is exported as 1.1 already", "second disk"],
+    );
+    succeeds(&target, "kvdel", &["1", "1", "0"]);
+}
+
+#[test]
 fn one_file_on_two_interfaces_is_one_bdev_that_goes_with_the_last() {
     let target = FakeTarget::start();
     let disk = target.file("disk", 1 << 20);
@@ -211,6 +230,8 @@ fn paths_that_cannot_be_served_are_named() {
         fails(&target, "kvadd", &["1", "1", "0", path], 1, parts);
     }
     assert!(target.methods().iter().all(|method| method == "bdev_get_bdevs"));
+    // One that can't be written can be read.
+    succeeds(&target, "kvadd", &["1", "1", "0", "/sys/kernel/uevent_seqnum", "-r"]);
 }
 
 #[test]

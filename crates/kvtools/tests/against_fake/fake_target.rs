@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use control::registry::unknown_bdev;
-use control::{Action, Deletion, PortInfo, PortTable, Registry};
+use control::{Action, Deletion, PortInfo, PortTable, Registry, ServedBdev};
 use serde_json::{Deserializer, Value, json};
 use tempfile::TempDir;
 
@@ -201,10 +201,20 @@ impl State {
         match Action::decode(method, Some(params))? {
             Action::CreateExport(request) => {
                 let names = self.bdevs.iter().filter_map(|bdev| bdev["name"].as_str());
-                let found = self.bdevs.iter().find(|bdev| bdev["name"] == request.bdev_name.as_str());
-                let sectors = found.and_then(|bdev| bdev["num_blocks"].as_u64());
-                let sectors = sectors.ok_or_else(|| unknown_bdev(&request.bdev_name, names))?;
-                let id = self.registry.create(&request, sectors)?.id;
+                let wanted = request.bdev_name.as_str();
+                let is_called = |bdev: &&Value| {
+                    let mut aliases = bdev["aliases"].as_array().into_iter().flatten();
+                    bdev["name"] == wanted || aliases.any(|alias| alias == wanted)
+                };
+                let found = self.bdevs.iter().find(is_called);
+                let found = found.ok_or_else(|| unknown_bdev(&request.bdev_name, names))?;
+                let bdev = ServedBdev {
+                    name: found["name"].as_str().unwrap().into(),
+                    uuid: String::new(),
+                    sectors: found["num_blocks"].as_u64().unwrap(),
+                    files: Vec::new(),
+                };
+                let id = self.registry.create(&request, &bdev)?.id;
                 self.registry.created(id);
                 Ok(json!(self.registry.info(self.registry.get(id).unwrap())))
             }

@@ -22,6 +22,8 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
     vec![
         ("bdevs_are_listed_and_described", once(descriptions)),
         ("a_removal_may_close_the_descriptor_it_is_told_through", removal()),
+        ("a_bdev_goes_by_its_name_and_its_aliases", once(names)),
+        ("writers_share_a_claim_and_a_claim_to_read_keeps_them_out", once(claims)),
         ("a_channel_may_be_dropped_on_another_thread_of_its_reactor", dropped_elsewhere()),
         ("io_goes_through_the_frame_and_comes_back_once", io()),
         ("a_bdev_in_memory_says_where_its_data_is", places()),
@@ -43,6 +45,41 @@ fn descriptions() {
     assert_eq!(missing.call, "spdk_bdev_open_ext");
     assert_eq!(missing.errno, 19, "ENODEV: {missing}");
     assert_eq!(Bdev::open("a\0b", false, |_| ()).expect_err("no C string").errno, 22);
+}
+
+fn names() {
+    let bdev = Bdev::open("m0", false, |_| ()).expect("it is there");
+    let uuid = bdev.info().uuid.clone();
+    assert_eq!((uuid.len(), uuid.matches('-').count()), (36, 4), "{uuid}");
+    for name in ["m0", uuid.as_str()] {
+        assert_eq!(Bdev::own_name(name).as_deref(), Some("m0"), "{name}");
+        assert!(bdev.is_called(name), "{name}");
+    }
+    assert_eq!(Bdev::open(&uuid, false, |_| ()).expect("by its alias").info().name, "m0");
+    for name in ["m1", "", "a\0b"] {
+        assert!(!bdev.is_called(name), "{name}");
+    }
+    assert_eq!((Bdev::own_name("none"), Bdev::own_name("a\0b")), (None, None));
+}
+
+fn claims() {
+    let open = |write| Bdev::open("m0", write, |_| ());
+    let alone = || Bdev::open_against_writers("m0", |_| ());
+    // Writers share it with each other and with readers, not with one that wants no writers.
+    let writers = [open(true).expect("the first"), open(true).expect("the second")];
+    let reader = open(false).expect("a reader");
+    let refused = alone().expect_err("it is being written");
+    assert_eq!((refused.call, refused.errno), ("spdk_bdev_module_claim_bdev_desc", 16), "{refused}");
+    let [first, second] = writers;
+    drop(first);
+    alone().expect_err("it is still being written");
+    drop(second);
+    let claims = [alone().expect("nobody writes"), alone().expect("nor does the other")];
+    open(true).expect_err("nobody may write");
+    open(false).expect("all may read");
+    drop(claims);
+    open(true).expect("the claims are gone");
+    drop(reader);
 }
 
 fn removal() -> Step {

@@ -1,0 +1,105 @@
+//! The bdev behind an export, and which exports may share it, or the files beneath it.
+
+use std::path::PathBuf;
+
+use aoe_target::ShelfSlot;
+
+use crate::backing_file::FileId;
+use crate::error::{ErrorCode, Quoted, RpcError};
+use crate::options::ExportOptions;
+use crate::registry::Record;
+use crate::request::CreateExport;
+
+/// A bdev as it was found when it was opened for an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedBdev {
+    /// Its own name; never an alias.
+    pub name: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// Its size in sectors of 512 bytes.
+    pub sectors: u64,
+    /// The files and block devices that it is made of, directly or by other bdevs.
+    pub files: Vec<ServedFile>,
+}
+
+/// A file or block device beneath a bdev.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedFile {
+    /// The bdev that is made of it: the one that is served, or one beneath that.
+    pub bdev: String,
+    /// Its path, for messages.
+    pub path: PathBuf,
+    /// Which file it is.
+    pub id: FileId,
+}
+
+/// How an export uses its bdev, as far as another export of that bdev is concerned.
+#[derive(Debug, Clone, Copy)]
+pub struct Use<'a> {
+    /// The export's address.
+    pub address: ShelfSlot,
+    /// It takes no writes.
+    pub read_only: bool,
+    /// Where the part is that it serves.
+    pub options: &'a ExportOptions,
+}
+
+impl Use<'_> {
+    /// True if initiators would take the two exports, which serve one bdev, for two disks, and a write through one would
+    /// damage what they keep on the other. One address on several ports is one disk with several paths, readers harm
+    /// nobody, and parts that do not overlap have nothing in common.
+    #[must_use]
+    pub fn is_second_disk(&self, other: &Use<'_>) -> bool {
+        self.address != other.address
+            && !(self.read_only && other.read_only)
+            && self.options.overlaps(other.options)
+    }
+}
+
+/// Whether the export that is asked for may stand beside one there is.
+///
+/// Two bdevs on one file are refused whatever parts are served: SPDK knows nothing of the one when it writes through the
+/// other. Bdevs that stand on a common one are another matter, for the bdev in between gives each its share.
+pub(crate) fn check_beside(
+    request: &CreateExport,
+    bdev: &ServedBdev,
+    there: &Record,
+) -> Result<(), RpcError> {
+    let wanted = Use { address: request.address, read_only: request.read_only, options: &request.options };
+    let has = Use { address: there.address, read_only: there.read_only, options: &there.options };
+    if there.bdev.name == bdev.name {
+        if !wanted.is_second_disk(&has) {
+            return Ok(());
+        }
+        return Err(RpcError::new(
+            ErrorCode::Exists,
+            format!(
+                "bdev {} is exported as {} already, and as {} it would look like a second disk: make both read-only, \
+                 use the same shelf and slot on another port, or serve parts that do not overlap (offset, length)",
+                Quoted(&request.bdev_name),
+                there.place(),
+                request.address
+            ),
+        ));
+    }
+    if wanted.read_only && has.read_only {
+        return Ok(());
+    }
+    let mut pairs =
+        bdev.files.iter().flat_map(|file| there.bdev.files.iter().map(move |other| (file, other)));
+    match pairs.find(|(file, other)| file.bdev != other.bdev && file.id.overlaps(&other.id)) {
+        None => Ok(()),
+        Some((file, other)) => Err(RpcError::new(
+            ErrorCode::Exists,
+            format!(
+                "bdev {} is on {}, and so is bdev {}, which {} serves: export one bdev of a file or block device only, \
+                 or make both exports read-only",
+                Quoted(&file.bdev),
+                Quoted(&file.path.to_string_lossy()),
+                Quoted(&other.bdev),
+                there.place()
+            ),
+        )),
+    }
+}

@@ -1,0 +1,128 @@
+//! SPDK's own client, the package `spdk` of PyPI, which knows nothing of AoE: as a command, and as a library.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use aoe_initiator::ShelfSlot;
+use aoe_initiator::wire::SECTOR;
+use serde_json::{Value, json};
+
+use crate::lab::{Lab, SECTORS, find};
+
+/// A program of the client's virtual environment, which `scripts/setup --tests` makes.
+fn client(program: &str) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dpdk-build/cache-dir");
+    let output = Command::new(script).output().expect("dpdk-build/cache-dir runs");
+    assert!(output.status.success(), "{output:?}");
+    let cache = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end());
+    let path = cache.with_file_name("spdk-client-26.1").join("bin").join(program);
+    assert!(path.exists(), "{} is not installed: run scripts/setup --tests", path.display());
+    path
+}
+
+/// What a program of the client prints.
+#[track_caller]
+fn run(program: &str, words: &[&str]) -> String {
+    let output = Command::new(client(program)).args(words).output().unwrap();
+    let (text, error) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {words:?}: {text}{error}");
+    text
+}
+
+/// `spdk-rpc` with the lab's socket.
+#[track_caller]
+fn spdk_rpc(lab: &Lab, words: &[&str]) -> String {
+    let socket = lab.socket();
+    let mut all = vec!["-s", socket.to_str().unwrap()];
+    all.extend(words);
+    run("spdk-rpc", &all)
+}
+
+/// One call through the client's library, as a script would make it.
+#[track_caller]
+fn call(lab: &Lab, method: &str, params: &Value) -> Value {
+    const SCRIPT: &str = "\
+import json, sys
+from spdk.rpc.client import JSONRPCClient
+with JSONRPCClient(sys.argv[1]) as client:
+    print(json.dumps(client.call(sys.argv[2], json.loads(sys.argv[3]))))
+";
+    let socket = lab.socket();
+    let words = ["-c", SCRIPT, socket.to_str().unwrap(), method, &params.to_string()];
+    serde_json::from_str(&run("python", &words)).unwrap()
+}
+
+/// The exports as the client lists them. A malloc bdev has another UUID at each start.
+#[track_caller]
+fn exports(lab: &Lab) -> Value {
+    let mut exports = call(lab, "aoe_get_exports", &json!({}));
+    for export in exports.as_array_mut().unwrap() {
+        if export["bdev_name"] == "m0" {
+            export["bdev"]["uuid"].take();
+        }
+    }
+    exports
+}
+
+#[test]
+fn pypis_client_creates_lists_saves_and_loads() {
+    let lab = Lab::new(9000);
+    let (disk, store) = (lab.file("disk"), lab.path("store").display().to_string());
+    fs::File::create(&store).unwrap().set_len(64 << 20).unwrap();
+    let target = lab.start(&[]);
+    assert_eq!(spdk_rpc(&lab, &["bdev_malloc_create", "-b", "m0", "8", "512"]), "m0\n");
+    spdk_rpc(&lab, &["bdev_aio_create", &disk, "a0", "512"]);
+    spdk_rpc(&lab, &["bdev_aio_create", &store, "a1", "4096"]);
+    spdk_rpc(&lab, &["bdev_lvol_create_lvstore", "a1", "lvs"]);
+    for name in ["volume", "other"] {
+        spdk_rpc(&lab, &["bdev_lvol_create", "-l", "lvs", name, "8"]);
+    }
+    let bdevs: Value = serde_json::from_str(&spdk_rpc(&lab, &["bdev_get_bdevs"])).unwrap();
+    let listed = |name: &str| {
+        let is = |bdev: &&Value| bdev["name"] == name || bdev["aliases"][0] == name;
+        bdevs.as_array().unwrap().iter().any(|bdev| is(&bdev))
+    };
+    assert!(["m0", "a0", "a1", "lvs/volume"].into_iter().all(listed), "{bdevs}");
+
+    for (slot, bdev, read_only) in [(1, "a0", false), (2, "m0", true), (3, "lvs/volume", false)] {
+        let params = json!({ "shelf": 1, "slot": slot, "bdev_name": bdev, "read_only": read_only });
+        let made = call(&lab, "aoe_create_export", &params);
+        assert_eq!((&made["bdev_name"], &made["state"]), (&json!(bdev), &json!("online")));
+    }
+    let before = exports(&lab);
+    assert_eq!(before.as_array().unwrap().len(), 3, "{before}");
+    let mut initiator = lab.initiator(0);
+    let written = [(ShelfSlot::new(1, 1), 0xa1), (ShelfSlot::new(1, 3), 0xa3)];
+    for (address, byte) in written {
+        let export = find(&mut initiator, address);
+        initiator.write(&export, SECTORS - 1, &[byte; SECTOR]).unwrap();
+    }
+    let saved = spdk_rpc(&lab, &["save_config"]);
+    let path = lab.path("saved.json").display().to_string();
+    fs::write(&path, saved).unwrap();
+    target.stop();
+
+    // Into a target that runs, and as the configuration of one that starts, which serves a volume of it besides.
+    for load in [true, false] {
+        let more = ["--config", &path, "--export", "1.9=bdev:lvs/other"];
+        let target = lab.start(if load { &[] } else { &more });
+        if load {
+            assert_eq!(exports(&lab), json!([]));
+            spdk_rpc(&lab, &["load_config", "-j", &path]);
+        }
+        let mut now = exports(&lab);
+        let more = now.as_array_mut().unwrap().split_off(3);
+        assert_eq!(now, before, "loaded by the client: {load}");
+        let more: Vec<&Value> = more.iter().map(|export| &export["bdev_name"]).collect();
+        assert_eq!(json!(more), if load { json!([]) } else { json!(["lvs/other"]) });
+        let mut initiator = lab.initiator(0);
+        for (address, byte) in written {
+            let export = find(&mut initiator, address);
+            let mut data = [0; SECTOR];
+            initiator.read(&export, SECTORS - 1, &mut data).unwrap();
+            assert_eq!(data, [byte; SECTOR], "{address}, loaded by the client: {load}");
+        }
+        target.stop();
+    }
+}
