@@ -82,9 +82,13 @@ const CONSTANTS: &[&str] =
 const PACKAGES: &[&str] =
     &["spdk_event", "spdk_env_dpdk", "spdk_event_bdev", "spdk_bdev_modules", "spdk_syslibs"];
 
-/// The bdev module for Ceph's RBD, and the libraries it calls: linked with the feature `rbd` only, so that a program
-/// without it runs on machines without Ceph's libraries.
-const RBD_LIBRARIES: &[&str] = &["spdk_bdev_rbd", "rbd", "rados"];
+/// SPDK's own bdev module for Ceph's RBD, and the libraries it calls. The feature `rbd` has another module in its place
+/// (shim/rbd), and without it a program runs on machines without Ceph's libraries.
+const SPDK_RBD_LIBRARIES: &[&str] = &["spdk_bdev_rbd", "rbd", "rados"];
+
+/// The module of the feature `rbd`.
+const RBD_SOURCES: &[&str] =
+    &["shim/rbd/work.c", "shim/rbd/cluster.c", "shim/rbd/image.c", "shim/rbd/bdev.c", "shim/rbd/rpc.c"];
 
 /// SPDK as pkg-config describes it.
 #[derive(Default)]
@@ -124,11 +128,7 @@ fn find() -> Result<Spdk, String> {
         extend_new(&mut spdk.libraries, library.libs);
         extend_new(&mut spdk.archives, library.link_files);
     }
-    if env::var_os("CARGO_FEATURE_RBD").is_none() {
-        spdk.libraries.retain(|library| !RBD_LIBRARIES.contains(&library.as_str()));
-    } else if !spdk.libraries.iter().any(|library| library == RBD_LIBRARIES[0]) {
-        return Err("the feature rbd needs an SPDK that was configured with --with-rbd".to_owned());
-    }
+    spdk.libraries.retain(|library| !SPDK_RBD_LIBRARIES.contains(&library.as_str()));
     check_dpdk()?;
     check_archives(&spdk)?;
     Ok(spdk)
@@ -214,10 +214,10 @@ fn main() {
         }
     };
 
-    let mut shim = cc::Build::new();
-    shim.file("shim/shim.c").flag("-march=x86-64-v2").warnings(true);
+    let mut compiler = cc::Build::new();
+    compiler.flag("-march=x86-64-v2").warnings(true);
     if env::var_os("CI").is_some() {
-        shim.flag("-Werror");
+        compiler.flag("-Werror");
     }
     let mut bindings = bindgen::Builder::default()
         .header("shim/shim.h")
@@ -237,7 +237,7 @@ fn main() {
             println!("cargo:rerun-if-changed={}", version.display());
         }
         // As system headers: their warnings are not ours.
-        shim.flag("-isystem").flag(path.to_str().expect("an include path in UTF-8"));
+        compiler.flag("-isystem").flag(path.to_str().expect("an include path in UTF-8"));
         bindings = bindings.clang_arg(format!("-isystem{}", path.display()));
     }
     for name in FUNCTIONS {
@@ -250,8 +250,21 @@ fn main() {
         bindings = bindings.allowlist_var(name);
     }
     // The shim calls SPDK, so it comes first on the linker's line.
-    shim.compile("spdk_shim");
+    compiler.clone().file("shim/shim.c").compile("spdk_shim");
+    let has_rbd = env::var_os("CARGO_FEATURE_RBD").is_some();
+    if has_rbd {
+        // Whole, for the constructors that register the module and its RPC methods.
+        compiler
+            .define("_GNU_SOURCE", None)
+            .files(RBD_SOURCES)
+            .link_lib_modifier("+whole-archive")
+            .compile("spdk_shim_rbd");
+    }
     link(&spdk);
+    if has_rbd {
+        println!("cargo:rustc-link-lib=dylib=rbd");
+        println!("cargo:rustc-link-lib=dylib=rados");
+    }
 
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
     bindings

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use control::backing_file::SECTOR;
 use control::error::Quoted;
 use control::options::FORMS;
+use control::rbd::{self, RbdImage};
 use control::{ExportOptions, PortRef, ShelfSlot};
 
 use crate::args::LaunchError;
@@ -55,6 +56,8 @@ pub(crate) enum BdevSpec {
         /// The namespace, from 1.
         nsid: u32,
     },
+    /// `rbd:POOL/IMAGE`, with the options `user` and `conf`: an image of a Ceph cluster.
+    Rbd(RbdImage),
     /// The name of a bdev that `--config` defines.
     Named(String),
 }
@@ -125,7 +128,7 @@ impl ExportSpec {
         };
         let address = address.parse::<ShelfSlot>().map_err(|error| error.to_string())?;
         let mut parts = split_at_single_commas(what).into_iter();
-        let bdev = BdevSpec::parse(&parts.next().unwrap_or_default())?;
+        let mut bdev = BdevSpec::parse(&parts.next().unwrap_or_default())?;
         let mut read_only = false;
         let mut options = ExportOptions::default();
         let mut given = Vec::new();
@@ -144,11 +147,12 @@ impl ExportSpec {
                     true
                 }
                 None => false,
-                Some(value) => options.set(name, value)?,
+                Some(value) => bdev.set(name, value)? || options.set(name, value)?,
             };
             if !known {
                 return Err(format!(
-                    "unknown option {}: the options are ro, {FORMS}, and a comma in a path is written ',,'",
+                    "unknown option {}: the options are ro, {FORMS}, with rbd: also user=ID, conf=PATH, and a comma in a path \
+                     is written ',,'",
                     Quoted(&option)
                 ));
             }
@@ -186,8 +190,8 @@ impl BdevSpec {
     /// # Errors
     /// What is wrong and what is allowed.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        const KINDS: &str = "BDEV is a path that begins with / or ./, malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS[nNSID] or \
-                             the name of a bdev that --config defines (bdev:NAME if the name looks like one of these)";
+        const KINDS: &str = "BDEV is a path that begins with / or ./, malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS[nNSID], rbd:POOL/IMAGE \
+                             or the name of a bdev that --config defines (bdev:NAME if the name looks like one of these)";
         if ["/", "./", "../"].iter().any(|beginning| text.starts_with(beginning)) {
             return Ok(Self::Aio { path: text.into() });
         }
@@ -196,6 +200,7 @@ impl BdevSpec {
             Some(("aio", "")) => Err(format!("the path after 'aio:' is empty: {KINDS}")),
             Some(("aio", path)) => Ok(Self::Aio { path: path.into() }),
             Some(("nvme", namespace)) => parse_namespace(namespace),
+            Some(("rbd", image)) => RbdImage::parse(image).map(Self::Rbd),
             Some(("bdev", "")) => Err(format!("the name after 'bdev:' is empty: {KINDS}")),
             Some(("bdev", name)) => Ok(Self::Named(name.into())),
             Some((kind, _)) if !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_lowercase()) => {
@@ -204,6 +209,18 @@ impl BdevSpec {
             _ if text.is_empty() => Err(format!("nothing stands after '=': {KINDS}")),
             _ => Ok(Self::Named(text.into())),
         }
+    }
+}
+
+impl BdevSpec {
+    /// Takes an option that belongs to this kind of bdev. False if it is none.
+    fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
+        match (self, name) {
+            (Self::Rbd(image), "user") => image.user = Some(rbd::parse_user(value)?),
+            (Self::Rbd(image), "conf") => image.conf = Some(rbd::parse_conf(value)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
 

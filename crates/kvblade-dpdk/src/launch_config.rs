@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use control::backing_file::{BackingFile, BackingFileError, SECTOR};
 use control::error::Quoted;
+use control::rbd::{self, RbdImage};
 use control::request::{CREATE_EXPORT, CreateExport};
 use serde_json::{Value, json};
 
@@ -91,6 +92,8 @@ struct Plan<'a> {
     user: &'a UserConfig,
     /// Every distinct file to export, with the exports that serve it.
     files: Vec<ServedFile<'a>>,
+    /// The same for images.
+    images: Vec<ServedImage<'a>>,
     /// Names given to bdevs so far.
     names: BTreeSet<String>,
     bdevs: Vec<Entry>,
@@ -109,10 +112,19 @@ struct ServedFile<'a> {
     bdev_name: Option<String>,
 }
 
-impl ServedFile<'_> {
-    fn is_read_only(&self) -> bool {
-        self.exports.iter().all(|export| export.read_only)
-    }
+/// An image behind one bdev: a program can't have its exclusive lock twice.
+struct ServedImage<'a> {
+    image: &'a RbdImage,
+    exports: Vec<&'a ExportSpec>,
+    bdev_name: Option<String>,
+}
+
+fn are_read_only(exports: &[&ExportSpec]) -> bool {
+    exports.iter().all(|export| export.read_only)
+}
+
+fn served_by(exports: &[&ExportSpec], export: &ExportSpec) -> bool {
+    exports.iter().any(|one| std::ptr::eq(*one, export))
 }
 
 impl<'a> Plan<'a> {
@@ -139,14 +151,17 @@ impl<'a> Plan<'a> {
             }
         }
         for served in &files {
-            check_sharing(served)?;
-            let access = served.file.as_ref().map_or(Ok(()), |file| file.check_access(served.is_read_only()));
+            check_sharing("file", &served.exports)?;
+            let access =
+                served.file.as_ref().map_or(Ok(()), |file| file.check_access(are_read_only(&served.exports)));
             missing.extend(access.err().map(|error| error.to_string()));
         }
         missing.dedup();
+        let images = images_of(exports)?;
         Ok(Self {
             user,
             files,
+            images,
             names: BTreeSet::new(),
             bdevs: Vec::new(),
             creations: Vec::new(),
@@ -169,12 +184,31 @@ impl<'a> Plan<'a> {
             }
             BdevSpec::Aio { .. } => self.aio(export),
             BdevSpec::Nvme { address, nsid } => self.nvme(export, *address, *nsid),
+            BdevSpec::Rbd(_) => self.rbd(export),
         }
     }
 
+    fn rbd(&mut self, export: &'a ExportSpec) -> Result<String, LaunchError> {
+        let Some(index) = self.images.iter().position(|served| served_by(&served.exports, export)) else {
+            return Err(LaunchError::environment(format!(
+                "--export {}: its image was not looked at",
+                export.text
+            )));
+        };
+        if let Some(name) = self.images.get(index).and_then(|served| served.bdev_name.clone()) {
+            return Ok(name);
+        }
+        let name = self.name("rbd", export)?;
+        if let Some(served) = self.images.get_mut(index) {
+            served.bdev_name = Some(name.clone());
+            let params = served.image.to_params(&name, are_read_only(&served.exports));
+            self.bdevs.push(bdev(export, rbd::CREATE, params, Condition::Nothing));
+        }
+        Ok(name)
+    }
+
     fn aio(&mut self, export: &'a ExportSpec) -> Result<String, LaunchError> {
-        let serves = |served: &ServedFile<'_>| served.exports.iter().any(|one| std::ptr::eq(*one, export));
-        let Some(index) = self.files.iter().position(serves) else {
+        let Some(index) = self.files.iter().position(|served| served_by(&served.exports, export)) else {
             return Err(LaunchError::environment(format!(
                 "--export {}: its file was not looked at",
                 export.text
@@ -191,10 +225,10 @@ impl<'a> Plan<'a> {
             if !served.file.as_ref().is_some_and(BackingFile::is_block_device) {
                 params["block_size"] = SECTOR.into();
             }
-            if served.is_read_only() {
+            if are_read_only(&served.exports) {
                 params["readonly"] = true.into();
             }
-            let condition = Condition::File(served.is_read_only());
+            let condition = Condition::File(are_read_only(&served.exports));
             self.bdevs.push(bdev(export, "bdev_aio_create", params, condition));
         }
         Ok(name)
@@ -259,18 +293,41 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// Every distinct image to export.
+fn images_of(exports: &[ExportSpec]) -> Result<Vec<ServedImage<'_>>, LaunchError> {
+    let mut images: Vec<ServedImage<'_>> = Vec::new();
+    for export in exports {
+        let BdevSpec::Rbd(image) = &export.bdev else { continue };
+        if !cfg!(feature = "rbd") {
+            return Err(LaunchError::environment(format!(
+                "--export {}: {}",
+                Quoted(&export.text),
+                rbd::LEFT_OUT
+            )));
+        }
+        match images.iter_mut().find(|served| served.image == image) {
+            Some(served) => served.exports.push(export),
+            None => images.push(ServedImage { image, exports: vec![export], bdev_name: None }),
+        }
+    }
+    for served in &images {
+        check_sharing("image", &served.exports)?;
+    }
+    Ok(images)
+}
+
 /// Two addresses look like two disks to an initiator, and writes through one would damage what it keeps on the
 /// other, unless they are parts that do not overlap. One address on several ports is one disk with several
 /// paths, and readers harm nobody.
-fn check_sharing(served: &ServedFile<'_>) -> Result<(), LaunchError> {
-    let pairs =
-        served.exports.iter().enumerate().flat_map(|(index, first)| {
-            served.exports.iter().skip(index + 1).map(move |other| (*first, *other))
-        });
+fn check_sharing(what: &str, exports: &[&ExportSpec]) -> Result<(), LaunchError> {
+    let pairs = exports
+        .iter()
+        .enumerate()
+        .flat_map(|(index, first)| exports.iter().skip(index + 1).map(move |other| (*first, *other)));
     let mut clashing = pairs.filter(|(first, other)| first.as_use().is_second_disk(&other.as_use()));
     match clashing.next() {
         Some((first, other)) => Err(LaunchError::usage(format!(
-            "--export {} and --export {} serve one file as two disks: give all of them the option ro, serve it \
+            "--export {} and --export {} serve one {what} as two disks: give all of them the option ro, serve it \
              under one address on several ports, or give them parts of it that do not overlap (offset=, length=)",
             Quoted(&first.text),
             Quoted(&other.text)

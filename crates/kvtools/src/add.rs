@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use control::error::Quoted;
+use control::rbd::{self, RbdImage};
 use control::request::{CREATE_EXPORT, GET_EXPORTS};
 use control::{BackingFile, CreateExport, ExportInfo, ExportOptions, PortRef, Shelf, ShelfSlot, Slot, Use};
 use serde_json::{Value, json};
@@ -19,8 +20,12 @@ pub struct Addition {
     pub address: ShelfSlot,
     /// Port to serve on.
     pub port: PortRef,
-    /// A file, a block device or the name of a bdev.
+    /// A file, a block device, an image of Ceph's (`rbd:POOL/IMAGE`) or the name of a bdev.
     pub path: PathBuf,
+    /// Ceph user of an image.
+    pub user: Option<String>,
+    /// Ceph's configuration file for an image.
+    pub conf: Option<String>,
     /// Refuse writes.
     pub read_only: bool,
     /// Everything else to be said of the export.
@@ -41,6 +46,9 @@ pub fn add(client: &mut Client, addition: &Addition) -> Result<ExportInfo, Comma
     if let Some(name) = name.filter(|name| bdevs.iter().any(|bdev| bdev.is_called(name))) {
         return Ok(create_export(client, addition, name)?);
     }
+    if let Some(image) = image_of(addition)? {
+        return add_image(client, addition, &image, &bdevs);
+    }
     check_is_there(addition, &bdevs)?;
     let file = BackingFile::inspect(&addition.path)?;
     file.check_access(addition.read_only)?;
@@ -49,14 +57,53 @@ pub fn add(client: &mut Client, addition: &Addition) -> Result<ExportInfo, Comma
         return Ok(create_export(client, addition, &bdev.name)?);
     }
     let bdev_name = create_bdev(client, addition, &file, &bdevs)?;
-    create_export(client, addition, &bdev_name).map_err(|error| undo(client, &bdev_name, error))
+    create_export(client, addition, &bdev_name)
+        .map_err(|error| undo(client, "bdev_aio_delete", &bdev_name, error))
+}
+
+/// The image that was named, if it was one.
+fn image_of(addition: &Addition) -> Result<Option<RbdImage>, CommandError> {
+    let image = addition.path.to_str().and_then(|path| path.strip_prefix("rbd:")).map(RbdImage::parse);
+    match image.transpose().map_err(CommandError::Usage)? {
+        Some(image) => {
+            Ok(Some(RbdImage { user: addition.user.clone(), conf: addition.conf.clone(), ..image }))
+        }
+        None if addition.user.is_some() || addition.conf.is_some() => Err(CommandError::Usage(format!(
+            "--user and --conf are for images of Ceph's, and '{}' is none: write rbd:POOL/IMAGE",
+            addition.path.display()
+        ))),
+        None => Ok(None),
+    }
+}
+
+/// An image that is open already is served through its bdev: its exclusive lock can't be had twice.
+fn add_image(
+    client: &mut Client,
+    addition: &Addition,
+    image: &RbdImage,
+    bdevs: &[BdevInfo],
+) -> Result<ExportInfo, CommandError> {
+    let serves = |bdev: &&BdevInfo| bdev.opens(image).is_some_and(|writes| writes || addition.read_only);
+    if let Some(bdev) = bdevs.iter().find(serves) {
+        check_sharing(client, addition, &bdev.name)?;
+        return Ok(create_export(client, addition, &bdev.name)?);
+    }
+    let name = free_name(RBD, addition, bdevs)?;
+    let params = image.to_params(&name, addition.read_only);
+    client.call::<Value>(rbd::CREATE, Some(params)).map_err(|error| match error {
+        ClientError::NoMethod { .. } => {
+            CommandError::Refused(format!("'{}': {}", addition.path.display(), rbd::LEFT_OUT))
+        }
+        other => other.into(),
+    })?;
+    create_export(client, addition, &name).map_err(|error| undo(client, rbd::DELETE, &name, error))
 }
 
 fn check_is_there(addition: &Addition, bdevs: &[BdevInfo]) -> Result<(), CommandError> {
     let Err(error) = fs::metadata(&addition.path) else { return Ok(()) };
     let names: Vec<&str> = bdevs.iter().take(8).map(|bdev| bdev.name.as_str()).collect();
     Err(CommandError::Refused(format!(
-        "'{}' is no bdev, and as a file: {error}; give a file, a block device or one of the bdevs ({})",
+        "'{}' is no bdev, and as a file: {error}; give a file, a block device, rbd:POOL/IMAGE or one of the bdevs ({})",
         addition.path.display(),
         if names.is_empty() { "there are none".into() } else { names.join(", ") }
     )))
@@ -101,17 +148,7 @@ fn create_bdev(
             file.path().display()
         )));
     };
-    let plain = aio_name(addition.address);
-    let vlan = addition.options.vlan.map_or_else(String::new, |vlan| format!(".v{vlan}"));
-    let with_port = format!("{plain}{vlan}@{}", addition.port);
-    let free = |name: &&String| !bdevs.iter().any(|bdev| bdev.is_called(name));
-    let Some(name) = [&plain, &with_port].into_iter().find(free) else {
-        return Err(CommandError::Refused(format!(
-            "bdevs {} and {} exist already, on other files: delete one with SPDK's bdev_aio_delete",
-            Quoted(&plain),
-            Quoted(&with_port)
-        )));
-    };
+    let name = free_name(AIO, addition, bdevs)?;
     let mut params = json!({ "name": name, "filename": path });
     if !file.is_block_device() {
         params["block_size"] = control::backing_file::SECTOR.into();
@@ -120,13 +157,28 @@ fn create_bdev(
         params["readonly"] = true.into();
     }
     let _name: Value = client.call("bdev_aio_create", Some(params))?;
-    Ok(name.clone())
+    Ok(name)
 }
 
-/// The name of a bdev made for the file at an address, by `kvadd` and by `--export` alike.
-#[must_use]
-pub fn aio_name(address: ShelfSlot) -> String {
-    format!("aio{address}")
+/// How the names of bdevs begin that are made for a file, by `kvadd` and by `--export` alike; the address follows.
+pub(crate) const AIO: &str = "aio";
+
+/// The same for an image of Ceph's.
+pub(crate) const RBD: &str = "rbd";
+
+fn free_name(kind: &str, addition: &Addition, bdevs: &[BdevInfo]) -> Result<String, CommandError> {
+    let plain = format!("{kind}{}", addition.address);
+    let vlan = addition.options.vlan.map_or_else(String::new, |vlan| format!(".v{vlan}"));
+    let with_port = format!("{plain}{vlan}@{}", addition.port);
+    let free = |name: &&String| !bdevs.iter().any(|bdev| bdev.is_called(name));
+    match [&plain, &with_port].into_iter().find(free) {
+        Some(name) => Ok(name.clone()),
+        None => Err(CommandError::Refused(format!(
+            "bdevs {} and {} exist already, on something else: delete one with SPDK's bdev_{kind}_delete",
+            Quoted(&plain),
+            Quoted(&with_port)
+        ))),
+    }
 }
 
 fn create_export(
@@ -144,8 +196,8 @@ fn create_export(
     client.call(CREATE_EXPORT, Some(request.to_params()))
 }
 
-fn undo(client: &mut Client, bdev_name: &str, error: ClientError) -> CommandError {
-    match client.call::<Value>("bdev_aio_delete", Some(json!({ "name": bdev_name }))) {
+fn undo(client: &mut Client, deletion: &str, bdev_name: &str, error: ClientError) -> CommandError {
+    match client.call::<Value>(deletion, Some(json!({ "name": bdev_name }))) {
         Ok(_) => error.into(),
         Err(second) => CommandError::Refused(format!(
             "{error} (and the bdev '{bdev_name}' made for it could not be deleted again: {second})"

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use control::BackingFile;
+use control::{BackingFile, RbdImage};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -29,6 +29,42 @@ impl BdevInfo {
     #[must_use]
     pub fn aio_file(&self) -> Option<&str> {
         self.driver_specific.get("aio")?.get("filename")?.as_str()
+    }
+
+    /// The image behind a bdev of Ceph's RBD, as `kvadd` takes it.
+    #[must_use]
+    pub fn rbd_image(&self) -> Option<String> {
+        let rbd = self.driver_specific.get("rbd")?;
+        let text = |name: &str| rbd.get(name).and_then(Value::as_str).map(str::to_owned);
+        let image = RbdImage {
+            pool: text("pool_name")?,
+            namespace: text("namespace_name"),
+            image: text("rbd_name")?,
+            ..RbdImage::default()
+        };
+        Some(image.to_string())
+    }
+
+    /// Whether it is this image, opened by the same user and configuration: for writing, or not.
+    #[must_use]
+    pub fn opens(&self, image: &RbdImage) -> Option<bool> {
+        image.found_in(&self.driver_specific)
+    }
+
+    /// What it was made of for an export, as `kvadd` takes it.
+    #[must_use]
+    pub fn path(&self) -> Option<String> {
+        self.aio_file().map(str::to_owned).or_else(|| self.rbd_image())
+    }
+
+    /// The RPC that deletes it, if it is of a kind that is made for an export.
+    #[must_use]
+    pub fn deletion(&self) -> Option<&'static str> {
+        match (self.aio_file(), self.rbd_image()) {
+            (Some(_), _) => Some("bdev_aio_delete"),
+            (_, Some(_)) => Some(control::rbd::DELETE),
+            _ => None,
+        }
     }
 
     /// Whether it goes by this name.

@@ -4,13 +4,13 @@ use control::request::{DELETE_EXPORT, GET_EXPORTS};
 use control::{DeleteExport, ExportInfo, PortRef, ShelfSlot, VlanId};
 use serde_json::{Value, json};
 
-use crate::add::aio_name;
-use crate::bdev_list;
+use crate::add::{AIO, RBD};
+use crate::bdev_list::{self, BdevInfo};
 use crate::command::CommandError;
 use crate::rpc_client::Client;
 
-/// Deletes the export at `address` in `vlan`, or outside of any, from `port`. The aio bdev that `kvadd` or
-/// `--export` made for it, known by its name, is deleted too once no export serves it and no SPDK module uses
+/// Deletes the export at `address` in `vlan`, or outside of any, from `port`. The bdev that `kvadd` or
+/// `--export` made of a file or image for it, known by its name, is deleted too once no export serves it and no SPDK module uses
 /// it; other bdevs stay.
 ///
 /// # Errors
@@ -40,11 +40,10 @@ pub fn del(
 }
 
 fn delete_bdev(client: &mut Client, address: ShelfSlot, name: &str) -> Result<(), CommandError> {
-    let is_free = bdev_list::fetch(client)?
-        .iter()
-        .any(|bdev| bdev.name == name && bdev.aio_file().is_some() && !bdev.claimed);
-    if is_free {
-        client.call::<Value>("bdev_aio_delete", Some(json!({ "name": name }))).map_err(|error| {
+    let bdevs = bdev_list::fetch(client)?;
+    let free = bdevs.iter().find(|bdev| bdev.name == name && !bdev.claimed);
+    if let Some(method) = free.and_then(BdevInfo::deletion) {
+        client.call::<Value>(method, Some(json!({ "name": name }))).map_err(|error| {
             CommandError::Refused(format!(
                 "{address} is no longer exported, but its bdev '{name}' could not be deleted: {error}"
             ))
@@ -53,10 +52,13 @@ fn delete_bdev(client: &mut Client, address: ShelfSlot, name: &str) -> Result<()
     Ok(())
 }
 
-/// `aio` and an address, maybe with a VLAN and a port: the names [`aio_name`] gives.
+/// A kind and an address, maybe with a VLAN and a port: the names that `kvadd` and `--export` give.
 fn is_made_for_export(name: &str) -> bool {
-    let place = name.strip_prefix("aio").unwrap_or_default();
+    let Some((kind, place)) = [AIO, RBD].into_iter().find_map(|kind| Some((kind, name.strip_prefix(kind)?)))
+    else {
+        return false;
+    };
     let address = place.split_once('@').map_or(place, |(address, _)| address);
     let address = address.split_once(".v").map_or(address, |(address, _)| address);
-    address.parse().is_ok_and(|address: ShelfSlot| name.starts_with(&aio_name(address)))
+    address.parse().is_ok_and(|address: ShelfSlot| name.starts_with(&format!("{kind}{address}")))
 }

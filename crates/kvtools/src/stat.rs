@@ -19,17 +19,17 @@ pub fn stat(client: &mut Client) -> Result<String, CommandError> {
     Ok(table(&exports, &bdevs))
 }
 
-/// The table. The size is in GB of 10^9 bytes, cut to three places; the path is the file of an aio bdev and else
-/// the bdev's name, so that `kvadd` takes it as it is. A fifth column says what is not usual: its VLAN, `ro`
-/// for a read-only export, a state other than online, and why an export waits.
+/// The table. The size is in GB of 10^9 bytes, cut to three places; the path is the file of an aio bdev, the image of an
+/// RBD one, and else the bdev's name, so that `kvadd` takes it as it is. A fifth column says what is not usual: its VLAN,
+/// `ro` for a read-only export, a state other than online, and why an export waits.
 fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
     let mut rows: Vec<[String; 4]> = Vec::new();
     for export in exports {
         let path = bdevs
             .iter()
             .find(|bdev| bdev.is_called(export.own_bdev_name()))
-            .and_then(BdevInfo::aio_file)
-            .unwrap_or(&export.bdev_name);
+            .and_then(BdevInfo::path)
+            .unwrap_or_else(|| export.bdev_name.clone());
         let vlan = export.vlan.map(|vlan| format!("vlan {vlan}"));
         let remarks = [
             vlan.as_deref(),
@@ -37,7 +37,7 @@ fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
             (export.state != "online").then_some(export.state.as_str()),
         ];
         let remarks: Vec<&str> = remarks.into_iter().flatten().collect();
-        let mut path = path.to_owned();
+        let mut path = path;
         if !remarks.is_empty() {
             path = format!("{path} {}", remarks.join(","));
         }

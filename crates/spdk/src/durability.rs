@@ -90,6 +90,8 @@ enum Kind {
     Memory,
     /// An NVMe namespace; on this machine's PCIe, or reached by a fabric.
     Nvme { local: bool },
+    /// A bdev that completes a write when it is on stable media.
+    Stable,
     /// A bdev whose flush is known to reach stable media.
     Flushes,
     /// None that is known here.
@@ -143,7 +145,10 @@ fn kind_of(bdev: &Described) -> Kind {
     }
     match bdev.product.as_str() {
         "Malloc disk" | "Null disk" => Kind::Memory,
-        // Its flush is rbd_aio_flush (module/bdev/rbd/bdev_rbd.c).
+        // Without a cache of librbd's, a write is completed when all its OSDs have it on stable media. That is what
+        // spdk-sys's module says of an image; SPDK's own says nothing.
+        _ if value.pointer("/rbd/rbd_cache").and_then(Value::as_bool) == Some(false) => Kind::Stable,
+        // Its flush is rbd_aio_flush.
         _ if value.get("rbd").is_some() && bdev.can_flush => Kind::Flushes,
         _ => Kind::Other,
     }
@@ -226,6 +231,7 @@ impl Bottom {
                 }
             }
             Kind::Memory => self.memory = true,
+            Kind::Stable => {}
             Kind::Nvme { .. } if !bdev.write_cache => {}
             Kind::Nvme { local } if depth == 0 => self.nvme_cache = Some(local),
             Kind::Nvme { .. } if flushed && bdev.nvme_flushes => self.flushes = true,
@@ -272,6 +278,9 @@ mod tests {
         ("nvsafe", "NVMe disk", r#"{"nvme":{"trid":{"trtype":"PCIe"}}}"#, false, true),
         ("nvof", "NVMe disk", r#"{"nvme":{"trid":{"trtype":"TCP"}}}"#, true, true),
         ("rbd", "Ceph Rbd Disk", r#"{"rbd":{"pool_name":"p"}}"#, false, true),
+        ("rbdcache", "Ceph Rbd Disk", r#"{"rbd":{"pool_name":"p","rbd_cache":true}}"#, true, true),
+        ("rbdplain", "Ceph Rbd Disk", r#"{"rbd":{"pool_name":"p","rbd_cache":false}}"#, false, true),
+        ("lvrbd", "Logical Volume", r#"{"lvol":{"base_bdev":"rbdplain"}}"#, false, false),
         ("vblk", "VirtioBlk Disk", r#"{"vblk":{}}"#, false, false),
         ("vscsi", "Virtio SCSI Disk", r#"{"scsi":{}}"#, false, true),
         ("pt", "passthru", r#"{"passthru":{"name":"pt","base_bdev_name":"aio"}}"#, true, true),
@@ -366,6 +375,9 @@ mod tests {
             ("nvsafe", Durability::Stable, Nothing),
             ("lvsafe", Durability::Stable, Nothing),
             ("rbd", Durability::Cached, Bdev),
+            ("rbdcache", Durability::Cached, Bdev),
+            ("rbdplain", Durability::Stable, Nothing),
+            ("lvrbd", Durability::Stable, Nothing),
         ] {
             let verdict = judged(name, true, 1);
             assert_eq!((verdict.durability, verdict.flush), (durability, flush), "{name}");

@@ -67,6 +67,7 @@ BDEV is one of
   malloc:SIZE                memory, lost at exit; each export has its own
   aio:PATH                   the same, of any path
   nvme:PCI-ADDRESS[nNSID]    a namespace (1 if not given) of a drive bound to vfio-pci or uio_pci_generic
+  rbd:POOL[/NAMESPACE]/IMAGE  an image of a Ceph cluster, with its exclusive lock; in programs built with Ceph
   NAME or bdev:NAME          a bdev that --config defines
 SIZE is a positive multiple of 512 bytes; K, M, G and T stand for powers of 1024.
 A comma inside PATH, NAME or TEXT is written twice (aio:/a,,b); an '=' needs nothing.
@@ -81,9 +82,11 @@ Options, each once:
   buffers=N                  messages initiators may have under way, 2 to 512; 16 if not given
   allow=MAC[+MAC...]         answer these initiators only
   deny=MAC[+MAC...]          never answer these, whatever allow says
+  user=ID, conf=PATH         with rbd: the Ceph user (admin if not given) and configuration file (CEPH_CONF, or \
+/etc/ceph/ceph.conf)
   serial=, model=, firmware=TEXT  names of the disk: up to 20, 40 and 8 printable ASCII characters
 
-One file may be served on several ports under one address, and under several addresses if all are ro or the \
+One file or image may be served on several ports under one address, and under several addresses if all are ro or the \
 parts they serve do not overlap.";
 
 pub(super) const CONFIG: &str = "\

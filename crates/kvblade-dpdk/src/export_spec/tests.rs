@@ -34,6 +34,28 @@ fn every_form_is_read() {
 }
 
 #[test]
+fn an_image_takes_its_user_and_configuration_among_the_options() {
+    let image = |text: &str| match bdev(text) {
+        BdevSpec::Rbd(image) => image,
+        other => panic!("{other:?}"),
+    };
+    let plain = image("rbd:pool/disk,ro");
+    assert_eq!((plain.to_string().as_str(), plain.user, plain.conf), ("rbd:pool/disk", None, None));
+    let full = image("rbd:pool/space/disk,offset=8,user=kv,conf=/etc/a,,b.conf");
+    assert_eq!(full.to_string(), "rbd:pool/space/disk");
+    assert_eq!((full.user.as_deref(), full.conf.as_deref()), (Some("kv"), Some("/etc/a,b.conf")));
+    for (text, part) in [
+        ("rbd:disk", "POOL/IMAGE"),
+        ("rbd:p/d@s", "snapshot"),
+        ("rbd:p/d,user=client.kv", "without \"client.\""),
+        ("aio:/a,user=kv", "unknown option 'user=kv'"),
+    ] {
+        let error = parse(&format!("1.1={text}")).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
 fn an_option_given_twice_is_refused_whatever_its_values() {
     for (name, first, second) in [
         ("offset", "0", "5"),

@@ -95,6 +95,42 @@ fn each_kind_of_bdev_is_created_and_exported() {
     assert_eq!(launch.nvme.iter().map(ToString::to_string).collect::<Vec<_>>(), ["0000:01:00.0"]);
 }
 
+#[cfg(feature = "rbd")]
+#[test]
+fn an_image_is_one_bdev_however_many_exports_serve_it() {
+    let launch = build(
+        &["1.1@0=rbd:p/d,user=kv", "1.1@1=rbd:p/d,user=kv", "1.2=rbd:p/n/d,ro", "1.3=rbd:p/d,ro,conf=/c"],
+        None,
+    );
+    let create = |params| json!({"method": "bdev_rbd_create", "params": params});
+    assert_eq!(
+        config_of(&launch, "bdev"),
+        [
+            create(
+                json!({"name": "rbd1.1", "pool_name": "p", "rbd_name": "d", "block_size": 512, "user_id": "kv"})
+            ),
+            create(json!({"name": "rbd1.2", "pool_name": "p", "namespace_name": "n", "rbd_name": "d",
+                          "block_size": 512, "read_only": true})),
+            create(json!({"name": "rbd1.3", "pool_name": "p", "rbd_name": "d", "block_size": 512,
+                          "config_file": "/c", "read_only": true})),
+        ]
+    );
+    let error = build_for(&place(), &["1.1=rbd:p/d", "1.2=rbd:p/d"], None).unwrap_err().to_string();
+    assert!(error.contains("serve one image as two disks"), "{error}");
+}
+
+#[cfg(not(feature = "rbd"))]
+#[test]
+fn a_program_without_ceph_says_which_package_has_it() {
+    let error = build_for(&place(), &["1.1=rbd:p/d"], None).unwrap_err().to_string();
+    assert!(
+        error.contains("1.1=rbd:p/d")
+            && error.contains("kvblade-dpdk-ceph")
+            && error.contains("--features rbd"),
+        "{error}"
+    );
+}
+
 #[test]
 fn disks_of_one_address_have_bdevs_of_their_own_in_whatever_order_they_are_given() {
     let names = |texts: &[&str]| {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use control::PortRef;
+use control::{PortRef, rbd};
 use kvtools::add::{self, Addition};
 use kvtools::command::{self, AddressArgs, Connection, parse_port};
 use kvtools::option_args::OptionArgs;
@@ -21,8 +21,14 @@ struct Kvadd {
     /// Port to serve on: its name (net_af_packet0, a PCI address) or number, or the Linux interface behind it
     #[arg(value_parser = parse_port)]
     netif: PortRef,
-    /// Regular file, block device, or name of an SPDK bdev
+    /// Regular file, block device, image of a Ceph cluster (rbd:POOL/IMAGE), or name of an SPDK bdev
     path: PathBuf,
+    /// Ceph user of an image, without "client." [default: admin]
+    #[arg(long, value_name = "ID", value_parser = rbd::parse_user)]
+    user: Option<String>,
+    /// Ceph's configuration file for an image [default: what kvblade-dpdk's CEPH_CONF names, or /etc/ceph/ceph.conf]
+    #[arg(long, value_name = "PATH", value_parser = rbd::parse_conf)]
+    conf: Option<String>,
     /// Refuse writes
     #[arg(short, long)]
     read_only: bool,
@@ -38,6 +44,8 @@ fn main() -> ExitCode {
             address: kvadd.address.address(),
             port: kvadd.netif,
             path: kvadd.path,
+            user: kvadd.user,
+            conf: kvadd.conf,
             read_only: kvadd.read_only,
             options: kvadd.options.into_options(),
         };

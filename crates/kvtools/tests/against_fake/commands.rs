@@ -61,6 +61,40 @@ fn a_file_is_added_listed_and_removed_with_its_bdev() {
 }
 
 #[test]
+fn an_image_is_added_listed_and_removed_with_its_bdev() {
+    let target = FakeTarget::start();
+    let add = ["1", "3", "veth0", "rbd:pool/disk", "--user", "kv", "--conf", "/etc/c.conf"];
+    assert_eq!(succeeds(&target, "kvadd", &add), "e1.3 serves rbd:pool/disk\n");
+    let created =
+        target.state().calls.iter().find(|(method, _)| method == "bdev_rbd_create").cloned().unwrap();
+    assert_eq!(
+        created.1,
+        json!({"name": "rbd1.3", "pool_name": "pool", "rbd_name": "disk", "block_size": 512,
+               "user_id": "kv", "config_file": "/etc/c.conf"})
+    );
+    assert_eq!(succeeds(&target, "kvstat", &[]), "       1.3  veth0    0.001GB rbd:pool/disk\n");
+    let again = ["1", "3", "0000:03:00.0", "rbd:pool/disk", "--user", "kv", "--conf", "/etc/c.conf"];
+    succeeds(&target, "kvadd", &again);
+    assert_eq!(target.bdev_names(), ["Malloc0", "rbd1.3"], "one image is one bdev");
+    for port in ["veth0", "0000:03:00.0"] {
+        succeeds(&target, "kvdel", &["1", "3", port]);
+    }
+    assert_eq!(target.bdev_names(), ["Malloc0"]);
+}
+
+#[test]
+fn an_image_is_refused_by_a_target_without_ceph_with_the_package() {
+    let target = FakeTarget::start();
+    target.script(|method, _| match method {
+        "bdev_rbd_create" => Reply::Error(-32601, "Method not found"),
+        _ => Reply::Usual,
+    });
+    fails(&target, "kvadd", &["1", "3", "veth0", "rbd:p/d"], 1, &["'rbd:p/d'", "kvblade-dpdk-ceph"]);
+    fails(&target, "kvadd", &["1", "3", "veth0", "rbd:d"], 2, &["rbd:d names no image", "POOL/IMAGE"]);
+    fails(&target, "kvadd", &["1", "3", "veth0", "Malloc0x", "--user", "a"], 2, &["--user and --conf"]);
+}
+
+#[test]
 fn a_bdev_is_added_by_name_and_stays() {
     let target = FakeTarget::start();
     // A file of the same name does not come before the bdev.

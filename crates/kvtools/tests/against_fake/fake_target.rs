@@ -181,7 +181,12 @@ impl State {
                 self.bdevs.push(bdev(name, bytes / 512, json!({"aio": {"filename": filename}})));
                 Ok(name.into())
             }
-            "bdev_aio_delete" => {
+            "bdev_rbd_create" => {
+                let name = params["name"].as_str().unwrap();
+                self.bdevs.push(bdev(name, 2048, json!({"rbd": params})));
+                Ok(name.into())
+            }
+            "bdev_aio_delete" | "bdev_rbd_delete" => {
                 let before = self.bdevs.len();
                 self.bdevs.retain(|bdev| bdev["name"] != params["name"]);
                 if self.bdevs.len() < before { Ok(true.into()) } else { Err((-19, "No such device".into())) }
