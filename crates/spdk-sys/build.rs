@@ -61,7 +61,8 @@ const CONSTANTS: &[&str] =
 /// SPDK's pkg-config packages that the target links: the event framework and its environment, the bdev subsystem with
 /// every bdev module that this SPDK was built with, and the system's libraries that they call. All else follows from the
 /// requirements of these.
-const PACKAGES: &[&str] = &["spdk_event", "spdk_env_dpdk", "spdk_event_bdev", "spdk_bdev_modules", "spdk_syslibs"];
+const PACKAGES: &[&str] =
+    &["spdk_event", "spdk_env_dpdk", "spdk_event_bdev", "spdk_bdev_modules", "spdk_syslibs"];
 
 /// The bdev module for Ceph's RBD, and the libraries it calls: linked with the feature `rbd` only, so that a program
 /// without it runs on machines without Ceph's libraries.

@@ -85,7 +85,7 @@ pub(crate) struct CommandLine {
     pub(crate) exports: Vec<ExportSpec>,
     /// `--config`.
     pub(crate) config: Option<PathBuf>,
-    /// `--rpc-socket`, absolute: SPDK 20.07 ignores a relative one while it loads its configuration.
+    /// `--rpc-socket`, absolute: the working directory may change.
     pub(crate) rpc_socket: PathBuf,
     /// `--state-dir`.
     pub(crate) state_dir: PathBuf,

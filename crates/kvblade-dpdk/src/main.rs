@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use args::{CommandLine, Invocation, LaunchError};
 use eal_options::EalOptions;
-use launch_config::{LaunchConfig, SpdkRelease};
+use launch_config::LaunchConfig;
 use needs::Needs;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use ports::PortOptions;
@@ -59,9 +59,7 @@ fn run() -> Result<ExitCode, LaunchError> {
     logging::start(command.log_level)?;
     let host = preflight::Host::this();
     preflight::check_user(&host)?;
-    let (major, minor) = spdk::app::release();
-    let spdk = SpdkRelease { major, minor };
-    let launch = LaunchConfig::build(&command.exports, command.config.as_deref(), spdk)?;
+    let launch = LaunchConfig::build(&command.exports, command.config.as_deref())?;
     preflight::check(&command, &launch, &host)?;
     let state = target::State::open(&command.state_dir)?;
     serve(&command, &launch, state)

@@ -1,7 +1,6 @@
 //! Before EAL starts: whether this machine has what the command line needs.
 //!
-//! EAL and SPDK find most of this out too, but in many lines, halfway through their start, or, where SPDK 20.07
-//! cannot open its RPC socket, not at all. Each check ends in one sentence that says what to do.
+//! EAL and SPDK find most of this out too, but in many lines and halfway through their start. Each check ends in one sentence that says what to do.
 
 mod hugepages;
 mod rpc_socket;

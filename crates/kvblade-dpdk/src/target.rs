@@ -104,9 +104,6 @@ fn with<R>(work: impl FnOnce(&mut Target) -> R) -> Option<R> {
 
 /// Starts ports and lcores; `done` is completed when every lcore turns and every link is up.
 pub(crate) fn start(done: Initialized) {
-    // SPDK 20.07 has made a file for traces, which a process that is killed would leave behind. Later ones make
-    // none; nobody misses it.
-    let _ = std::fs::remove_file(format!("/dev/shm/kvblade-dpdk_trace.pid{}", std::process::id()));
     if let Err(sentence) = try_start(done) {
         note_failure(&sentence);
     }

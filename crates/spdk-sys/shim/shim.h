@@ -1,6 +1,6 @@
 /*
- * What SPDK gives as macros, and what differs between its releases 20.07 and 26.05, as functions that stay
- * the same for Rust. Everything here runs on an SPDK thread unless it says otherwise.
+ * What SPDK gives as macros, and what differs between its releases 24.05 to 26.05, as functions that stay the same
+ * for Rust. Everything here runs on an SPDK thread unless it says otherwise.
  */
 #ifndef SPDK_SHIM_H
 #define SPDK_SHIM_H
@@ -28,7 +28,6 @@ struct spdk_shim_app {
 	const char *env_context;
 	const char *rpc_addr;
 	const char *json_config_file;
-	/* From here to base_virtaddr: since 21.10; SPDK 20.07, as dpdk-build patches it, finds them in env_context. */
 	const char *iova_mode;
 	bool no_huge;
 	bool single_file_segments;
@@ -56,8 +55,8 @@ void spdk_shim_subsystem_init_next(int rc);
 void spdk_shim_subsystem_fini_next(void);
 
 /*
- * Closes every RPC server, and removes its socket. On the app's thread, also where there is none any more. Up to
- * 23.05 SPDK does so before it finishes the subsystems, later after it.
+ * Closes every RPC server, and removes its socket. On the app's thread, also where there is none any more. SPDK does
+ * so only after it has finished the subsystems.
  */
 void spdk_shim_rpc_finish(void);
 

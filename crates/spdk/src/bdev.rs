@@ -182,8 +182,7 @@ impl Bdev {
     /// Opens the bdev called `name`, and hears of what happens to it through `on_event`, on this thread: the app's.
     ///
     /// # Errors
-    /// `ENODEV` if there is no such bdev (`EINVAL` in 20.07), `EPERM` if `write` is asked of one that another
-    /// module has claimed, and what open(2) says of a file that FLUSH would need.
+    /// `ENODEV` if there is no such bdev, `EPERM` if `write` is asked of one that another module has claimed, and what open(2) says of a file that FLUSH would need.
     pub fn open(name: &str, write: bool, events: impl Fn(BdevEvent) + 'static) -> Result<Self> {
         let call = "spdk_bdev_open_ext";
         let c_name = CString::new(name).map_err(|_| Error { call, errno: EINVAL })?;
