@@ -57,6 +57,8 @@ int spdk_shim_app_start(const struct spdk_shim_app *app, spdk_msg_fn start, void
 	opts.unlink_hugepage = app->huge_unlink && !app->no_huge && !app->single_file_segments;
 	opts.env_context = (void *)app->env_context;
 	opts.shutdown_cb = app->shutdown;
+	/* Two programs on one core are slow, and no reason to refuse the second one. */
+	opts.disable_cpumask_locks = true;
 	/* No trace: it takes 135 MB of locked memory, which a killed process leaves in /dev/shm. */
 	opts.num_entries = 0;
 	/* Whether a crash leaves a core, and of what size, is the operator's to say (RLIMIT_CORE). */

@@ -73,7 +73,7 @@ fn each_kind_of_bdev_is_created_and_exported() {
             json!({"method": "bdev_malloc_create",
                    "params": {"name": "malloc1.1", "num_blocks": 131_072, "block_size": 512}}),
             json!({"method": "bdev_aio_create",
-                   "params": {"name": "aio1.2", "filename": disk, "block_size": 512}}),
+                   "params": {"name": "aio1.2", "filename": disk, "block_size": 512, "readonly": true}}),
             json!({"method": "bdev_nvme_attach_controller",
                    "params": {"name": "nvme0000:01:00.0", "trtype": "PCIe", "traddr": "0000:01:00.0"}}),
         ]
@@ -266,7 +266,6 @@ fn configurations_that_cannot_work_are_named_with_the_place() {
         (r#"{"subsystems": [{"subsystem": "x"}]}"#.into(), &[], &["subsystem 'x'", "\"config\""]),
         (with("bdev", "7"), &[], &["entry 1 of subsystem 'bdev'", "\"method\""]),
         (with("bdev", r#"{"method": "m", "params": [1]}"#), &[], &["entry 1", "\"params\" of 'm'"]),
-        (with("bdev", r#"{"method": "m"}"#), &[], &["entry 1", "\"params\" of 'm'"]),
         (with("aoe", r#"{"method": "m", "params": {}}"#), &[], &["subsystem 'aoe'", "no method 'm'"]),
         (
             with("aoe", r#"{"method": "aoe_get_stats", "params": {}}"#),
