@@ -51,6 +51,17 @@ const FUNCTIONS: &[&str] = &[
     "spdk_json_write_val_raw",
     "spdk_rpc_register_method",
     "spdk_shim_.*",
+    // For the test of the PCI structures (crates/spdk/tests/pci.rs).
+    "spdk_env_opts_init",
+    "spdk_env_init",
+    "spdk_pci_driver_register",
+    "spdk_pci_get_driver",
+    "spdk_pci_enumerate",
+    "spdk_pci_device_get_addr",
+    "spdk_pci_device_get_id",
+    "spdk_pci_device_get_numa_id",
+    "spdk_pci_device_map_bar",
+    "spdk_pci_device_cfg_read",
 ];
 
 const TYPES: &[&str] = &["spdk_bdev_event_type", "spdk_bdev_io_type", "iovec"];

@@ -4,7 +4,7 @@
 //! whose methods SPDK calls in order. Bdevs are appended to subsystem `bdev`, exports to subsystem `aoe`, which
 //! is moved to the end because an export needs its bdev.
 
-mod memory_pools;
+mod spdk_options;
 mod user_config;
 
 use std::collections::BTreeSet;
@@ -50,10 +50,10 @@ impl LaunchConfig {
         Ok(Self { document: user.merged(bdevs, creations), malloc_bytes, nvme })
     }
 
-    /// Sizes SPDK's pools for that many lcores, where `--config` does not. Returns a sentence for each size of `--config`
-    /// that is too low for them, and is raised.
-    pub(crate) fn size_memory_pools(&mut self, lcores: usize) -> Vec<String> {
-        memory_pools::size(&mut self.document, lcores)
+    /// Sets SPDK's options, where `--config` does not: the sizes of its pools, for that many lcores, and others. Returns a
+    /// sentence for each size of `--config` that is too low for them, and is raised.
+    pub(crate) fn preset_spdk_options(&mut self, lcores: usize) -> Vec<String> {
+        spdk_options::preset(&mut self.document, lcores)
     }
 }
 

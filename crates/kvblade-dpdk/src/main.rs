@@ -78,7 +78,8 @@ fn run() -> Result<ExitCode, LaunchError> {
     preflight::check_user(&host)?;
     let mut launch = LaunchConfig::build(&command.exports, command.config.as_deref())?;
     let needed = provision::complete(&mut command, &launch, &host)?;
-    for raised in launch.size_memory_pools(command.eal.lcores.len()) {
+    // SPDK takes core 0 where no lcore is given.
+    for raised in launch.preset_spdk_options(command.eal.lcores.len().max(1)) {
         tracing::warn!("{raised}");
     }
     match purpose {

@@ -2,6 +2,7 @@
 
 #include <libaio.h>
 
+#include <spdk/module/bdev/nvme.h>
 #include <spdk/nvme_spec.h>
 #include <spdk/queue.h>
 #include <spdk/string.h>
@@ -176,6 +177,18 @@ int spdk_shim_json_text(const struct spdk_json_val *value, spdk_shim_text_sink s
 		return -ENOMEM;
 	spdk_json_write_val(w, value);
 	return spdk_json_write_end(w);
+}
+
+bool spdk_shim_nvme_flushes(void)
+{
+#if SPDK_VERSION >= SPDK_VERSION_NUM(25, 9, 0)
+	struct spdk_bdev_nvme_opts opts = {};
+
+	spdk_bdev_nvme_get_opts(&opts, sizeof(opts));
+	return opts.enable_flush;
+#else
+	return false;
+#endif
 }
 
 int spdk_shim_nvme_flush(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, spdk_bdev_io_completion_cb cb,

@@ -74,6 +74,9 @@ int spdk_shim_bdev_describe(struct spdk_bdev *bdev, spdk_shim_text_sink sink, vo
 /* A decoded JSON value as text; nothing for NULL. */
 int spdk_shim_json_text(const struct spdk_json_val *value, spdk_shim_text_sink sink, void *ctx);
 
+/* Whether the flush of an nvme bdev sends NVMe FLUSH to the drive: the option enable_flush, which there is since 25.09. */
+bool spdk_shim_nvme_flushes(void);
+
 /* NVMe FLUSH (opcode 00h) to the drive itself, for a bdev of the nvme module. As spdk_bdev_nvme_io_passthru. */
 int spdk_shim_nvme_flush(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, spdk_bdev_io_completion_cb cb,
 			 void *arg);

@@ -123,6 +123,7 @@ unsafe fn describe(bdev: *mut spdk_sys::spdk_bdev) -> Result<Described> {
             description: String::from_utf8_lossy(&description).into_owned(),
             write_cache: spdk_sys::spdk_bdev_has_write_cache(bdev),
             can_flush: spdk_sys::spdk_bdev_io_type_supported(bdev, spdk_sys::SPDK_BDEV_IO_TYPE_FLUSH),
+            nvme_flushes: spdk_sys::spdk_shim_nvme_flushes(),
         })
     }
 }

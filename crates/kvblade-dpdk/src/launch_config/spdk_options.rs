@@ -1,8 +1,11 @@
-//! Sizes of SPDK's pools of I/O requests and bounce buffers, for the lcores that will use them.
+//! Options of SPDK for which this program has defaults of its own. A configuration that sets one keeps its value.
 //!
-//! SPDK's defaults take 290 MB of hugepages, for programs with hundreds of connections. A request that finds a pool empty
-//! waits until another request gives its part back, so a pool needs to cover what is commonly in flight, and not what
-//! could be.
+//! - Sizes of the pools of I/O requests and bounce buffers, for the lcores that will use them. SPDK's defaults take 290 MB
+//!   of hugepages, for programs with hundreds of connections. A request that finds a pool empty waits until another
+//!   request gives its part back, so a pool needs to cover the requests that are commonly in flight, and not all that
+//!   could be.
+//! - A flush of an nvme bdev reaches the drive, so that write-through exports can stand on a raid0 or a partition of such
+//!   drives (`durability` of crate `spdk`).
 
 use serde_json::{Map, Value, json};
 
@@ -18,21 +21,21 @@ const CACHED_IOS: u64 = 256;
 /// SPDK's 8 KiB, each of them would take a large one of 132 KiB.
 const SMALL_BYTES: u64 = 12 * 1024;
 
-/// One option of a method, and what it is set to.
-struct Size {
+/// One option of a method.
+struct Preset {
     option: &'static str,
     /// If the configuration does not say.
-    default: u64,
-    /// Below this, a thread does not get what it keeps to itself, and can open no bdev.
+    default: Value,
+    /// With less, a thread does not get the share that it keeps to itself, and can open no bdev.
     least: u64,
 }
 
-/// The methods that set sizes, by subsystem.
-fn sizes(lcores: u64) -> [(&'static str, &'static str, Vec<Size>); 2] {
+/// The methods that set options, by subsystem.
+fn presets(lcores: u64) -> Vec<(&'static str, &'static str, Vec<Preset>)> {
     // The app's own thread, and one for each lcore.
     let threads = lcores + 1;
-    let size = |option, default, least| Size { option, default, least };
-    [
+    let size = |option, default: u64, least| Preset { option, default: default.into(), least };
+    let mut presets = vec![
         (
             "iobuf",
             "iobuf_set_options",
@@ -49,23 +52,28 @@ fn sizes(lcores: u64) -> [(&'static str, &'static str, Vec<Size>); 2] {
             // I/O requests for each of the initiator's.
             vec![size("bdev_io_pool_size", 4096 + 2048 * lcores, CACHED_IOS * (threads + 1))],
         ),
-    ]
+    ];
+    if spdk::NVME_HAS_ENABLE_FLUSH {
+        let flush = Preset { option: "enable_flush", default: true.into(), least: 0 };
+        presets.push(("bdev", "bdev_nvme_set_options", vec![flush]));
+    }
+    presets
 }
 
-/// Sets the sizes in an SPDK configuration, but for those that it sets itself. Returns a sentence for each that it sets too
-/// low for `lcores`, and raises it.
-pub(super) fn size(document: &mut Value, lcores: usize) -> Vec<String> {
+/// Sets the options in an SPDK configuration, but for those that it sets itself. Returns a sentence for each size that it
+/// sets too low for `lcores`, and raises it.
+pub(super) fn preset(document: &mut Value, lcores: usize) -> Vec<String> {
     let lcores = u64::try_from(lcores).unwrap_or(u64::MAX).clamp(1, 1024);
     let mut raised = Vec::new();
     let Some(subsystems) = document.get_mut("subsystems").and_then(Value::as_array_mut) else {
         return raised;
     };
-    for (subsystem, method, sizes) in sizes(lcores) {
+    for (subsystem, method, presets) in presets(lcores) {
         let Some(params) = params_of(subsystems, subsystem, method) else { continue };
-        for Size { option, default, least } in sizes {
+        for Preset { option, default, least } in presets {
             match params.get(option).map(Value::as_u64) {
                 None => {
-                    params.insert(option.to_owned(), default.into());
+                    params.insert(option.to_owned(), default);
                 }
                 Some(Some(given)) if given < least => {
                     raised.push(format!(
@@ -134,24 +142,26 @@ mod tests {
                 { "subsystem": "bdev", "config": [{ "method": "bdev_null_create", "params": {} }] },
                 { "subsystem": "aoe", "config": [] },
             ]});
-            assert_eq!(size(&mut document, lcores), [""; 0]);
+            assert_eq!(preset(&mut document, lcores), [""; 0]);
             assert_eq!(
                 params(&document, "iobuf", "iobuf_set_options"),
                 &json!({ "small_pool_count": small, "large_pool_count": large, "small_bufsize": 12288 })
             );
             assert_eq!(params(&document, "bdev", "bdev_set_options"), &json!({ "bdev_io_pool_size": ios }));
+            assert_eq!(params(&document, "bdev", "bdev_nvme_set_options"), &json!({ "enable_flush": true }));
         }
     }
 
     #[test]
-    fn sizes_that_the_configuration_sets_stay() {
+    fn options_that_the_configuration_sets_stay() {
         let mut document = json!({ "subsystems": [
             { "subsystem": "iobuf", "config": [
                 { "method": "iobuf_set_options", "params": { "small_pool_count": 8192, "large_pool_count": 1024 } }] },
             { "subsystem": "bdev", "config": [
-                { "method": "bdev_set_options", "params": { "bdev_io_pool_size": 65535, "bdev_io_cache_size": 100 } }] },
+                { "method": "bdev_set_options", "params": { "bdev_io_pool_size": 65535, "bdev_io_cache_size": 100 } },
+                { "method": "bdev_nvme_set_options", "params": { "enable_flush": false } }] },
         ]});
-        assert_eq!(size(&mut document, 2), [""; 0]);
+        assert_eq!(preset(&mut document, 2), [""; 0]);
         assert_eq!(
             params(&document, "iobuf", "iobuf_set_options"),
             &json!({ "small_pool_count": 8192, "large_pool_count": 1024, "small_bufsize": 12288 })
@@ -160,6 +170,7 @@ mod tests {
             params(&document, "bdev", "bdev_set_options"),
             &json!({ "bdev_io_pool_size": 65535, "bdev_io_cache_size": 100 })
         );
+        assert_eq!(params(&document, "bdev", "bdev_nvme_set_options"), &json!({ "enable_flush": false }));
     }
 
     #[test]
@@ -167,13 +178,13 @@ mod tests {
         let mut document =
             json!({ "subsystems": [{ "subsystem": "iobuf", "config": null }, { "subsystem": "bdev" }] });
         assert_eq!(
-            size(&mut document, 1),
+            preset(&mut document, 1),
             [""; 0],
             "a subsystem without a list of calls is SPDK's to refuse"
         );
         let mut document = json!({ "subsystems": [] });
-        size(&mut document, 1);
-        let raised = size(&mut document, 24);
+        preset(&mut document, 1);
+        let raised = preset(&mut document, 24);
         assert_eq!(
             raised,
             [
@@ -194,11 +205,11 @@ mod tests {
             json!({ "subsystems": [1, { "subsystem": "bdev", "config": 3 }] }),
         ] {
             let mut document = nonsense.clone();
-            assert_eq!(size(&mut document, 1), [""; 0]);
+            assert_eq!(preset(&mut document, 1), [""; 0]);
         }
         let mut document = json!({ "subsystems": [{ "subsystem": "bdev", "config": [
             { "method": "bdev_set_options", "params": { "bdev_io_pool_size": "many" } }] }] });
-        assert_eq!(size(&mut document, 1), [""; 0]);
+        assert_eq!(preset(&mut document, 1), [""; 0]);
         assert_eq!(params(&document, "bdev", "bdev_set_options")["bdev_io_pool_size"], "many");
     }
 }
