@@ -11,9 +11,10 @@ add_hugepages() {
 		wanted=$((before + $1))
 		((wanted >= 0)) || wanted=0
 		echo "$wanted" >"$hugepage_pool"
-		if (($(<"$hugepage_pool") < wanted)); then
+		# Memory that is full of cached files comes in one piece after some tries.
+		for ((tries = 0; tries < 5 && $(<"$hugepage_pool") < wanted; tries++)); do
 			echo 1 >/proc/sys/vm/compact_memory && echo "$wanted" >"$hugepage_pool"
-		fi
+		done
 		if (($(<"$hugepage_pool") < wanted)); then
 			echo "$before" >"$hugepage_pool"
 			exit 1
