@@ -21,3 +21,19 @@ add_hugepages() {
 		fi
 	) 8>/run/lock/kvblade-dpdk-hugepages
 }
+
+# Sees to so many hugepages for a test: adds them, or, where memory is in pieces, goes on with those that are free.
+# Leaves in hugepages_added how many give_back_hugepages takes away.
+hugepages_added=0
+take_hugepages() {
+	if add_hugepages "$1"; then
+		hugepages_added=$1
+	elif (($(sed -n 's/^HugePages_Free:[[:space:]]*//p' /proc/meminfo) < $1)); then
+		echo "the kernel can't reserve $1 hugepages of 2 MiB: $(($1 * 2)) MiB of memory must be free in pieces of 2 MiB" >&2
+		return 1
+	fi
+}
+give_back_hugepages() {
+	((hugepages_added == 0)) || add_hugepages "-$hugepages_added" || echo "the hugepages could not be given back" >&2
+	hugepages_added=0
+}
