@@ -211,6 +211,9 @@ pub(crate) fn parse(
     version: &str,
 ) -> Result<Invocation, LaunchError> {
     let words: Vec<OsString> = argv.into_iter().skip(1).collect();
+    if let Some(answer) = manual::answer(&words, || Options::command().version(env!("CARGO_PKG_VERSION"))) {
+        return answer.map(Invocation::Print).map_err(LaunchError::usage);
+    }
     let Words { eal, mut ours } = Words::divide(&words);
     // A question is answered on whichever side of the `--` it stands; EAL has --help too, and is not asked.
     let asks = |word: &&OsString| matches!(word.to_str(), Some("-h" | "--help" | "-V" | "--version"));
