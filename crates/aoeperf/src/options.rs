@@ -5,7 +5,7 @@ mod addresses;
 use std::ffi::OsString;
 
 use aoe_initiator::wire::SECTOR;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 pub use addresses::Addresses;
 
@@ -220,6 +220,9 @@ pub enum Refusal {
 /// [`Refusal`], of one sentence that names what is wrong and what is allowed.
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<CommandLine, Refusal> {
     let words: Vec<OsString> = argv.into_iter().skip(1).collect();
+    if let Some(answer) = manual::answer(&words, Options::command) {
+        return Err(answer.map_or_else(usage, Refusal::Print));
+    }
     let (eal, ours) = match words.iter().position(|word| word == "--") {
         Some(at) => (&words[..at], &words[at + 1..]),
         None => (&[][..], words.as_slice()),

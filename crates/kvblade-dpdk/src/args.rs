@@ -166,6 +166,9 @@ pub(crate) fn parse(
     version: &str,
 ) -> Result<Invocation, LaunchError> {
     let words: Vec<OsString> = argv.into_iter().skip(1).collect();
+    if let Some(answer) = manual::answer(&words, || Options::command().version(env!("CARGO_PKG_VERSION"))) {
+        return answer.map(Invocation::Print).map_err(LaunchError::usage);
+    }
     let (eal, ours) = match words.iter().position(|word| word == "--") {
         Some(at) => (words.get(..at).unwrap_or_default(), words.get(at + 1..).unwrap_or_default()),
         None => (&[][..], words.as_slice()),

@@ -58,12 +58,16 @@ pub fn run<C: Parser + CommandFactory>(
     carry_out: impl FnOnce(C) -> Result<String, CommandError>,
 ) -> ExitCode {
     let name = C::command().get_name().to_owned();
-    let outcome = match C::try_parse_from(std::env::args_os().collect::<Vec<OsString>>()) {
-        Ok(command) => carry_out(command),
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Ok(error.render().to_string())
-        }
-        Err(error) => Err(CommandError::Usage(one_sentence(&error, &name))),
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let outcome = match manual::answer(words.get(1..).unwrap_or_default(), C::command) {
+        Some(answer) => answer.map_err(CommandError::Usage),
+        None => match C::try_parse_from(words) {
+            Ok(command) => carry_out(command),
+            Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+                Ok(error.render().to_string())
+            }
+            Err(error) => Err(CommandError::Usage(one_sentence(&error, &name))),
+        },
     };
     match outcome {
         Ok(output) => {

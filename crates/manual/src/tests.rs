@@ -1,0 +1,55 @@
+use clap::{Arg, Command};
+
+use super::*;
+
+fn command() -> Command {
+    Command::new("kvtest").version("1.2.3").about("Tests what is generated").arg(
+        Arg::new("shelf").long("shelf").value_name("NUMBER").help("Shelf of the AoE device"),
+    )
+}
+
+fn answered(words: &[&str]) -> Option<Result<String, String>> {
+    let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+    answer(&words, command)
+}
+
+fn generated(document: &str) -> String {
+    answered(&["--generate", document]).expect("it is asked for").expect("it can be made")
+}
+
+#[test]
+fn a_man_page_names_program_version_and_every_option() {
+    let page = generated("man");
+    assert!(page.contains(".TH kvtest 8"), "{page}");
+    assert!(page.contains("Tests what is generated"), "{page}");
+    assert!(page.contains(r"\fB\-\-shelf\fR"), "{page}");
+    assert!(page.contains("1.2.3"), "{page}");
+}
+
+#[test]
+fn completions_know_every_option() {
+    for (shell, first_words) in [("bash", "_kvtest() {"), ("zsh", "#compdef kvtest"), ("fish", "complete -c kvtest")] {
+        let script = generated(shell);
+        assert!(script.starts_with(first_words), "{shell}: {script}");
+        assert!(script.contains("shelf"), "{shell}: {script}");
+    }
+}
+
+#[test]
+fn other_command_lines_are_left_alone() {
+    for words in [&[][..], &["--help"], &["--shelf", "--generate"], &["man"]] {
+        assert_eq!(answered(words), None, "{words:?}");
+    }
+}
+
+#[test]
+fn a_document_that_there_is_not_is_refused_by_name() {
+    for (words, given) in [
+        (&["--generate"][..], "''"),
+        (&["--generate", "html"], "'html'"),
+        (&["--generate", "man", "bash"], "'man bash'"),
+    ] {
+        let sentence = answered(words).expect("it is asked for").expect_err("there is no such document");
+        assert!(sentence.contains(given) && sentence.contains("man, bash, zsh and fish"), "{sentence}");
+    }
+}
