@@ -51,6 +51,17 @@ const FUNCTIONS: &[&str] = &[
     "spdk_json_write_val_raw",
     "spdk_rpc_register_method",
     "spdk_shim_.*",
+    // For the test of the PCI structures (crates/spdk/tests/pci.rs).
+    "spdk_env_opts_init",
+    "spdk_env_init",
+    "spdk_pci_driver_register",
+    "spdk_pci_get_driver",
+    "spdk_pci_enumerate",
+    "spdk_pci_device_get_addr",
+    "spdk_pci_device_get_id",
+    "spdk_pci_device_get_numa_id",
+    "spdk_pci_device_map_bar",
+    "spdk_pci_device_cfg_read",
 ];
 
 const TYPES: &[&str] = &["spdk_bdev_event_type", "spdk_bdev_io_type", "iovec"];
@@ -61,7 +72,8 @@ const CONSTANTS: &[&str] =
 /// SPDK's pkg-config packages that the target links: the event framework and its environment, the bdev subsystem with
 /// every bdev module that this SPDK was built with, and the system's libraries that they call. All else follows from the
 /// requirements of these.
-const PACKAGES: &[&str] = &["spdk_event", "spdk_env_dpdk", "spdk_event_bdev", "spdk_bdev_modules", "spdk_syslibs"];
+const PACKAGES: &[&str] =
+    &["spdk_event", "spdk_env_dpdk", "spdk_event_bdev", "spdk_bdev_modules", "spdk_syslibs"];
 
 /// The bdev module for Ceph's RBD, and the libraries it calls: linked with the feature `rbd` only, so that a program
 /// without it runs on machines without Ceph's libraries.

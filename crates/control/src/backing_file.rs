@@ -52,8 +52,6 @@ pub enum FileFault {
     Size(u64),
     /// It cannot be opened for writing and is to be written to.
     Unwritable(io::Error),
-    /// It cannot be opened for writing, which this SPDK does whatever is asked.
-    UnwritableForSpdk(io::Error),
 }
 
 impl fmt::Display for FileFault {
@@ -68,12 +66,6 @@ impl fmt::Display for FileFault {
                 write!(f, "its size is {bytes} bytes; a positive multiple of {SECTOR} is needed")
             }
             Self::Unwritable(error) => write!(f, "{error}; it must be writable, or exported read-only"),
-            Self::UnwritableForSpdk(error) => {
-                write!(
-                    f,
-                    "{error}; SPDK before 23.01 must open a file for writing even for a read-only export"
-                )
-            }
         }
     }
 }
@@ -96,15 +88,13 @@ impl BackingFile {
     /// Whether SPDK will be able to open it. `read_only` says that no export of it takes writes.
     ///
     /// # Errors
-    /// [`FileFault::Unwritable`] or [`FileFault::UnwritableForSpdk`].
-    pub fn check_access(&self, read_only: bool, spdk_opens_read_only: bool) -> Result<(), BackingFileError> {
-        if read_only && spdk_opens_read_only {
+    /// [`FileFault::Unwritable`].
+    pub fn check_access(&self, read_only: bool) -> Result<(), BackingFileError> {
+        if read_only {
             return Ok(());
         }
         let Err(error) = OpenOptions::new().read(true).write(true).open(&self.path) else { return Ok(()) };
-        let fault =
-            if read_only { FileFault::UnwritableForSpdk(error) } else { FileFault::Unwritable(error) };
-        Err(BackingFileError { path: self.path.clone(), fault })
+        Err(BackingFileError { path: self.path.clone(), fault: FileFault::Unwritable(error) })
     }
 
     /// Whether two paths lead to one file.

@@ -6,9 +6,8 @@ use thiserror::Error;
 
 /// Longest message an [`RpcError`] carries, in bytes.
 ///
-/// SPDK 20.07 copies an error answer that arrives while it loads its configuration into a 1024-byte buffer on
-/// the stack without checking that it fits (`json_write_stdout` in `lib/event/json_config.c`); the frame of
-/// the answer and JSON's escapes need their share of it.
+/// A log line shows an error answer whole: SPDK cuts its lines at 1024 bytes (`lib/log/log.c`), of which the frame of
+/// the answer and JSON's escapes need their share.
 pub const MESSAGE_MAX: usize = 400;
 
 /// Code of an error answer, by SPDK's habit: `SPDK_JSONRPC_ERROR_*` (`spdk/jsonrpc.h`) for a request that makes

@@ -10,7 +10,7 @@ use dpdk::BURST;
 /// Data of one turn's requests that stays in the cache.
 const DATA: usize = 32 * 1024;
 
-/// Completions that SPDK 20.07 brings in a turn, for bdevs that complete by messages, as those in memory do
+/// Completions that SPDK brings in a turn, for bdevs that complete by messages, as those in memory do
 /// (SPDK_MSG_BATCH_SIZE, lib/thread/thread.c). A burst that is shorter does not fill a turn.
 pub(crate) const COMPLETIONS: usize = 8;
 

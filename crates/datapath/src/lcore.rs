@@ -6,7 +6,8 @@ use aoe_target::{Export, ExportCounters, ExportId, ExportState, Ports, Table, Ta
 use spdk::{Bdev, BdevInfo, CompletionQueue, FlushMethod, IoChannel};
 
 use crate::{
-    Lane, LaneStats, consult::Mailbox, fanout::Fanout, idle::Idle, intake::COMPLETIONS, submit::InFlight,
+    Lane, LaneStats, TurnCount, consult::Mailbox, fanout::Fanout, idle::Idle, intake::COMPLETIONS,
+    submit::InFlight,
 };
 
 /// What one lcore works with. It lives and is used on one SPDK thread only; nothing in it is shared, and no cache line
@@ -37,6 +38,8 @@ pub struct Lcore {
     /// Channels into bdevs that have their data in memory.
     pub(crate) in_memory: usize,
     turns: u64,
+    /// The same, for the control plane.
+    turn_count: TurnCount,
     pub(crate) busy_turns: u64,
     /// Turns that may still go without rx and tx.
     pub(crate) hold_back: usize,
@@ -162,9 +165,15 @@ impl Lcore {
             in_memory: 0,
             idle: Idle::default(),
             turns: 0,
+            turn_count: TurnCount::default(),
             busy_turns: 0,
             hold_back: 0,
         })
+    }
+
+    /// Has it count its turns there.
+    pub fn count_turns(&mut self, turn_count: TurnCount) {
+        self.turn_count = turn_count;
     }
 
     /// Goes the way of the data once: completions first, so that their mbufs are back before new frames are
@@ -191,6 +200,7 @@ impl Lcore {
             self.see_off();
         }
         self.turns += 1;
+        self.turn_count.set(self.turns);
         self.busy_turns += u64::from(busy);
         busy
     }

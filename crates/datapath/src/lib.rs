@@ -41,6 +41,7 @@ mod remote;
 mod reply;
 pub mod spread;
 mod submit;
+mod turn_count;
 
 pub use consult::{Consult, MAX_CONSULTS, Mailbox, mailbox};
 pub use idle::Idle;
@@ -49,3 +50,4 @@ pub use lcore::{AddError, Lcore, Snapshot};
 pub use remote::Remote;
 pub use spread::{Spread, SpreadBy, SpreadCounters};
 pub use submit::{PAYLOAD, PAYLOAD_ALIGNMENT, private_size};
+pub use turn_count::TurnCount;

@@ -7,7 +7,7 @@ use std::{
 
 use spdk::{Poller, Thread};
 
-use crate::{Lane, Lcore};
+use crate::{Lane, Lcore, TurnCount};
 
 thread_local! {
     /// A reactor's one lcore, with the poller that makes it turn.
@@ -27,6 +27,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Remote {
     thread: Thread,
     core: u32,
+    turn_count: TurnCount,
 }
 
 impl Remote {
@@ -40,13 +41,20 @@ impl Remote {
         started: impl FnOnce(spdk::Result<()>) + Send + 'static,
     ) -> spdk::Result<Self> {
         let thread = Thread::pinned(&format!("aoe_lcore_{core}"), core)?;
-        thread.send(move || started(run(lanes)))?;
-        Ok(Self { thread, core })
+        let turn_count = TurnCount::default();
+        let counted = turn_count.clone();
+        thread.send(move || started(run(lanes, counted)))?;
+        Ok(Self { thread, core, turn_count })
     }
 
     /// The core it runs on.
     pub fn core(&self) -> u32 {
         self.core
+    }
+
+    /// The turns it has made.
+    pub fn turns(&self) -> u64 {
+        self.turn_count.get()
     }
 
     /// Runs `work` on the lcore between two turns. Does nothing if it has ended.
@@ -79,8 +87,9 @@ impl Remote {
     }
 }
 
-fn run(lanes: Vec<Lane>) -> spdk::Result<()> {
-    let lcore = Lcore::new(lanes)?;
+fn run(lanes: Vec<Lane>, turn_count: TurnCount) -> spdk::Result<()> {
+    let mut lcore = Lcore::new(lanes)?;
+    lcore.count_turns(turn_count);
     LCORE.set(Some(Running { lcore, poller: None }));
     let poller = Poller::register(Duration::ZERO, || {
         LCORE.with_borrow_mut(|running| {

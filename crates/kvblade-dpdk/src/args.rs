@@ -1,6 +1,8 @@
 //! Command line: from the words of `argv` to what the program is to do.
 
 mod help;
+mod vblade;
+mod words;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -13,8 +15,12 @@ use tracing::level_filters::LevelFilter;
 use crate::eal_options::{EalOptions, looks_like_eal_option};
 use crate::export_spec::{self, ExportSpec};
 use crate::idle::IdleOption;
+use crate::interfaces;
 use crate::needs::{ALIGNMENTS, PayloadAlignment};
+use crate::preflight::reserve::Hugepages;
+use crate::settings::Settings;
 use crate::spread::SpreadOption;
+use words::Words;
 
 /// SPDK's own default, so that its tools find the program without an option.
 pub(crate) const DEFAULT_RPC_SOCKET: &str = "/var/tmp/spdk.sock";
@@ -72,20 +78,30 @@ impl LaunchError {
 pub(crate) enum Invocation {
     /// Serve.
     Serve(Box<CommandLine>),
+    /// Say whether it could be served, and exit (`--check`).
+    Check(Box<CommandLine>),
+    /// Reserve hugepages for it, and exit (`--reserve-hugepages`).
+    ReserveHugepages(Box<CommandLine>),
     /// Print this text on stdout and exit with 0 (`--help`, `--version`).
     Print(String),
 }
 
-/// A command line that is right in itself; files and ports have not been looked at.
+/// A command line, with the settings file beneath it, that is right in itself; files and ports have not been looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CommandLine {
-    /// What stands before `--`.
+    /// EAL's options.
     pub(crate) eal: EalOptions,
+    /// `--settings`.
+    pub(crate) settings: Option<PathBuf>,
+    /// Every `--interface`: distinct, and none of them in a `--vdev`.
+    pub(crate) interfaces: Vec<String>,
+    /// `--hugepages`.
+    pub(crate) hugepages: Hugepages,
     /// Every `--export`, in order; no two serve one address on a port of the same name.
     pub(crate) exports: Vec<ExportSpec>,
     /// `--config`.
     pub(crate) config: Option<PathBuf>,
-    /// `--rpc-socket`, absolute: SPDK 20.07 ignores a relative one while it loads its configuration.
+    /// `--rpc-socket`, absolute: the working directory may change.
     pub(crate) rpc_socket: PathBuf,
     /// `--state-dir`.
     pub(crate) state_dir: PathBuf,
@@ -114,53 +130,76 @@ pub(crate) struct CommandLine {
     disable_help_subcommand = true
 )]
 struct Options {
-    /// Serve BDEV as AoE device eSHELF.SLOT; may be given several times
+    /// Serve on this Linux interface, as it is; may be given several times
+    #[arg(long = "interface", short = 'i', value_name = "NAME", long_help = help::INTERFACE)]
+    interfaces: Vec<String>,
+
+    /// Serve a file, block device or BDEV as AoE device eSHELF.SLOT; may be given several times
     #[arg(long = "export", short = 'e', value_name = help::EXPORT_FORM, long_help = help::EXPORT)]
     exports: Vec<OsString>,
+
+    /// Read options from a TOML file, such as /etc/kvblade/kvblade.toml; what is given here wins over it
+    #[arg(long, short, value_name = "FILE", long_help = help::SETTINGS)]
+    settings: Option<PathBuf>,
+
+    /// Say whether all of this can be served, and exit with 0 if it can
+    #[arg(long, long_help = help::CHECK)]
+    check: bool,
+
+    /// What to do about hugepages that are missing: none, auto or a SIZE that is to be free [default: none]
+    #[arg(long, value_name = "none|auto|SIZE", long_help = help::HUGEPAGES, value_parser = Hugepages::parse)]
+    hugepages: Option<Hugepages>,
+
+    /// Reserve hugepages as --hugepages says, and exit
+    #[arg(long, conflicts_with = "check", long_help = help::RESERVE_HUGEPAGES)]
+    reserve_hugepages: bool,
 
     /// Load SPDK's configuration from a JSON file before the exports are made
     #[arg(long, short, value_name = "FILE", long_help = help::CONFIG)]
     config: Option<PathBuf>,
 
-    /// Unix socket for management by kvadd, kvdel, kvstat, kvannounce and SPDK's rpc.py
-    #[arg(long, short, value_name = "PATH", default_value = DEFAULT_RPC_SOCKET)]
-    rpc_socket: PathBuf,
+    /// Unix socket for management by kvadd, kvdel, kvstat, kvannounce and rpc.py [default: /var/tmp/spdk.sock]
+    #[arg(long, short, value_name = "PATH")]
+    rpc_socket: Option<PathBuf>,
 
-    /// Directory for what initiators keep here: config strings, MAC masks, reservations
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE_DIR, long_help = help::STATE_DIR)]
-    state_dir: PathBuf,
+    /// Directory for what initiators keep here: config strings, MAC masks, reservations [default: /var/lib/kvblade-dpdk]
+    #[arg(long, value_name = "DIR", long_help = help::STATE_DIR)]
+    state_dir: Option<PathBuf>,
 
     /// MTU of ports that have no Linux interface behind them [default: what the port says]
     #[arg(long, value_name = "BYTES", long_help = help::MTU, value_parser = parse_mtu)]
     mtu: Option<u16>,
 
-    /// Mbufs of each port on each lcore: the rings' and the requests under way
-    #[arg(long, value_name = "NUMBER", default_value_t = MBUFS_DEFAULT, long_help = help::MBUFS, value_parser = parse_mbufs)]
-    mbufs: u32,
+    /// Mbufs of each port on each lcore: the rings' and the requests under way [default: 4095]
+    #[arg(long, value_name = "NUMBER", long_help = help::MBUFS, value_parser = parse_mbufs)]
+    mbufs: Option<u32>,
 
-    /// How a port's frames are spread over lcores: auto, off, rss, macs or software
-    #[arg(long, value_name = "WAY[:LCORES]", default_value = "auto", long_help = help::SPREAD, value_parser = SpreadOption::parse)]
-    spread: SpreadOption,
+    /// How a port's frames are spread over lcores: auto, off, rss, macs or software [default: auto]
+    #[arg(long, value_name = "WAY[:LCORES]", long_help = help::SPREAD, value_parser = SpreadOption::parse)]
+    spread: Option<SpreadOption>,
 
-    /// What lcores do while there is nothing to do: poll, pause, sleep=MICROSECONDS or interrupt
-    #[arg(long, value_name = "WAY", default_value = "poll", long_help = help::IDLE, value_parser = IdleOption::parse)]
-    idle: IdleOption,
-    /// What the addresses of frames' data are a multiple of: auto, 4, 512 or 4096 bytes
-    #[arg(long, value_name = "BYTES", default_value = "auto", long_help = help::ALIGNMENT, value_parser = parse_alignment)]
-    payload_alignment: PayloadAlignment,
+    /// What lcores do without work: poll, pause, sleep=MICROSECONDS or interrupt [default: poll]
+    #[arg(long, value_name = "WAY", long_help = help::IDLE, value_parser = IdleOption::parse)]
+    idle: Option<IdleOption>,
+
+    /// What the addresses of frames' data are a multiple of: auto, 4, 512 or 4096 bytes [default: auto]
+    #[arg(long, value_name = "BYTES", long_help = help::ALIGNMENT, value_parser = parse_alignment)]
+    payload_alignment: Option<PayloadAlignment>,
 
     /// How much to log on stderr: off, error, warn, info, debug or trace [default: info, or RUST_LOG]
     #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
     log_level: Option<LevelFilter>,
+
+    /// vblade's command line: SHELF SLOT INTERFACE PATH
+    #[arg(hide = true)]
+    vblade: Vec<OsString>,
 }
 
-/// Reads `argv`, its first word being the program's name. `version` is what `--version` prints.
-///
-/// The words before a `--` are EAL's, those after it are ours. Without a `--` all are ours, so that
-/// `kvblade-dpdk --help` and `kvblade-dpdk --export ...` work alone.
+/// Reads `argv`, its first word being the program's name, and the settings file that it names. `version` is what
+/// `--version` prints.
 ///
 /// # Errors
-/// A [`LaunchError::Usage`] of one sentence.
+/// One sentence: a [`LaunchError::Usage`], unless the settings file can't be read.
 pub(crate) fn parse(
     argv: impl IntoIterator<Item = OsString>,
     version: &str,
@@ -169,14 +208,11 @@ pub(crate) fn parse(
     if let Some(answer) = manual::answer(&words, || Options::command().version(env!("CARGO_PKG_VERSION"))) {
         return answer.map(Invocation::Print).map_err(LaunchError::usage);
     }
-    let (eal, ours) = match words.iter().position(|word| word == "--") {
-        Some(at) => (words.get(..at).unwrap_or_default(), words.get(at + 1..).unwrap_or_default()),
-        None => (&[][..], words.as_slice()),
-    };
-    let asks = |word: &&OsString| matches!(word.to_str(), Some("-h" | "--help" | "-V" | "--version"));
-    // A question is answered on whichever side of the `--` it stands.
-    let question: Vec<OsString> = eal.iter().filter(asks).take(1).cloned().collect();
-    let ours = if question.is_empty() { ours } else { question.as_slice() };
+    let Words { eal, mut ours } = Words::divide(&words);
+    // EAL has --help too, and is not asked.
+    if let Some(question) = eal.iter().find(|word| matches!(word.to_str(), Some("-h" | "--help"))) {
+        ours = vec![question.clone()];
+    }
 
     let command = Options::command().version(env!("CARGO_PKG_VERSION"));
     let matches = match command.try_get_matches_from(
@@ -192,27 +228,66 @@ pub(crate) fn parse(
         Err(error) => return Err(refused(&error)),
     };
     let options = Options::from_arg_matches(&matches).map_err(|error| refused(&error))?;
+    let eal = EalOptions::parse(&eal)?;
+    let (check, reserve_hugepages) = (options.check, options.reserve_hugepages);
+    let command = Box::new(options.complete(eal)?);
+    Ok(match (check, reserve_hugepages) {
+        (true, _) => Invocation::Check(command),
+        (_, true) => Invocation::ReserveHugepages(command),
+        _ => Invocation::Serve(command),
+    })
+}
 
-    let eal = EalOptions::parse(eal)?;
-    let exports =
-        options.exports.iter().map(|value| ExportSpec::parse(value)).collect::<Result<Vec<_>, _>>()?;
-    export_spec::check_distinct(&exports)?;
-    let rpc_socket = std::path::absolute(&options.rpc_socket).map_err(|error| {
-        LaunchError::usage(format!("--rpc-socket '{}': {error}: give a path", options.rpc_socket.display()))
-    })?;
-    Ok(Invocation::Serve(Box::new(CommandLine {
-        eal,
-        exports,
-        config: options.config,
-        rpc_socket,
-        state_dir: options.state_dir,
-        mtu: options.mtu,
-        mbufs: options.mbufs,
-        spread: options.spread,
-        idle: options.idle,
-        payload_alignment: options.payload_alignment,
-        log_level: options.log_level,
-    })))
+impl Options {
+    /// Puts the settings file beneath, and the defaults beneath that.
+    fn complete(self, eal: EalOptions) -> Result<CommandLine, LaunchError> {
+        let file = match &self.settings {
+            Some(path) => Settings::read(path)?,
+            None => Settings::default(),
+        };
+        let mut exports =
+            self.exports.iter().map(|value| ExportSpec::parse(value)).collect::<Result<Vec<_>, _>>()?;
+        let mut interfaces = self.interfaces;
+        if let Some((interface, export)) = vblade::read(&self.vblade)? {
+            if !interfaces.contains(&interface) {
+                interfaces.push(interface);
+            }
+            exports.push(export);
+        }
+        if exports.is_empty() {
+            exports = file.exports.unwrap_or_default();
+        }
+        if interfaces.is_empty() {
+            interfaces = file.interfaces.unwrap_or_default();
+        }
+        export_spec::check_distinct(&exports)?;
+        let eal = eal.over(file.eal);
+        eal.check_main_lcore()?;
+        interfaces::check(&interfaces, &eal)?;
+        let rpc_socket = self.rpc_socket.or(file.rpc_socket).unwrap_or_else(|| DEFAULT_RPC_SOCKET.into());
+        let rpc_socket = std::path::absolute(&rpc_socket).map_err(|error| {
+            LaunchError::usage(format!("--rpc-socket '{}': {error}: give a path", rpc_socket.display()))
+        })?;
+        Ok(CommandLine {
+            eal,
+            settings: self.settings,
+            interfaces,
+            hugepages: self.hugepages.or(file.hugepages).unwrap_or_default(),
+            exports,
+            config: self.config.or(file.config),
+            rpc_socket,
+            state_dir: self.state_dir.or(file.state_dir).unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            mtu: self.mtu.or(file.mtu),
+            mbufs: self.mbufs.or(file.mbufs).unwrap_or(MBUFS_DEFAULT),
+            spread: self.spread.or(file.spread).unwrap_or_default(),
+            idle: self.idle.or(file.idle).unwrap_or_default(),
+            payload_alignment: self
+                .payload_alignment
+                .or(file.payload_alignment)
+                .unwrap_or(PayloadAlignment::Auto),
+            log_level: self.log_level.or(file.log_level),
+        })
+    }
 }
 
 /// Whether a long option, without its dashes, is one of ours.
@@ -227,8 +302,8 @@ fn refused(error: &clap::Error) -> LaunchError {
         && looks_like_eal_option(word)
     {
         return LaunchError::usage(format!(
-            "'{word}' is an EAL option: EAL's options stand before '--' and those of kvblade-dpdk after it, \
-                 as in kvblade-dpdk -l 0-1 -- --export 1.1=malloc:64M"
+            "'{word}' is an EAL option: EAL's options stand before '--', or anywhere if there is none, as in \
+                 kvblade-dpdk -l 0-1 --interface eth1 --export 1.1=malloc:64M"
         ));
     }
     let report = error.render().to_string();
@@ -243,21 +318,21 @@ fn refused(error: &clap::Error) -> LaunchError {
     LaunchError::usage(format!("{sentence} (see kvblade-dpdk --help)"))
 }
 
-fn parse_mtu(text: &str) -> Result<u16, String> {
+pub(crate) fn parse_mtu(text: &str) -> Result<u16, String> {
     text.parse()
         .ok()
         .filter(|mtu| *mtu >= MTU_MIN)
         .ok_or_else(|| format!("an MTU is a number of bytes from {MTU_MIN} to {}", u16::MAX))
 }
 
-fn parse_mbufs(text: &str) -> Result<u32, String> {
+pub(crate) fn parse_mbufs(text: &str) -> Result<u32, String> {
     text.parse()
         .ok()
         .filter(|mbufs| (MBUFS_MIN..=MBUFS_MAX).contains(mbufs))
         .ok_or_else(|| format!("a port's mempool has {MBUFS_MIN} to {MBUFS_MAX} mbufs"))
 }
 
-fn parse_alignment(text: &str) -> Result<PayloadAlignment, String> {
+pub(crate) fn parse_alignment(text: &str) -> Result<PayloadAlignment, String> {
     if text == "auto" {
         return Ok(PayloadAlignment::Auto);
     }
@@ -267,7 +342,7 @@ fn parse_alignment(text: &str) -> Result<PayloadAlignment, String> {
         .ok_or_else(|| "data can be aligned to auto, 4, 512 or 4096 bytes".into())
 }
 
-fn parse_level(text: &str) -> Result<LevelFilter, String> {
+pub(crate) fn parse_level(text: &str) -> Result<LevelFilter, String> {
     match text.to_ascii_lowercase().as_str() {
         "off" => Ok(LevelFilter::OFF),
         "error" => Ok(LevelFilter::ERROR),

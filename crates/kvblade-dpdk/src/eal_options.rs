@@ -100,12 +100,67 @@ impl EalOptions {
 
     /// The values of `--vdev`, as `net_af_packet0,iface=eth1`.
     pub(crate) fn vdevs(&self) -> impl Iterator<Item = &str> {
+        self.values_of("--vdev")
+    }
+
+    /// The values of `-a` and `--allow`: PCI devices, with what follows their address after a comma.
+    pub(crate) fn allowed(&self) -> impl Iterator<Item = &str> {
         let words = &self.passthrough;
-        words.iter().enumerate().filter_map(|(at, word)| match word.strip_prefix("--vdev") {
+        let short = words.iter().enumerate().filter_map(|(at, word)| match word.strip_prefix("-a") {
+            Some("") => words.get(at + 1).map(String::as_str),
+            Some(value) => Some(value),
+            None => None,
+        });
+        short.chain(self.values_of("--allow"))
+    }
+
+    fn values_of<'a>(&'a self, option: &'static str) -> impl Iterator<Item = &'a str> {
+        let words = &self.passthrough;
+        words.iter().enumerate().filter_map(move |(at, word)| match word.strip_prefix(option) {
             Some("") => words.get(at + 1).map(String::as_str),
             Some(value) => value.strip_prefix('='),
             None => None,
         })
+    }
+
+    /// True if the operator said which PCI devices are probed and which are not.
+    pub(crate) fn chooses_pci_devices(&self) -> bool {
+        self.no_pci
+            || self.allowed().next().is_some()
+            || self.passthrough.iter().any(|word| word.starts_with("-b") || word.starts_with("--block"))
+    }
+
+    /// Has EAL probe this PCI device, and no others but those allowed besides.
+    pub(crate) fn allow(&mut self, device: &str) {
+        self.passthrough.extend(["-a".to_owned(), device.to_owned()]);
+    }
+
+    /// Has EAL make this virtual device.
+    pub(crate) fn add_vdev(&mut self, vdev: &str) {
+        self.passthrough.push(format!("--vdev={vdev}"));
+    }
+
+    /// Has this lcore poll, and no other.
+    pub(crate) fn poll_on(&mut self, lcore: u32) {
+        self.lcores = BTreeSet::from([lcore]);
+        self.reactor_mask = Some(format!("[{lcore}]"));
+    }
+
+    /// These options with those of the settings file beneath: what the command line says of the lcores takes the place
+    /// of what the file says of them, and so do all other options together.
+    #[must_use]
+    pub(crate) fn over(self, file: Self) -> Self {
+        let lcores_alone = |options: &Self| Self {
+            reactor_mask: options.reactor_mask.clone(),
+            lcores: options.lcores.clone(),
+            main_lcore: options.main_lcore,
+            ..Self::default()
+        };
+        let lcores = if self.lcores.is_empty() { &file } else { &self };
+        let (reactor_mask, lcores) = (lcores.reactor_mask.clone(), lcores.lcores.clone());
+        let main_lcore = self.main_lcore.or(if self.lcores.is_empty() { file.main_lcore } else { None });
+        let rest = if self == lcores_alone(&self) { file } else { self };
+        Self { reactor_mask, lcores, main_lcore, ..rest }
     }
 
     /// Reads the words before `--`.
@@ -126,16 +181,24 @@ impl EalOptions {
                 )));
             }
         }
-        if let Some(main) = options.main_lcore
-            && !options.lcores.is_empty()
-            && !options.lcores.contains(&main)
-        {
-            return Err(LaunchError::usage(format!(
-                "--main-lcore {main} is none of the lcores given: it must be one of {}",
-                ranges(&options.lcores)
-            )));
-        }
+        options.check_main_lcore()?;
         Ok(options)
+    }
+
+    /// Refuses a main lcore that is none of the lcores.
+    ///
+    /// # Errors
+    /// A usage error naming them.
+    pub(crate) fn check_main_lcore(&self) -> Result<(), LaunchError> {
+        match self.main_lcore {
+            Some(main) if !self.lcores.is_empty() && !self.lcores.contains(&main) => {
+                Err(LaunchError::usage(format!(
+                    "--main-lcore {main} is none of the lcores given: it must be one of {}",
+                    ranges(&self.lcores)
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn long(&mut self, word: &str, long: &str, words: &mut Words) -> Result<(), LaunchError> {
@@ -146,8 +209,7 @@ impl EalOptions {
         let Some((name, wants)) = known_long(name)? else {
             if is_own_option(name) {
                 return Err(LaunchError::usage(format!(
-                    "'--{name}' is an option of kvblade-dpdk itself: it stands after '--', \
-                     where no EAL option can stand"
+                    "'--{name}' is an option of kvblade-dpdk itself, not of EAL"
                 )));
             }
             // An option of a DPDK release this table does not know: its value, if any, is the next word.
@@ -273,6 +335,30 @@ impl EalOptions {
     }
 }
 
+/// Whether a word is one of EAL's options and, if so, whether its value is the word after it.
+#[must_use]
+pub(crate) fn value_follows(word: &str) -> Option<bool> {
+    if let Some(long) = word.strip_prefix("--") {
+        let (name, attached) = long.split_once('=').map_or((long, false), |(name, _)| (name, true));
+        if name.is_empty() {
+            return None;
+        }
+        return match known_long(name) {
+            Ok(Some((_, wants))) => Some(wants == Value::Required && !attached),
+            Ok(None) => None,
+            // An ambiguous one, which its reader refuses.
+            Err(_) => Some(false),
+        };
+    }
+    let mut letters = word.strip_prefix('-')?.chars();
+    let letter = letters.next()?;
+    let attached = letters.next().is_some();
+    if SHORT_WITH_VALUE.contains(letter) {
+        return Some(!attached);
+    }
+    SHORT_WITHOUT_VALUE.contains(letter).then_some(false)
+}
+
 /// Whether a word is one of EAL's options, for a hint when it stands after `--` or there is no `--`.
 #[must_use]
 pub(crate) fn looks_like_eal_option(word: &str) -> bool {
@@ -356,7 +442,7 @@ fn number(option: &str, value: &str, min: u32, max: u32) -> Result<u32, LaunchEr
 }
 
 /// Writes lcores as EAL reads them: `0-3,8`.
-fn ranges(lcores: &BTreeSet<u32>) -> String {
+pub(crate) fn ranges(lcores: &BTreeSet<u32>) -> String {
     let mut parts: Vec<(u32, u32)> = Vec::new();
     for &lcore in lcores {
         match parts.last_mut() {

@@ -43,7 +43,7 @@ pub(crate) enum BdevSpec {
         /// Size, a positive multiple of [`SECTOR`].
         bytes: u64,
     },
-    /// `aio:PATH`: a regular file or block device.
+    /// `PATH` or `aio:PATH`: a regular file or block device.
     Aio {
         /// As given; not looked at yet.
         path: PathBuf,
@@ -176,9 +176,16 @@ impl ExportSpec {
 }
 
 impl BdevSpec {
-    fn parse(text: &str) -> Result<Self, String> {
-        const KINDS: &str = "BDEV is malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS[nNSID] or the name of a bdev \
-                             that --config defines (bdev:NAME if the name looks like one of these)";
+    /// Reads what is to be served: a path, or a bdev as `--export` has it.
+    ///
+    /// # Errors
+    /// What is wrong and what is allowed.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        const KINDS: &str = "BDEV is a path that begins with / or ./, malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS[nNSID] or \
+                             the name of a bdev that --config defines (bdev:NAME if the name looks like one of these)";
+        if ["/", "./", "../"].iter().any(|beginning| text.starts_with(beginning)) {
+            return Ok(Self::Aio { path: text.into() });
+        }
         match text.split_once(':') {
             Some(("malloc", size)) => Ok(Self::Malloc { bytes: parse_size(size)? }),
             Some(("aio", "")) => Err(format!("the path after 'aio:' is empty: {KINDS}")),
@@ -190,16 +197,16 @@ impl BdevSpec {
                 Err(format!("there is no kind of bdev {}: {KINDS}", Quoted(kind)))
             }
             _ if text.is_empty() => Err(format!("nothing stands after '=': {KINDS}")),
-            _ if text.starts_with('/') => {
-                Err(format!("{} is a path, not a bdev: write aio:{text}", Quoted(text)))
-            }
             _ => Ok(Self::Named(text.into())),
         }
     }
 }
 
 /// Reads a size in bytes, or in binary K, M, G or T.
-fn parse_size(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// What is allowed.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     const ALLOWED: &str = "a size is a positive multiple of 512 bytes, with K, M, G or T for powers of 1024, \
                            such as 64M";
     let bad = || format!("size {} is not allowed: {ALLOWED}", Quoted(text));

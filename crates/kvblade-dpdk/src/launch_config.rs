@@ -4,6 +4,7 @@
 //! whose methods SPDK calls in order. Bdevs are appended to subsystem `bdev`, exports to subsystem `aoe`, which
 //! is moved to the end because an export needs its bdev.
 
+mod spdk_options;
 mod user_config;
 
 use std::collections::BTreeSet;
@@ -17,27 +18,6 @@ use serde_json::{Value, json};
 use self::user_config::UserConfig;
 use crate::args::LaunchError;
 use crate::export_spec::{BdevSpec, ExportSpec, PciAddress};
-
-/// The SPDK that is linked in, as year and month.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SpdkRelease {
-    /// `SPDK_VERSION_MAJOR`.
-    pub(crate) major: u32,
-    /// `SPDK_VERSION_MINOR`.
-    pub(crate) minor: u32,
-}
-
-impl SpdkRelease {
-    /// `bdev_aio_create` takes `readonly` since 23.01; before, a file is opened for writing whatever is asked.
-    fn opens_files_read_only(self) -> bool {
-        self >= Self { major: 23, minor: 1 }
-    }
-
-    /// The configuration loader of 20.07 follows a null pointer for an entry without `params`.
-    fn takes_entries_without_params(self) -> bool {
-        self >= Self { major: 20, minor: 10 }
-    }
-}
 
 /// What SPDK is to load, and what it will need for that.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,16 +35,12 @@ impl LaunchConfig {
     ///
     /// # Errors
     /// One sentence naming the file or export that is wrong and what is allowed.
-    pub(crate) fn build(
-        exports: &[ExportSpec],
-        config: Option<&Path>,
-        spdk: SpdkRelease,
-    ) -> Result<Self, LaunchError> {
+    pub(crate) fn build(exports: &[ExportSpec], config: Option<&Path>) -> Result<Self, LaunchError> {
         let user = match config {
-            Some(path) => UserConfig::read(path, spdk.takes_entries_without_params())?,
+            Some(path) => UserConfig::read(path)?,
             None => UserConfig::default(),
         };
-        let mut plan = Plan::new(&user, exports, spdk)?;
+        let mut plan = Plan::new(&user, exports)?;
         for export in exports {
             user.check_distinct(export)?;
             let bdev_name = plan.bdev_for(export)?;
@@ -73,12 +49,17 @@ impl LaunchConfig {
         let Plan { bdevs, creations, malloc_bytes, nvme, .. } = plan;
         Ok(Self { document: user.merged(bdevs, creations), malloc_bytes, nvme })
     }
+
+    /// Sets SPDK's options, where `--config` does not: the sizes of its pools, for that many lcores, and others. Returns a
+    /// sentence for each size of `--config` that is too low for them, and is raised.
+    pub(crate) fn preset_spdk_options(&mut self, lcores: usize) -> Vec<String> {
+        spdk_options::preset(&mut self.document, lcores)
+    }
 }
 
 /// The calls gathered so far.
 struct Plan<'a> {
     user: &'a UserConfig,
-    spdk: SpdkRelease,
     /// Every distinct file to export, with the exports that serve it.
     files: Vec<ServedFile<'a>>,
     /// Names given to bdevs so far.
@@ -103,7 +84,7 @@ impl ServedFile<'_> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(user: &'a UserConfig, exports: &'a [ExportSpec], spdk: SpdkRelease) -> Result<Self, LaunchError> {
+    fn new(user: &'a UserConfig, exports: &'a [ExportSpec]) -> Result<Self, LaunchError> {
         let mut files: Vec<ServedFile<'a>> = Vec::new();
         for export in exports {
             let BdevSpec::Aio { path } = &export.bdev else { continue };
@@ -115,14 +96,10 @@ impl<'a> Plan<'a> {
         }
         for served in &files {
             check_sharing(served)?;
-            served
-                .file
-                .check_access(served.is_read_only(), spdk.opens_files_read_only())
-                .map_err(unservable)?;
+            served.file.check_access(served.is_read_only()).map_err(unservable)?;
         }
         Ok(Self {
             user,
-            spdk,
             files,
             names: BTreeSet::new(),
             bdevs: Vec::new(),
@@ -167,7 +144,7 @@ impl<'a> Plan<'a> {
             if !served.file.is_block_device() {
                 params["block_size"] = SECTOR.into();
             }
-            if served.is_read_only() && self.spdk.opens_files_read_only() {
+            if served.is_read_only() {
                 params["readonly"] = true.into();
             }
             self.bdevs.push(call("bdev_aio_create", params));

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -22,12 +23,36 @@ pub(crate) const FILTER_VARIABLE: &str = "RUST_LOG";
 /// # Errors
 /// One sentence, when `RUST_LOG` cannot be read or logging was started before.
 pub(crate) fn start(level: Option<LevelFilter>) -> Result<(), LaunchError> {
-    tracing_subscriber::fmt()
+    let failed =
+        |error: &dyn fmt::Display| LaunchError::environment(format!("logging cannot start: {error}"));
+    let subscriber = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_env_filter(filter(level, std::env::var(FILTER_VARIABLE).ok().as_deref())?)
-        .try_init()
-        .map_err(|error| LaunchError::environment(format!("logging cannot start: {error}")))
+        .with_env_filter(filter(level, variable().as_deref())?)
+        .with_filter_reloading();
+    let handle = subscriber.reload_handle();
+    let replace = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+    REPLACE.set(Box::new(replace)).map_err(|_| failed(&"it was started before"))?;
+    subscriber.try_init().map_err(|error| failed(&error))
+}
+
+/// Puts another filter in place of the one there is.
+type Replace = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+static REPLACE: OnceLock<Replace> = OnceLock::new();
+
+fn variable() -> Option<String> {
+    std::env::var(FILTER_VARIABLE).ok()
+}
+
+/// Logs at another level from now on. What SPDK itself logs below "notice" is decided at the start.
+///
+/// # Errors
+/// One sentence, as [`start`]'s.
+pub(crate) fn set_level(level: Option<LevelFilter>) -> Result<(), LaunchError> {
+    let filter = filter(level, variable().as_deref())?;
+    let replace = REPLACE.get().ok_or_else(|| LaunchError::environment("logging was not started"))?;
+    replace(filter).map_err(|error| LaunchError::environment(format!("the log's level stays: {error}")))
 }
 
 fn filter(level: Option<LevelFilter>, variable: Option<&str>) -> Result<EnvFilter, LaunchError> {

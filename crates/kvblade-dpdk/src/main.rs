@@ -10,26 +10,35 @@ mod args;
 mod eal_options;
 mod export_spec;
 mod idle;
+mod interfaces;
 mod launch_config;
+mod lcore_choice;
 mod logging;
 mod needs;
+mod notify;
 mod ports;
 mod preflight;
+mod provision;
+mod reload;
 mod rpc;
+mod settings;
 mod spread;
 mod subsystem;
 mod target;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 
 use args::{CommandLine, Invocation, LaunchError};
 use eal_options::EalOptions;
-use launch_config::{LaunchConfig, SpdkRelease};
+use launch_config::LaunchConfig;
 use needs::Needs;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use notify::service_manager;
 use ports::PortOptions;
+use preflight::reserve;
 use spdk::app::{AppOptions, LogLevel, LogLine};
 use subsystem::AoeSubsystem;
 
@@ -49,22 +58,54 @@ fn version() -> String {
 }
 
 fn run() -> Result<ExitCode, LaunchError> {
-    let command = match args::parse(std::env::args_os(), &version())? {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let invocation = args::parse(argv.iter().cloned(), &version())?;
+    let (mut command, purpose) = match invocation {
         Invocation::Print(text) => {
             print!("{text}");
             return Ok(ExitCode::SUCCESS);
         }
-        Invocation::Serve(command) => command,
+        Invocation::Serve(command) => (command, Purpose::Serve),
+        Invocation::Check(command) => (command, Purpose::Check),
+        Invocation::ReserveHugepages(command) => (command, Purpose::ReserveHugepages),
     };
     logging::start(command.log_level)?;
+    if purpose == Purpose::Serve {
+        reload::start(argv, &command)?;
+        service_manager().tell("STATUS=starting");
+    }
     let host = preflight::Host::this();
     preflight::check_user(&host)?;
-    let (major, minor) = spdk::app::release();
-    let spdk = SpdkRelease { major, minor };
-    let launch = LaunchConfig::build(&command.exports, command.config.as_deref(), spdk)?;
+    let mut launch = LaunchConfig::build(&command.exports, command.config.as_deref())?;
+    let needed = provision::complete(&mut command, &launch, &host)?;
+    // SPDK takes core 0 where no lcore is given.
+    for raised in launch.preset_spdk_options(command.eal.lcores.len().max(1)) {
+        tracing::warn!("{raised}");
+    }
+    match purpose {
+        Purpose::Check => {
+            preflight::check_devices(&command, &launch, &host)?;
+            println!("{}", provision::summary(&command, needed));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Purpose::ReserveHugepages => {
+            reserve::see_to(&command, needed, &host)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Purpose::Serve => {}
+    }
+    reserve::see_to(&command, needed, &host)?;
     preflight::check(&command, &launch, &host)?;
     let state = target::State::open(&command.state_dir)?;
     serve(&command, &launch, state)
+}
+
+/// What is to be done with a command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Serve,
+    Check,
+    ReserveHugepages,
 }
 
 /// Runs until it is told to stop.

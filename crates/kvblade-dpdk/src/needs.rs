@@ -78,6 +78,15 @@ impl Needs {
     }
 }
 
+/// The addresses of every PCI device that a configuration of SPDK's form attaches.
+pub(crate) fn pci_addresses(document: &Value) -> Vec<PciAddress> {
+    let address = |(_, params)| text(params, "traddr")?.parse::<PciAddress>().ok();
+    let mut addresses: Vec<PciAddress> = calls(document, "bdev").filter_map(address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
 impl Bdevs {
     fn learn(&mut self, method: &str, params: &Value) {
         let Some(name) = text(params, "name").map(str::to_owned) else { return };
@@ -122,7 +131,10 @@ impl Bdevs {
 }
 
 /// Calls of one subsystem; SPDK 26.05 takes a list of calls in the place of one.
-fn calls<'a>(document: &'a Value, subsystem: &'a str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+pub(crate) fn calls<'a>(
+    document: &'a Value,
+    subsystem: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a Value)> {
     let subsystems = document.get("subsystems").and_then(Value::as_array).into_iter().flatten();
     subsystems
         .filter(move |one| one.get("subsystem").and_then(Value::as_str) == Some(subsystem))

@@ -1,6 +1,6 @@
 //! Before the first frame: every DPDK port configured and started, its queues dealt out to the lcores.
 
-mod packet_ring;
+pub(crate) mod packet_ring;
 mod pools;
 mod rooms;
 mod spreading;
@@ -114,9 +114,11 @@ pub(crate) fn start(cores: &[u32], options: &PortOptions) -> Result<Ports, Strin
     let found = dpdk::port::list();
     check_vdevs(&options.vdevs, &found)?;
     if found.is_empty() {
-        return Err("DPDK has no port: give EAL a NIC with -a PCI-ADDRESS (bound to vfio-pci or uio_pci_generic), or a \
-                    virtual one such as --vdev=net_af_packet0,iface=eth1"
-            .into());
+        return Err(
+            "DPDK has no port: give a Linux interface with --interface eth1, or a NIC bound to vfio-pci or \
+                    uio_pci_generic with the EAL option -a PCI-ADDRESS"
+                .into(),
+        );
     }
     let mut planned = Vec::new();
     let mut next_core = 0;

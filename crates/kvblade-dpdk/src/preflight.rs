@@ -1,9 +1,9 @@
 //! Before EAL starts: whether this machine has what the command line needs.
 //!
-//! EAL and SPDK find most of this out too, but in many lines, halfway through their start, or, where SPDK 20.07
-//! cannot open its RPC socket, not at all. Each check ends in one sentence that says what to do.
+//! EAL and SPDK find most of this out too, but in many lines and halfway through their start. Each check ends in one sentence that says what to do.
 
 mod hugepages;
+pub(crate) mod reserve;
 mod rpc_socket;
 
 use std::fs;
@@ -32,11 +32,19 @@ impl Host {
         Self { root: "/".into(), is_root: geteuid().is_root() }
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    /// A made-up one.
+    #[cfg(test)]
+    pub(crate) fn at_root(root: &Path) -> Self {
+        Self { root: root.into(), is_root: true }
+    }
+
+    /// Where a path of the machine's is.
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    fn read(&self, path: &str) -> Option<String> {
+    /// What a file of the machine's says, if it can be read.
+    pub(crate) fn read(&self, path: &str) -> Option<String> {
         fs::read_to_string(self.at(path)).ok()
     }
 }
@@ -60,11 +68,21 @@ pub(crate) fn check_user(host: &Host) -> Result<(), LaunchError> {
 /// One sentence for the first thing that is missing.
 pub(crate) fn check(command: &CommandLine, launch: &LaunchConfig, host: &Host) -> Result<(), LaunchError> {
     rpc_socket::check(&command.rpc_socket)?;
-    check_lcores(command, host)?;
-    for address in &launch.nvme {
-        check_drive(*address, command, host)?;
-    }
+    check_devices(command, launch, host)?;
     hugepages::check(command, launch, host)
+}
+
+/// Checks what does not change when a target runs already: lcores and drives.
+///
+/// # Errors
+/// One sentence for the first thing that is missing.
+pub(crate) fn check_devices(
+    command: &CommandLine,
+    launch: &LaunchConfig,
+    host: &Host,
+) -> Result<(), LaunchError> {
+    check_lcores(command, host)?;
+    launch.nvme.iter().try_for_each(|address| check_drive(*address, command, host))
 }
 
 fn check_lcores(command: &CommandLine, host: &Host) -> Result<(), LaunchError> {

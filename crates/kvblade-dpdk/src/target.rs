@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod keeper;
 mod stats;
+mod watchdog;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,8 +20,10 @@ use spdk::{Bdev, Finished, Initialized, Poller, Thread};
 
 use keeper::Keeper;
 pub(crate) use keeper::State;
+use watchdog::Watchdog;
 
 use crate::needs;
+use crate::notify::service_manager;
 use crate::ports::{self, PortOptions, Started};
 use crate::rpc::Answer;
 
@@ -54,6 +57,7 @@ pub(super) struct Target {
     bdevs: BTreeMap<ExportId, Bdev>,
     operations: Operations,
     watch: Option<Poller>,
+    watchdog: Option<Watchdog>,
     stopping: Option<Finished>,
 }
 
@@ -104,9 +108,6 @@ fn with<R>(work: impl FnOnce(&mut Target) -> R) -> Option<R> {
 
 /// Starts ports and lcores; `done` is completed when every lcore turns and every link is up.
 pub(crate) fn start(done: Initialized) {
-    // SPDK 20.07 has made a file for traces, which a process that is killed would leave behind. Later ones make
-    // none; nobody misses it.
-    let _ = std::fs::remove_file(format!("/dev/shm/kvblade-dpdk_trace.pid{}", std::process::id()));
     if let Err(sentence) = try_start(done) {
         note_failure(&sentence);
     }
@@ -170,6 +171,7 @@ fn try_start(done: Initialized) -> Result<(), String> {
         bdevs: BTreeMap::new(),
         operations: Operations::default(),
         watch: None,
+        watchdog: None,
         stopping: None,
     };
     TARGET.set(Some(target));
@@ -258,7 +260,16 @@ pub(crate) fn ready() {
         crate::logging::limit_foreign_lines();
         let exports = target.registry.exports().len();
         tracing::info!(exports, ports = target.ports.len(), lcores = target.lcores.len(), "ready");
+        match Watchdog::start(&target.lcores) {
+            Ok(watchdog) => target.watchdog = Some(watchdog),
+            Err(error) => {
+                tracing::error!(%error, "lcores are not watched, so the service manager is told nothing")
+            }
+        }
+        // Tells that it is ready.
+        target.watch_lcores();
     });
+    crate::reload::serving();
 }
 
 /// Carries out what an RPC asks for.
@@ -285,7 +296,9 @@ pub(crate) fn config() -> Value {
 /// Stops the lcores after what is under way, then closes bdevs and ports; then drops `done`.
 pub(crate) fn stop(done: Finished) {
     let Some(mut target) = TARGET.take() else { return };
+    service_manager().tell("STOPPING=1\nSTATUS=answering what is under way");
     target.watch = None;
+    target.watchdog = None;
     // Their callers are told that the target gave their calls up.
     target.operations = Operations::default();
     target.keeper.give_up_calls();

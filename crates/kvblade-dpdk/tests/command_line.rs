@@ -43,7 +43,9 @@ fn a_wrong_command_line_exits_with_2() {
     refuses(&["--export", "1.255=b"], 2, &["slot 255", "254"]);
     refuses(&["--export", "1.1=b", "--export", "1.1=c"], 2, &["'1.1=b'", "'1.1=c'"]);
     refuses(&["--export", "1.1=malloc:1000"], 2, &["'1000'", "512"]);
-    refuses(&["-l", "0-1", "--export", "1.1=b"], 2, &["EAL option", "--"]);
+    refuses(&["--", "-l", "0-1", "--export", "1.1=b"], 2, &["EAL option", "--"]);
+    refuses(&["--interface", "lo", "--export", "1.1=/a"], 2, &["'lo'"]);
+    refuses(&["-i", "eth1", "-i", "eth1", "--export", "1.1=/a"], 2, &["'eth1'", "twice"]);
     refuses(&["-l", "zero", "--", "--export", "1.1=b"], 2, &["'zero'"]);
 }
 
@@ -55,6 +57,8 @@ fn a_machine_that_is_not_ready_exits_with_1() {
         refuses(&["--config", "/nonexistent/kv.json"], 1, &["/nonexistent/kv.json", "No such file"]);
         refuses(&["--rpc-socket", "/nonexistent/s"], 1, &["/nonexistent/s", "directory that exists"]);
         refuses(&["--no-huge", "-l", "1000", "--"], 1, &["lcore 1000"]);
+        refuses(&["--interface", "nosuch0"], 1, &["'nosuch0'", "no such network interface"]);
+        refuses(&["--settings", "/nonexistent/kv.toml"], 1, &["/nonexistent/kv.toml", "No such file"]);
     } else {
         refuses(&words, 1, &["run it as root"]);
     }

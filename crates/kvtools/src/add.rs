@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use control::error::Quoted;
 use control::request::{CREATE_EXPORT, GET_EXPORTS};
 use control::{BackingFile, CreateExport, ExportInfo, ExportOptions, PortRef, ShelfSlot};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::bdev_list::{self, BdevInfo};
@@ -44,9 +43,7 @@ pub fn add(client: &mut Client, addition: &Addition) -> Result<ExportInfo, Comma
     }
     check_is_there(addition, &bdevs)?;
     let file = BackingFile::inspect(&addition.path)?;
-    if !addition.read_only {
-        file.check_access(false, false)?;
-    }
+    file.check_access(addition.read_only)?;
     if let Some(bdev) = bdevs.iter().find(|bdev| bdev.is_on(&file)) {
         check_sharing(client, addition, &bdev.name)?;
         return Ok(create_export(client, addition, &bdev.name)?);
@@ -119,32 +116,10 @@ fn create_bdev(
         params["block_size"] = control::backing_file::SECTOR.into();
     }
     if addition.read_only {
-        if opens_files_read_only(client)? {
-            params["readonly"] = true.into();
-        } else {
-            file.check_access(true, false)?;
-        }
+        params["readonly"] = true.into();
     }
     let _name: Value = client.call("bdev_aio_create", Some(params))?;
     Ok(name.clone())
-}
-
-/// Since 23.01, SPDK's `bdev_aio_create` takes `readonly`.
-fn opens_files_read_only(client: &mut Client) -> Result<bool, ClientError> {
-    let version: SpdkVersion = client.call("spdk_get_version", None)?;
-    Ok((version.fields.major, version.fields.minor) >= (23, 1))
-}
-
-/// The answer of `spdk_get_version`.
-#[derive(Debug, Deserialize)]
-struct SpdkVersion {
-    fields: VersionFields,
-}
-
-#[derive(Debug, Deserialize)]
-struct VersionFields {
-    major: u32,
-    minor: u32,
 }
 
 /// The name of a bdev made for the file at an address, by `kvadd` and by `--export` alike.

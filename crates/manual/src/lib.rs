@@ -4,6 +4,8 @@
 //! from this output (`debian/rules`); who installed a program from source can use it as well.
 #![forbid(unsafe_code)]
 
+mod typeset;
+
 use std::ffi::OsString;
 
 use clap::{Command, ValueEnum};
@@ -70,7 +72,8 @@ fn render(mut command: Command, document: Document) -> Result<String, String> {
             .render(&mut text)
             .map_err(|error| format!("the man page can't be made: {error}"))?,
     }
-    String::from_utf8(text).map_err(|error| format!("what was generated is no UTF-8: {error}"))
+    let text = String::from_utf8(text).map_err(|error| format!("what was generated is no UTF-8: {error}"))?;
+    Ok(if document == Document::Man { typeset::typeset(&text) } else { text })
 }
 
 #[cfg(test)]

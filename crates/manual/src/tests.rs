@@ -3,9 +3,10 @@ use clap::{Arg, Command};
 use super::*;
 
 fn command() -> Command {
-    Command::new("kvtest").version("1.2.3").about("Tests what is generated").arg(
-        Arg::new("shelf").long("shelf").value_name("NUMBER").help("Shelf of the AoE device"),
-    )
+    Command::new("kvtest")
+        .version("1.2.3")
+        .about("Tests what is generated")
+        .arg(Arg::new("shelf").long("shelf").value_name("NUMBER").help("Shelf of the AoE device"))
 }
 
 fn answered(words: &[&str]) -> Option<Result<String, String>> {
@@ -28,7 +29,9 @@ fn a_man_page_names_program_version_and_every_option() {
 
 #[test]
 fn completions_know_every_option() {
-    for (shell, first_words) in [("bash", "_kvtest() {"), ("zsh", "#compdef kvtest"), ("fish", "complete -c kvtest")] {
+    for (shell, first_words) in
+        [("bash", "_kvtest() {"), ("zsh", "#compdef kvtest"), ("fish", "complete -c kvtest")]
+    {
         let script = generated(shell);
         assert!(script.starts_with(first_words), "{shell}: {script}");
         assert!(script.contains("shelf"), "{shell}: {script}");
@@ -52,4 +55,64 @@ fn a_document_that_there_is_not_is_refused_by_name() {
         let sentence = answered(words).expect("it is asked for").expect_err("there is no such document");
         assert!(sentence.contains(given) && sentence.contains("man, bash, zsh and fish"), "{sentence}");
     }
+}
+
+#[test]
+fn lists_examples_and_line_ends_of_a_help_text_stay_what_they_are() {
+    let page = "\
+.SH OPTIONS
+.TP
+\\fB\\-\\-way\\fR
+Which way.
+
+One of
+  auto    as it comes
+  off     none at all
+A first line.
+A second line.
+.TP
+\\fB\\-\\-other\\fR
+Another.
+.SH EXTRA
+Examples:
+  The first:
+    kvtest \\-\\-way off
+
+  The second:
+    kvtest
+The end.
+";
+    let expected = "\
+.SH OPTIONS
+.TP
+\\fB\\-\\-way\\fR
+Which way.
+
+One of
+.RS
+.TP
+auto
+as it comes
+.TP
+off
+none at all
+.RE
+.IP
+A first line.
+.br
+A second line.
+.TP
+\\fB\\-\\-other\\fR
+Another.
+.SH EXAMPLES
+.nf
+  The first:
+    kvtest \\-\\-way off
+
+  The second:
+    kvtest
+.fi
+The end.
+";
+    assert_eq!(typeset::typeset(page), expected);
 }

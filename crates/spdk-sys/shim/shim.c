@@ -2,20 +2,16 @@
 
 #include <libaio.h>
 
+#include <spdk/module/bdev/nvme.h>
 #include <spdk/nvme_spec.h>
 #include <spdk/queue.h>
 #include <spdk/string.h>
 
 #include "subsystem.h"
 
-/*
- * 20.07 is the one that dpdk-build makes, with its patches. Those between take all of env_context for one EAL
- * argument.
- */
-#if SPDK_VERSION > SPDK_VERSION_NUM(20, 7, 0) && SPDK_VERSION < SPDK_VERSION_NUM(21, 10, 0)
-#error "kvblade-dpdk works with SPDK 20.07 as scripts/setup builds it, and with 21.10 to 26.05"
+#if SPDK_VERSION < SPDK_VERSION_NUM(24, 5, 0)
+#error "kvblade-dpdk needs SPDK 24.05 to 26.05: scripts/setup builds 26.01"
 #endif
-#define IS_20_07 (SPDK_VERSION < SPDK_VERSION_NUM(21, 10, 0))
 
 static spdk_shim_log_sink log_sink;
 static enum spdk_log_level log_level;
@@ -38,61 +34,34 @@ static void log_line(int level, const char *file, const int line, const char *fu
 	log_sink(level, file != NULL ? file : "", line, function != NULL ? function : "", text, (size_t)length);
 }
 
-static void set_main_core(struct spdk_app_opts *opts, int core)
-{
-#if IS_20_07
-	opts->master_core = core;
-#else
-	opts->main_core = core;
-#endif
-}
-
-/* What 21.10 and later put on EAL's command line themselves. */
-static void set_env_options(struct spdk_app_opts *opts, const struct spdk_shim_app *app)
-{
-#if IS_20_07
-	(void)opts;
-	(void)app;
-#else
-	opts->iova_mode = app->iova_mode;
-	opts->hugepage_single_segments = app->single_file_segments;
-	if (app->base_virtaddr != 0)
-		opts->base_virtaddr = app->base_virtaddr;
-#if SPDK_VERSION >= SPDK_VERSION_NUM(24, 1, 0)
-	opts->no_huge = app->no_huge;
-#endif
-#endif
-}
-
 int spdk_shim_app_start(const struct spdk_shim_app *app, spdk_msg_fn start, void *arg)
 {
 	struct spdk_app_opts opts = {};
 
-#if IS_20_07
-	spdk_app_opts_init(&opts);
-#else
 	spdk_app_opts_init(&opts, sizeof(opts));
-#endif
 	opts.name = app->name;
 	opts.rpc_addr = app->rpc_addr;
 	opts.json_config_file = app->json_config_file;
 	if (app->reactor_mask != NULL)
 		opts.reactor_mask = app->reactor_mask;
 	if (app->main_core >= 0)
-		set_main_core(&opts, app->main_core);
+		opts.main_core = app->main_core;
 	if (app->mem_size_mb >= 0)
 		opts.mem_size = app->mem_size_mb;
 	opts.no_pci = app->no_pci;
+	opts.no_huge = app->no_huge;
+	opts.iova_mode = app->iova_mode;
+	opts.hugepage_single_segments = app->single_file_segments;
+	if (app->base_virtaddr != 0)
+		opts.base_virtaddr = app->base_virtaddr;
 	/* EAL takes neither of these together with it. */
 	opts.unlink_hugepage = app->huge_unlink && !app->no_huge && !app->single_file_segments;
 	opts.env_context = (void *)app->env_context;
 	opts.shutdown_cb = app->shutdown;
-	set_env_options(&opts, app);
-	/*
-	 * No trace: it takes 135 MB of locked memory, which a killed process leaves in /dev/shm. 20.07's trace_* RPC
-	 * methods follow null pointers without one, so there it gets the least.
-	 */
-	opts.num_entries = IS_20_07 ? 16 : 0;
+	/* Two programs on one core are slow, and no reason to refuse the second one. */
+	opts.disable_cpumask_locks = true;
+	/* No trace: it takes 135 MB of locked memory, which a killed process leaves in /dev/shm. */
+	opts.num_entries = 0;
 	/* Whether a crash leaves a core, and of what size, is the operator's to say (RLIMIT_CORE). */
 	opts.enable_coredump = false;
 	/* Every line goes to the sink; SPDK's own printing to a console is slow enough to ask for ten seconds. */
@@ -210,6 +179,18 @@ int spdk_shim_json_text(const struct spdk_json_val *value, spdk_shim_text_sink s
 	return spdk_json_write_end(w);
 }
 
+bool spdk_shim_nvme_flushes(void)
+{
+#if SPDK_VERSION >= SPDK_VERSION_NUM(25, 9, 0)
+	struct spdk_bdev_nvme_opts opts = {};
+
+	spdk_bdev_nvme_get_opts(&opts, sizeof(opts));
+	return opts.enable_flush;
+#else
+	return false;
+#endif
+}
+
 int spdk_shim_nvme_flush(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, spdk_bdev_io_completion_cb cb,
 			 void *arg)
 {
@@ -285,11 +266,7 @@ int spdk_shim_bdev_find_memory(struct spdk_bdev_desc *desc, struct spdk_io_chann
 	search->found = found;
 	search->arg = arg;
 	/* "Populated", so that the bdev's statistics count a read and not a write. */
-#if IS_20_07
-	rc = spdk_bdev_zcopy_start(desc, channel, 0, 1, true, see_memory, search);
-#else
 	rc = spdk_bdev_zcopy_start(desc, channel, NULL, 0, 0, 1, true, see_memory, search);
-#endif
 	if (rc != 0)
 		free(search);
 	return rc;

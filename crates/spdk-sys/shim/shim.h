@@ -1,6 +1,6 @@
 /*
- * What SPDK gives as macros, and what differs between its releases 20.07 and 26.05, as functions that stay
- * the same for Rust. Everything here runs on an SPDK thread unless it says otherwise.
+ * What SPDK gives as macros, and what differs between its releases 24.05 to 26.05, as functions that stay the same
+ * for Rust. Everything here runs on an SPDK thread unless it says otherwise.
  */
 #ifndef SPDK_SHIM_H
 #define SPDK_SHIM_H
@@ -28,7 +28,6 @@ struct spdk_shim_app {
 	const char *env_context;
 	const char *rpc_addr;
 	const char *json_config_file;
-	/* From here to base_virtaddr: since 21.10; SPDK 20.07, as dpdk-build patches it, finds them in env_context. */
 	const char *iova_mode;
 	bool no_huge;
 	bool single_file_segments;
@@ -56,8 +55,8 @@ void spdk_shim_subsystem_init_next(int rc);
 void spdk_shim_subsystem_fini_next(void);
 
 /*
- * Closes every RPC server, and removes its socket. On the app's thread, also where there is none any more. Up to
- * 23.05 SPDK does so before it finishes the subsystems, later after it.
+ * Closes every RPC server, and removes its socket. On the app's thread, also where there is none any more. SPDK does
+ * so only after it has finished the subsystems.
  */
 void spdk_shim_rpc_finish(void);
 
@@ -74,6 +73,9 @@ typedef void (*spdk_shim_text_sink)(void *ctx, const char *text, size_t length);
 int spdk_shim_bdev_describe(struct spdk_bdev *bdev, spdk_shim_text_sink sink, void *ctx);
 /* A decoded JSON value as text; nothing for NULL. */
 int spdk_shim_json_text(const struct spdk_json_val *value, spdk_shim_text_sink sink, void *ctx);
+
+/* Whether the flush of an nvme bdev sends NVMe FLUSH to the drive: the option enable_flush, which there is since 25.09. */
+bool spdk_shim_nvme_flushes(void);
 
 /* NVMe FLUSH (opcode 00h) to the drive itself, for a bdev of the nvme module. As spdk_bdev_nvme_io_passthru. */
 int spdk_shim_nvme_flush(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, spdk_bdev_io_completion_cb cb,

@@ -1,22 +1,14 @@
 /*
- * How a subsystem is declared to SPDK's event framework. Public since 26.05. Before that it is in an internal
- * header (spdk_internal/event.h, from 21.07 on spdk_internal/init.h), which SPDK does not install; so it is
- * declared here, and the linker finds the functions. spdk_rpc_finish is public since 21.07.
+ * How a subsystem is declared to SPDK's event framework. Public since 26.05. Before that it is in an internal header
+ * (spdk_internal/init.h), which SPDK does not install; so it is declared here, and the linker finds the functions.
  */
 #ifndef SPDK_SHIM_SUBSYSTEM_H
 #define SPDK_SHIM_SUBSYSTEM_H
 
+#include <spdk/init.h>
 #include <spdk/version.h>
 
-#if SPDK_VERSION >= SPDK_VERSION_NUM(21, 7, 0)
-#include <spdk/init.h>
-#else
-void spdk_rpc_finish(void);
-#endif
-
 #if SPDK_VERSION < SPDK_VERSION_NUM(26, 5, 0)
-#include <stdio.h>
-
 #include <spdk/json.h>
 #include <spdk/queue.h>
 
@@ -24,10 +16,6 @@ struct spdk_subsystem {
 	const char *name;
 	void (*init)(void);
 	void (*fini)(void);
-#if SPDK_VERSION < SPDK_VERSION_NUM(20, 10, 0)
-	/* For the kind of configuration file that 20.10 did away with. */
-	void (*config)(FILE *fp);
-#endif
 	void (*write_config_json)(struct spdk_json_write_ctx *w);
 	TAILQ_ENTRY(spdk_subsystem) tailq;
 };

@@ -31,8 +31,7 @@ pub struct AppOptions {
     pub eal_arguments: String,
     /// Probe no PCI device.
     pub no_pci: bool,
-    /// Unlink hugepage files as soon as they are mapped, so that a crash leaves none behind. SPDK since 21.10
-    /// does so by default.
+    /// Unlink hugepage files as soon as they are mapped, so that a crash leaves none behind.
     pub huge_unlink: bool,
     /// Path of the JSON-RPC server's Unix socket.
     pub rpc_socket: Option<String>,
@@ -118,14 +117,14 @@ extern "C" fn log_line(
     sink(LogLine { level, file: &file, line, function: &function, text: &message });
 }
 
-/// SPDK's name and version, as "SPDK v20.07".
+/// SPDK's name and version, as "SPDK v26.01".
 pub fn version() -> String {
     // SAFETY: a static string.
     unsafe { text(spdk_sys::spdk_shim_version()) }
 }
 
-/// The release SPDK was built as: year and month, such as (20, 7).
-pub fn release() -> (u32, u32) {
+/// The release SPDK was built as: year and month, such as (26, 1).
+pub(crate) fn release() -> (u32, u32) {
     (spdk_sys::SPDK_VERSION_MAJOR, spdk_sys::SPDK_VERSION_MINOR)
 }
 

@@ -123,6 +123,7 @@ unsafe fn describe(bdev: *mut spdk_sys::spdk_bdev) -> Result<Described> {
             description: String::from_utf8_lossy(&description).into_owned(),
             write_cache: spdk_sys::spdk_bdev_has_write_cache(bdev),
             can_flush: spdk_sys::spdk_bdev_io_type_supported(bdev, spdk_sys::SPDK_BDEV_IO_TYPE_FLUSH),
+            nvme_flushes: spdk_sys::spdk_shim_nvme_flushes(),
         })
     }
 }
@@ -182,8 +183,7 @@ impl Bdev {
     /// Opens the bdev called `name`, and hears of what happens to it through `on_event`, on this thread: the app's.
     ///
     /// # Errors
-    /// `ENODEV` if there is no such bdev (`EINVAL` in 20.07), `EPERM` if `write` is asked of one that another
-    /// module has claimed, and what open(2) says of a file that FLUSH would need.
+    /// `ENODEV` if there is no such bdev, `EPERM` if `write` is asked of one that another module has claimed, and what open(2) says of a file that FLUSH would need.
     pub fn open(name: &str, write: bool, events: impl Fn(BdevEvent) + 'static) -> Result<Self> {
         let call = "spdk_bdev_open_ext";
         let c_name = CString::new(name).map_err(|_| Error { call, errno: EINVAL })?;

@@ -2,9 +2,9 @@
 //! a bdev is opened, by going down the bdevs it stands on.
 //!
 //! SPDK's own words do not say it. An lvol or a raid reports no write cache whatever is beneath (module/bdev/lvol,
-//! module/bdev/raid); the flush of an lvol does not exist, and that of an nvme bdev sends nothing (bdev_nvme_flush in
-//! module/bdev/nvme/bdev_nvme.c; since 25.09 it can, but is not set to). So bdevs are known by their kind: those that
-//! complete a write when the bdevs beneath have, and those at the bottom.
+//! module/bdev/raid); the flush of an lvol does not exist, and that of an nvme bdev sends a command only if the option
+//! `enable_flush` is set (bdev_nvme_flush in module/bdev/nvme/bdev_nvme.c; since 25.09). So bdevs are known by their kind:
+//! those that complete a write when the bdevs beneath have, and those at the bottom.
 
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ pub enum Durability {
 pub enum FlushMethod {
     /// The bdev's own flush (spdk_bdev_flush).
     Bdev,
-    /// NVMe's FLUSH command, since bdev_nvme's own flush sends none.
+    /// NVMe's FLUSH command itself: bdev_nvme's own flush sends it only as an option says, which may change.
     NvmeCommand,
     /// The kernel's asynchronous fdatasync on the files at the bottom, since bdev_aio's own flush is an fsync that
     /// the lcore would wait for (module/bdev/aio/bdev_aio.c), and other bdevs do not always pass a flush on.
@@ -46,7 +46,15 @@ pub(crate) struct Described {
     pub(crate) description: String,
     pub(crate) write_cache: bool,
     pub(crate) can_flush: bool,
+    /// An nvme bdev's flush sends NVMe's FLUSH: the option `enable_flush` of bdev_nvme_set_options.
+    pub(crate) nvme_flushes: bool,
 }
+
+/// Whether this SPDK's bdev_nvme_set_options takes `enable_flush`.
+pub const NVME_HAS_ENABLE_FLUSH: bool = {
+    let (major, minor) = (spdk_sys::SPDK_VERSION_MAJOR, spdk_sys::SPDK_VERSION_MINOR);
+    major > 25 || (major == 25 && minor >= 9)
+};
 
 /// What is known of a bdev's way to stable media.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +71,8 @@ pub(crate) struct Verdict {
 
 /// What a bdev is.
 enum Kind {
-    /// It completes a write when the bdevs of these names have.
-    Over(Vec<String>),
+    /// It completes a write when the bdevs of these names have, and passes a flush on to them, or does not.
+    Over { names: Vec<String>, passes_flush: bool },
     /// A file or block device under the kernel's control.
     File(String),
     /// Memory, or nothing at all.
@@ -80,17 +88,17 @@ enum Kind {
 /// Bdevs that stand on each other at most: SPDK does not let them stand in a circle.
 const DEPTH_MAX: usize = 16;
 
-/// Where modules say what their bdev stands on, the name of one bdev each. Each of these completes a write when the
-/// bdev beneath has: passthru, delay, error, split, gpt, crypto; and lvol, whose blobstore has its metadata there
-/// before it completes the write that needed it (lib/blob/blobstore.c).
-const OVER_ONE: [&str; 7] = [
-    "/passthru/base_bdev_name",
-    "/delay/base_bdev_name",
-    "/error_disk/base_bdev",
-    "/split/base_bdev",
-    "/gpt/base_bdev",
-    "/crypto/base_bdev_name",
-    "/lvol/base_bdev",
+/// Where modules say what their bdev stands on, the name of one bdev each, and whether they pass a flush on to it. Each of
+/// these completes a write when the bdev beneath has: passthru, delay, error, split, gpt, crypto; and lvol, whose blobstore
+/// has its metadata there before it completes the write that needed it (lib/blob/blobstore.c), and which has no flush.
+const OVER_ONE: [(&str, bool); 7] = [
+    ("/passthru/base_bdev_name", true),
+    ("/delay/base_bdev_name", true),
+    ("/error_disk/base_bdev", true),
+    ("/split/base_bdev", true),
+    ("/gpt/base_bdev", true),
+    ("/crypto/base_bdev_name", true),
+    ("/lvol/base_bdev", false),
 ];
 
 /// Kinds of raid that keep their members and have no metadata: others rebuild onto new ones as they go.
@@ -108,8 +116,9 @@ fn kind_of(bdev: &Described) -> Kind {
         let is_local = |path: &Value| path.pointer("/trid/trtype").and_then(Value::as_str) == Some("PCIe");
         return Kind::Nvme { local: !paths.is_empty() && paths.iter().all(is_local) };
     }
-    if let Some(base) = OVER_ONE.iter().find_map(text) {
-        return Kind::Over(vec![base]);
+    let over = |(pointer, passes_flush): &(&str, bool)| Some((text(pointer)?, *passes_flush));
+    if let Some((base, passes_flush)) = OVER_ONE.iter().find_map(over) {
+        return Kind::Over { names: vec![base], passes_flush };
     }
     if let Some(raid) = value.get("raid") {
         let known = raid["raid_level"].as_str().is_some_and(|level| RAIDS.contains(&level));
@@ -117,7 +126,8 @@ fn kind_of(bdev: &Described) -> Kind {
         let name = |base: &Value| base.as_str().or_else(|| base["name"].as_str()).map(str::to_owned);
         let members = raid["base_bdevs_list"].as_array().map(Vec::as_slice).unwrap_or_default();
         let names: Option<Vec<String>> = members.iter().map(name).collect();
-        return names.filter(|names| known && !names.is_empty()).map_or(Kind::Other, Kind::Over);
+        let over = |names| Kind::Over { names, passes_flush: true };
+        return names.filter(|names| known && !names.is_empty()).map_or(Kind::Other, over);
     }
     match bdev.product.as_str() {
         "Malloc disk" | "Null disk" => Kind::Memory,
@@ -138,7 +148,11 @@ pub(crate) fn judge(
     let top = look(name).unwrap_or_default();
     let nvme = matches!(kind_of(&top), Kind::Nvme { .. });
     let mut bottom = Bottom::default();
-    bottom.sound(name, look, 0);
+    bottom.sound(name, look, 0, true);
+    if bottom.flushes && !bottom.files.is_empty() {
+        bottom
+            .give_up("it stands on files and on other bdevs, which are flushed in different ways".to_owned());
+    }
     let verdict = |durability, flush, fua| Verdict { durability, flush, fua, files: Vec::new(), nvme };
     let found = match bottom {
         Bottom { unknown: Some(why), .. } => {
@@ -180,22 +194,26 @@ struct Bottom {
 }
 
 impl Bottom {
-    /// Goes down from `name`, which lies `depth` bdevs below the top.
-    fn sound(&mut self, name: &str, look: &impl Fn(&str) -> Option<Described>, depth: usize) {
+    /// Goes down from `name`, which lies `depth` bdevs below the top; each of those may pass a flush on.
+    fn sound(&mut self, name: &str, look: &impl Fn(&str) -> Option<Described>, depth: usize, flushed: bool) {
         let Some(bdev) = look(name).filter(|_| depth < DEPTH_MAX) else {
             return self.give_up(format!("it stands on bdev {name}, of which nothing is known"));
         };
         match kind_of(&bdev) {
-            Kind::Over(names) => names.iter().for_each(|name| self.sound(name, look, depth + 1)),
+            Kind::Over { names, passes_flush } => {
+                let flushed = flushed && passes_flush;
+                names.iter().for_each(|name| self.sound(name, look, depth + 1, flushed));
+            }
             Kind::File(file) if self.files.contains(&file) => {}
             Kind::File(file) => self.files.push(file),
             Kind::Memory => self.memory = true,
             Kind::Nvme { .. } if !bdev.write_cache => {}
             Kind::Nvme { local } if depth == 0 => self.nvme_cache = Some(local),
+            Kind::Nvme { .. } if flushed && bdev.nvme_flushes => self.flushes = true,
             Kind::Nvme { .. } => {
                 self.void = true;
                 self.give_up(format!(
-                    "it stands on the NVMe bdev {name}, whose drive has a volatile cache that SPDK does not flush"
+                    "it stands on the NVMe bdev {name}, whose drive has a volatile cache that no flush reaches from there"
                 ));
             }
             Kind::Flushes if depth == 0 => self.flushes = true,
@@ -271,12 +289,30 @@ mod tests {
             false,
             true,
         ),
+        (
+            "r0nv",
+            "Raid Volume",
+            r#"{"raid":{"raid_level":"raid0","base_bdevs_list":[{"name":"nv"},{"name":"nvof"}]}}"#,
+            false,
+            true,
+        ),
+        (
+            "r0mixed",
+            "Raid Volume",
+            r#"{"raid":{"raid_level":"raid0","base_bdevs_list":[{"name":"nv"},{"name":"aio"}]}}"#,
+            false,
+            true,
+        ),
         ("gone", "delay", r#"{"delay":{"base_bdev_name":"nobody"}}"#, true, true),
         ("round", "delay", r#"{"delay":{"base_bdev_name":"round"}}"#, true, true),
         ("odd", "Odd", "not json", false, true),
     ];
 
     fn judged(name: &str, write: bool, alignment: usize) -> Verdict {
+        judged_with(name, write, alignment, false)
+    }
+
+    fn judged_with(name: &str, write: bool, alignment: usize, nvme_flushes: bool) -> Verdict {
         let look = |wanted: &str| {
             BDEVS.iter().find(|(name, ..)| *name == wanted).map(|(_, product, description, cache, flush)| {
                 Described {
@@ -284,6 +320,7 @@ mod tests {
                     description: (*description).into(),
                     write_cache: *cache,
                     can_flush: *flush,
+                    nvme_flushes,
                 }
             })
         };
@@ -335,6 +372,22 @@ mod tests {
             assert!(why.contains(part), "{name}: {why}");
             assert_eq!((verdict.flush, verdict.fua), (flush, false), "{name}");
         }
+    }
+
+    #[test]
+    fn a_flush_reaches_drives_through_bdevs_that_pass_it_on_to_drives_that_send_it() {
+        for name in ["ptnv", "split", "r0nv"] {
+            let verdict = judged_with(name, true, 1, true);
+            assert_eq!((verdict.durability, verdict.flush), (Durability::Cached, Bdev), "{name}");
+        }
+        // An lvol has no flush; files and drives would need two kinds of it.
+        for (name, part) in [("lvnv", "no flush reaches"), ("r0mixed", "files and on other bdevs")] {
+            let verdict = judged_with(name, true, 1, true);
+            let Durability::Unknown(why) = &verdict.durability else { panic!("{name}: {verdict:?}") };
+            assert!(why.contains(part), "{name}: {why}");
+        }
+        // The drive itself is flushed by the command, whatever the option says.
+        assert_eq!(judged_with("nv", true, 1, true).flush, NvmeCommand);
     }
 
     #[test]

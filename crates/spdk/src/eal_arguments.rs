@@ -1,17 +1,13 @@
 //! Before the first frame: EAL's arguments, as SPDK can pass them on.
 //!
 //! SPDK puts arguments of its own on EAL's command line (`build_eal_cmdline` in lib/env_dpdk/init.c) and the
-//! caller's after them. SPDK 20.07, as this project builds it, sees to it that they agree. Later releases do
-//! not look: DPDK then lets the last of two win, but since 25.11 it refuses an argument given twice
-//! (lib/eal/common/eal_option_list.h). So what SPDK has options of its own for is given to it by these.
+//! caller's after them, without a look at the caller's. DPDK lets the last of two win, but since 25.11 it refuses an
+//! argument given twice (lib/eal/common/eal_option_list.h). So an argument that SPDK has an option of its own for is
+//! passed on by that option.
 
 /// A release, as year and month.
 pub(crate) type Release = (u32, u32);
 
-/// The first SPDK that puts arguments there without looking at the caller's.
-const SPDK_PUTS_ITS_OWN: Release = (21, 10);
-/// The first SPDK with an option for `--no-huge`, and that gives `--no-telemetry`.
-const SPDK_TAKES_NO_HUGE: Release = (24, 1);
 /// The first SPDK that, without hugepages, gives `--legacy-mem` and `--iova-mode=va` as well.
 const SPDK_GIVES_LEGACY_MEM: Release = (25, 1);
 /// The first DPDK that refuses an argument given twice.
@@ -40,9 +36,6 @@ impl EalArguments {
     /// # Errors
     /// One sentence about an argument that can't be passed on.
     pub(crate) fn sort(arguments: &str, spdk: Release, dpdk: Release) -> Result<Self, String> {
-        if spdk < SPDK_PUTS_ITS_OWN {
-            return Ok(Self { rest: arguments.to_owned(), ..Self::default() });
-        }
         let names = format!("SPDK {}.{:02} with DPDK {}.{:02}", spdk.0, spdk.1, dpdk.0, dpdk.1);
         let one_of_each = dpdk >= DPDK_TAKES_ONE_OF_EACH;
         let mut sorted = Self::default();
@@ -57,7 +50,7 @@ impl EalArguments {
                 attached.or_else(|| words.next()).ok_or_else(|| format!("EAL option {name} lacks its value"))
             };
             match name {
-                "--no-huge" if spdk >= SPDK_TAKES_NO_HUGE => sorted.no_huge = true,
+                "--no-huge" => sorted.no_huge = true,
                 "--single-file-segments" => sorted.single_file_segments = true,
                 "--iova-mode" => sorted.iova_mode = Some(value()?.to_owned()),
                 "--base-virtaddr" => {
@@ -68,8 +61,7 @@ impl EalArguments {
                     sorted.base_virtaddr = Some(address);
                 }
                 // SPDK gives these itself, the second where EAL can do it.
-                "--no-shconf" | "--match-allocations" => {}
-                "--no-telemetry" if spdk >= SPDK_TAKES_NO_HUGE => {}
+                "--no-shconf" | "--match-allocations" | "--no-telemetry" => {}
                 "--in-memory" if one_of_each => {
                     // SPDK would unlink hugepage files, unless it is told of a single one; then there is none.
                     sorted.single_file_segments = true;
@@ -112,14 +104,7 @@ mod tests {
     const DPDK_26: Release = (26, 3);
 
     #[test]
-    fn our_own_20_07_gets_them_as_they_are() {
-        let all = "--no-huge --legacy-mem --file-prefix a --iova-mode=va --vdev=net_null0";
-        let sorted = EalArguments::sort(all, (20, 7), DPDK_22);
-        assert_eq!(sorted, Ok(EalArguments { rest: all.into(), ..EalArguments::default() }));
-    }
-
-    #[test]
-    fn later_ones_get_what_they_give_themselves_by_their_options() {
+    fn spdk_gets_by_its_options_what_it_has_options_for() {
         let all = "--no-huge --legacy-mem --no-shconf -a 0000:01:00.0 --base-virtaddr 0x2000 --vdev=net_null0,copy=1";
         let sorted = EalArguments::sort(all, (26, 5), DPDK_26).expect("nothing in it is impossible");
         assert_eq!(
@@ -131,13 +116,10 @@ mod tests {
                 ..EalArguments::default()
             }
         );
-        // Between the two, SPDK gives less, and needs to see --legacy-mem.
-        let sorted = EalArguments::sort(all, (24, 1), (23, 11)).expect("nothing in it is impossible");
+        // Before 25.01, SPDK does not give --legacy-mem itself.
+        let sorted = EalArguments::sort(all, (24, 5), (23, 11)).expect("nothing in it is impossible");
         assert_eq!(sorted.rest, "--legacy-mem -a 0000:01:00.0 --vdev=net_null0,copy=1");
         assert!(sorted.no_huge);
-        let sorted = EalArguments::sort(all, (23, 9), (23, 7)).expect("nothing in it is impossible");
-        assert!(sorted.rest.starts_with("--no-huge --legacy-mem "), "{}", sorted.rest);
-        assert!(!sorted.no_huge);
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod thread;
 pub use bdev::{Bdev, BdevEvent, BdevInfo};
 pub use channel::{Io, IoChannel, IoKind, MAX_SEGMENTS, Outcome};
 pub use completion::{Completed, CompletionQueue, private_size};
-pub use durability::{Durability, FlushMethod};
+pub use durability::{Durability, FlushMethod, NVME_HAS_ENABLE_FLUSH};
 pub use error::{Error, Result};
 pub use health::{HEALTH_LOG_BYTES, HealthLog};
 pub use subsystem::{Finished, Initialized, Subsystem, add_subsystem};

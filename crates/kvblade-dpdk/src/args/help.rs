@@ -3,27 +3,69 @@
 pub(super) const ABOUT: &str =
     "Serves block devices over ATA over Ethernet, polling DPDK ports and SPDK bdevs";
 
-pub(super) const USAGE: &str = "kvblade-dpdk [EAL OPTIONS] -- [OPTIONS]\n       kvblade-dpdk [OPTIONS]";
+pub(super) const USAGE: &str = "kvblade-dpdk [OPTIONS]\n       kvblade-dpdk [EAL OPTIONS] -- [OPTIONS]\n       kvblade-dpdk SHELF SLOT INTERFACE PATH";
 
 pub(super) const LONG_ABOUT: &str = "\
 Serves block devices over ATA over Ethernet (AoE), polling DPDK ports and SPDK bdevs.
 
-What stands before '--' goes to DPDK's EAL unchanged: -l LIST for the lcores that poll (one queue of every \
-port each), -a PCI-ADDRESS for the NICs to use, --vdev for ports without hardware, -m MB, --file-prefix, \
---no-pci and so on; lcores cannot be mapped onto other CPUs, and no option may hold white space. Without a \
-'--' every word is an option of kvblade-dpdk itself.";
+A file is served on a Linux interface with --interface and --export; all else has a default. Without -l one lcore \
+polls, on a CPU that the program chooses and names in its log: an isolated one, else one that serves no interrupts of \
+what is served and is not CPU 0.
+
+Options of DPDK's EAL go to it unchanged: -l LIST for the lcores that poll (one queue of every port each), -a \
+PCI-ADDRESS for the NICs and drives to use, --vdev for ports without hardware, -m MB, --file-prefix, --no-pci and so on; \
+lcores cannot be mapped onto other CPUs, and no option may hold white space. A '--' after them is needed only for -c, -r \
+and --log-level, which both have: before it they are EAL's. Every option can also stand in a file (--settings).";
+
+pub(super) const INTERFACE: &str = "\
+Serve on this Linux interface, as it is; may be given several times.
+
+It gets a port of DPDK's af_packet PMD, called net_af_packet_NAME, whose rings take the largest frames of the \
+interface's MTU: set the MTU first (ip link set NAME mtu 9000), on all that is on the way. The port has a queue pair for \
+each lcore. Other programs can use the interface meanwhile. PCI devices are left alone then, but for drives that the \
+exports and --config name and what -a gives.";
+
+pub(super) const SETTINGS: &str = "\
+Read options from a TOML file; what is given on the command line wins over it: a value over the value, the exports, the \
+interfaces and the EAL options (but for -l, which takes the place of 'lcores') over all that the file has of them.
+
+The keys are called as the options are: interfaces, lcores, pci-devices, eal-options, hugepages, config, rpc-socket, \
+state-dir, mtu, mbufs, spread, idle, payload-alignment and log-level; each export is an [[export]] with shelf, slot, path \
+or bdev, port, read-only and the options of --export. On SIGHUP the file is read again: exports and log-level are changed \
+as it says, and the log names what would need a restart.";
+
+pub(super) const CHECK: &str = "\
+Say whether all of this can be served, and exit: with 0 if it can, 1 if this machine, a file or --config stands in the \
+way, 2 if the command line or --settings is wrong.
+
+It can run beside a target: what one uses while it runs (the socket, the state directory, hugepages) is not looked at.";
+
+pub(super) const HUGEPAGES: &str = "\
+What to do about hugepages of 2 MiB that are missing when the program starts.
+
+  none   nothing: it is for the operator to reserve them
+  auto   reserve as many as it takes until about that much is free that this configuration needs
+  SIZE   reserve as many as it takes until SIZE is free, such as 1G
+
+The kernel's nr_hugepages is raised by what is missing, and stays so when the program has ended. If the kernel can't give \
+them, the program does not start. EAL's own options say how much of it is taken (-m).";
+
+pub(super) const RESERVE_HUGEPAGES: &str = "\
+Reserve hugepages as --hugepages says, and exit: 0 if they are there, or none are to be reserved. For what runs before \
+a service.";
 
 pub(super) const EXPORT_FORM: &str = "SHELF.SLOT[@PORT]=BDEV[,option...]";
 
 pub(super) const EXPORT: &str = "\
-Serve BDEV as AoE device eSHELF.SLOT; may be given several times.
+Serve a file, block device or BDEV as AoE device eSHELF.SLOT; may be given several times.
 
 SHELF is 0 to 65534 and SLOT 0 to 254, in decimal. (Linux ignores shelf 4095.)
 PORT is a DPDK port number, a device name (net_af_packet0), the PCI address of a NIC or the Linux interface \
 behind a port; without it the export is served on all ports.
 BDEV is one of
+  /PATH or ./PATH            a regular file or block device
   malloc:SIZE                memory, lost at exit; each export has its own
-  aio:PATH                   a regular file or block device
+  aio:PATH                   the same, of any path
   nvme:PCI-ADDRESS[nNSID]    a namespace (1 if not given) of a drive bound to vfio-pci or uio_pci_generic
   NAME or bdev:NAME          a bdev that --config defines
 SIZE is a positive multiple of 512 bytes; K, M, G and T stand for powers of 1024.
@@ -67,20 +109,31 @@ must carry frames of that size.";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  A 64 MiB disk in memory and a file, on a veth interface, without hardware:
-    kvblade-dpdk --no-pci --vdev=net_af_packet0,iface=veth0 -- \\
-        --export 1.1=malloc:64M --export 1.2=aio:/srv/disk.img
+  A file on a Linux interface:
+    kvblade-dpdk --interface eth1 --export 1.1=/srv/disk.img
+
+  The same as vblade's users write it:
+    kvblade-dpdk 1 1 eth1 /srv/disk.img
+
+  A disk in memory besides, two lcores, and hugepages reserved if there are too few:
+    kvblade-dpdk -l 2-3 --hugepages auto --interface eth1 \\
+        --export 1.1=/srv/disk.img --export 1.2=malloc:64M
 
   An NVMe drive on one NIC, four lcores:
     kvblade-dpdk -l 0-3 -a 0000:03:00.0 -- --export 7.0@0000:03:00.0=nvme:0000:01:00.0
 
   The exports of an earlier run, and a read-only image besides:
-    kvblade-dpdk -l 2 -- --config saved.json --export 9.9=aio:/srv/boot.img,ro
+    kvblade-dpdk -l 2 --interface eth1 --config saved.json --export 9.9=/srv/boot.img,ro
+
+  A service:
+    kvblade-dpdk --settings /etc/kvblade/kvblade.toml
 
   While it runs:
     kvadd 1 3 veth0 /dev/sdb; kvstat; kvdel 1 3 veth0
 
-Exit codes: 0 after SIGINT or SIGTERM, with what was in flight answered; 1 when this machine, a file or the \
+Signals: SIGINT and SIGTERM end the program when what was in flight is answered; SIGHUP has it read --settings again.
+
+Exit codes: 0 after SIGINT or SIGTERM; 1 when this machine, a file or the \
 configuration stands in the way; 2 when the command line is wrong.";
 
 pub(super) const MBUFS: &str = "\

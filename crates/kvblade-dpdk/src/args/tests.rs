@@ -56,6 +56,86 @@ fn every_option_is_read() {
 }
 
 #[test]
+fn options_of_both_stand_anywhere_without_a_double_dash() {
+    for line in [
+        "-l 2 --interface eth1 --export 1.1=/srv/a",
+        "--interface eth1 -l2 --export 1.1=/srv/a",
+        "--export 1.1=/srv/a --interface eth1 -l 2 --",
+        "-l 2 --interface eth1 -- --export 1.1=/srv/a",
+    ] {
+        let command = serve(line);
+        assert_eq!(command.eal.reactor_mask.as_deref(), Some("[2]"), "{line}");
+        assert_eq!(command.interfaces, ["eth1"], "{line}");
+        assert_eq!(
+            command.exports[0].bdev,
+            crate::export_spec::BdevSpec::Aio { path: "/srv/a".into() },
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn vblades_words_are_an_interface_and_an_export() {
+    let command = serve("1 2 eth1 /srv/a -e 1.3=malloc:1M -l 2");
+    assert_eq!(command.interfaces, ["eth1"]);
+    let texts: Vec<&str> = command.exports.iter().map(|export| export.text.as_str()).collect();
+    assert_eq!(texts, ["1.3=malloc:1M", "1.2@eth1=/srv/a"]);
+}
+
+#[test]
+fn the_command_line_wins_over_the_settings_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("kv.toml");
+    let file = "interfaces = ['eth1']\nlcores = '1'\neal-options = ['--file-prefix=kv', '--no-pci']\nhugepages = 'auto'\n\
+                mtu = 9000\nmbufs = 8191\nrpc-socket = '/run/kv.sock'\nstate-dir = '/srv/kv'\nlog-level = 'warn'\n\
+                config = '/etc/kv.json'\nidle = 'pause'\nspread = 'off'\npayload-alignment = 512\n\
+                [[export]]\nshelf = 1\nslot = 1\npath = '/srv/a'\n";
+    std::fs::write(&path, file).unwrap();
+    let with = |line: &str| serve(&format!("--settings {} {line}", path.display()));
+    let command = with("");
+    assert_eq!(command.settings.as_deref(), Some(path.as_path()));
+    assert_eq!(
+        (command.interfaces.as_slice(), command.exports[0].text.as_str()),
+        (&["eth1".to_owned()][..], "1.1=/srv/a")
+    );
+    assert_eq!((command.eal.reactor_mask.as_deref(), command.eal.no_pci), (Some("[1]"), true));
+    assert_eq!(command.hugepages, Hugepages::Auto);
+    assert_eq!((command.mtu, command.mbufs, command.log_level), (Some(9000), 8191, Some(LevelFilter::WARN)));
+    assert_eq!((command.rpc_socket, command.state_dir), ("/run/kv.sock".into(), "/srv/kv".into()));
+    assert_eq!((command.config, command.idle), (Some("/etc/kv.json".into()), IdleOption::Pause));
+    assert_eq!(command.payload_alignment, PayloadAlignment::Fixed(512));
+    assert_eq!(command.spread.mode, crate::spread::SpreadMode::Off);
+
+    let command = with(
+        "--interface eth2 -l 2 --hugepages none --mtu 1500 --log-level info -e 1.2=/srv/b -e 1.3=/srv/c",
+    );
+    assert_eq!(command.interfaces, ["eth2"]);
+    // Of EAL's options only the lcores were given.
+    assert_eq!(command.eal.reactor_mask.as_deref(), Some("[2]"));
+    assert_eq!((command.eal.no_pci, command.eal.file_prefix.as_deref()), (true, Some("kv")));
+    assert_eq!((command.hugepages, command.mtu, command.mbufs), (Hugepages::None, Some(1500), 8191));
+    assert_eq!(command.log_level, Some(LevelFilter::INFO));
+    let texts: Vec<&str> = command.exports.iter().map(|export| export.text.as_str()).collect();
+    assert_eq!(texts, ["1.2=/srv/b", "1.3=/srv/c"]);
+    let command = with("--file-prefix=other");
+    assert_eq!((command.eal.no_pci, command.eal.reactor_mask.as_deref()), (false, Some("[1]")));
+
+    // What is right on each side may be wrong together.
+    for (line, part) in
+        [("--main-lcore 2", "--main-lcore 2"), ("--vdev=net_af_packet0,iface=eth1", "--interface 'eth1'")]
+    {
+        let error = run(&format!("--settings {} {line}", path.display())).expect_err(line);
+        assert!(error.to_string().contains(part), "{line}: {error}");
+    }
+}
+
+#[test]
+fn a_configuration_is_checked_or_prepared_for() {
+    assert!(matches!(run("--check -l 1"), Ok(Invocation::Check(_))));
+    assert!(matches!(run("--reserve-hugepages --hugepages auto"), Ok(Invocation::ReserveHugepages(_))));
+}
+
+#[test]
 fn alignments_of_data_are_those_that_ports_can_have() {
     for (word, bytes) in [("4", 4), ("512", 512), ("4096", 4096)] {
         let command = serve(&format!("--payload-alignment {word}"));
@@ -81,6 +161,11 @@ fn help_explains_everything_with_examples() {
         let help = printed(line);
         for part in [
             "[EAL OPTIONS] -- [OPTIONS]",
+            "--interface",
+            "--settings",
+            "--check",
+            "--hugepages",
+            "--reserve-hugepages",
             "--export",
             "malloc:SIZE",
             "aio:PATH",
@@ -135,9 +220,19 @@ fn mistakes_are_one_sentence_that_names_the_value() {
         ("--config=", &["--config", "value is required"]),
         ("--rpc-socket=", &["--rpc-socket"]),
         ("stray", &["stray"]),
-        ("-l 0-1 --export 1.1=b", &["'-l'", "EAL option", "before '--'"]),
-        ("--vdev=net_null0 --export 1.1=b", &["'--vdev'", "EAL option", "before '--'"]),
-        ("--export 1.1=b --", &["'--export'", "after '--'"]),
+        ("-- -l 0-1 --export 1.1=b", &["'-l'", "EAL option", "before '--'"]),
+        ("-- --vdev=net_null0 --export 1.1=b", &["'--vdev'", "EAL option", "before '--'"]),
+        ("-c /etc/kv.json --", &["-c '/etc/kv.json'", "lcore mask"]),
+        ("--interface lo", &["'lo'", "loopback"]),
+        ("--interface eth1 -i eth1", &["'eth1'", "twice"]),
+        ("--interface sixteen-bytes-xx", &["'sixteen-bytes-xx'", "at most 15"]),
+        (
+            "--vdev=net_af_packet0,iface=eth1 --interface eth1",
+            &["'eth1'", "--vdev=net_af_packet0,iface=eth1"],
+        ),
+        ("--hugepages some", &["some", "none, auto"]),
+        ("--check --reserve-hugepages", &["--check", "--reserve-hugepages"]),
+        ("1 1 eth1", &["'1'", "SHELF SLOT INTERFACE PATH"]),
         ("-l 0-1 stray --", &["'stray'", "before '--'"]),
     ] {
         let error = run(line).unwrap_err();

@@ -8,9 +8,6 @@ use tempfile::TempDir;
 
 use super::*;
 
-const OLD: SpdkRelease = SpdkRelease { major: 20, minor: 7 };
-const NEW: SpdkRelease = SpdkRelease { major: 26, minor: 5 };
-
 /// A directory with a 1 MiB file `disk`.
 fn place() -> TempDir {
     let place = tempfile::tempdir().unwrap();
@@ -23,12 +20,7 @@ fn file(place: &TempDir, name: &str, bytes: u64) {
 }
 
 /// Builds with `%` standing for the directory in texts and configuration.
-fn build_for(
-    place: &TempDir,
-    texts: &[&str],
-    config: Option<&str>,
-    spdk: SpdkRelease,
-) -> Result<LaunchConfig, LaunchError> {
+fn build_for(place: &TempDir, texts: &[&str], config: Option<&str>) -> Result<LaunchConfig, LaunchError> {
     let directory = place.path().to_str().unwrap();
     let exports = texts
         .iter()
@@ -38,11 +30,11 @@ fn build_for(
     if let Some(config) = config {
         fs::write(&path, config.replace('%', directory)).unwrap();
     }
-    LaunchConfig::build(&exports, config.map(|_| path.as_path()), spdk)
+    LaunchConfig::build(&exports, config.map(|_| path.as_path()))
 }
 
 fn build(texts: &[&str], config: Option<&str>) -> LaunchConfig {
-    build_for(&place(), texts, config, OLD).unwrap()
+    build_for(&place(), texts, config).unwrap()
 }
 
 fn config_of<'a>(launch: &'a LaunchConfig, subsystem: &str) -> &'a [Value] {
@@ -74,14 +66,14 @@ fn each_kind_of_bdev_is_created_and_exported() {
         "1.4=nvme:0000:01:00.0",
         "1.5=X",
     ];
-    let launch = build_for(&place, &texts, None, OLD).unwrap();
+    let launch = build_for(&place, &texts, None).unwrap();
     assert_eq!(
         config_of(&launch, "bdev"),
         [
             json!({"method": "bdev_malloc_create",
                    "params": {"name": "malloc1.1", "num_blocks": 131_072, "block_size": 512}}),
             json!({"method": "bdev_aio_create",
-                   "params": {"name": "aio1.2", "filename": disk, "block_size": 512}}),
+                   "params": {"name": "aio1.2", "filename": disk, "block_size": 512, "readonly": true}}),
             json!({"method": "bdev_nvme_attach_controller",
                    "params": {"name": "nvme0000:01:00.0", "trtype": "PCIe", "traddr": "0000:01:00.0"}}),
         ]
@@ -117,11 +109,11 @@ fn disks_of_one_address_have_bdevs_of_their_own_in_whatever_order_they_are_given
 }
 
 #[test]
-fn an_spdk_that_can_open_read_only_is_told_to() {
+fn a_file_that_is_only_read_is_opened_read_only() {
     let place = place();
-    let launch = build_for(&place, &["1.1=aio:%/disk,ro"], None, NEW).unwrap();
+    let launch = build_for(&place, &["1.1=aio:%/disk,ro"], None).unwrap();
     assert_eq!(config_of(&launch, "bdev")[0]["params"]["readonly"], true);
-    let launch = build_for(&place, &["1.1=aio:%/disk"], None, NEW).unwrap();
+    let launch = build_for(&place, &["1.1=aio:%/disk"], None).unwrap();
     assert_eq!(config_of(&launch, "bdev")[0]["params"].get("readonly"), None);
 }
 
@@ -140,7 +132,7 @@ fn one_file_is_one_bdev_by_whatever_path() {
         ["1.1@0=aio:%/disk", "1.1@1=aio:%/./link", "1.1@2=aio:%/disk,ro"],
         ["1.1=aio:%/disk,ro", "2.1=aio:%/link,ro", "3.1=aio:%/disk,ro"],
     ] {
-        let launch = build_for(&place, &texts, None, OLD).unwrap();
+        let launch = build_for(&place, &texts, None).unwrap();
         assert_eq!(config_of(&launch, "bdev").len(), 1, "{texts:?}");
         for call in config_of(&launch, "aoe") {
             assert_eq!(call["params"]["bdev_name"], "aio1.1", "{texts:?}");
@@ -157,13 +149,13 @@ fn one_file_as_two_disks_is_refused_unless_nobody_writes() {
         &["1.1=aio:%/disk,length=9", "1.2=aio:%/disk,offset=8"],
         &["1.1@0=aio:%/disk", "1.1@1=aio:%/disk", "2.1=aio:%/disk,ro"],
     ] {
-        let error = build_for(&place, texts, None, OLD).unwrap_err();
+        let error = build_for(&place, texts, None).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let message = error.to_string();
         assert!(message.contains("two disks") && message.contains("option ro"), "{message}");
     }
     let parts = ["1.1=aio:%/disk,length=1", "1.2=aio:%/disk,offset=1,length=1,serial=two"];
-    let launch = build_for(&place, &parts, None, OLD).unwrap();
+    let launch = build_for(&place, &parts, None).unwrap();
     let params: Vec<_> = config_of(&launch, "aoe").iter().map(|call| call["params"].clone()).collect();
     assert_eq!(params[0], json!({"shelf": 1, "slot": 1, "bdev_name": "aio1.1", "length": 1}));
     assert_eq!(
@@ -188,7 +180,7 @@ fn files_that_cannot_be_served_are_named_with_the_reason() {
         ("1.1=aio:%/empty", &["/empty'", "0 bytes", "positive multiple of 512"]),
         ("1.1=aio:%/odd", &["/odd'", "1025 bytes", "positive multiple of 512"]),
     ] {
-        let error = build_for(&place, &[text], None, OLD).unwrap_err();
+        let error = build_for(&place, &[text], None).unwrap_err();
         assert_eq!(error.exit_code(), 1, "{text}");
         for part in parts {
             assert!(error.to_string().contains(part), "{text}: {error} lacks {part}");
@@ -200,14 +192,14 @@ fn files_that_cannot_be_served_are_named_with_the_reason() {
 fn a_file_that_cannot_be_written_is_refused_or_served_read_only() {
     // A regular file of one page that even root cannot open for writing.
     const READ_ONLY: &str = "/sys/kernel/uevent_seqnum";
-    let build =
-        |options: &str, spdk| build_for(&place(), &[&format!("1.1=aio:{READ_ONLY}{options}")], None, spdk);
-    for (result, part) in [(build("", NEW), "exported read-only"), (build(",ro", OLD), "before 23.01")] {
-        let error = result.unwrap_err();
-        assert_eq!(error.exit_code(), 1);
-        assert!(error.to_string().contains(part) && error.to_string().contains(READ_ONLY), "{error}");
-    }
-    assert!(build(",ro", NEW).is_ok());
+    let build = |options: &str| build_for(&place(), &[&format!("1.1=aio:{READ_ONLY}{options}")], None);
+    let error = build("").unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    assert!(
+        error.to_string().contains("exported read-only") && error.to_string().contains(READ_ONLY),
+        "{error}"
+    );
+    assert!(build(",ro").is_ok());
 }
 
 #[test]
@@ -244,21 +236,19 @@ fn the_users_configuration_is_kept_and_exports_come_last() {
 #[test]
 fn what_was_built_can_be_loaded_again() {
     let place = place();
-    let first = build_for(&place, &["1.1@0=malloc:1M", "1.2=aio:%/disk,ro"], None, OLD).unwrap();
-    let again = build_for(&place, &[], Some(&first.document.to_string()), OLD).unwrap();
+    let first = build_for(&place, &["1.1@0=malloc:1M", "1.2=aio:%/disk,ro"], None).unwrap();
+    let again = build_for(&place, &[], Some(&first.document.to_string())).unwrap();
     assert_eq!(again.document, first.document);
 }
 
 #[test]
-fn newer_spdk_takes_entries_without_params_and_batches() {
+fn entries_may_lack_params_and_stand_in_batches() {
     let config = r#"{"subsystems": [{"subsystem": "bdev", "config": [
         {"method": "bdev_wait_for_examine"},
         [{"method": "bdev_null_create", "params": {"name": "malloc1.1"}}]]}]}"#;
     let place = place();
-    assert!(build_for(&place, &[], Some(config), NEW).is_ok());
-    let error = build_for(&place, &[], Some(config), OLD).unwrap_err().to_string();
-    assert!(error.contains("entry 1 of subsystem 'bdev'") && error.contains("such as {}"), "{error}");
-    let error = build_for(&place, &["1.1=malloc:1M"], Some(config), NEW).unwrap_err().to_string();
+    assert!(build_for(&place, &[], Some(config)).is_ok());
+    let error = build_for(&place, &["1.1=malloc:1M"], Some(config)).unwrap_err().to_string();
     assert!(error.contains("'malloc1.1'"), "{error}");
 }
 
@@ -276,7 +266,6 @@ fn configurations_that_cannot_work_are_named_with_the_place() {
         (r#"{"subsystems": [{"subsystem": "x"}]}"#.into(), &[], &["subsystem 'x'", "\"config\""]),
         (with("bdev", "7"), &[], &["entry 1 of subsystem 'bdev'", "\"method\""]),
         (with("bdev", r#"{"method": "m", "params": [1]}"#), &[], &["entry 1", "\"params\" of 'm'"]),
-        (with("bdev", r#"{"method": "m"}"#), &[], &["entry 1", "\"params\" of 'm'"]),
         (with("aoe", r#"{"method": "m", "params": {}}"#), &[], &["subsystem 'aoe'", "no method 'm'"]),
         (
             with("aoe", r#"{"method": "aoe_get_stats", "params": {}}"#),
@@ -306,14 +295,14 @@ fn configurations_that_cannot_work_are_named_with_the_place() {
             &["attaches that drive as 'N0'", "1.1=N0n3"],
         ),
     ] {
-        let error = build_for(&place(), texts, Some(&config), OLD).unwrap_err();
+        let error = build_for(&place(), texts, Some(&config)).unwrap_err();
         assert_eq!(error.exit_code(), 1, "{config}");
         for part in parts {
             assert!(error.to_string().contains(part), "{config}: {error} lacks {part}");
         }
     }
     let other_port = with("aoe", export);
-    assert!(build_for(&place(), &["1.1@1=b"], Some(&other_port), OLD).is_ok());
+    assert!(build_for(&place(), &["1.1@1=b"], Some(&other_port)).is_ok());
 }
 
 #[test]
@@ -321,7 +310,7 @@ fn a_configuration_that_cannot_be_read_is_named() {
     let place = place();
     for (path, part) in [("nothing.json", "No such file"), ("", "directory")] {
         let path = place.path().join(path);
-        let message = LaunchConfig::build(&[], Some(&path), OLD).unwrap_err().to_string();
+        let message = LaunchConfig::build(&[], Some(&path)).unwrap_err().to_string();
         assert!(message.contains(path.to_str().unwrap()) && message.contains(part), "{message}");
     }
 }

@@ -36,7 +36,7 @@ impl UserConfig {
     ///
     /// # Errors
     /// One sentence naming the file, the place in it and what is allowed there.
-    pub(super) fn read(path: &Path, params_optional: bool) -> Result<Self, LaunchError> {
+    pub(super) fn read(path: &Path) -> Result<Self, LaunchError> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let path = path.display();
             LaunchError::environment(format!(
@@ -45,12 +45,12 @@ impl UserConfig {
         })?;
         let mut config = Self { path: path.to_owned(), ..Self::default() };
         config
-            .load(&text, params_optional)
+            .load(&text)
             .map_err(|what| LaunchError::environment(format!("--config '{}': {what}", path.display())))?;
         Ok(config)
     }
 
-    fn load(&mut self, text: &str, params_optional: bool) -> Result<(), String> {
+    fn load(&mut self, text: &str) -> Result<(), String> {
         let root: Value = serde_json::from_str(&without_comments(text))
             .map_err(|error| format!("{error}; it must be JSON"))?;
         let listed = root
@@ -77,7 +77,7 @@ impl UserConfig {
                 // SPDK 26.05 takes a list of entries in the place of one.
                 let batch = entry.as_array().map_or(std::slice::from_ref(entry), Vec::as_slice);
                 for entry in batch {
-                    self.learn(name, entry, params_optional)
+                    self.learn(name, entry)
                         .map_err(|what| format!("entry {number} of subsystem {}: {what}", Quoted(name)))?;
                 }
             }
@@ -100,18 +100,15 @@ impl UserConfig {
     }
 
     /// Checks one entry and notes the names it gives.
-    fn learn(&mut self, subsystem: &str, entry: &Value, params_optional: bool) -> Result<(), String> {
+    fn learn(&mut self, subsystem: &str, entry: &Value) -> Result<(), String> {
         let method = entry
             .get("method")
             .and_then(Value::as_str)
             .ok_or("it lacks the string \"method\", the call to make")?;
         let params = match entry.get("params") {
             Some(params) if params.is_object() => Some(params),
-            None if params_optional => None,
-            _ => {
-                let advice = if params_optional { "an object, or left out" } else { "an object, such as {}" };
-                return Err(format!("the \"params\" of {} must be {advice}", Quoted(method)));
-            }
+            None => None,
+            _ => return Err(format!("the \"params\" of {} must be an object, or left out", Quoted(method))),
         };
         let text = |name: &str| params.and_then(|params| params.get(name)).and_then(Value::as_str);
         if subsystem == AOE {

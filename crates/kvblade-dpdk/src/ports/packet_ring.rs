@@ -9,6 +9,14 @@ const PACKET_RING_OVERHEAD: u32 = 66;
 /// `framesz` of the af_packet PMD when it is not given (DPDK `rte_eth_af_packet.c`, `DFLT_FRAME_SIZE`).
 const PACKET_RING_FRAME: u16 = 2048;
 
+/// Bytes of a ring's frame that takes the largest frames of this MTU: the smallest multiple of 1024, or of 256 near the
+/// end, so that a few of them fill whole pages. `None` if an mbuf could not hold it.
+pub(crate) fn frame_for(mtu: u32) -> Option<u32> {
+    let needed = mtu.checked_add(u32::from(FRAME_OVERHEAD) + PACKET_RING_OVERHEAD)?;
+    let frame = [1024, 256].into_iter().map(|step| needed.next_multiple_of(step));
+    frame.map(|frame| frame.max(PACKET_RING_FRAME.into())).find(|frame| u16::try_from(*frame).is_ok())
+}
+
 /// Bytes of a frame in an af_packet port's rings, which is also the mbuf room that its PMD asks for.
 pub(super) fn packet_ring_frame(info: &dpdk::PortInfo, vdevs: &[String]) -> Option<u16> {
     if info.driver != "net_af_packet" {

@@ -24,12 +24,12 @@ pub(super) fn check(command: &CommandLine, launch: &LaunchConfig, host: &Host) -
     let free: u64 = pages.iter().map(|(size, count)| size * count).sum();
     if free == 0 {
         return Err(LaunchError::environment(
-            "no hugepages are free: reserve some, for example 512 MiB with echo 256 > \
-             /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages, or do without by the EAL options \
-             --no-huge --legacy-mem -m 1024",
+            "no hugepages are free: start it with --hugepages auto, which reserves those that are missing, or reserve some \
+             by hand, for example 512 MiB with echo 256 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages, or do \
+             without by the EAL options --no-huge --legacy-mem -m 1024",
         ));
     }
-    let usable = if command.eal.in_memory { free } else { mapped_through_hugetlbfs(host, &pages) };
+    let usable = usable(command, host);
     if usable == 0 {
         return Err(LaunchError::environment(
             "hugepages are free but no hugetlbfs for their size is mounted: run mount -t hugetlbfs none \
@@ -42,13 +42,29 @@ pub(super) fn check(command: &CommandLine, launch: &LaunchConfig, host: &Host) -
     };
     if needed > usable {
         return Err(LaunchError::environment(format!(
-            "{by} {} MiB and {} MiB of hugepages are free: reserve more in \
-             /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages, or ask for less",
+            "{by} {} MiB and {} MiB of hugepages are free: start it with --hugepages auto, which reserves what is \
+             missing, or ask for less",
             needed.div_ceil(MIB),
             usable / MIB
         )));
     }
     Ok(())
+}
+
+/// Bytes of free hugepages that EAL can map.
+pub(super) fn usable(command: &CommandLine, host: &Host) -> u64 {
+    let pages = free_pages(host);
+    if command.eal.in_memory {
+        pages.iter().map(|(size, count)| size * count).sum()
+    } else {
+        mapped_through_hugetlbfs(host, &pages)
+    }
+}
+
+/// Bytes of free hugepages of this size that EAL can map through a hugetlbfs.
+pub(super) fn free_of(host: &Host, size: u64) -> u64 {
+    let pages: Vec<(u64, u64)> = free_pages(host).into_iter().filter(|(other, _)| *other == size).collect();
+    mapped_through_hugetlbfs(host, &pages)
 }
 
 /// Page size in bytes and number of free pages, for every size the kernel has.

@@ -60,8 +60,7 @@ impl Machine {
         else {
             panic!("{line}");
         };
-        let spdk = crate::launch_config::SpdkRelease { major: 20, minor: 7 };
-        let launch = LaunchConfig::build(&command.exports, None, spdk).unwrap();
+        let launch = LaunchConfig::build(&command.exports, None).unwrap();
         check(&command, &launch, &Host { root: self.directory.path().into(), is_root: true })
     }
 

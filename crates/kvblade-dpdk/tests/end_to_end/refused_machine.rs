@@ -44,7 +44,8 @@ fn without_hugepages_it_says_how_to_reserve_them_or_do_without() {
     let vdev = Lab::vdev(0);
     let eal = ["--no-pci", vdev.as_str()];
     let none = "mount -t tmpfs none /sys/kernel/mm/hugepages";
-    let sentence = "no hugepages are free: reserve some, for example 512 MiB with echo 256 > \
+    let sentence = "no hugepages are free: start it with --hugepages auto, which reserves those that are missing, or \
+                    reserve some by hand, for example 512 MiB with echo 256 > \
                     /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages, or do without by the EAL options --no-huge \
                     --legacy-mem -m 1024";
     refuses(&lab, after(&lab, none, &eal), 1, true, sentence);
@@ -58,8 +59,8 @@ fn without_hugepages_it_says_how_to_reserve_them_or_do_without() {
     refuses(&lab, after(&lab, &unmounted, &eal), 1, true, sentence);
 
     let mounted = format!("{unmounted} && mount -t hugetlbfs -o pagesize=2M none /mnt");
-    let sentence = "the EAL option -m asks for 512 MiB and 40 MiB of hugepages are free: reserve more in \
-                    /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages, or ask for less";
+    let sentence = "the EAL option -m asks for 512 MiB and 40 MiB of hugepages are free: start it with --hugepages \
+                    auto, which reserves what is missing, or ask for less";
     refuses(&lab, after(&lab, &mounted, &["--no-pci", &vdev, "-m", "512"]), 1, true, sentence);
 }
 
@@ -141,7 +142,7 @@ fn a_packet_ring_too_small_for_the_mtu_is_named() {
 fn without_any_port_it_says_how_to_give_one() {
     let lab = Lab::new(1500);
     let eal: Vec<String> = lab.eal().into_iter().filter(|word| !word.starts_with("--vdev")).collect();
-    let sentence = "DPDK has no port: give EAL a NIC with -a PCI-ADDRESS (bound to vfio-pci or uio_pci_generic), or a \
-                    virtual one such as --vdev=net_af_packet0,iface=eth1";
+    let sentence = "DPDK has no port: give a Linux interface with --interface eth1, or a NIC bound to vfio-pci or \
+                    uio_pci_generic with the EAL option -a PCI-ADDRESS";
     refuses(&lab, lab.command(&eal, &EXPORT), 1, false, sentence);
 }

@@ -95,13 +95,10 @@ fn bdevs_that_stand_on_files_are_flushed_down_to_the_files() {
     ];
     let target = start(&lab, &calls, &["1.1=large", "1.2=raid"]);
     let mut rpc = target.rpc();
-    // SPDK counts in MiB since 23.05, and only so since 24.05.
-    let release = rpc.call("spdk_get_version", Value::Null)["fields"]["major"].as_u64().unwrap();
-    let (size, value) = if release < 24 { ("size", 1 << 20) } else { ("size_in_mib", 1) };
     for (slot, bdev) in [(3, "store"), (4, "over")] {
         let store = json!({ "lvs_name": bdev, "bdev_name": bdev, "cluster_sz": 1 << 20 });
         rpc.call("bdev_lvol_create_lvstore", store);
-        let lvol = json!({ "lvs_name": bdev, "lvol_name": "lv", size: value });
+        let lvol = json!({ "lvs_name": bdev, "lvol_name": "lv", "size_in_mib": 1 });
         let name = rpc.call("bdev_lvol_create", lvol);
         rpc.call("aoe_create_export", json!({ "shelf": 1, "slot": slot, "bdev_name": name }));
     }

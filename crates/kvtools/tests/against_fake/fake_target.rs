@@ -40,7 +40,6 @@ pub(crate) struct State {
     pub(crate) bdevs: Vec<Value>,
     /// Every call: method and parameters.
     pub(crate) calls: Vec<(String, Value)>,
-    pub(crate) version: (u32, u32),
     script: Script,
 }
 
@@ -60,7 +59,6 @@ impl FakeTarget {
             registry: Registry::new(ports),
             bdevs: vec![bdev("Malloc0", 131_072, json!({}))],
             calls: Vec::new(),
-            version: (20, 7),
             script: Box::new(|_, _| Reply::Usual),
         }));
         let directory = tempfile::tempdir().unwrap();
@@ -173,9 +171,6 @@ fn answer(stream: &mut UnixStream, state: &Mutex<State>, request: &Value) -> boo
 impl State {
     fn carry_out(&mut self, method: &str, params: &Value) -> Result<Value, (i64, String)> {
         match method {
-            "spdk_get_version" => {
-                Ok(json!({"version": "fake", "fields": {"major": self.version.0, "minor": self.version.1}}))
-            }
             "bdev_get_bdevs" => Ok(self.bdevs.clone().into()),
             "bdev_aio_create" => {
                 let filename = params["filename"].as_str().unwrap();

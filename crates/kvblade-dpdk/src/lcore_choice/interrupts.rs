@@ -1,0 +1,95 @@
+//! Which CPUs serve the interrupts of what is served, and which NUMA nodes it is on.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{major, minor};
+
+use super::{Served, cpus};
+use crate::preflight::Host;
+
+/// How many block devices may lie on each other: a partition, a logical volume, RAID, encryption.
+const LAYERS_MAX: usize = 8;
+
+/// The CPUs that serve interrupts of these interfaces and of the disks beneath these files, and whose they are.
+pub(super) fn cpus_of(host: &Host, served: &Served) -> (BTreeSet<u32>, String) {
+    let mut found = BTreeSet::new();
+    let mut whose = Vec::new();
+    let mut add = |devices: Vec<PathBuf>, name: String| {
+        let serving: BTreeSet<u32> = devices
+            .iter()
+            .flat_map(|device| interrupts(device))
+            .flat_map(|number| served_by(host, number))
+            .collect();
+        if !serving.is_empty() {
+            found.extend(serving);
+            whose.push(name);
+        }
+    };
+    for name in &served.interfaces {
+        add(vec![host.at(&format!("/sys/class/net/{name}/device"))], name.clone());
+    }
+    for file in &served.files {
+        add(disks(host, file), file.display().to_string());
+    }
+    (found, whose.join(" and "))
+}
+
+/// The NUMA nodes of these interfaces' NICs.
+pub(super) fn nodes_of(host: &Host, interfaces: &[String]) -> BTreeSet<u32> {
+    let node =
+        |name: &String| host.read(&format!("/sys/class/net/{name}/device/numa_node"))?.trim().parse().ok();
+    interfaces.iter().filter_map(node).collect()
+}
+
+/// The devices in sysfs of the disks that a file or block device lies on.
+fn disks(host: &Host, file: &Path) -> Vec<PathBuf> {
+    let Ok(found) = fs::metadata(file) else { return Vec::new() };
+    let number = if found.file_type().is_block_device() { found.rdev() } else { found.dev() };
+    beneath(&host.at(&format!("/sys/dev/block/{}:{}", major(number), minor(number))), LAYERS_MAX)
+}
+
+/// The lowest block devices beneath this one.
+fn beneath(device: &Path, layers: usize) -> Vec<PathBuf> {
+    let Ok(device) = device.canonicalize() else { return Vec::new() };
+    let slaves = fs::read_dir(device.join("slaves")).into_iter().flatten().flatten();
+    let lower: Vec<PathBuf> = match layers.checked_sub(1) {
+        Some(layers) => slaves.flat_map(|slave| beneath(&slave.path(), layers)).collect(),
+        None => Vec::new(),
+    };
+    if lower.is_empty() { vec![device] } else { lower }
+}
+
+/// The numbers of a device's interrupts: its own, or those of the nearest device above it that has some (a partition's
+/// disk, a disk's controller, a virtio device's PCI function).
+fn interrupts(device: &Path) -> Vec<u32> {
+    let Ok(device) = device.canonicalize() else { return Vec::new() };
+    for place in device.ancestors() {
+        let messages: Vec<u32> = fs::read_dir(place.join("msi_irqs"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .collect();
+        if !messages.is_empty() {
+            return messages;
+        }
+        let line = fs::read_to_string(place.join("irq")).ok().and_then(|line| line.trim().parse().ok());
+        if let Some(line) = line.filter(|line| *line > 0) {
+            return vec![line];
+        }
+        if place.ends_with("sys") {
+            break;
+        }
+    }
+    Vec::new()
+}
+
+/// The CPUs that an interrupt goes to.
+fn served_by(host: &Host, interrupt: u32) -> BTreeSet<u32> {
+    let lists = ["effective_affinity_list", "smp_affinity_list"];
+    let list = lists.iter().find_map(|list| host.read(&format!("/proc/irq/{interrupt}/{list}")));
+    list.map(|list| cpus(&list)).unwrap_or_default()
+}

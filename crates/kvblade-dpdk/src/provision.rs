@@ -1,0 +1,156 @@
+//! From what the operator said to what EAL is told: interfaces become ports, an lcore is chosen, PCI devices that nobody
+//! asked for are left alone.
+
+use std::path::PathBuf;
+
+use control::error::Quoted;
+use dpdk::Interface;
+use nix::net::if_::{if_nameindex, if_nametoindex};
+
+use crate::args::{CommandLine, LaunchError};
+use crate::export_spec::{BdevSpec, PciAddress};
+use crate::interfaces::packet_port;
+use crate::launch_config::LaunchConfig;
+use crate::lcore_choice::{self, Served};
+use crate::needs;
+use crate::preflight::{Host, reserve};
+
+/// Completes EAL's options, and returns the bytes of hugepages that all of it takes, roughly.
+///
+/// # Errors
+/// One sentence naming the interface that is not there, or has an MTU for which there is no port.
+pub(crate) fn complete(
+    command: &mut CommandLine,
+    launch: &LaunchConfig,
+    host: &Host,
+) -> Result<u64, LaunchError> {
+    let mtus = command.interfaces.iter().map(|name| mtu(name)).collect::<Result<Vec<_>, _>>()?;
+    choose_lcore(command, host)?;
+    let lcores = command.eal.lcores.len();
+    let mut frames = Vec::new();
+    for (name, mtu) in command.interfaces.iter().zip(mtus) {
+        let port = packet_port(name, mtu, lcores)?;
+        command.eal.add_vdev(&port.vdev);
+        frames.push(port.frame);
+    }
+    leave_pci_alone(command, &needs::pci_addresses(&launch.document));
+    Ok(reserve::needed(command, launch, &frames))
+}
+
+/// One line that says what would be served.
+pub(crate) fn summary(command: &CommandLine, needed: u64) -> String {
+    format!(
+        "the configuration is right: {} exports of its own, interfaces {}, lcores {}, about {} MiB of hugepages",
+        command.exports.len(),
+        if command.interfaces.is_empty() { "none".into() } else { command.interfaces.join(", ") },
+        crate::eal_options::ranges(&command.eal.lcores),
+        needed >> 20,
+    )
+}
+
+/// The MTU of an interface in this process's network namespace.
+fn mtu(name: &str) -> Result<u32, LaunchError> {
+    let found = if_nametoindex(name).ok().and_then(|index| Interface::by_index(index).ok());
+    found.map(|interface| interface.mtu).ok_or_else(|| {
+        let mut others = Vec::new();
+        if let Ok(interfaces) = if_nameindex() {
+            others.extend(interfaces.iter().map(|one| one.name().to_string_lossy().into_owned()));
+        }
+        others.retain(|name| name != "lo");
+        let others = if others.is_empty() { "none but lo".into() } else { others.join(", ") };
+        LaunchError::environment(format!(
+            "--interface {}: there is no such network interface here: there are {others}",
+            Quoted(name)
+        ))
+    })
+}
+
+fn choose_lcore(command: &mut CommandLine, host: &Host) -> Result<(), LaunchError> {
+    if !command.eal.lcores.is_empty() {
+        return Ok(());
+    }
+    if let Some(main) = command.eal.main_lcore {
+        command.eal.poll_on(main);
+        return Ok(());
+    }
+    let file = |spec: &BdevSpec| match spec {
+        BdevSpec::Aio { path } => Some(path.clone()),
+        _ => None,
+    };
+    let files: Vec<PathBuf> = command.exports.iter().filter_map(|export| file(&export.bdev)).collect();
+    let choice = lcore_choice::choose(host, &Served { interfaces: command.interfaces.clone(), files })?;
+    tracing::info!(lcore = choice.cpu, "this CPU polls: {}; -l chooses others", choice.why);
+    command.eal.poll_on(choice.cpu);
+    Ok(())
+}
+
+/// Where interfaces are named, EAL is kept from taking every NIC that is bound to a driver of its own: only drives that
+/// are served, and what the operator allows, are probed.
+fn leave_pci_alone(command: &mut CommandLine, served: &[PciAddress]) {
+    let eal = &mut command.eal;
+    if command.interfaces.is_empty() || eal.chooses_pci_devices() {
+        return;
+    }
+    if served.is_empty() {
+        eal.no_pci = true;
+    }
+    for address in served {
+        eal.allow(&address.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{self, Invocation};
+
+    fn command(line: &str) -> CommandLine {
+        let words = std::iter::once("kvblade-dpdk").chain(line.split_whitespace()).map(Into::into);
+        match args::parse(words, "") {
+            Ok(Invocation::Serve(command)) => *command,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn pci_devices_are_probed_only_if_asked_for() {
+        let drive: PciAddress = "0000:01:00.0".parse().expect("an address");
+        for (line, served, no_pci, allowed) in [
+            ("--interface eth1", &[][..], true, &[][..]),
+            ("--interface eth1", &[drive], false, &["0000:01:00.0"]),
+            ("--interface eth1 -a 03:00.0", &[], false, &["03:00.0"]),
+            ("--interface eth1 --allow=03:00.0", &[drive], false, &["03:00.0"]),
+            ("--interface eth1 --block 03:00.0", &[drive], false, &[]),
+            ("--vdev=net_null0", &[drive], false, &[]),
+            ("--no-pci", &[], true, &[]),
+        ] {
+            let mut command = command(line);
+            leave_pci_alone(&mut command, served);
+            assert_eq!(command.eal.no_pci, no_pci, "{line}");
+            assert_eq!(command.eal.allowed().collect::<Vec<_>>(), allowed, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_named_beside_those_that_are() {
+        let error = mtu("nosuch0").expect_err("not there");
+        assert_eq!(error.exit_code(), 1);
+        assert!(
+            error.to_string().contains("'nosuch0'") && error.to_string().contains("there are "),
+            "{error}"
+        );
+        assert!(mtu("lo").is_ok_and(|mtu| mtu >= 1500));
+    }
+
+    #[test]
+    fn lcores_that_were_named_stay() {
+        for (line, lcores) in [("-l 0-1", "0-1"), ("--main-lcore 1", "1")] {
+            let mut command = command(line);
+            choose_lcore(&mut command, &Host::this()).expect("nothing to choose");
+            assert_eq!(crate::eal_options::ranges(&command.eal.lcores), lcores);
+        }
+        let mut command = command("");
+        choose_lcore(&mut command, &Host::this()).expect("there is a CPU");
+        assert_eq!(command.eal.lcores.len(), 1);
+    }
+}

@@ -1,0 +1,207 @@
+//! SIGHUP: the settings file is read again, and what can be changed while the target serves is changed.
+//!
+//! A thread of its own waits for the signal, since reading files may take its time and lcores must not wait for it. It
+//! is started before EAL binds threads to CPUs, so it runs on any. It changes exports as an operator would, by RPCs.
+
+mod changes;
+
+use std::ffi::OsString;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use control::request::{CREATE_EXPORT, DELETE_EXPORT, GET_EXPORTS};
+use kvtools::rpc_client::{Client, ClientError, DEFAULT_TIMEOUT};
+use serde_json::Value;
+use signal_hook::consts::SIGHUP;
+use signal_hook::iterator::Signals;
+
+use crate::args::{self, CommandLine, Invocation, LaunchError};
+use crate::launch_config::LaunchConfig;
+use crate::logging;
+use crate::notify::service_manager;
+use crate::preflight::Host;
+use crate::preflight::reserve::{self, Hugepages};
+use changes::{Calls, Changes};
+
+/// How often the start's end is looked for, if the signal comes before it.
+const START_PERIOD: Duration = Duration::from_millis(50);
+
+static SERVING: AtomicBool = AtomicBool::new(false);
+
+/// From here on there is a target to change.
+pub(crate) fn serving() {
+    SERVING.store(true, Ordering::Relaxed);
+}
+
+/// Waits for SIGHUP from now on; it does not end the program any more. `argv` is what `command` was read from.
+///
+/// # Errors
+/// One sentence, if the system lacks what that takes.
+pub(crate) fn start(argv: Vec<OsString>, command: &CommandLine) -> Result<(), LaunchError> {
+    let failed = |error: std::io::Error| LaunchError::environment(format!("waiting for SIGHUP: {error}"));
+    let mut signals = Signals::new([SIGHUP]).map_err(failed)?;
+    let started = command.clone();
+    let wait = move || {
+        let mut applied = started.clone();
+        for _ in signals.forever() {
+            while !SERVING.load(Ordering::Relaxed) {
+                std::thread::sleep(START_PERIOD);
+            }
+            if started.settings.is_none() {
+                tracing::info!("SIGHUP: there is no --settings file to read again, so nothing changes");
+                continue;
+            }
+            service_manager().tell_reloading();
+            match reload(&argv, &started, &applied) {
+                Ok(command) => applied = command,
+                Err(sentence) => tracing::error!("SIGHUP: {sentence}; nothing was changed"),
+            }
+            // The status line follows at the next look at the lcores.
+            service_manager().tell("READY=1");
+        }
+    };
+    std::thread::Builder::new().name("reload".into()).spawn(wait).map(drop).map_err(failed)
+}
+
+/// Reads the settings and applies them. `started` is the command line that the program started with, and `applied` the
+/// one whose exports there are now. Returns the new one.
+fn reload(argv: &[OsString], started: &CommandLine, applied: &CommandLine) -> Result<CommandLine, String> {
+    let command = match args::parse(argv.iter().cloned(), "") {
+        Ok(Invocation::Serve(command)) => *command,
+        Ok(_) => return Err("the command line is not one that serves".into()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let (before, after) = (calls(applied)?, calls(&command)?);
+    let mut client =
+        Client::connect(&command_socket(started), DEFAULT_TIMEOUT).map_err(|error| error.to_string())?;
+    let before = before.that_are_there(&mut client).map_err(|error| error.to_string())?;
+    let changes = Changes::between(&before, &after);
+    if command.hugepages == Hugepages::Auto && changes.memory() > 0 {
+        reserve::see_to(&command, changes.memory(), &Host::this()).map_err(|error| error.to_string())?;
+    }
+    if command.log_level != applied.log_level {
+        logging::set_level(command.log_level).map_err(|error| error.to_string())?;
+        tracing::info!(log_level = ?command.log_level, "SIGHUP: the log has another level");
+    }
+    let needs_restart = needs_restart(started, &command);
+    if !needs_restart.is_empty() {
+        tracing::warn!("SIGHUP: changes of {} take effect at the next start", needs_restart.join(", "));
+    }
+    let failed = apply(&mut client, &changes);
+    tracing::info!(
+        added = changes.added_exports.len(),
+        removed = changes.removed_exports.len(),
+        failed,
+        "SIGHUP: the settings were read again"
+    );
+    Ok(command)
+}
+
+/// Where the program listens, whatever the file says now.
+fn command_socket(started: &CommandLine) -> std::path::PathBuf {
+    started.rpc_socket.clone()
+}
+
+/// The calls that make the exports of a command line. Those of `--config` are carried out at the start only.
+fn calls(command: &CommandLine) -> Result<Calls, String> {
+    let launch = LaunchConfig::build(&command.exports, None).map_err(|error| error.to_string())?;
+    Ok(Calls::of(&launch.document))
+}
+
+/// Makes the calls, in an order that frees names and addresses before they are taken. Returns how many failed; those are
+/// made again at the next SIGHUP.
+fn apply(client: &mut Client, changes: &Changes) -> usize {
+    let removals =
+        changes.removed_exports.iter().map(|call| (DELETE_EXPORT.to_owned(), changes::delete_params(call)));
+    let bdev_removals = changes.removed_bdevs.iter().filter_map(changes::undo);
+    let bdevs = changes.added_bdevs.iter().map(|call| (call.method.clone(), call.params.clone()));
+    let exports = changes.added_exports.iter().map(|params| (CREATE_EXPORT.to_owned(), params.clone()));
+    let mut failed = 0;
+    for (method, params) in removals.chain(bdev_removals).chain(bdevs).chain(exports) {
+        if let Err(error) = call(client, &method, &params) {
+            tracing::error!("SIGHUP: {method} {params}: {error}");
+            failed += 1;
+        }
+    }
+    failed
+}
+
+fn call(client: &mut Client, method: &str, params: &Value) -> Result<Value, ClientError> {
+    client.call::<Value>(method, Some(params.clone()))
+}
+
+impl Calls {
+    /// Those whose exports and bdevs there still are: an operator may have removed some, and some may have failed.
+    fn that_are_there(mut self, client: &mut Client) -> Result<Self, ClientError> {
+        let exports: Vec<Value> = client.call(GET_EXPORTS, None)?;
+        self.exports.retain(|params| exports.iter().any(|export| changes::is_made_by(export, params)));
+        let bdevs: Vec<Value> = client.call("bdev_get_bdevs", None)?;
+        let names: Vec<&str> = bdevs.iter().filter_map(|bdev| bdev["name"].as_str()).collect();
+        self.bdevs.retain(|call| names.iter().any(|name| call.makes(name)));
+        Ok(self)
+    }
+}
+
+/// The settings that differ from those of the start and are not applied while the target serves.
+fn needs_restart(started: &CommandLine, now: &CommandLine) -> Vec<&'static str> {
+    let (a, b) = (&started.eal, &now.eal);
+    let lcores = a.lcores != b.lcores || a.main_lcore != b.main_lcore;
+    let eal = (a.mem_mb, a.no_pci, a.huge_unlink, &a.passthrough)
+        != (b.mem_mb, b.no_pci, b.huge_unlink, &b.passthrough);
+    [
+        ("interfaces", started.interfaces != now.interfaces),
+        ("lcores", lcores),
+        ("pci-devices or eal-options", eal),
+        ("config", started.config != now.config),
+        ("rpc-socket", started.rpc_socket != now.rpc_socket),
+        ("state-dir", started.state_dir != now.state_dir),
+        ("mtu", started.mtu != now.mtu),
+        ("mbufs", started.mbufs != now.mbufs),
+        ("spread", started.spread != now.spread),
+        ("idle", started.idle != now.idle),
+        ("payload-alignment", started.payload_alignment != now.payload_alignment),
+    ]
+    .into_iter()
+    .filter_map(|(name, differs)| differs.then_some(name))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(line: &str) -> CommandLine {
+        let words = std::iter::once("kvblade-dpdk").chain(line.split_whitespace()).map(Into::into);
+        match args::parse(words, "") {
+            Ok(Invocation::Serve(command)) => *command,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        let started = command("-l 1 --interface eth1 --mtu 9000");
+        assert_eq!(needs_restart(&started, &started), Vec::<&str>::new());
+        let exports =
+            command("-l 1 --interface eth1 --mtu 9000 -e 1.1=malloc:1M --log-level debug --hugepages auto");
+        assert_eq!(needs_restart(&started, &exports), Vec::<&str>::new(), "exports and levels are applied");
+        let all = "-l 2 -i eth2 -a 01:00.0 -c /a --rpc-socket /b --state-dir /c --mtu 1500 --mbufs 8191 --spread off \
+                   --idle pause --payload-alignment 4";
+        assert_eq!(
+            needs_restart(&started, &command(all)),
+            [
+                "interfaces",
+                "lcores",
+                "pci-devices or eal-options",
+                "config",
+                "rpc-socket",
+                "state-dir",
+                "mtu",
+                "mbufs",
+                "spread",
+                "idle",
+                "payload-alignment"
+            ]
+        );
+    }
+}

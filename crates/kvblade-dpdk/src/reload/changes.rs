@@ -1,0 +1,241 @@
+//! From the exports there are to those there are to be: which calls undo and which make them.
+
+use std::collections::BTreeSet;
+
+use control::backing_file::SECTOR;
+use control::request::CREATE_EXPORT;
+use serde_json::{Map, Value, json};
+
+use crate::needs;
+
+/// A call that makes a bdev.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Call {
+    pub(super) method: String,
+    pub(super) params: Value,
+}
+
+/// The methods that make bdevs for exports, and those that undo them.
+const UNDOING: [(&str, &str); 3] = [
+    ("bdev_malloc_create", "bdev_malloc_delete"),
+    ("bdev_aio_create", "bdev_aio_delete"),
+    ("bdev_nvme_attach_controller", "bdev_nvme_detach_controller"),
+];
+
+/// The calls that make a configuration's exports.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Calls {
+    pub(super) bdevs: Vec<Call>,
+    /// The parameters of `aoe_create_export`.
+    pub(super) exports: Vec<Value>,
+}
+
+/// What there is to be done.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Changes {
+    pub(super) removed_exports: Vec<Value>,
+    pub(super) removed_bdevs: Vec<Call>,
+    pub(super) added_bdevs: Vec<Call>,
+    pub(super) added_exports: Vec<Value>,
+}
+
+impl Call {
+    fn name(&self) -> &str {
+        self.params["name"].as_str().unwrap_or_default()
+    }
+
+    /// Whether the bdev of this name is its: that of a namespace has the controller's name before an `n`.
+    pub(super) fn makes(&self, bdev: &str) -> bool {
+        match bdev.strip_prefix(self.name()) {
+            Some("") => true,
+            Some(rest) => self.method == "bdev_nvme_attach_controller" && rest.starts_with('n'),
+            None => false,
+        }
+    }
+}
+
+impl Calls {
+    /// Those in a document of SPDK's form.
+    pub(super) fn of(document: &Value) -> Self {
+        let owned =
+            |(method, params): (&str, &Value)| Call { method: method.to_owned(), params: params.clone() };
+        let makes_bdev = |call: &Call| UNDOING.iter().any(|(method, _)| *method == call.method);
+        let creates = needs::calls(document, "aoe").filter(|(method, _)| *method == CREATE_EXPORT);
+        Self {
+            bdevs: needs::calls(document, "bdev").map(owned).filter(makes_bdev).collect(),
+            exports: creates.map(|(_, params)| params.clone()).collect(),
+        }
+    }
+}
+
+impl Changes {
+    /// What leads from `before` to `after`. An export whose bdev is made anew is made anew, too.
+    pub(super) fn between(before: &Calls, after: &Calls) -> Self {
+        let only_in = |these: &[Call], others: &[Call]| -> Vec<Call> {
+            these.iter().filter(|call| !others.contains(call)).cloned().collect()
+        };
+        let removed_bdevs = only_in(&before.bdevs, &after.bdevs);
+        let stays = |export: &Value| {
+            let bdev = export["bdev_name"].as_str().unwrap_or_default();
+            !removed_bdevs.iter().any(|call| call.makes(bdev))
+        };
+        let exports_only_in = |these: &[Value], others: &[Value]| -> Vec<Value> {
+            these.iter().filter(|export| !others.contains(export) || !stays(export)).cloned().collect()
+        };
+        Self {
+            removed_exports: exports_only_in(&before.exports, &after.exports),
+            added_bdevs: only_in(&after.bdevs, &before.bdevs),
+            added_exports: exports_only_in(&after.exports, &before.exports),
+            removed_bdevs,
+        }
+    }
+
+    /// Bytes of memory that new bdevs take.
+    pub(super) fn memory(&self) -> u64 {
+        let blocks = self.added_bdevs.iter().filter_map(|call| call.params["num_blocks"].as_u64());
+        blocks.fold(0, |sum, blocks| sum.saturating_add(blocks.saturating_mul(SECTOR)))
+    }
+}
+
+/// The parameters of `aoe_delete_export` for an export made with these.
+pub(super) fn delete_params(created: &Value) -> Value {
+    let keys = ["shelf", "slot", "vlan", "ports"];
+    let given = keys.iter().filter_map(|key| Some(((*key).to_owned(), created.get(key)?.clone())));
+    Value::Object(given.collect::<Map<_, _>>())
+}
+
+/// The call that undoes this one.
+pub(super) fn undo(call: &Call) -> Option<(String, Value)> {
+    let (_, method) = UNDOING.iter().find(|(method, _)| *method == call.method)?;
+    Some(((*method).to_owned(), json!({ "name": call.name() })))
+}
+
+/// Whether an export, as `aoe_get_exports` lists it, is the one that was made with these parameters.
+pub(super) fn is_made_by(export: &Value, params: &Value) -> bool {
+    let alike =
+        |key: &str| export.get(key).unwrap_or(&Value::Null) == params.get(key).unwrap_or(&Value::Null);
+    let names = |port: &Value| -> BTreeSet<String> {
+        let texts = ["number", "name", "netif"].iter().filter_map(|key| port.get(key));
+        texts.map(|text| text.as_str().map_or_else(|| text.to_string(), str::to_owned)).collect()
+    };
+    let on_ports = match params.get("ports").and_then(Value::as_array) {
+        None => export["all_ports"] == true,
+        Some(wanted) => export["ports"].as_array().is_some_and(|ports| {
+            wanted.len() == ports.len()
+                && wanted.iter().all(|one| {
+                    let one = one.as_str().map_or_else(|| one.to_string(), str::to_owned);
+                    ports.iter().any(|port| names(port).contains(&one))
+                })
+        }),
+    };
+    ["shelf", "slot", "vlan", "bdev_name"].into_iter().all(alike) && on_ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bdev(name: &str, extra: &str) -> Call {
+        Call { method: "bdev_aio_create".into(), params: json!({ "name": name, "filename": extra }) }
+    }
+
+    fn export(slot: u8, bdev: &str) -> Value {
+        json!({ "shelf": 1, "slot": slot, "bdev_name": bdev })
+    }
+
+    fn calls(bdevs: &[Call], exports: &[Value]) -> Calls {
+        Calls { bdevs: bdevs.to_vec(), exports: exports.to_vec() }
+    }
+
+    #[test]
+    fn what_is_the_same_stays() {
+        let same = calls(&[bdev("a", "/a")], &[export(1, "a")]);
+        assert_eq!(Changes::between(&same, &same), Changes::default());
+    }
+
+    #[test]
+    fn exports_come_and_go_with_their_bdevs() {
+        let before = calls(&[bdev("a", "/a"), bdev("b", "/b")], &[export(1, "a"), export(2, "b")]);
+        let after = calls(&[bdev("b", "/b"), bdev("c", "/c")], &[export(2, "b"), export(3, "c")]);
+        assert_eq!(
+            Changes::between(&before, &after),
+            Changes {
+                removed_exports: vec![export(1, "a")],
+                removed_bdevs: vec![bdev("a", "/a")],
+                added_bdevs: vec![bdev("c", "/c")],
+                added_exports: vec![export(3, "c")],
+            }
+        );
+    }
+
+    #[test]
+    fn exports_of_a_bdev_that_is_made_anew_are_made_anew() {
+        let before =
+            calls(&[bdev("a", "/a"), bdev("b", "/b")], &[export(1, "a"), export(2, "b"), export(3, "a")]);
+        let after = calls(&[bdev("a", "/other"), bdev("b", "/b")], &before.exports);
+        let changes = Changes::between(&before, &after);
+        assert_eq!(changes.removed_exports, [export(1, "a"), export(3, "a")]);
+        assert_eq!(changes.added_exports, changes.removed_exports);
+        assert_eq!(
+            (changes.removed_bdevs, changes.added_bdevs),
+            (vec![bdev("a", "/a")], vec![bdev("a", "/other")])
+        );
+    }
+
+    #[test]
+    fn options_alone_make_the_export_anew_and_leave_the_bdev() {
+        let before = calls(&[bdev("a", "/a")], &[export(1, "a")]);
+        let mut changed = export(1, "a");
+        changed["buffers"] = 64.into();
+        let changes = Changes::between(&before, &calls(&[bdev("a", "/a")], std::slice::from_ref(&changed)));
+        assert_eq!((changes.removed_exports, changes.added_exports), (vec![export(1, "a")], vec![changed]));
+        assert_eq!((changes.removed_bdevs, changes.added_bdevs), (vec![], vec![]));
+    }
+
+    #[test]
+    fn each_call_is_undone_by_its_own() {
+        let nvme = Call { method: "bdev_nvme_attach_controller".into(), params: json!({ "name": "nvme0" }) };
+        assert_eq!(undo(&nvme), Some(("bdev_nvme_detach_controller".into(), json!({ "name": "nvme0" }))));
+        assert!(nvme.makes("nvme0n1") && !nvme.makes("nvme01n1") && !nvme.makes("nvme1n1"));
+        assert!(bdev("a", "").makes("a") && !bdev("a", "").makes("an1"));
+        let params =
+            json!({ "shelf": 1, "slot": 2, "bdev_name": "a", "vlan": 7, "ports": ["eth1"], "buffers": 3 });
+        assert_eq!(delete_params(&params), json!({ "shelf": 1, "slot": 2, "vlan": 7, "ports": ["eth1"] }));
+    }
+
+    #[test]
+    fn an_export_that_is_listed_is_known_by_address_bdev_and_ports() {
+        let port = |number: u16, name: &str| json!({ "number": number, "name": name, "netif": format!("eth{number}") });
+        let mut listed = export(1, "a");
+        listed["vlan"] = Value::Null;
+        listed["all_ports"] = true.into();
+        listed["ports"] = json!([port(0, "net0"), port(1, "net1")]);
+        assert!(is_made_by(&listed, &export(1, "a")));
+        assert!(!is_made_by(&listed, &export(1, "b")) && !is_made_by(&listed, &export(2, "a")));
+        listed["all_ports"] = false.into();
+        listed["ports"] = json!([port(1, "net1")]);
+        assert!(!is_made_by(&listed, &export(1, "a")));
+        for name in [json!("net1"), json!("eth1"), json!(1)] {
+            let mut params = export(1, "a");
+            params["ports"] = json!([name]);
+            assert!(is_made_by(&listed, &params), "{params}");
+        }
+        let mut params = export(1, "a");
+        params["ports"] = json!(["net0"]);
+        assert!(!is_made_by(&listed, &params));
+        params["ports"] = json!(["net1"]);
+        params["vlan"] = 7.into();
+        assert!(!is_made_by(&listed, &params));
+    }
+
+    #[test]
+    fn new_memory_is_summed_up() {
+        let malloc = |blocks: u64| Call {
+            method: "bdev_malloc_create".into(),
+            params: json!({ "name": "m", "num_blocks": blocks, "block_size": 512 }),
+        };
+        let changes =
+            Changes { added_bdevs: vec![malloc(2), bdev("a", ""), malloc(4)], ..Changes::default() };
+        assert_eq!(changes.memory(), 6 * 512);
+    }
+}

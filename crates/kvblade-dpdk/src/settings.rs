@@ -1,0 +1,241 @@
+//! The settings file: the options of a command line in one commented TOML file, for a service.
+//!
+//! Keys are called as the options are. What the command line gives takes the place of the key of the same name.
+
+mod export;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+use tracing::level_filters::LevelFilter;
+
+use crate::args::{self, LaunchError};
+use crate::eal_options::EalOptions;
+use crate::export_spec::{ExportSpec, PciAddress};
+use crate::idle::IdleOption;
+use crate::needs::PayloadAlignment;
+use crate::preflight::reserve::Hugepages;
+use crate::spread::SpreadOption;
+
+/// What a settings file says; what it leaves out is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) interfaces: Option<Vec<String>>,
+    /// `lcores`, `pci-devices` and `eal-options`.
+    pub(crate) eal: EalOptions,
+    pub(crate) hugepages: Option<Hugepages>,
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) rpc_socket: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) mtu: Option<u16>,
+    pub(crate) mbufs: Option<u32>,
+    pub(crate) spread: Option<SpreadOption>,
+    pub(crate) idle: Option<IdleOption>,
+    pub(crate) payload_alignment: Option<PayloadAlignment>,
+    pub(crate) log_level: Option<LevelFilter>,
+    pub(crate) exports: Option<Vec<ExportSpec>>,
+}
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct File {
+    interfaces: Option<Vec<Spanned<String>>>,
+    lcores: Option<Spanned<String>>,
+    pci_devices: Option<Vec<Spanned<String>>>,
+    eal_options: Option<Spanned<Vec<String>>>,
+    hugepages: Option<Spanned<String>>,
+    config: Option<Spanned<PathBuf>>,
+    rpc_socket: Option<Spanned<PathBuf>>,
+    state_dir: Option<Spanned<PathBuf>>,
+    mtu: Option<Spanned<i64>>,
+    mbufs: Option<Spanned<i64>>,
+    spread: Option<Spanned<String>>,
+    idle: Option<Spanned<String>>,
+    payload_alignment: Option<Spanned<Scalar>>,
+    log_level: Option<Spanned<String>>,
+    export: Option<Vec<Spanned<export::Table>>>,
+}
+
+/// A value that may be written with or without quotation marks.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Number(i64),
+    Text(String),
+}
+
+impl std::fmt::Display for Scalar {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(formatter),
+            Self::Text(text) => text.fmt(formatter),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// One sentence with the file, the line, the key and what is allowed there.
+    pub(crate) fn read(path: &Path) -> Result<Self, LaunchError> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            LaunchError::environment(format!(
+                "cannot read --settings '{}': {error}; a TOML file such as /etc/kvblade/kvblade.toml is needed",
+                path.display()
+            ))
+        })?;
+        Self::parse(path, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, LaunchError> {
+        let place = Place { path, text };
+        let file: File = toml::from_str(text).map_err(|error| place.refused(&error))?;
+        file.check(&place)
+    }
+}
+
+impl File {
+    /// Reads each value as its option does.
+    fn check(self, place: &Place<'_>) -> Result<Settings, LaunchError> {
+        let eal = self.eal(place)?;
+        Ok(Settings {
+            interfaces: self
+                .interfaces
+                .map(|names| {
+                    let checked = |name: &Spanned<String>| {
+                        place.value("interfaces", name, |name| {
+                            crate::interfaces::check_name(name).map(|()| name.clone())
+                        })
+                    };
+                    names.iter().map(checked).collect::<Result<Vec<_>, _>>()
+                })
+                .transpose()?,
+            eal,
+            hugepages: place.optional("hugepages", self.hugepages.as_ref(), |text| Hugepages::parse(text))?,
+            config: place.optional("config", self.config.as_ref(), absolute)?,
+            rpc_socket: place.optional("rpc-socket", self.rpc_socket.as_ref(), absolute)?,
+            state_dir: place.optional("state-dir", self.state_dir.as_ref(), absolute)?,
+            mtu: place.optional("mtu", self.mtu.as_ref(), |mtu| args::parse_mtu(&mtu.to_string()))?,
+            mbufs: place
+                .optional("mbufs", self.mbufs.as_ref(), |mbufs| args::parse_mbufs(&mbufs.to_string()))?,
+            spread: place.optional("spread", self.spread.as_ref(), |text| SpreadOption::parse(text))?,
+            idle: place.optional("idle", self.idle.as_ref(), |text| IdleOption::parse(text))?,
+            payload_alignment: place.optional(
+                "payload-alignment",
+                self.payload_alignment.as_ref(),
+                |bytes| args::parse_alignment(&bytes.to_string()),
+            )?,
+            log_level: place
+                .optional("log-level", self.log_level.as_ref(), |text| args::parse_level(text))?,
+            exports: self
+                .export
+                .map(|tables| {
+                    tables.iter().map(|table| export::check(table, place)).collect::<Result<Vec<_>, _>>()
+                })
+                .transpose()?,
+        })
+    }
+
+    fn eal(&self, place: &Place<'_>) -> Result<EalOptions, LaunchError> {
+        let words = |words: &[String]| words.iter().map(Into::into).collect::<Vec<std::ffi::OsString>>();
+        let sentence = |error: LaunchError| error.to_string();
+        let mut eal = place
+            .optional("eal-options", self.eal_options.as_ref(), |options| {
+                EalOptions::parse(&words(options)).map_err(sentence)
+            })?
+            .unwrap_or_default();
+        if let Some(lcores) = &self.lcores {
+            let chosen = place.value("lcores", lcores, |lcores| {
+                let chosen =
+                    EalOptions::parse(&words(&["-l".to_owned(), lcores.clone()])).map_err(sentence)?;
+                if eal.lcores.is_empty() {
+                    Ok(chosen)
+                } else {
+                    Err("eal-options choose the lcores too: choose them in one place".to_owned())
+                }
+            })?;
+            (eal.lcores, eal.reactor_mask) = (chosen.lcores, chosen.reactor_mask);
+        }
+        for device in self.pci_devices.iter().flatten() {
+            let checked = place.value("pci-devices", device, |device| {
+                let (address, _) = device.split_once(',').unwrap_or((device, ""));
+                address.parse::<PciAddress>().map(|_| device.clone()).map_err(|()| {
+                    format!("'{device}' begins with no PCI address: write DDDD:BB:DD.F in hexadecimal, such as 0000:03:00.0")
+                })
+            })?;
+            eal.allow(&checked);
+        }
+        Ok(eal)
+    }
+}
+
+fn absolute(path: &PathBuf) -> Result<PathBuf, String> {
+    if path.is_absolute() {
+        Ok(path.clone())
+    } else {
+        Err(format!("'{}' is no absolute path: one that begins with / is needed", path.display()))
+    }
+}
+
+/// A file and its text, to say where in it a mistake is.
+struct Place<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Place<'_> {
+    /// Reads one value.
+    fn value<T, R>(
+        &self,
+        key: &str,
+        value: &Spanned<T>,
+        read: impl FnOnce(&T) -> Result<R, String>,
+    ) -> Result<R, LaunchError> {
+        read(value.get_ref()).map_err(|sentence| self.mistake(key, Some(value.span()), &sentence))
+    }
+
+    /// Reads a value that may be left out.
+    fn optional<T, R>(
+        &self,
+        key: &str,
+        value: Option<&Spanned<T>>,
+        read: impl FnOnce(&T) -> Result<R, String>,
+    ) -> Result<Option<R>, LaunchError> {
+        value.map(|value| self.value(key, value, read)).transpose()
+    }
+
+    /// One sentence about a key.
+    fn mistake(&self, key: &str, span: Option<Range<usize>>, sentence: &str) -> LaunchError {
+        let line = span.map_or(1, |span| self.line_of(span.start));
+        LaunchError::usage(format!("{}:{line}: {key}: {sentence}", self.path.display()))
+    }
+
+    /// The number of the line that byte `at` is on.
+    fn line_of(&self, at: usize) -> usize {
+        1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+    }
+
+    /// What the TOML reader refused: no TOML, no such key, a value of another kind.
+    fn refused(&self, error: &toml::de::Error) -> LaunchError {
+        let message = error.message().replace('\n', ", ").replace('`', "'");
+        let Some(span) = error.span() else {
+            return LaunchError::usage(format!("{}: {message}", self.path.display()));
+        };
+        let number = self.line_of(span.start);
+        let line = self.text.lines().nth(number - 1).unwrap_or_default();
+        // The reader does not name the key whose value is of another kind.
+        let key = line
+            .split_once('=')
+            .map(|(key, _)| key.trim())
+            .filter(|key| !key.is_empty() && !message.contains(*key));
+        let key = key.map_or_else(String::new, |key| format!("{key}: "));
+        LaunchError::usage(format!("{}:{number}: {key}{message}", self.path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
