@@ -51,7 +51,7 @@ fn a_wrong_command_line_exits_with_2() {
 
 #[test]
 fn a_machine_that_is_not_ready_exits_with_1() {
-    let words = ["--export", "1.1=aio:/nonexistent/disk"];
+    let words = ["--strict", "--export", "1.1=aio:/nonexistent/disk"];
     if geteuid().is_root() {
         refuses(&words, 1, &["/nonexistent/disk", "No such file"]);
         refuses(&["--config", "/nonexistent/kv.json"], 1, &["/nonexistent/kv.json", "No such file"]);
