@@ -146,15 +146,18 @@ thread_local! {
     static ASKED_TO_STOP: Cell<bool> = const { Cell::new(false) };
 }
 
+/// A subsystem of ours starts; SPDK has carried out the part of the configuration that comes before subsystems. A signal
+/// that came meanwhile takes effect now.
+pub(crate) fn starts() {
+    STAGE.set(Stage::Stoppable);
+    if asked_to_stop() {
+        stop(0);
+    }
+}
+
 /// A subsystem of ours is up; as it comes after those it depends on, SPDK's configuration follows soon.
 pub(crate) fn loads() {
     STAGE.set(Stage::Loading);
-}
-
-/// Says whether a part of the configuration is carried out before the subsystems start: a signal that comes then takes
-/// effect after the rest of the start, instead of `start` of [`run`]. On the app's thread.
-pub fn set_loading(loading: bool) {
-    STAGE.set(if loading { Stage::Loading } else { Stage::Stoppable });
 }
 
 /// Whether a signal has come that is to end the app. On the app's thread.
@@ -241,6 +244,8 @@ pub fn run(options: &AppOptions, start_fn: impl FnOnce() + 'static) -> Result<i3
         LOG_SINK.get_or_init(|| sink);
     }
     START.set(Some(Box::new(start_fn)));
+    // SPDK begins with a part of the configuration.
+    STAGE.set(if options.config_file.is_some() { Stage::Loading } else { Stage::Stoppable });
     // SAFETY: spdk_app_start (spdk/event.h) runs until the app stops; every string outlives it, also where SPDK
     // keeps it.
     let code = unsafe { spdk_sys::spdk_shim_app_start(&app, Some(start), ptr::null_mut()) };

@@ -70,6 +70,7 @@ impl Drop for Finished {
 }
 
 extern "C" fn init<S: Subsystem>() {
+    crate::app::starts();
     S::init(Initialized { code: -ECANCELED, _app_thread: PhantomData });
 }
 

@@ -162,10 +162,6 @@ fn turn() -> bool {
 
 impl Loading {
     fn begin(&mut self, phase: Phase, request: Request) {
-        // A signal ends the program when the start is over.
-        if phase == Phase::Startup {
-            spdk::app::set_loading(true);
-        }
         let work =
             if self.loader.has_unknown() { Work::Methods(request) } else { Work::Start(phase, request) };
         if let Err(sentence) = self.run(work) {
@@ -364,16 +360,13 @@ impl Loading {
         // Its server goes before SPDK's start goes on.
         drop(session);
         match work {
-            Work::Methods(request) => self.answer_start(Phase::Startup, request),
-            Work::Start(phase, request) => self.answer_start(phase, request),
+            Work::Methods(request) => self.answer_start(request),
+            Work::Start(_, request) => self.answer_start(request),
             Work::Retry(_) => {}
         }
     }
 
-    fn answer_start(&self, phase: Phase, request: Request) {
-        if phase == Phase::Startup {
-            spdk::app::set_loading(false);
-        }
+    fn answer_start(&self, request: Request) {
         match self.loader.failure() {
             None => request.result("true"),
             Some(failure) => {

@@ -33,7 +33,11 @@ pub(super) fn is_examined(error: &spdk::Error) -> bool {
 
 /// Why a bdev can't be opened, in words.
 pub(super) fn open_failed(name: &str, error: &spdk::Error) -> RpcError {
-    let why = if is_claimed(error) {
+    let why = if is_examined(error) {
+        "a module of SPDK has it open, as modules do that look whether a new bdev is theirs, and has not closed it: its \
+         disk may not answer; try again, or export it read-only"
+            .to_owned()
+    } else if is_claimed(error) {
         "it is claimed by another bdev or subsystem: export that one, or export this read-only".to_owned()
     } else {
         error.to_string()

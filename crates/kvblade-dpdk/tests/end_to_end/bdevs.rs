@@ -227,7 +227,7 @@ fn a_file_that_can_not_be_written_is_served_read_only_and_not_otherwise() {
     let sentence = format!(
         "cannot export '{file}': Read-only file system (os error 30); it must be writable, or exported read-only"
     );
-    crate::lab::refuses(&lab, lab.command(&eal, &["-e", &writable]), 1, true, &sentence);
+    crate::lab::refuses(&lab, lab.command(&eal, &["--strict", "-e", &writable]), 1, true, &sentence);
 
     let target = lab.start(&["-e", &format!("{writable},ro")]);
     let mut rpc = target.rpc();

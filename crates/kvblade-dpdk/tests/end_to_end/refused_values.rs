@@ -19,8 +19,8 @@ const MALFORMED: [(&str, &str); 13] = [
     ("1.255=malloc:8M", "slot 255: expected 0 to 254 (255 means every slot and cannot be a disk's)"),
     (
         "1.1=",
-        "nothing stands after '=': BDEV is a path that begins with / or ./, malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS[nNSID] \
-         or the name of a bdev that --config defines (bdev:NAME if the name looks like one of these)",
+        "nothing stands after '=': BDEV is a path that begins with / or ./, malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS[nNSID], \
+         rbd:POOL/IMAGE or the name of a bdev that --config defines (bdev:NAME if the name looks like one of these)",
     ),
     (
         "1.1=malloc:1000",

@@ -98,7 +98,7 @@ fn the_service_manager_is_told_of_start_service_and_end() {
 fn a_target_that_does_not_start_is_never_ready() {
     let lab = Lab::new(1500);
     let manager = Manager::new(&lab);
-    let command = manager.manages(lab.command(&lab.eal(), &["-e", "1.1=bdev:nosuch"]));
+    let command = manager.manages(lab.command(&lab.eal(), &["--strict", "-e", "1.1=bdev:nosuch"]));
     let mut daemon = aoe_initiator::lab::Daemon::start(&mut { command }).unwrap();
     assert_eq!(daemon.wait(PATIENCE).unwrap().code(), Some(1));
     let messages = manager.so_far();

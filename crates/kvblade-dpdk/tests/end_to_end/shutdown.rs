@@ -19,16 +19,21 @@ pub(crate) const SLOW: ShelfSlot = ShelfSlot::new(1, 3);
 
 const IN_FLIGHT: u64 = 16;
 
-/// Exports a disk whose every I/O takes that many microseconds.
+/// Exports a disk whose every I/O takes that many microseconds. It becomes slow once it is exported: SPDK's modules read a
+/// new bdev first.
 pub(crate) fn slow_export(rpc: &mut Rpc, microseconds: u64) {
     rpc.call("bdev_malloc_create", json!({ "name": "below", "num_blocks": SECTORS, "block_size": 512 }));
-    let delays = ["avg_read_latency", "p99_read_latency", "avg_write_latency", "p99_write_latency"];
+    let delays = ["avg_read", "p99_read", "avg_write", "p99_write"];
     let mut params = json!({ "base_bdev_name": "below", "name": "slow" });
     for delay in delays {
-        params[delay] = microseconds.into();
+        params[format!("{delay}_latency")] = 1.into();
     }
     rpc.call("bdev_delay_create", params);
     rpc.call("aoe_create_export", json!({ "shelf": SLOW.shelf, "slot": SLOW.slot, "bdev_name": "slow" }));
+    for delay in delays {
+        let params = json!({ "delay_bdev_name": "slow", "latency_type": delay, "latency_us": microseconds });
+        rpc.call("bdev_delay_update_latency", params);
+    }
 }
 
 /// Sends reads and writes that the bdev then has, and returns their tags.

@@ -170,7 +170,7 @@ fn an_export_waits_for_a_bdev_that_is_made_by_rpc_and_suits() {
 fn an_export_that_waits_holds_its_address_and_can_be_deleted() {
     let lab = Lab::new(9000);
     let two = lab.path("two").display().to_string();
-    let target = lab.start(&["-e", "1.1=malloc:1M", "-e", &format!("1.2=aio:{two}")]);
+    let target = lab.start(&["-e", "1.1=malloc:1M,ro", "-e", &format!("1.2=aio:{two}")]);
     let mut rpc = target.rpc();
     let other = json!({ "shelf": 1, "slot": 2, "bdev_name": "malloc1.1", "read_only": true });
     rpc.refused(
