@@ -4,19 +4,23 @@
 passed=${passed:-0}
 failed=${failed:-0}
 
-# check WHAT COMMAND...: shows what a command printed if it fails.
+# check WHAT COMMAND...: shows what a command printed if it fails. The command is run by this shell, so that a function may
+# set its variables.
 check() {
-	local what=$1 output
+	local what=$1 output status=0
 	shift
-	if output=$("$@" 2>&1); then
+	output=$(mktemp)
+	"$@" >"$output" 2>&1 || status=$?
+	if ((status == 0)); then
 		passed=$((passed + 1))
 		echo "ok: $what"
 	else
 		failed=$((failed + 1))
 		echo "FAIL: $what"
-		printf '%s\n' "$output" | tail -n 30 | sed 's/^/    /'
-		return 1
+		tail -n 30 "$output" | sed 's/^/    /'
 	fi
+	rm -f "$output"
+	return "$((status != 0))"
 }
 
 # checks_end: a run without a check has failed.
