@@ -40,7 +40,8 @@ const MALFORMED: [(&str, &str); 13] = [
     (
         "1.1=malloc:8M,rw",
         "unknown option 'rw': the options are ro, offset=SECTORS, length=SECTORS, vlan=ID, cache=write-through|write-back, buffers=N, \
-         allow=MAC[+MAC...], deny=MAC[+MAC...], serial=TEXT, model=TEXT, firmware=TEXT, and a comma in a path is written ',,'",
+         allow=MAC[+MAC...], deny=MAC[+MAC...], serial=TEXT, model=TEXT, firmware=TEXT, with rbd: also user=ID, conf=PATH, and \
+         a comma in a path is written ',,'",
     ),
     ("1.1=malloc:8M,ro,ro", "option 'ro' is given twice: once is enough"),
     ("1.1@=malloc:8M", "the port is empty: give a port number, a DPDK device name or a Linux interface"),
