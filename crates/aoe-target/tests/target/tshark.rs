@@ -62,9 +62,18 @@ fn decoded(frames: &[Vec<u8>]) -> Vec<Vec<String>> {
     assert!(output.status.success(), "tshark: {errors}");
     let rows = String::from_utf8(output.stdout).unwrap();
     let rows: Vec<Vec<String>> =
-        rows.lines().map(|row| row.split('\t').map(str::to_owned).collect()).collect();
+        rows.lines().map(|row| row.split('\t').map(|field| number(field).to_owned()).collect()).collect();
     assert_eq!(rows.len(), frames.len(), "tshark takes every frame for AoE; it said: {errors}");
     rows
+}
+
+/// A flag as a number: tshark 4.4 writes True and False, 4.0 writes 1 and 0.
+fn number(field: &str) -> &str {
+    match field {
+        "True" => "1",
+        "False" => "0",
+        other => other,
+    }
 }
 
 /// What tshark should read in `frame`, but for the last column. `asked` is the request of a response, whose

@@ -186,10 +186,10 @@ pub(super) mod tests {
 
     #[test]
     fn a_claimed_bdev_is_refused_in_words() {
-        for errno in [1, 16] {
+        for (errno, why) in [(1, "a module of SPDK has it open"), (16, "it is claimed")] {
             let error = open_failed("m0", &spdk::Error { call: "spdk_bdev_module_claim_bdev_desc", errno });
             let message = error.message();
-            assert!(message.starts_with("bdev m0 can't be opened: it is claimed"), "{message}");
+            assert!(message.starts_with(&format!("bdev m0 can't be opened: {why}")), "{message}");
         }
         let error = open_failed("f0", &spdk::Error { call: "open", errno: 13 });
         assert!(error.message().contains("Permission denied"), "{}", error.message());

@@ -15,8 +15,8 @@ fn client(program: &str) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dpdk-build/cache-dir");
     let output = Command::new(script).output().expect("dpdk-build/cache-dir runs");
     assert!(output.status.success(), "{output:?}");
-    let cache = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end());
-    let path = cache.with_file_name("spdk-client-26.1").join("bin").join(program);
+    let spdk = String::from_utf8(output.stdout).unwrap();
+    let path = PathBuf::from(format!("{}-client-26.1", spdk.trim_end())).join("bin").join(program);
     assert!(path.exists(), "{} is not installed: run scripts/setup --tests", path.display());
     path
 }
