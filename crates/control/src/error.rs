@@ -86,6 +86,13 @@ impl RpcError {
     }
 }
 
+/// The name nearest to a misspelt one, if it is near.
+pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |other: &str| strsim::damerau_levenshtein(name, other);
+    let nearest = names.into_iter().min_by_key(|other| distance(other))?;
+    (distance(nearest) <= name.len().max(6) / 3).then_some(nearest)
+}
+
 /// Shows a value from outside in an error message: quoted, escaped, and cut after 60 characters.
 pub struct Quoted<'a>(pub &'a str);
 

@@ -15,7 +15,9 @@ pub mod rbd;
 pub mod registry;
 pub mod report;
 pub mod request;
+pub mod schema;
 pub mod served_bdev;
+mod value;
 
 pub use aoe_target::{AddressError, MacAddr, Shelf, ShelfSlot, Slot, VlanId};
 pub use backing_file::BackingFile;
@@ -25,5 +27,8 @@ pub use port::{PortInfo, PortRef, PortTable};
 pub use rbd::RbdImage;
 pub use registry::{Deletion, Record, Registry, State, unknown_bdev};
 pub use report::{BdevNames, ExportInfo, ExportPort, LcoreStats, PortStats};
-pub use request::{Action, Announce, Claimed, ClearClaims, CreateExport, DeleteExport};
+pub use request::{
+    Action, Announce, ClearInitiatorState, CreateExport, DeleteExport, GetExports, GetStats, Method,
+    StatePart,
+};
 pub use served_bdev::{ServedBdev, ServedFile, Use};

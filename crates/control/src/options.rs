@@ -1,18 +1,28 @@
-//! What an operator may say of an export beyond its bdev: which sectors, in which VLAN, to whom, how many at a
-//! time, and under which names. The same options are written as text (`--export`, `kvadd`) and as JSON (RPC,
-//! `save_config`).
+//! The options of an export: one definition for each, whatever the spelling.
+//!
+//! A field of [`ExportOptions`] is an option. Its documentation, type and range, and the extensions of
+//! [`crate::schema`], are what every spelling and every document is made of:
+//!
+//! | Spelling | Read by |
+//! | --- | --- |
+//! | parameter of `aoe_create_export` | [`crate::schema::decode`] |
+//! | `--export A.B=BDEV,option=value` | [`ExportOptions::set`] |
+//! | key of an `[[export]]` in the settings file | [`ExportOptions::set`] |
+//! | flag of `kvadd` | [`ExportOptions::set`] |
 
-use aoe_target::{Identity, MacAddr, ShelfSlot, VlanId};
-use serde_json::{Map, Value};
+use aoe_target::{Export, Identity, MacAddr, ShelfSlot, VlanId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::error::Quoted;
+use crate::error::nearest;
+use crate::schema::{self, Field, Fields};
+use crate::value;
 
 /// Fewest messages an export may advertise room for: with 1, Linux would never send.
-pub const BUFFERS_MIN: u16 = aoe_target::Export::MIN_BUFFER_COUNT;
+pub const BUFFERS_MIN: u16 = Export::MIN_BUFFER_COUNT;
 
-/// Most messages an export may advertise room for: half of the 1024 frames that a port's rx ring holds on an
-/// lcore, so that one initiator that uses all of it leaves the ring room for another. (Coraid's target stops at
-/// 512 too.)
+/// Most messages an export may advertise room for: half of the 1024 frames that a port's rx ring holds on an lcore, so
+/// that one initiator that uses all of them leaves the ring room for another. Coraid's target stops at 512 too.
 pub const BUFFERS_MAX: u16 = 512;
 
 /// Most addresses in one access list: as many as a MAC mask list of the protocol holds.
@@ -21,91 +31,132 @@ pub const MACS_MAX: usize = 255;
 /// Model name of an export that was given none.
 const MODEL: &str = "kvblade-dpdk";
 
-/// An export's options. Those left out have their default: the whole bdev, no VLAN, everybody,
-/// names of our own.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Example of a MAC address, for error texts.
+const MACS: &str = "a list of MAC addresses in text, such as \"52:54:00:12:34:56\"";
+
+/// The options of an export. An option that is not given has its default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct ExportOptions {
-    /// First sector (512 bytes) of the bdev that is served.
+    /// Refuse writes.
+    #[schemars(extend("x-word" = "ro", "x-letter" = "r"))]
+    pub read_only: bool,
+
+    /// First sector (512 bytes) of the bdev to serve.
+    #[schemars(extend("x-form" = "SECTORS", "x-letter" = "o",
+        "x-allowed" = "a number of sectors of 512 bytes, from 0"))]
     pub offset: u64,
-    /// Sectors (512 bytes) served, at least 1; `None` is all from `offset` on, also when the bdev grows.
+
+    /// Number of sectors (512 bytes) to serve.
+    ///
+    /// Without it the export reaches to the end of the bdev, also when the bdev grows.
+    #[schemars(range(min = 1), extend("x-form" = "SECTORS", "x-letter" = "l", "x-default" = "all to the end",
+        "x-allowed" = "a number of sectors of 512 bytes, from 1"))]
     pub length: Option<u64>,
-    /// The VLAN it is served in; `None`: to frames that belong to none.
+
+    /// VLAN to serve it in, by tagged frames only.
+    ///
+    /// Requests must carry the VLAN's tag (0x8100), and so do replies and advertisements. Without it the export is served
+    /// by frames that have no tag, or one that gives only a priority (VLAN 0).
+    #[serde(with = "value::number")]
+    #[schemars(with = "Option<u16>", range(min = 1, max = VlanId::MAX), extend("x-form" = "ID", "x-default" = "none",
+        "x-allowed" = format!("the number of a VLAN, from 1 to {}", VlanId::MAX)))]
     pub vlan: Option<VlanId>,
-    /// Messages the export says it can hold, [`BUFFERS_MIN`] to [`BUFFERS_MAX`].
-    pub buffers: Option<u16>,
+
     /// When a write is answered.
     pub cache: CacheMode,
-    /// If not empty, the only initiators that are answered.
+
+    /// Messages that an initiator may have in flight.
+    ///
+    /// The number is advertised. Linux keeps to it.
+    #[schemars(range(min = BUFFERS_MIN, max = BUFFERS_MAX), extend("x-form" = "N", "x-letter" = "b",
+        "x-default" = Export::DEFAULT_BUFFER_COUNT.to_string(),
+        "x-allowed" = format!("a number of messages from {BUFFERS_MIN} to {BUFFERS_MAX}")))]
+    pub buffers: Option<u16>,
+
+    /// Answer these initiators only.
+    ///
+    /// An empty list answers all. A list has at most 255 addresses.
+    #[serde(serialize_with = "value::write_macs", deserialize_with = "value::read_allow")]
+    #[schemars(with = "Vec<String>", extend("x-form" = "MAC", "x-default" = "all", "x-allowed" = MACS))]
     pub allow: Vec<MacAddr>,
-    /// Initiators that are never answered, also if allowed.
+
+    /// Never answer these initiators, whatever `allow` says.
+    #[serde(serialize_with = "value::write_macs", deserialize_with = "value::read_deny")]
+    #[schemars(with = "Vec<String>", extend("x-form" = "MAC", "x-default" = "none", "x-allowed" = MACS))]
     pub deny: Vec<MacAddr>,
-    /// Serial number in the IDENTIFY page.
+
+    /// Serial number of the disk, up to 20 printable ASCII characters.
+    #[serde(deserialize_with = "value::read_serial")]
+    #[schemars(extend("x-form" = "TEXT", "x-default" = "kvblade-SHELF.SLOT"))]
     pub serial: Option<String>,
-    /// Model name in the IDENTIFY page.
+
+    /// Model name of the disk, up to 40 printable ASCII characters.
+    #[serde(deserialize_with = "value::read_model")]
+    #[schemars(extend("x-form" = "TEXT", "x-default" = MODEL))]
     pub model: Option<String>,
-    /// Firmware revision in the IDENTIFY page.
+
+    /// Firmware revision of the disk, up to 8 printable ASCII characters.
+    #[serde(deserialize_with = "value::read_firmware")]
+    #[schemars(extend("x-form" = "TEXT", "x-default" = "the version of kvblade-dpdk"))]
     pub firmware: Option<String>,
 }
 
+schema::impl_fields!(ExportOptions);
+
 /// When a write is answered, as far as a bdev with a volatile cache leaves a choice.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
 pub enum CacheMode {
     /// When it is on stable media.
     #[default]
     WriteThrough,
-    /// When the bdev has it, perhaps in a volatile cache. Initiators see the cache and may turn it off.
+    /// When the bdev has it, perhaps in a volatile cache: a power failure may lose it until the initiator flushes.
     WriteBack,
 }
 
-impl CacheMode {
-    /// What may be said.
-    pub const ALLOWED: &str = "write-through or write-back";
-
-    /// The mode called so.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::WriteThrough, Self::WriteBack].into_iter().find(|mode| mode.name() == name)
-    }
-
-    /// Its name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::WriteThrough => "write-through",
-            Self::WriteBack => "write-back",
-        }
-    }
+/// The options with their values, as `--export` writes them.
+#[must_use]
+pub fn forms() -> String {
+    ExportOptions::fields().iter().map(Field::text_form).collect::<Vec<_>>().join(", ")
 }
 
-/// The options with a value, as `--export` writes them.
-pub const FORMS: &str = "offset=SECTORS, length=SECTORS, vlan=ID, cache=write-through|write-back, buffers=N, \
-                         allow=MAC[+MAC...], deny=MAC[+MAC...], serial=TEXT, model=TEXT, firmware=TEXT";
+/// The name in `--export` that is nearest to this one.
+#[must_use]
+pub fn nearest_word(word: &str) -> Option<&'static str> {
+    nearest(word, ExportOptions::fields().iter().map(Field::word))
+}
 
 impl ExportOptions {
-    /// Takes one option as text, `name=value`. False if there is no option of that name. A second value takes the
-    /// place of the first: that an option is given twice is for the reader of the whole text to see.
+    /// Gives an option the value that a command line or a settings file has for it. A second value takes the place of
+    /// the first: the reader of the whole text refuses options that are given twice.
     ///
     /// # Errors
     /// A sentence naming the value and what is allowed.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
-        match name {
-            "offset" => self.offset = parse_offset(value)?,
-            "length" => self.length = Some(parse_length(value)?),
-            "vlan" => self.vlan = Some(parse_vlan(value)?),
-            "cache" => self.cache = parse_cache(value)?,
-            "buffers" => self.buffers = Some(parse_buffers(value)?),
-            "allow" => self.allow = parse_macs(name, value)?,
-            "deny" => self.deny = parse_macs(name, value)?,
-            "serial" => self.serial = Some(parse_serial(value)?),
-            "model" => self.model = Some(parse_model(value)?),
-            "firmware" => self.firmware = Some(parse_firmware(value)?),
-            _ => return Ok(false),
-        }
-        Ok(true)
+    pub fn set(&mut self, option: &Field, text: Option<&str>) -> Result<(), String> {
+        let value = option.read_text(text)?;
+        let mut all = value::object(self);
+        all.insert(option.name().to_owned(), value);
+        *self = schema::decode(all, "option")?;
+        Ok(())
     }
 
-    /// The part of a bdev of `bdev_sectors` (512 bytes each) that is served, as its first sector and its size:
-    /// `length` sectors if it was given and the bdev has them, else what there is from `offset` on.
+    /// The options that are in effect: those given, else their defaults, of which the names of the disk are the same after
+    /// every restart, on every host.
+    #[must_use]
+    pub fn in_effect(&self, address: ShelfSlot, version: &str) -> Self {
+        Self {
+            buffers: Some(self.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT)),
+            serial: Some(self.serial.clone().unwrap_or_else(|| format!("kvblade-{address}"))),
+            model: Some(self.model.clone().unwrap_or_else(|| MODEL.to_owned())),
+            firmware: Some(self.firmware.clone().unwrap_or_else(|| version.to_owned())),
+            ..self.clone()
+        }
+    }
+
+    /// The part of a bdev of `bdev_sectors` (512 bytes each) that is served, as its first sector and its size. The size is
+    /// `length` sectors if it was given and the bdev has them, else all sectors from `offset` on.
     #[must_use]
     pub fn range_in(&self, bdev_sectors: u64) -> (u64, u64) {
         let rest = bdev_sectors.saturating_sub(self.offset);
@@ -141,202 +192,16 @@ impl ExportOptions {
         end(self).is_none_or(|end| other.offset < end) && end(other).is_none_or(|end| self.offset < end)
     }
 
-    /// The names in the IDENTIFY page: those given, else ones that are the same after every restart, on every
-    /// host.
+    /// The names in the IDENTIFY page.
     ///
     /// # Errors
     /// A sentence naming the value and what is allowed; never for options that were read by this crate.
     pub fn identity(&self, address: ShelfSlot, version: &str) -> Result<Identity, String> {
-        let serial = self.serial.clone().unwrap_or_else(|| format!("kvblade-{address}"));
-        let model = self.model.as_deref().unwrap_or(MODEL);
-        let firmware = self.firmware.as_deref().unwrap_or(version);
-        Identity::new(&serial, model, firmware).map_err(|error| error.to_string())
+        let names = self.in_effect(address, version);
+        let text = |name: &Option<String>| name.clone().unwrap_or_default();
+        Identity::new(&text(&names.serial), &text(&names.model), &text(&names.firmware))
+            .map_err(|error| error.to_string())
     }
-
-    /// Adds the options to the parameters of an RPC. Defaults are left out.
-    pub(crate) fn put(&self, params: &mut Map<String, Value>) {
-        if self.offset != 0 {
-            params.insert("offset".into(), self.offset.into());
-        }
-        if let Some(length) = self.length {
-            params.insert("length".into(), length.into());
-        }
-        if let Some(vlan) = self.vlan {
-            params.insert("vlan".into(), vlan.get().into());
-        }
-        if self.cache != CacheMode::default() {
-            params.insert("cache".into(), self.cache.name().into());
-        }
-        if let Some(buffers) = self.buffers {
-            params.insert("buffers".into(), buffers.into());
-        }
-        for (name, macs) in [("allow", &self.allow), ("deny", &self.deny)] {
-            if !macs.is_empty() {
-                params.insert(name.into(), macs.iter().map(ToString::to_string).collect());
-            }
-        }
-        for (name, text) in [("serial", &self.serial), ("model", &self.model), ("firmware", &self.firmware)] {
-            if let Some(text) = text {
-                params.insert(name.into(), text.as_str().into());
-            }
-        }
-    }
-}
-
-/// A first sector.
-///
-/// # Errors
-/// A sentence naming the text and what is allowed. So for the others here.
-pub fn parse_offset(text: &str) -> Result<u64, String> {
-    decimal(text).ok_or_else(|| {
-        format!("offset {} is not allowed: it is a number of sectors of 512 bytes, from 0", Quoted(text))
-    })
-}
-
-/// A number of sectors.
-///
-/// # Errors
-/// As [`parse_offset`].
-pub fn parse_length(text: &str) -> Result<u64, String> {
-    decimal(text).filter(|length| *length > 0).ok_or_else(|| {
-        format!("length {} is not allowed: it is a number of sectors of 512 bytes, from 1", Quoted(text))
-    })
-}
-
-/// A VLAN.
-///
-/// # Errors
-/// As [`parse_offset`].
-pub fn parse_vlan(text: &str) -> Result<VlanId, String> {
-    decimal(text).and_then(vlan_from).ok_or_else(|| {
-        format!("vlan {} is not allowed: it is the number of a VLAN, from 1 to {}", Quoted(text), VlanId::MAX)
-    })
-}
-
-/// A VLAN, if the number can be one.
-pub(crate) fn vlan_from(number: u64) -> Option<VlanId> {
-    u16::try_from(number).ok().and_then(VlanId::new)
-}
-
-/// A cache mode.
-///
-/// # Errors
-/// As [`parse_offset`].
-pub fn parse_cache(text: &str) -> Result<CacheMode, String> {
-    CacheMode::from_name(text)
-        .ok_or_else(|| format!("cache {} is not allowed: it is {}", Quoted(text), CacheMode::ALLOWED))
-}
-
-/// A buffer count.
-///
-/// # Errors
-/// As [`parse_offset`].
-pub fn parse_buffers(text: &str) -> Result<u16, String> {
-    decimal(text).and_then(buffers_from).ok_or_else(|| {
-        format!(
-            "buffers {} is not allowed: it is a number of messages from {BUFFERS_MIN} to {BUFFERS_MAX}",
-            Quoted(text)
-        )
-    })
-}
-
-/// A buffer count, if the number can be one.
-pub(crate) fn buffers_from(number: u64) -> Option<u16> {
-    u16::try_from(number).ok().filter(|number| (BUFFERS_MIN..=BUFFERS_MAX).contains(number))
-}
-
-/// Addresses, with a `+` between two. `name` is the option's.
-///
-/// # Errors
-/// As [`parse_offset`].
-pub fn parse_macs(name: &str, text: &str) -> Result<Vec<MacAddr>, String> {
-    collect_macs(name, text.split('+'))
-}
-
-/// The addresses of one access list.
-pub(crate) fn collect_macs<'a>(
-    name: &str,
-    texts: impl IntoIterator<Item = &'a str>,
-) -> Result<Vec<MacAddr>, String> {
-    let mut macs = Vec::new();
-    for text in texts {
-        let mac = parse_mac(text).ok_or_else(|| {
-            format!(
-                "{name}: {} is no initiator's MAC address: write six bytes in hexadecimal, such as 52:54:00:12:34:56, \
-                 not of a multicast group",
-                Quoted(text)
-            )
-        })?;
-        if macs.contains(&mac) {
-            return Err(format!("{name} lists {mac} twice: each address may be given once"));
-        }
-        macs.push(mac);
-    }
-    if macs.len() > MACS_MAX {
-        return Err(format!("{name} lists {} addresses: at most {MACS_MAX} are allowed", macs.len()));
-    }
-    Ok(macs)
-}
-
-/// With colons between the bytes, or without any, as vblade has them.
-fn parse_mac(text: &str) -> Option<MacAddr> {
-    let mut bytes = [0; 6];
-    let with_colons = text.contains(':');
-    let mut rest = text;
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        if with_colons && index > 0 {
-            rest = rest.strip_prefix(':')?;
-        }
-        let (digits, after) = rest.split_at_checked(2)?;
-        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        *byte = u8::from_str_radix(digits, 16).ok()?;
-        rest = after;
-    }
-    let mac = MacAddr(bytes);
-    (rest.is_empty() && !mac.is_multicast()).then_some(mac)
-}
-
-/// A serial number.
-///
-/// # Errors
-/// As [`parse_offset`].
-pub fn parse_serial(text: &str) -> Result<String, String> {
-    name_of("serial", text, Identity::SERIAL_MAX)
-}
-
-/// A model name.
-///
-/// # Errors
-/// As [`parse_offset`].
-pub fn parse_model(text: &str) -> Result<String, String> {
-    name_of("model", text, Identity::MODEL_MAX)
-}
-
-/// A firmware revision.
-///
-/// # Errors
-/// As [`parse_offset`].
-pub fn parse_firmware(text: &str) -> Result<String, String> {
-    name_of("firmware", text, Identity::FIRMWARE_MAX)
-}
-
-/// A string of the IDENTIFY page: fields are padded with spaces, so a space at the end would be lost.
-fn name_of(field: &str, text: &str, limit: usize) -> Result<String, String> {
-    let printable = text.bytes().all(|byte| matches!(byte, 0x20..=0x7e));
-    if text.is_empty() || text.len() > limit || !printable || text.ends_with(' ') {
-        return Err(format!(
-            "{field} {} has {} bytes: 1 to {limit} printable ASCII characters are allowed, the last no space",
-            Quoted(text),
-            text.len()
-        ));
-    }
-    Ok(text.to_owned())
-}
-
-fn decimal(text: &str) -> Option<u64> {
-    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]

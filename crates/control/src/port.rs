@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde::{Serialize, Serializer};
 
 use crate::error::{ErrorCode, Quoted, RpcError};
 
@@ -46,13 +46,14 @@ impl PortRef {
         }
         Ok(Self::Name(text.to_owned()))
     }
+}
 
-    /// The form SPDK's configuration files carry: a number or a string.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
+/// As requests and configuration files have it: a number or a string.
+impl Serialize for PortRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Number(number) => Value::from(*number),
-            Self::Name(name) => Value::from(name.as_str()),
+            Self::Number(number) => serializer.serialize_u16(*number),
+            Self::Name(name) => serializer.serialize_str(name),
         }
     }
 }

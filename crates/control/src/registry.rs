@@ -40,9 +40,7 @@ pub struct Record {
     pub bdev: ServedBdev,
     /// Size in sectors of 512 bytes: of what is served, which may be a part of the bdev.
     pub sectors: u64,
-    /// Writes are refused.
-    pub read_only: bool,
-    /// What else the operator said of it.
+    /// Its options.
     pub options: ExportOptions,
     /// How far it has come.
     pub state: State,
@@ -199,7 +197,6 @@ impl Registry {
             bdev_name: request.bdev_name.clone(),
             bdev,
             sectors,
-            read_only: request.read_only,
             options: request.options.clone(),
             state,
             reason: None,
@@ -336,7 +333,7 @@ impl Registry {
             .flatten()
             .filter(|record| record.bdev.name == own_name && record.serves())
             .peekable();
-        served.peek().is_some() && served.all(|record| record.read_only)
+        served.peek().is_some() && served.all(|record| record.options.read_only)
     }
 
     /// The exports that `aoe_announce` is to advertise: those that are online and match.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use aoe_target::{DropCounters, Export, ExportCounters, ExportId, PortCounters, PortId, Ports, VlanId};
+use aoe_target::{DropCounters, ExportCounters, ExportId, PortCounters, PortId, Ports, VlanId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::options::ExportOptions;
 use crate::port::PortInfo;
 use crate::registry::{Record, Registry, State};
-use crate::request::CREATE_EXPORT;
+use crate::request::{CreateExport, Method};
 
 /// One export in the answers of `aoe_get_exports` and `aoe_create_export`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,38 +25,9 @@ pub struct ExportInfo {
     pub bdev: BdevNames,
     /// Size in bytes, a multiple of 512.
     pub size_bytes: u64,
-    /// First sector (512 bytes) of the bdev that is served.
-    #[serde(default)]
-    pub offset: u64,
-    /// Sectors (512 bytes) that were asked for; `null` for all from `offset` on.
-    #[serde(default)]
-    pub length: Option<u64>,
-    /// The VLAN it is served in, 1 to 4094; `null` outside of any.
-    #[serde(default)]
-    pub vlan: Option<u16>,
-    /// Writes are refused.
-    pub read_only: bool,
-    /// When a write is answered: `write-through` or `write-back`.
-    #[serde(default)]
-    pub cache: String,
-    /// Messages the export says it can hold.
-    #[serde(default)]
-    pub buffers: u16,
-    /// If not empty, the only initiators that are answered.
-    #[serde(default)]
-    pub allow: Vec<String>,
-    /// Initiators that are never answered.
-    #[serde(default)]
-    pub deny: Vec<String>,
-    /// Serial number in the IDENTIFY page.
-    #[serde(default)]
-    pub serial: String,
-    /// Model name in the IDENTIFY page.
-    #[serde(default)]
-    pub model: String,
-    /// Firmware revision in the IDENTIFY page.
-    #[serde(default)]
-    pub firmware: String,
+    /// The options in effect, those that were not given included.
+    #[serde(flatten)]
+    pub options: ExportOptions,
     /// `waiting` (the bdev can't be served yet), `creating`, `online`, `offline` (the bdev is gone) or `deleting`.
     pub state: String,
     /// Why it waits; `null` in every other state.
@@ -142,25 +114,13 @@ impl Registry {
             name: port.name.clone(),
             netif: port.netif.clone(),
         };
-        let options = &record.options;
-        let identity = record.identity().ok();
         ExportInfo {
             shelf: record.address.shelf.0,
             slot: record.address.slot.0,
             bdev_name: record.bdev_name.clone(),
             bdev: BdevNames { name: record.bdev.name.clone(), uuid: record.bdev.uuid.clone() },
             size_bytes: record.sectors.saturating_mul(512),
-            offset: options.offset,
-            length: options.length,
-            vlan: options.vlan.map(VlanId::get),
-            read_only: record.read_only,
-            cache: options.cache.name().into(),
-            buffers: options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT),
-            allow: options.allow.iter().map(ToString::to_string).collect(),
-            deny: options.deny.iter().map(ToString::to_string).collect(),
-            serial: identity.as_ref().map_or_else(String::new, |identity| identity.serial().to_owned()),
-            model: identity.as_ref().map_or_else(String::new, |identity| identity.model().to_owned()),
-            firmware: identity.as_ref().map_or_else(String::new, |identity| identity.firmware().to_owned()),
+            options: record.options.in_effect(record.address, env!("CARGO_PKG_VERSION")),
             state: record.state.name().into(),
             reason: record.reason.clone(),
             all_ports: record.ports == Ports::All,
@@ -180,7 +140,7 @@ impl Registry {
     #[must_use]
     pub fn config(&self) -> Value {
         let kept = |record: &&Record| matches!(record.state, State::Waiting | State::Online | State::Offline);
-        let call = |record: &Record| json!({ "method": CREATE_EXPORT, "params": self.request_of(record).to_params() });
+        let call = |record: &Record| json!({ "method": CreateExport::NAME, "params": self.request_of(record).to_params() });
         self.exports().into_iter().filter(kept).map(call).collect()
     }
 

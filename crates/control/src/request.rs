@@ -1,110 +1,226 @@
-//! From the JSON of an RPC to a checked request: the methods and what each may carry.
+//! The methods of the RPC server and what each takes: one row of [`with_methods`] and one struct for each.
 
-use aoe_target::{MacAddr, Shelf, ShelfSlot, Slot, VlanId};
-use serde_json::{Map, Value, json};
+use aoe_target::{Shelf, ShelfSlot, Slot, VlanId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::error::{ErrorCode, Quoted, RpcError};
-use crate::options::{self, CacheMode, ExportOptions};
+use crate::error::{ErrorCode, Quoted, RpcError, nearest};
+use crate::options::ExportOptions;
 use crate::port::PortRef;
+use crate::schema::{self, Field, Fields};
+use crate::value;
 
-/// Most ports one request may list; DPDK's own limit is `RTE_MAX_ETHPORTS`, 32 in Debian's build.
-pub const PORTS_MAX: usize = 256;
-
-/// Name of the method behind [`Action::CreateExport`].
-pub const CREATE_EXPORT: &str = "aoe_create_export";
-/// Name of the method behind [`Action::DeleteExport`].
-pub const DELETE_EXPORT: &str = "aoe_delete_export";
-/// Name of the method behind [`Action::GetExports`].
-pub const GET_EXPORTS: &str = "aoe_get_exports";
-/// Name of the method behind [`Action::Announce`].
-pub const ANNOUNCE: &str = "aoe_announce";
-/// Name of the method behind [`Action::GetStats`].
-pub const GET_STATS: &str = "aoe_get_stats";
-/// Name of the method behind [`Action::ClearClaims`].
-pub const CLEAR_CLAIMS: &str = "aoe_clear_claims";
-
-/// Every method, in the order the documentation lists them. All are legal once the `aoe` subsystem has been
-/// initialised (`SPDK_RPC_RUNTIME`), none before.
-pub const METHODS: [&str; 6] = [CREATE_EXPORT, DELETE_EXPORT, GET_EXPORTS, ANNOUNCE, GET_STATS, CLEAR_CLAIMS];
-
-/// What a management request asks for. One variant per RPC method.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Serve a bdev under an address. Answered with the export as [`Action::GetExports`] shows it, once every
-    /// lcore serves it.
-    CreateExport(CreateExport),
-    /// Stop serving an address, on all ports or some. Answered with `true` once what was in flight is answered.
-    DeleteExport(DeleteExport),
-    /// List the exports.
-    GetExports,
-    /// Broadcast the advertisement of one export, or of all. Answered with `true` once it is queued for sending.
-    Announce(Announce),
-    /// Counters per export and per port.
-    GetStats,
-    /// Forget what initiators keep on an export. Answered with `true` once that is on disk and every lcore knows.
-    ClearClaims(ClearClaims),
+/// Passes every method to a macro: the struct of its parameters and its name, and where it was renamed, its name in the
+/// release before, which is still accepted. Their order is that of the documentation.
+#[macro_export]
+macro_rules! with_methods {
+    ($callback:ident) => {
+        $callback! {
+            CreateExport = "aoe_create_export";
+            DeleteExport = "aoe_delete_export";
+            GetExports = "aoe_get_exports";
+            ClearInitiatorState = "aoe_clear_initiator_state", formerly "aoe_clear_claims";
+            Announce = "aoe_announce";
+            GetStats = "aoe_get_stats";
+        }
+    };
 }
 
-/// Parameters of `aoe_create_export`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A struct of parameters, which stands for its method.
+pub trait Method: Serialize + Fields {
+    /// Name of the method.
+    const NAME: &'static str;
+
+    /// The parameters as JSON, for a request or a configuration file. Defaults are left out.
+    fn to_params(&self) -> Value {
+        let mut params = value::object(self);
+        let is_default = |name: &String, value: &Value| {
+            Self::fields().iter().any(|field| {
+                field.name() == name
+                    && !field.is_required()
+                    && (value.is_null() || value == field.json_default())
+            })
+        };
+        params.retain(|name, value| !is_default(name, value));
+        Value::Object(params)
+    }
+}
+
+/// A method as documents describe it.
+#[derive(Debug)]
+pub struct MethodInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// Its name in the release before.
+    pub former_name: Option<&'static str>,
+    /// Its documentation, a line for each paragraph.
+    pub description: String,
+    /// Its parameters.
+    pub fields: &'static [Field],
+}
+
+macro_rules! define_methods {
+    ( $( $method:ident = $name:literal $(, formerly $former:literal)?; )+ ) => {
+        /// A request. One variant for each method.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Action {
+            $( #[doc = concat!("`", $name, "`")] $method($method), )+
+        }
+
+        /// The names of the methods.
+        pub const NAMES: &[&str] = &[$( $name ),+];
+
+        impl Action {
+            /// Reads a request. `params` is `None` when the request had none; JSON's `null` counts as none too.
+            ///
+            /// # Errors
+            /// [`ErrorCode::MethodNotFound`], or [`ErrorCode::InvalidParams`] naming the first value that is wrong and
+            /// what is allowed there.
+            pub fn decode(method: &str, params: Option<&Value>) -> Result<Self, RpcError> {
+                $(
+                    if method == $name $( || method == $former )? {
+                        let decoded = schema::decode(object(params, $name)?, "parameter");
+                        return decoded
+                            .map(Self::$method)
+                            .map_err(|sentence| RpcError::invalid(format!("{}: {sentence}", $name)));
+                    }
+                )+
+                Err(unknown_method(method))
+            }
+        }
+
+        $(
+            schema::impl_fields!($method);
+
+            impl Method for $method {
+                const NAME: &'static str = $name;
+            }
+        )+
+
+        /// Every method, for documents.
+        #[must_use]
+        pub fn methods() -> Vec<MethodInfo> {
+            vec![$( MethodInfo {
+                name: $name,
+                former_name: None $( .or(Some($former)) )?,
+                description: schema::description::<$method>(),
+                fields: $method::fields(),
+            } ),+]
+        }
+    };
+}
+
+with_methods!(define_methods);
+
+/// Serves a bdev as an AoE device.
+///
+/// The answer is the export as `aoe_get_exports` shows it, once every lcore serves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreateExport {
     /// Address to serve.
+    #[serde(flatten, with = "value::address")]
+    #[schemars(with = "value::Address")]
     pub address: ShelfSlot,
-    /// Name of an SPDK bdev; never empty.
+    /// Name of an SPDK bdev: its own, an alias such as `lvs/volume`, or its UUID.
+    #[serde(deserialize_with = "value::read_bdev_name")]
+    #[schemars(extend("x-allowed" = value::BDEV_NAME))]
     pub bdev_name: String,
-    /// Ports to serve on, without duplicates as written; `None` means all ports.
+    /// Ports to serve on, by number, name, PCI address or Linux interface; all ports if left out.
+    #[serde(default, deserialize_with = "value::read_ports")]
+    #[schemars(with = "Option<Vec<Value>>", length(min = 1), extend(
+        "x-allowed" = "a list of port numbers or names that is not empty, or left out for all ports"))]
     pub ports: Option<Vec<PortRef>>,
-    /// Refuse writes.
-    pub read_only: bool,
-    /// Everything else the operator may say of it.
+    /// Everything else.
+    #[serde(flatten)]
     pub options: ExportOptions,
 }
 
-/// Parameters of `aoe_delete_export`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Stops serving an AoE device, on all ports or some.
+///
+/// The answer is `true`, once the requests in flight are answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeleteExport {
     /// Address to stop serving.
+    #[serde(flatten, with = "value::address")]
+    #[schemars(with = "value::Address")]
     pub address: ShelfSlot,
-    /// The VLAN it is served in; `None` means the export outside of any.
+    /// VLAN it is served in; the export outside of any VLAN if left out.
+    #[serde(default, with = "value::number")]
+    #[schemars(with = "Option<u16>", range(min = 1, max = VlanId::MAX), extend(
+        "x-allowed" = format!("the number of a VLAN, from 1 to {}", VlanId::MAX)))]
     pub vlan: Option<VlanId>,
-    /// Ports to leave; `None` means every port that address is served on.
+    /// Ports to leave; all ports if left out.
+    #[serde(default, deserialize_with = "value::read_ports")]
+    #[schemars(with = "Option<Vec<Value>>", length(min = 1), extend(
+        "x-allowed" = "a list of port numbers or names that is not empty, or left out for all ports"))]
     pub ports: Option<Vec<PortRef>>,
 }
 
-/// Parameters of `aoe_clear_claims`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClearClaims {
+/// Lists the exports, with the initiator state of each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GetExports {}
+
+/// Clears the initiator state of an export: its config string, MAC mask list and reservation, or one of them.
+///
+/// An export whose state file was damaged answers nobody until all of its state is cleared. The answer is `true`, once
+/// the change is on disk and on every lcore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClearInitiatorState {
     /// Address of the export.
+    #[serde(flatten, with = "value::address")]
+    #[schemars(with = "value::Address")]
     pub address: ShelfSlot,
-    /// Its VLAN; `None` means the export outside of any.
+    /// VLAN it is served in; the export outside of any VLAN if left out.
+    #[serde(default, with = "value::number")]
+    #[schemars(with = "Option<u16>", range(min = 1, max = VlanId::MAX), extend(
+        "x-allowed" = format!("the number of a VLAN, from 1 to {}", VlanId::MAX)))]
     pub vlan: Option<VlanId>,
-    /// A port of it, where several exports have that address.
+    /// A port it is served on, where several exports have the address.
+    #[serde(default, deserialize_with = "value::read_port")]
+    #[schemars(with = "Value", extend("x-allowed" = value::PORT))]
     pub port: Option<PortRef>,
-    /// What is to be forgotten; all of it if that was left out.
-    pub what: Claimed,
+    /// Part of the state to clear.
+    #[serde(default)]
+    #[schemars(extend("x-formerly" = "what"))]
+    pub part: StatePart,
 }
 
-/// What an initiator can keep on an export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Claimed {
+/// A part of the initiator state of an export.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum StatePart {
     /// The config string.
     Config,
     /// The MAC mask list.
     Mask,
     /// The reservation, plain or keyed.
     Reservation,
-    /// Everything; the only one that opens an export whose state is not known.
+    /// All parts; the only choice for an export whose state is unknown.
+    #[default]
     All,
 }
 
-/// Parameters of `aoe_announce`: a missing part matches every export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Broadcasts the advertisement of exports, so that initiators find them.
+///
+/// The answer is `true`, once the advertisements are queued for sending.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Announce {
-    /// Only this shelf.
+    /// Only exports of this shelf.
+    #[serde(with = "value::number")]
+    #[schemars(with = "Option<u16>", range(max = Shelf::MAX.0))]
     pub shelf: Option<Shelf>,
-    /// Only this slot.
+    /// Only exports of this slot.
+    #[serde(with = "value::number")]
+    #[schemars(with = "Option<u8>", range(max = Slot::MAX.0))]
     pub slot: Option<Slot>,
 }
+
+/// Reports counters: by export, by port with drop reasons, and the load of each lcore.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GetStats {}
 
 impl Announce {
     /// Whether the export at `address` is meant.
@@ -115,348 +231,24 @@ impl Announce {
     }
 }
 
-impl Action {
-    /// Reads a request. `params` is `None` when the request had none; JSON's `null` counts as none too.
-    ///
-    /// # Errors
-    /// [`ErrorCode::MethodNotFound`], or [`ErrorCode::InvalidParams`] naming the first value that is wrong and
-    /// what is allowed there.
-    pub fn decode(method: &str, params: Option<&Value>) -> Result<Self, RpcError> {
-        let mut fields = Fields::new(method, params)?;
-        let action = match method {
-            CREATE_EXPORT => Self::CreateExport(CreateExport {
-                address: fields.address()?,
-                bdev_name: fields.bdev_name()?,
-                ports: fields.ports()?,
-                read_only: fields.flag("read_only")?,
-                options: fields.options()?,
-            }),
-            DELETE_EXPORT => Self::DeleteExport(DeleteExport {
-                address: fields.address()?,
-                vlan: fields.vlan()?,
-                ports: fields.ports()?,
-            }),
-            GET_EXPORTS => Self::GetExports,
-            ANNOUNCE => Self::Announce(Announce { shelf: fields.shelf()?, slot: fields.slot()? }),
-            GET_STATS => Self::GetStats,
-            CLEAR_CLAIMS => Self::ClearClaims(ClearClaims {
-                address: fields.address()?,
-                vlan: fields.vlan()?,
-                port: fields.port()?,
-                what: fields.claimed()?,
-            }),
-            _ => {
-                return Err(RpcError::new(
-                    ErrorCode::MethodNotFound,
-                    format!("no method {}: the methods are {}", Quoted(method), METHODS.join(", ")),
-                ));
-            }
-        };
-        fields.finish()?;
-        Ok(action)
+fn object(params: Option<&Value>, method: &str) -> Result<Map<String, Value>, RpcError> {
+    match params {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(object)) => Ok(object.clone()),
+        Some(other) => Err(RpcError::invalid(format!(
+            "{method}: the parameters are {}: they must be an object",
+            schema::kind(other)
+        ))),
     }
 }
 
-impl CreateExport {
-    /// The parameters as JSON, for a configuration file or a request. Defaults are left out.
-    #[must_use]
-    pub fn to_params(&self) -> Value {
-        let mut params = json!({
-            "shelf": self.address.shelf.0,
-            "slot": self.address.slot.0,
-            "bdev_name": self.bdev_name,
-        });
-        put_ports(&mut params, self.ports.as_deref());
-        if self.read_only {
-            params["read_only"] = Value::Bool(true);
-        }
-        if let Value::Object(params) = &mut params {
-            self.options.put(params);
-        }
-        params
-    }
-}
-
-impl DeleteExport {
-    /// The parameters as JSON.
-    #[must_use]
-    pub fn to_params(&self) -> Value {
-        let mut params = json!({ "shelf": self.address.shelf.0, "slot": self.address.slot.0 });
-        if let Some(vlan) = self.vlan {
-            params["vlan"] = vlan.get().into();
-        }
-        put_ports(&mut params, self.ports.as_deref());
-        params
-    }
-}
-
-impl Announce {
-    /// The parameters as JSON.
-    #[must_use]
-    pub fn to_params(&self) -> Value {
-        let mut params = Map::new();
-        if let Some(shelf) = self.shelf {
-            params.insert("shelf".into(), shelf.0.into());
-        }
-        if let Some(slot) = self.slot {
-            params.insert("slot".into(), slot.0.into());
-        }
-        Value::Object(params)
-    }
-}
-
-fn put_ports(params: &mut Value, ports: Option<&[PortRef]>) {
-    if let Some(ports) = ports {
-        params["ports"] = ports.iter().map(PortRef::to_json).collect();
-    }
-}
-
-/// The parameters of one request; each field is taken out once, and what is left over is unknown.
-struct Fields<'a> {
-    method: &'a str,
-    fields: Map<String, Value>,
-    known: Vec<&'static str>,
-}
-
-impl<'a> Fields<'a> {
-    fn new(method: &'a str, params: Option<&Value>) -> Result<Self, RpcError> {
-        let fields = match params {
-            None | Some(Value::Null) => Map::new(),
-            Some(Value::Object(fields)) => fields.clone(),
-            Some(other) => {
-                return Err(RpcError::invalid(format!(
-                    "{method}: the parameters are {}: they must be an object",
-                    kind(other)
-                )));
-            }
-        };
-        Ok(Self { method, fields, known: Vec::new() })
-    }
-
-    /// JSON's `null` counts as a field left out.
-    fn take(&mut self, name: &'static str) -> Option<Value> {
-        self.known.push(name);
-        self.fields.remove(name).filter(|value| !value.is_null())
-    }
-
-    fn wrong(&self, name: &str, value: &Value, allowed: &str) -> RpcError {
-        RpcError::invalid(format!("{}: {name} is {}: it must be {allowed}", self.method, shown(value)))
-    }
-
-    fn missing(&self, name: &str, allowed: &str) -> RpcError {
-        RpcError::invalid(format!("{}: {name} is missing: it must be {allowed}", self.method))
-    }
-
-    fn shelf(&mut self) -> Result<Option<Shelf>, RpcError> {
-        let Some(value) = self.take("shelf") else { return Ok(None) };
-        value
-            .as_u64()
-            .and_then(|shelf| Shelf::try_from(shelf).ok())
-            .map(Some)
-            .ok_or_else(|| self.wrong("shelf", &value, &shelf_range()))
-    }
-
-    fn slot(&mut self) -> Result<Option<Slot>, RpcError> {
-        let Some(value) = self.take("slot") else { return Ok(None) };
-        value
-            .as_u64()
-            .and_then(|slot| Slot::try_from(slot).ok())
-            .map(Some)
-            .ok_or_else(|| self.wrong("slot", &value, &slot_range()))
-    }
-
-    fn address(&mut self) -> Result<ShelfSlot, RpcError> {
-        let shelf = self.shelf()?.ok_or_else(|| self.missing("shelf", &shelf_range()))?;
-        let slot = self.slot()?.ok_or_else(|| self.missing("slot", &slot_range()))?;
-        Ok(ShelfSlot::new(shelf, slot))
-    }
-
-    fn bdev_name(&mut self) -> Result<String, RpcError> {
-        const ALLOWED: &str = "the name of a bdev, a string that is not empty";
-        match self.take("bdev_name") {
-            Some(Value::String(name)) if !name.is_empty() && !name.contains('\0') => Ok(name),
-            Some(value) => Err(self.wrong("bdev_name", &value, ALLOWED)),
-            None => Err(self.missing("bdev_name", ALLOWED)),
-        }
-    }
-
-    fn flag(&mut self, name: &'static str) -> Result<bool, RpcError> {
-        match self.take(name) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
-            Some(value) => Err(self.wrong(name, &value, "true or false")),
-        }
-    }
-
-    fn options(&mut self) -> Result<ExportOptions, RpcError> {
-        let buffers =
-            format!("a number of messages from {} to {}", options::BUFFERS_MIN, options::BUFFERS_MAX);
-        Ok(ExportOptions {
-            offset: self.number("offset", "a number of sectors of 512 bytes, from 0", Some)?.unwrap_or(0),
-            length: self.number("length", "a number of sectors of 512 bytes, from 1", |length| {
-                (length > 0).then_some(length)
-            })?,
-            vlan: self.vlan()?,
-            cache: self.cache()?,
-            buffers: self.number("buffers", &buffers, options::buffers_from)?,
-            allow: self.macs("allow")?,
-            deny: self.macs("deny")?,
-            serial: self.text("serial", options::parse_serial)?,
-            model: self.text("model", options::parse_model)?,
-            firmware: self.text("firmware", options::parse_firmware)?,
-        })
-    }
-
-    fn cache(&mut self) -> Result<CacheMode, RpcError> {
-        let Some(value) = self.take("cache") else { return Ok(CacheMode::default()) };
-        let mode = value.as_str().and_then(CacheMode::from_name);
-        mode.ok_or_else(|| self.wrong("cache", &value, CacheMode::ALLOWED))
-    }
-
-    fn vlan(&mut self) -> Result<Option<VlanId>, RpcError> {
-        let allowed = format!("the number of a VLAN, from 1 to {}", VlanId::MAX);
-        self.number("vlan", &allowed, options::vlan_from)
-    }
-
-    fn number<N>(
-        &mut self,
-        name: &'static str,
-        allowed: &str,
-        convert: impl FnOnce(u64) -> Option<N>,
-    ) -> Result<Option<N>, RpcError> {
-        let Some(value) = self.take(name) else { return Ok(None) };
-        value.as_u64().and_then(convert).map(Some).ok_or_else(|| self.wrong(name, &value, allowed))
-    }
-
-    fn macs(&mut self, name: &'static str) -> Result<Vec<MacAddr>, RpcError> {
-        const ALLOWED: &str = "a list of MAC addresses in text, such as \"52:54:00:12:34:56\"";
-        let listed = match self.take(name) {
-            None => return Ok(Vec::new()),
-            Some(Value::Array(listed)) => listed,
-            Some(value) => return Err(self.wrong(name, &value, ALLOWED)),
-        };
-        let texts: Option<Vec<&str>> = listed.iter().map(Value::as_str).collect();
-        let texts = texts.ok_or_else(|| self.wrong(name, &Value::Array(listed.clone()), ALLOWED))?;
-        options::collect_macs(name, texts)
-            .map_err(|message| RpcError::invalid(format!("{}: {message}", self.method)))
-    }
-
-    fn text(
-        &mut self,
-        name: &'static str,
-        parse: impl FnOnce(&str) -> Result<String, String>,
-    ) -> Result<Option<String>, RpcError> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => parse(&text)
-                .map(Some)
-                .map_err(|message| RpcError::invalid(format!("{}: {message}", self.method))),
-            Some(value) => Err(self.wrong(name, &value, "a string")),
-        }
-    }
-
-    fn ports(&mut self) -> Result<Option<Vec<PortRef>>, RpcError> {
-        const ALLOWED: &str = "a list of port numbers or names that is not empty, or left out for all ports";
-        let listed = match self.take("ports") {
-            None => return Ok(None),
-            Some(Value::Array(listed)) if !listed.is_empty() => listed,
-            Some(value) => return Err(self.wrong("ports", &value, ALLOWED)),
-        };
-        if listed.len() > PORTS_MAX {
-            return Err(RpcError::invalid(format!(
-                "{}: ports lists {} ports: at most {PORTS_MAX} are allowed",
-                self.method,
-                listed.len()
-            )));
-        }
-        let mut ports: Vec<PortRef> = Vec::with_capacity(listed.len());
-        for value in &listed {
-            let port = match value {
-                Value::String(name) => PortRef::parse(name)
-                    .map_err(|message| RpcError::invalid(format!("{}: ports: {message}", self.method)))?,
-                _ => value
-                    .as_u64()
-                    .and_then(|number| u16::try_from(number).ok())
-                    .map(PortRef::Number)
-                    .ok_or_else(|| {
-                        self.wrong("a port", value, "a port number from 0 to 65535 or a port name")
-                    })?,
-            };
-            if ports.contains(&port) {
-                return Err(RpcError::invalid(format!(
-                    "{}: ports lists {} twice: each port may be given once",
-                    self.method,
-                    Quoted(&port.to_string())
-                )));
-            }
-            ports.push(port);
-        }
-        Ok(Some(ports))
-    }
-
-    fn port(&mut self) -> Result<Option<PortRef>, RpcError> {
-        let Some(value) = self.take("port") else { return Ok(None) };
-        match &value {
-            Value::String(name) => PortRef::parse(name)
-                .map(Some)
-                .map_err(|message| RpcError::invalid(format!("{}: port: {message}", self.method))),
-            other => other
-                .as_u64()
-                .and_then(|number| u16::try_from(number).ok())
-                .map(|number| Some(PortRef::Number(number)))
-                .ok_or_else(|| self.wrong("port", &value, "a port number from 0 to 65535 or a port name")),
-        }
-    }
-
-    fn claimed(&mut self) -> Result<Claimed, RpcError> {
-        let Some(value) = self.take("what") else { return Ok(Claimed::All) };
-        match value.as_str() {
-            Some("config") => Ok(Claimed::Config),
-            Some("mask") => Ok(Claimed::Mask),
-            Some("reservation") => Ok(Claimed::Reservation),
-            Some("all") => Ok(Claimed::All),
-            _ => Err(self.wrong("what", &value, "config, mask, reservation or all")),
-        }
-    }
-
-    fn finish(self) -> Result<(), RpcError> {
-        let Some(name) = self.fields.keys().next() else { return Ok(()) };
-        let allowed = if self.known.is_empty() {
-            "the method takes no parameters".to_owned()
-        } else {
-            format!("the parameters are {}", self.known.join(", "))
-        };
-        Err(RpcError::invalid(format!("{}: unknown parameter {}: {allowed}", self.method, Quoted(name))))
-    }
-}
-
-fn shelf_range() -> String {
-    format!("a number from 0 to {}", Shelf::MAX)
-}
-
-fn slot_range() -> String {
-    format!("a number from 0 to {}", Slot::MAX)
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// A JSON value in an error message, bounded in length.
-fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => Quoted(text).to_string(),
-        Value::Array(list) if list.is_empty() => "an empty list".into(),
-        Value::Array(_) | Value::Object(_) => kind(value).into(),
-        other => other.to_string(),
-    }
+fn unknown_method(method: &str) -> RpcError {
+    let near = nearest(method, NAMES.iter().copied())
+        .map_or_else(String::new, |near| format!(", the nearest is {near}"));
+    RpcError::new(
+        ErrorCode::MethodNotFound,
+        format!("no method {}{near}: the methods are {}", Quoted(method), NAMES.join(", ")),
+    )
 }
 
 #[cfg(test)]

@@ -39,9 +39,7 @@ pub struct ServedFile {
 pub struct Use<'a> {
     /// The export's address.
     pub address: ShelfSlot,
-    /// It takes no writes.
-    pub read_only: bool,
-    /// Where the part is that it serves.
+    /// Its options.
     pub options: &'a ExportOptions,
 }
 
@@ -52,7 +50,7 @@ impl Use<'_> {
     #[must_use]
     pub fn is_second_disk(&self, other: &Use<'_>) -> bool {
         self.address != other.address
-            && !(self.read_only && other.read_only)
+            && !(self.options.read_only && other.options.read_only)
             && self.options.overlaps(other.options)
     }
 }
@@ -66,8 +64,8 @@ pub(crate) fn check_beside(
     bdev: &ServedBdev,
     there: &Record,
 ) -> Result<(), RpcError> {
-    let wanted = Use { address: request.address, read_only: request.read_only, options: &request.options };
-    let has = Use { address: there.address, read_only: there.read_only, options: &there.options };
+    let wanted = Use { address: request.address, options: &request.options };
+    let has = Use { address: there.address, options: &there.options };
     if there.bdev.name == bdev.name {
         if !wanted.is_second_disk(&has) {
             return Ok(());
@@ -83,7 +81,7 @@ pub(crate) fn check_beside(
             ),
         ));
     }
-    if wanted.read_only && has.read_only {
+    if wanted.options.read_only && has.options.read_only {
         return Ok(());
     }
     let mut pairs =

@@ -137,7 +137,7 @@ struct Options {
     interfaces: Vec<String>,
 
     /// Serve a file, block device or BDEV as AoE device eSHELF.SLOT; may be given several times
-    #[arg(long = "export", short = 'e', value_name = help::EXPORT_FORM, long_help = help::EXPORT)]
+    #[arg(long = "export", short = 'e', value_name = help::EXPORT_FORM, long_help = help::export())]
     exports: Vec<OsString>,
 
     /// Read options from a TOML file, such as /etc/kvblade/kvblade.toml; what is given here wins over it
@@ -303,7 +303,7 @@ pub(crate) fn is_own_option(name: &str) -> bool {
     Options::command().get_arguments().any(|argument| argument.get_long() == Some(name))
 }
 
-/// Makes one sentence of clap's report, which spreads over several lines and repeats the usage.
+/// What clap found, in one sentence.
 fn refused(error: &clap::Error) -> LaunchError {
     if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
         && error.kind() == ErrorKind::UnknownArgument
@@ -314,16 +314,7 @@ fn refused(error: &clap::Error) -> LaunchError {
                  kvblade-dpdk -l 0-1 --interface eth1 --export 1.1=malloc:64M"
         ));
     }
-    let report = error.render().to_string();
-    let sentence = report
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ");
-    let sentence = sentence.strip_prefix("error: ").unwrap_or(&sentence);
-    LaunchError::usage(format!("{sentence} (see kvblade-dpdk --help)"))
+    LaunchError::usage(format!("{} (see kvblade-dpdk --help)", kvtools::command::sentence(error)))
 }
 
 pub(crate) fn parse_mtu(text: &str) -> Result<u16, String> {

@@ -10,8 +10,9 @@ use std::str::FromStr;
 
 use control::backing_file::SECTOR;
 use control::error::Quoted;
-use control::options::FORMS;
+use control::options::{forms, nearest_word};
 use control::rbd::{self, RbdImage};
+use control::schema::Fields;
 use control::{ExportOptions, PortRef, ShelfSlot};
 
 use crate::args::LaunchError;
@@ -30,9 +31,7 @@ pub(crate) struct ExportSpec {
     pub(crate) port: Option<PortRef>,
     /// What to serve.
     pub(crate) bdev: BdevSpec,
-    /// Refuse writes.
-    pub(crate) read_only: bool,
-    /// Everything else that was said of it.
+    /// Its options.
     pub(crate) options: ExportOptions,
 }
 
@@ -129,7 +128,6 @@ impl ExportSpec {
         let address = address.parse::<ShelfSlot>().map_err(|error| error.to_string())?;
         let mut parts = split_at_single_commas(what).into_iter();
         let mut bdev = BdevSpec::parse(&parts.next().unwrap_or_default())?;
-        let mut read_only = false;
         let mut options = ExportOptions::default();
         let mut given = Vec::new();
         for option in parts {
@@ -141,23 +139,17 @@ impl ExportSpec {
                 return Err(format!("option {} is given twice: once is enough", Quoted(name)));
             }
             given.push(name.to_owned());
-            let known = match value {
-                None if name == "ro" => {
-                    read_only = true;
-                    true
-                }
-                None => false,
-                Some(value) => bdev.set(name, value)? || options.set(name, value)?,
-            };
-            if !known {
-                return Err(format!(
-                    "unknown option {}: the options are ro, {FORMS}, with rbd: also user=ID, conf=PATH, and a comma in a path \
-                     is written ',,'",
-                    Quoted(&option)
-                ));
+            if let Some(value) = value
+                && bdev.set(name, value)?
+            {
+                continue;
+            }
+            match ExportOptions::fields().iter().find(|field| field.word() == name) {
+                Some(field) => options.set(field, value)?,
+                None => return Err(unknown_option(&option, name)),
             }
         }
-        Ok(Self { text: text.to_owned(), address, port, bdev, read_only, options })
+        Ok(Self { text: text.to_owned(), address, port, bdev, options })
     }
 
     /// What tells it apart from others at its address: its port, as the user wrote it, and its VLAN. `1.1`, `1.1@PORT`,
@@ -171,7 +163,7 @@ impl ExportSpec {
 
     /// How it uses what it serves.
     pub(crate) fn as_use(&self) -> control::Use<'_> {
-        control::Use { address: self.address, read_only: self.read_only, options: &self.options }
+        control::Use { address: self.address, options: &self.options }
     }
 
     /// Where it is served, as the user wrote it: `1.1` or `1.1@PORT`.
@@ -276,6 +268,17 @@ fn parse_namespace(text: &str) -> Result<BdevSpec, String> {
             },
         )?;
     Ok(BdevSpec::Nvme { address, nsid })
+}
+
+fn unknown_option(option: &str, name: &str) -> String {
+    let near =
+        nearest_word(name).map_or_else(String::new, |near| format!(", the nearest is {}", Quoted(near)));
+    format!(
+        "unknown option {}{near}: the options are {}, with rbd: also user=ID, conf=PATH, and a comma in a path is written \
+         ',,'",
+        Quoted(option),
+        forms()
+    )
 }
 
 /// Splits at commas; two commas in a row are one that belongs to the text.

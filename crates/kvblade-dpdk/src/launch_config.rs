@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use control::backing_file::{BackingFile, BackingFileError, SECTOR};
 use control::error::Quoted;
 use control::rbd::{self, RbdImage};
-use control::request::{CREATE_EXPORT, CreateExport};
+use control::{CreateExport, Method};
 use serde_json::{Value, json};
 
 pub(crate) use self::entry::{Condition, Entry, Origin};
@@ -120,7 +120,7 @@ struct ServedImage<'a> {
 }
 
 fn are_read_only(exports: &[&ExportSpec]) -> bool {
-    exports.iter().all(|export| export.read_only)
+    exports.iter().all(|export| export.options.read_only)
 }
 
 fn served_by(exports: &[&ExportSpec], export: &ExportSpec) -> bool {
@@ -283,12 +283,11 @@ impl<'a> Plan<'a> {
             address: export.address,
             bdev_name,
             ports: export.port.clone().map(|port| vec![port]),
-            read_only: export.read_only,
             options: export.options.clone(),
         };
         self.creations.push(Entry {
             subsystem: AOE.into(),
-            ..bdev(export, CREATE_EXPORT, request.to_params(), Condition::Nothing)
+            ..bdev(export, CreateExport::NAME, request.to_params(), Condition::Nothing)
         });
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
 
-use control::error::Quoted;
+use control::error::{Quoted, nearest};
 use spdk::rpc::Phases;
 
 use crate::launch_config::Entry;
@@ -108,7 +108,7 @@ impl Loader {
     pub(crate) fn refuse_unknown(&mut self, methods: &[String]) {
         for entry in self.unknown.drain(..) {
             let mut sentence = format!("{entry}: there is no method {}", Quoted(&entry.method));
-            if let Some(nearest) = nearest(&entry.method, methods) {
+            if let Some(nearest) = nearest(&entry.method, methods.iter().map(String::as_str)) {
                 // Writing into a String does not fail.
                 let _ = write!(sentence, "; the nearest is {}", Quoted(nearest));
             }
@@ -186,13 +186,6 @@ pub(crate) fn reason(entry: &Entry, refusal: &Refusal) -> String {
         "{}: a parameter is missing, has the wrong type or is not known to the method; given are {given}",
         refusal.message
     )
-}
-
-/// The name nearest to this one, if it is near.
-fn nearest<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
-    let distance = |other: &&String| strsim::damerau_levenshtein(name, other);
-    let nearest = names.iter().min_by_key(distance)?;
-    (distance(&nearest) <= name.len().max(6) / 3).then_some(nearest)
 }
 
 #[cfg(test)]

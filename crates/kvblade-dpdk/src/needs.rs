@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use control::request::CREATE_EXPORT;
 use control::{Action, PortInfo, PortRef, PortTable};
+use control::{CreateExport, Method};
 use serde_json::Value;
 
 use crate::export_spec::PciAddress;
@@ -58,7 +58,7 @@ impl Needs {
         }
         needs.drives.sort_unstable();
         needs.drives.dedup();
-        for (method, params) in calls(document, "aoe").filter(|(method, _)| *method == CREATE_EXPORT) {
+        for (method, params) in calls(document, "aoe").filter(|(method, _)| *method == CreateExport::NAME) {
             if let Ok(Action::CreateExport(export)) = Action::decode(method, Some(params)) {
                 needs.exports.push((export.ports, bdevs.alignment_of(&export.bdev_name)));
             }

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use control::request::{CREATE_EXPORT, DELETE_EXPORT, GET_EXPORTS};
+use control::{CreateExport, DeleteExport, GetExports, Method};
 use kvtools::rpc_client::{Client, ClientError, DEFAULT_TIMEOUT};
 use serde_json::Value;
 use signal_hook::consts::SIGHUP;
@@ -111,11 +111,13 @@ fn calls(command: &CommandLine) -> Result<Calls, String> {
 /// Makes the calls, in an order that frees names and addresses before they are taken. Returns how many failed; those are
 /// made again at the next SIGHUP.
 fn apply(client: &mut Client, changes: &Changes) -> usize {
-    let removals =
-        changes.removed_exports.iter().map(|call| (DELETE_EXPORT.to_owned(), changes::delete_params(call)));
+    let removals = changes
+        .removed_exports
+        .iter()
+        .map(|call| (DeleteExport::NAME.to_owned(), changes::delete_params(call)));
     let bdev_removals = changes.removed_bdevs.iter().filter_map(changes::undo);
     let bdevs = changes.added_bdevs.iter().map(|call| (call.method.clone(), call.params.clone()));
-    let exports = changes.added_exports.iter().map(|params| (CREATE_EXPORT.to_owned(), params.clone()));
+    let exports = changes.added_exports.iter().map(|params| (CreateExport::NAME.to_owned(), params.clone()));
     let mut failed = 0;
     for (method, params) in removals.chain(bdev_removals).chain(bdevs).chain(exports) {
         if let Err(error) = call(client, &method, &params) {
@@ -133,7 +135,7 @@ fn call(client: &mut Client, method: &str, params: &Value) -> Result<Value, Clie
 impl Calls {
     /// Those whose exports and bdevs there still are: an operator may have removed some, and some may have failed.
     fn that_are_there(mut self, client: &mut Client) -> Result<Self, ClientError> {
-        let exports: Vec<Value> = client.call(GET_EXPORTS, None)?;
+        let exports: Vec<Value> = client.call(GetExports::NAME, None)?;
         self.exports.retain(|params| exports.iter().any(|export| changes::is_made_by(export, params)));
         let bdevs: Vec<Value> = client.call("bdev_get_bdevs", None)?;
         let names: Vec<&str> = bdevs.iter().filter_map(|bdev| bdev["name"].as_str()).collect();

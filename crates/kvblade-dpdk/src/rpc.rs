@@ -1,8 +1,8 @@
 //! Management: the `aoe_*` methods on SPDK's JSON-RPC server.
 
 use std::ffi::CStr;
+use std::sync::Once;
 
-use control::request::{ANNOUNCE, CLEAR_CLAIMS, CREATE_EXPORT, DELETE_EXPORT, GET_EXPORTS, GET_STATS};
 use control::{Action, RpcError};
 use serde_json::{Value, json};
 use spdk::rpc::{INVALID_PARAMS, Method, Phases, Request, register as register_method};
@@ -10,41 +10,60 @@ use spdk::rpc::{INVALID_PARAMS, Method, Phases, Request, register as register_me
 use crate::loading::Phase;
 use crate::target;
 
-/// Declares one type for each method, for SPDK calls a handler without its method's name.
-macro_rules! methods {
-    ( $( $method:ident, $c_name:literal, $name:expr; )+ ) => {
-        $(
-            struct $method;
-
-            impl Method for $method {
-                const NAME: &'static CStr = $c_name;
-
-                fn call(params: Option<&str>, request: Request) {
-                    call($name, params, request);
-                }
-            }
-        )+
-
-        /// Registers every method. Before the app runs.
-        pub(crate) fn register() {
-            $( register_method::<$method>(); )+
-            register_method::<LoadStartup>();
-            register_method::<LoadRuntime>();
+/// The name of a method as SPDK takes it.
+macro_rules! c_name {
+    ($name:literal) => {
+        match CStr::from_bytes_with_nul(concat!($name, "\0").as_bytes()) {
+            Ok(name) => name,
+            Err(_) => panic!("a method's name holds a zero byte"),
         }
-
-        #[cfg(test)]
-        const REGISTERED: &[(&CStr, &str)] = &[$( ($c_name, $name) ),+];
     };
 }
 
-methods! {
-    CreateExport, c"aoe_create_export", CREATE_EXPORT;
-    DeleteExport, c"aoe_delete_export", DELETE_EXPORT;
-    GetExports, c"aoe_get_exports", GET_EXPORTS;
-    Announce, c"aoe_announce", ANNOUNCE;
-    GetStats, c"aoe_get_stats", GET_STATS;
-    ClearClaims, c"aoe_clear_claims", CLEAR_CLAIMS;
+/// Registers one type for each name, for SPDK calls a handler without its method's name.
+macro_rules! register_methods {
+    ( $( $method:ident = $name:literal $(, formerly $former:literal)?; )+ ) => {
+        /// Registers every method. Before the app runs.
+        pub(crate) fn register() {
+            $(
+                {
+                    struct Current;
+
+                    impl Method for Current {
+                        const NAME: &'static CStr = c_name!($name);
+
+                        fn call(params: Option<&str>, request: Request) {
+                            call($name, params, request);
+                        }
+                    }
+
+                    register_method::<Current>();
+                }
+                $({
+                    struct Former;
+
+                    impl Method for Former {
+                        const NAME: &'static CStr = c_name!($former);
+
+                        fn call(params: Option<&str>, request: Request) {
+                            static WARNED: Once = Once::new();
+                            WARNED.call_once(|| {
+                                tracing::warn!("{} is called {} now: the next release has the new name only", $former, $name);
+                            });
+                            call($name, params, request);
+                        }
+                    }
+
+                    register_method::<Former>();
+                })?
+            )+
+            register_method::<LoadStartup>();
+            register_method::<LoadRuntime>();
+        }
+    };
 }
+
+control::with_methods!(register_methods);
 
 fn call(method: &str, params: Option<&str>, request: Request) {
     let params: Option<Value> = match params.map(serde_json::from_str).transpose() {
@@ -106,18 +125,4 @@ pub(crate) fn document() -> Value {
 pub(crate) fn phases(method: &str) -> Option<Phases> {
     let is_ours = LOAD.iter().any(|name| name.to_bytes() == method.as_bytes());
     if is_ours { None } else { spdk::rpc::phases(method) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_method_there_is_is_registered_under_its_name() {
-        let names: Vec<&str> = REGISTERED.iter().map(|(_, name)| *name).collect();
-        assert_eq!(names, control::request::METHODS);
-        for (c_name, name) in REGISTERED {
-            assert_eq!(c_name.to_str(), Ok(*name));
-        }
-    }
 }

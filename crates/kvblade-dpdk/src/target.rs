@@ -296,13 +296,13 @@ pub(crate) fn act(action: Action, answer: Answer) {
         match action {
             Action::CreateExport(request) => target.create(request, answer),
             Action::DeleteExport(request) => target.delete(&request, answer),
-            Action::GetExports => {
+            Action::GetExports(_) => {
                 target.follow_names();
                 answer.give(&target.exports());
             }
             Action::Announce(request) => target.announce(request, answer),
-            Action::GetStats => target.count(answer),
-            Action::ClearClaims(request) => target.clear_claims(&request, answer),
+            Action::GetStats(_) => target.count(answer),
+            Action::ClearInitiatorState(request) => target.clear_initiator_state(&request, answer),
         }
     });
 }

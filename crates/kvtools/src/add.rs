@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use control::error::Quoted;
 use control::rbd::{self, RbdImage};
-use control::request::{CREATE_EXPORT, GET_EXPORTS};
-use control::{BackingFile, CreateExport, ExportInfo, ExportOptions, PortRef, Shelf, ShelfSlot, Slot, Use};
+use control::{
+    BackingFile, CreateExport, ExportInfo, ExportOptions, GetExports, Method, PortRef, Shelf, ShelfSlot,
+    Slot, Use,
+};
 use serde_json::{Value, json};
 
 use crate::bdev_list::{self, BdevInfo};
@@ -26,9 +28,7 @@ pub struct Addition {
     pub user: Option<String>,
     /// Ceph's configuration file for an image.
     pub conf: Option<String>,
-    /// Refuse writes.
-    pub read_only: bool,
-    /// Everything else to be said of the export.
+    /// Options of the export.
     pub options: ExportOptions,
 }
 
@@ -51,7 +51,7 @@ pub fn add(client: &mut Client, addition: &Addition) -> Result<ExportInfo, Comma
     }
     check_is_there(addition, &bdevs)?;
     let file = BackingFile::inspect(&addition.path)?;
-    file.check_access(addition.read_only)?;
+    file.check_access(addition.options.read_only)?;
     if let Some(bdev) = bdevs.iter().find(|bdev| bdev.is_on(&file)) {
         check_sharing(client, addition, &bdev.name)?;
         return Ok(create_export(client, addition, &bdev.name)?);
@@ -83,13 +83,14 @@ fn add_image(
     image: &RbdImage,
     bdevs: &[BdevInfo],
 ) -> Result<ExportInfo, CommandError> {
-    let serves = |bdev: &&BdevInfo| bdev.opens(image).is_some_and(|writes| writes || addition.read_only);
+    let serves =
+        |bdev: &&BdevInfo| bdev.opens(image).is_some_and(|writes| writes || addition.options.read_only);
     if let Some(bdev) = bdevs.iter().find(serves) {
         check_sharing(client, addition, &bdev.name)?;
         return Ok(create_export(client, addition, &bdev.name)?);
     }
     let name = free_name(RBD, addition, bdevs)?;
-    let params = image.to_params(&name, addition.read_only);
+    let params = image.to_params(&name, addition.options.read_only);
     client.call::<Value>(rbd::CREATE, Some(params)).map_err(|error| match error {
         ClientError::NoMethod { .. } => {
             CommandError::Refused(format!("'{}': {}", addition.path.display(), rbd::LEFT_OUT))
@@ -110,12 +111,11 @@ fn check_is_there(addition: &Addition, bdevs: &[BdevInfo]) -> Result<(), Command
 }
 
 fn check_sharing(client: &mut Client, addition: &Addition, bdev_name: &str) -> Result<(), CommandError> {
-    let exports: Vec<ExportInfo> = client.call(GET_EXPORTS, None)?;
-    let wanted = Use { address: addition.address, read_only: addition.read_only, options: &addition.options };
+    let exports: Vec<ExportInfo> = client.call(GetExports::NAME, None)?;
+    let wanted = Use { address: addition.address, options: &addition.options };
     let other = exports.iter().find(|export| {
-        let part = served_part(export);
         let address = ShelfSlot::new(Shelf(export.shelf), Slot(export.slot));
-        let has = Use { address, read_only: export.read_only, options: &part };
+        let has = Use { address, options: &export.options };
         export.own_bdev_name() == bdev_name && wanted.is_second_disk(&has)
     });
     match other {
@@ -129,11 +129,6 @@ fn check_sharing(client: &mut Client, addition: &Addition, bdev_name: &str) -> R
             addition.address
         ))),
     }
-}
-
-/// The part of its bdev that an export serves.
-fn served_part(export: &ExportInfo) -> ExportOptions {
-    ExportOptions { offset: export.offset, length: export.length, ..ExportOptions::default() }
 }
 
 fn create_bdev(
@@ -153,7 +148,7 @@ fn create_bdev(
     if !file.is_block_device() {
         params["block_size"] = control::backing_file::SECTOR.into();
     }
-    if addition.read_only {
+    if addition.options.read_only {
         params["readonly"] = true.into();
     }
     let _name: Value = client.call("bdev_aio_create", Some(params))?;
@@ -190,10 +185,9 @@ fn create_export(
         address: addition.address,
         bdev_name: bdev_name.to_owned(),
         ports: Some(vec![addition.port.clone()]),
-        read_only: addition.read_only,
         options: addition.options.clone(),
     };
-    client.call(CREATE_EXPORT, Some(request.to_params()))
+    client.call(CreateExport::NAME, Some(request.to_params()))
 }
 
 fn undo(client: &mut Client, deletion: &str, bdev_name: &str, error: ClientError) -> CommandError {
@@ -208,6 +202,6 @@ fn undo(client: &mut Client, deletion: &str, bdev_name: &str, error: ClientError
 /// What `kvadd` prints.
 #[must_use]
 pub fn describe(path: &Path, export: &ExportInfo) -> String {
-    let mode = if export.read_only { ", read-only" } else { "" };
+    let mode = if export.options.read_only { ", read-only" } else { "" };
     format!("e{}.{} serves {}{mode}\n", export.shelf, export.slot, path.display())
 }

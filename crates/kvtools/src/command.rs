@@ -1,14 +1,16 @@
 //! What the four commands share: their common options, and how they end.
 
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser};
 use control::backing_file::BackingFileError;
-use control::{PortRef, Shelf, ShelfSlot, Slot};
+use control::error::Quoted;
+use control::{PortRef, Shelf, ShelfSlot, Slot, VlanId};
 use thiserror::Error;
 
 use crate::rpc_client::{Client, ClientError, DEFAULT_SOCKET, DEFAULT_TIMEOUT};
@@ -66,7 +68,7 @@ pub fn run<C: Parser + CommandFactory>(
             Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
                 Ok(error.render().to_string())
             }
-            Err(error) => Err(CommandError::Usage(one_sentence(&error, &name))),
+            Err(error) => Err(CommandError::Usage(format!("{} (see {name} --help)", sentence(&error)))),
         },
     };
     match outcome {
@@ -81,17 +83,47 @@ pub fn run<C: Parser + CommandFactory>(
     }
 }
 
-/// clap's report without its further lines.
-fn one_sentence(error: &clap::Error, name: &str) -> String {
-    let report = error.render().to_string();
-    let sentence = report
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ");
-    format!("{} (see {name} --help)", sentence.strip_prefix("error: ").unwrap_or(&sentence))
+/// One sentence of what clap found, from the facts that its error carries; its own report has several lines and repeats
+/// the usage.
+#[must_use]
+pub fn sentence(error: &clap::Error) -> String {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(" ")),
+        Some(other) => Some(other.to_string()),
+        None => None,
+    };
+    let argument = text(ContextKind::InvalidArg).unwrap_or_default();
+    let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let near = text(ContextKind::SuggestedArg);
+            let near = near.map_or_else(String::new, |near| format!(", the nearest is '{near}'"));
+            format!("there is no option '{argument}'{near}")
+        }
+        ErrorKind::ValueValidation => {
+            let why = error.source().map_or_else(|| "it is not allowed".to_owned(), ToString::to_string);
+            format!("invalid value '{value}' for '{argument}': {why}")
+        }
+        ErrorKind::InvalidValue if value.is_empty() => {
+            format!("a value is required for '{argument}', and none is given")
+        }
+        ErrorKind::InvalidValue => {
+            let allowed = text(ContextKind::ValidValue).unwrap_or_default();
+            format!("invalid value '{value}' for '{argument}': it must be one of {allowed}")
+        }
+        ErrorKind::ArgumentConflict => match text(ContextKind::PriorArg) {
+            Some(prior) if prior != argument => format!("'{argument}' and '{prior}' can't be given together"),
+            _ => format!("'{argument}' is given twice: once is enough"),
+        },
+        ErrorKind::MissingRequiredArgument => format!("these words are missing: {argument}"),
+        ErrorKind::InvalidUtf8 => "a word is not UTF-8, as it must be".to_owned(),
+        // Kinds that no option of ours can cause have clap's own words.
+        other => match (argument.as_str(), other.as_str()) {
+            ("", words) => words.unwrap_or("the command line is wrong").to_owned(),
+            (argument, words) => format!("'{argument}': {}", words.unwrap_or("it is wrong")),
+        },
+    }
 }
 
 /// For clap: a shelf in decimal.
@@ -116,6 +148,17 @@ pub fn parse_slot(text: &str) -> Result<Slot, String> {
 /// A sentence naming the text and what is allowed.
 pub fn parse_port(text: &str) -> Result<PortRef, String> {
     PortRef::parse(text)
+}
+
+/// For clap: a VLAN.
+///
+/// # Errors
+/// A sentence naming the text and the range.
+pub fn parse_vlan(text: &str) -> Result<VlanId, String> {
+    let vlan = text.parse().ok().and_then(VlanId::new);
+    vlan.ok_or_else(|| {
+        format!("vlan {} is not allowed: it is the number of a VLAN, from 1 to {}", Quoted(text), VlanId::MAX)
+    })
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {

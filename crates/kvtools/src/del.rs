@@ -1,7 +1,6 @@
 //! `kvdel`: takes an export off a port, and its bdev with the last one if it was made for it.
 
-use control::request::{DELETE_EXPORT, GET_EXPORTS};
-use control::{DeleteExport, ExportInfo, PortRef, ShelfSlot, VlanId};
+use control::{DeleteExport, ExportInfo, GetExports, Method, PortRef, ShelfSlot, VlanId};
 use serde_json::{Value, json};
 
 use crate::add::{AIO, RBD};
@@ -21,11 +20,11 @@ pub fn del(
     vlan: Option<VlanId>,
     port: &PortRef,
 ) -> Result<(), CommandError> {
-    let before: Vec<ExportInfo> = client.call(GET_EXPORTS, None)?;
+    let before: Vec<ExportInfo> = client.call(GetExports::NAME, None)?;
     let request = DeleteExport { address, vlan, ports: Some(vec![port.clone()]) };
-    let _done: Value = client.call(DELETE_EXPORT, Some(request.to_params()))?;
+    let _done: Value = client.call(DeleteExport::NAME, Some(request.to_params()))?;
 
-    let after: Vec<ExportInfo> = client.call(GET_EXPORTS, None)?;
+    let after: Vec<ExportInfo> = client.call(GetExports::NAME, None)?;
     let at_address = |export: &&ExportInfo| (export.shelf, export.slot) == (address.shelf.0, address.slot.0);
     let unused = before
         .iter()

@@ -1,77 +1,83 @@
-//! `kvadd`: the command line's options for an export, as `--export` of kvblade-dpdk takes them too.
+//! `kvadd`: flags for the options of an export, made from their definition in [`control::options`].
 
-use clap::Args;
-use control::options::{
-    self, CacheMode, ExportOptions, parse_buffers, parse_cache, parse_firmware, parse_length, parse_model,
-    parse_offset, parse_serial, parse_vlan,
-};
-use control::{MacAddr, VlanId};
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use control::ExportOptions;
+use control::schema::{Field, Fields, Kind};
 
-/// What may be said of an export beside its bdev.
-#[derive(Debug, Clone, Args)]
-pub struct OptionArgs {
-    /// First sector (512 bytes) to serve
-    #[arg(short, long, value_name = "SECTORS", value_parser = parse_offset)]
-    offset: Option<u64>,
-    /// Sectors (512 bytes) to serve [default: all to the end]
-    #[arg(short, long, value_name = "SECTORS", value_parser = parse_length)]
-    length: Option<u64>,
-    /// VLAN to serve it in, 1 to 4094 [default: none]
-    #[arg(long, value_name = "ID", value_parser = parse_vlan)]
-    vlan: Option<VlanId>,
-    /// When a write is answered: write-through (on stable media) or write-back [default: write-through]
-    #[arg(long, value_name = "MODE", value_parser = parse_cache)]
-    cache: Option<CacheMode>,
-    /// Messages initiators may have under way, 2 to 512 [default: 16]
-    #[arg(short, long, value_name = "N", value_parser = parse_buffers)]
-    buffers: Option<u16>,
-    /// Answer this initiator, and others given this way, only; may be given several times, or with '+' between
-    #[arg(long, value_name = "MAC", value_delimiter = '+', value_parser = parse_allowed)]
-    allow: Vec<MacAddr>,
-    /// Never answer this initiator; may be given several times, or with '+' between
-    #[arg(long, value_name = "MAC", value_delimiter = '+', value_parser = parse_denied)]
-    deny: Vec<MacAddr>,
-    /// Serial number of the disk, up to 20 characters
-    #[arg(long, value_name = "TEXT", value_parser = parse_serial)]
-    serial: Option<String>,
-    /// Model name of the disk, up to 40 characters
-    #[arg(long, value_name = "TEXT", value_parser = parse_model)]
-    model: Option<String>,
-    /// Firmware revision of the disk, up to 8 characters
-    #[arg(long, value_name = "TEXT", value_parser = parse_firmware)]
-    firmware: Option<String>,
-}
+use crate::command::CommandError;
+
+/// The options of an export that a command line gives, with their values in text.
+#[derive(Debug, Clone, Default)]
+pub struct OptionArgs(Vec<(&'static Field, Option<String>)>);
 
 impl OptionArgs {
     /// The options.
-    #[must_use]
-    pub fn into_options(self) -> ExportOptions {
-        ExportOptions {
-            offset: self.offset.unwrap_or(0),
-            length: self.length,
-            vlan: self.vlan,
-            cache: self.cache.unwrap_or_default(),
-            buffers: self.buffers,
-            allow: self.allow,
-            deny: self.deny,
-            serial: self.serial,
-            model: self.model,
-            firmware: self.firmware,
+    ///
+    /// # Errors
+    /// [`CommandError::Usage`] naming a value that is wrong together with others, such as an address given twice.
+    pub fn into_options(self) -> Result<ExportOptions, CommandError> {
+        let mut options = ExportOptions::default();
+        for (option, text) in &self.0 {
+            options.set(option, text.as_deref()).map_err(CommandError::Usage)?;
         }
+        Ok(options)
     }
 }
 
-fn parse_allowed(text: &str) -> Result<MacAddr, String> {
-    parse_one("allow", text)
+impl Args for OptionArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(ExportOptions::fields().iter().map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
 }
 
-fn parse_denied(text: &str) -> Result<MacAddr, String> {
-    parse_one("deny", text)
+/// The flag of one option.
+fn argument(option: &'static Field) -> Arg {
+    let default = option.default().map_or_else(String::new, |default| format!(" [default: {default}]"));
+    let repeated = if matches!(option.kind(), Kind::List { .. }) {
+        "; may be given several times, or with '+' between"
+    } else {
+        ""
+    };
+    let mut argument = Arg::new(option.name())
+        .long(option.long())
+        .help(format!("{}{repeated}{default}", option.summary()))
+        .action(match option.kind() {
+            Kind::Flag => ArgAction::SetTrue,
+            Kind::List { .. } => ArgAction::Append,
+            _ => ArgAction::Set,
+        });
+    if let Some(form) = option.form() {
+        argument = argument.value_name(form).value_parser(ValueParser::new(move |text: &str| {
+            ExportOptions::default().set(option, Some(text)).map(|()| text.to_owned())
+        }));
+    }
+    match option.letter() {
+        Some(letter) => argument.short(letter),
+        None => argument,
+    }
 }
 
-fn parse_one(name: &str, text: &str) -> Result<MacAddr, String> {
-    match options::parse_macs(name, text)?[..] {
-        [mac] => Ok(mac),
-        _ => Err(format!("{name} is {text}: one MAC address is needed")),
+impl FromArgMatches for OptionArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut args = Self::default();
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for option in ExportOptions::fields() {
+            if *option.kind() == Kind::Flag {
+                self.0.extend(matches.get_flag(option.name()).then_some((option, None)));
+            } else if let Some(texts) = matches.get_many::<String>(option.name()) {
+                let texts: Vec<&str> = texts.map(String::as_str).collect();
+                self.0.push((option, Some(texts.join("+"))));
+            }
+        }
+        Ok(())
     }
 }

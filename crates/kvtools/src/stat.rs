@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use control::ExportInfo;
-use control::request::GET_EXPORTS;
+use control::{ExportInfo, GetExports, Method};
 
 use crate::bdev_list::{self, BdevInfo};
 use crate::command::CommandError;
@@ -14,7 +13,7 @@ use crate::rpc_client::Client;
 /// # Errors
 /// One sentence, when a call fails.
 pub fn stat(client: &mut Client) -> Result<String, CommandError> {
-    let exports: Vec<ExportInfo> = client.call(GET_EXPORTS, None)?;
+    let exports: Vec<ExportInfo> = client.call(GetExports::NAME, None)?;
     let bdevs = bdev_list::fetch(client)?;
     Ok(table(&exports, &bdevs))
 }
@@ -30,10 +29,10 @@ fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
             .find(|bdev| bdev.is_called(export.own_bdev_name()))
             .and_then(BdevInfo::path)
             .unwrap_or_else(|| export.bdev_name.clone());
-        let vlan = export.vlan.map(|vlan| format!("vlan {vlan}"));
+        let vlan = export.options.vlan.map(|vlan| format!("vlan {vlan}"));
         let remarks = [
             vlan.as_deref(),
-            export.read_only.then_some("ro"),
+            export.options.read_only.then_some("ro"),
             (export.state != "online").then_some(export.state.as_str()),
         ];
         let remarks: Vec<&str> = remarks.into_iter().flatten().collect();
@@ -88,17 +87,7 @@ mod tests {
             bdev_name: bdev_name.into(),
             bdev: control::BdevNames::default(),
             size_bytes,
-            offset: 0,
-            length: None,
-            vlan: None,
-            read_only: false,
-            cache: "write-through".into(),
-            buffers: 16,
-            allow: Vec::new(),
-            deny: Vec::new(),
-            serial: String::new(),
-            model: String::new(),
-            firmware: String::new(),
+            options: control::ExportOptions::default(),
             state: "online".into(),
             reason: None,
             all_ports: false,
@@ -130,7 +119,7 @@ mod tests {
         .unwrap();
         let mut offline = export(3, "gone", 0, vec![port(0, "net_af_packet0", Some("eth0"))]);
         offline.state = "offline".into();
-        offline.read_only = true;
+        offline.options.read_only = true;
         let mut waiting = export(4, "aio1.4", 0, vec![port(0, "net_af_packet0", Some("eth0"))]);
         waiting.state = "waiting".into();
         waiting.reason = Some("cannot export '/srv/b': it is not there".into());

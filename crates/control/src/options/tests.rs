@@ -6,7 +6,8 @@ fn options(texts: &[&str]) -> Result<ExportOptions, String> {
     let mut options = ExportOptions::default();
     for text in texts {
         let (name, value) = text.split_once('=').unwrap();
-        assert!(options.set(name, value)?, "{text}");
+        let option = ExportOptions::fields().iter().find(|field| field.word() == name).expect(text);
+        options.set(option, Some(value))?;
     }
     Ok(options)
 }
@@ -32,7 +33,14 @@ fn every_option_is_read() {
     assert_eq!(all.deny, [MacAddr([0x52, 0x54, 0, 0, 0, 2])]);
     let identity = all.identity(ShelfSlot::WILDCARD, "1").unwrap();
     assert_eq!((identity.serial(), identity.model(), identity.firmware()), ("ABC 1", "a=b, c", "12345678"));
-    assert_eq!(ExportOptions::default().set("vlam", "1"), Ok(false));
+    let flag = &ExportOptions::fields()[0];
+    let mut options = ExportOptions::default();
+    options.set(flag, None).unwrap();
+    assert!(options.read_only);
+    assert_eq!(options.set(flag, Some("yes")), Err("ro takes no value, and got 'yes'".into()));
+    let length = ExportOptions::fields().iter().find(|field| field.name() == "length").unwrap();
+    assert_eq!(options.set(length, None), Err("length lacks its value: write length=SECTORS".into()));
+    assert_eq!((nearest_word("vlam"), nearest_word("colour")), (Some("vlan"), None));
 }
 
 #[test]

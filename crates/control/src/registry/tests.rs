@@ -55,7 +55,6 @@ impl Bench {
             address: address(at),
             bdev_name: format!("b{at}"),
             ports: ports(on),
-            read_only: false,
             options: ExportOptions::default(),
         };
         self.0.create(&request, &bdev(&format!("b{at}"), 2048)).map(|record| record.id)
@@ -147,7 +146,6 @@ fn a_bdev_without_a_sector_cannot_be_exported() {
         address: address("1.1"),
         bdev_name: "tiny".into(),
         ports: None,
-        read_only: false,
         options: ExportOptions::default(),
     };
     refused(
@@ -338,7 +336,6 @@ fn one_address_may_be_another_export_in_each_vlan() {
             address: address("1.1"),
             bdev_name: "b".into(),
             ports: None,
-            read_only: false,
             options: ExportOptions { vlan: VlanId::new(vlan), ..ExportOptions::default() },
         };
         let id = registry.create(&request, &bdev("b", 8))?.id;
@@ -364,7 +361,6 @@ fn request(at: &str, bdev: &str, change: impl FnOnce(&mut CreateExport)) -> Crea
         address: address(at),
         bdev_name: bdev.into(),
         ports: None,
-        read_only: false,
         options: ExportOptions::default(),
     };
     change(&mut request);
@@ -373,7 +369,7 @@ fn request(at: &str, bdev: &str, change: impl FnOnce(&mut CreateExport)) -> Crea
 
 #[test]
 fn one_bdev_is_two_disks_only_when_nobody_writes_or_the_parts_do_not_overlap() {
-    let read_only = |request: &mut CreateExport| request.read_only = true;
+    let read_only = |request: &mut CreateExport| request.options.read_only = true;
     let part = |offset, length| {
         move |request: &mut CreateExport| {
             request.options.offset = offset;
@@ -421,13 +417,13 @@ fn two_bdevs_on_one_file_are_not_both_written() {
     // Volumes of one store share its file without harm.
     registry.create(&request("1.2", "lv2", |_| ()), &on("lv2", "aio0", "x")).unwrap();
     registry.create(&request("1.3", "aio1", |_| ()), &on("aio1", "aio1", "y")).unwrap();
-    for change in [|_: &mut CreateExport| (), |request: &mut CreateExport| request.read_only = true] {
+    for change in [|_: &mut CreateExport| (), |request: &mut CreateExport| request.options.read_only = true] {
         let second = registry.create(&request("1.4", "aio2", change), &on("aio2", "aio2", "x")).cloned();
         refused(second, ErrorCode::Exists, &["'aio2'", "/x'", "'aio0'", "1.1", "read-only"]);
     }
     let mut registry = Bench::new().0;
     for (at, name) in [("1.1", "aio1"), ("1.2", "aio2")] {
-        let readers = request(at, name, |request| request.read_only = true);
+        let readers = request(at, name, |request| request.options.read_only = true);
         registry.create(&readers, &on(name, name, "x")).unwrap();
     }
 }

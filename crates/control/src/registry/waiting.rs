@@ -68,7 +68,6 @@ impl Registry {
             address: record.address,
             bdev_name: record.bdev_name.clone(),
             ports: (record.ports != Ports::All).then(|| names.collect()),
-            read_only: record.read_only,
             options: record.options.clone(),
         }
     }
@@ -106,7 +105,7 @@ mod tests {
     use super::super::tests::three_ports;
     use super::*;
     use crate::Deletion;
-    use crate::request::{Announce, DeleteExport};
+    use crate::request::{Announce, DeleteExport, Method};
 
     fn bdev(name: &str, sectors: u64) -> ServedBdev {
         ServedBdev { name: name.into(), uuid: String::new(), sectors, files: Vec::new() }
@@ -117,7 +116,6 @@ mod tests {
             address: at.parse().unwrap(),
             bdev_name: bdev.into(),
             ports: None,
-            read_only: false,
             options: ExportOptions::default(),
         }
     }

@@ -22,7 +22,7 @@ fn registry() -> Registry {
 }
 
 fn create(registry: &mut Registry, params: &Value) -> ExportId {
-    let Ok(Action::CreateExport(request)) = Action::decode(CREATE_EXPORT, Some(params)) else {
+    let Ok(Action::CreateExport(request)) = Action::decode(CreateExport::NAME, Some(params)) else {
         panic!("{params}");
     };
     let bdev = ServedBdev {
@@ -78,7 +78,7 @@ fn the_configuration_makes_the_same_exports_again() {
     assert_eq!(config.as_array().unwrap().len(), 2);
     let mut again = self::registry();
     for call in config.as_array().unwrap() {
-        assert_eq!(call["method"], CREATE_EXPORT);
+        assert_eq!(call["method"], CreateExport::NAME);
         create(&mut again, &call["params"]);
     }
     assert_eq!(again.config(), config);

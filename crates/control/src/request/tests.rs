@@ -1,8 +1,10 @@
 //! Every bad value is named together with what is allowed, and no good one is refused.
 
+use aoe_target::MacAddr;
 use serde_json::json;
 
 use super::*;
+use crate::options::CacheMode;
 
 fn address(shelf: u16, slot: u8) -> ShelfSlot {
     ShelfSlot::new(Shelf(shelf), Slot(slot))
@@ -10,6 +12,7 @@ fn address(shelf: u16, slot: u8) -> ShelfSlot {
 
 fn all_options() -> ExportOptions {
     ExportOptions {
+        read_only: true,
         offset: 8,
         vlan: VlanId::new(100),
         length: Some(16),
@@ -40,7 +43,8 @@ fn options_of_the_wrong_kind_are_named() {
         ("serial", json!(5), ["serial is 5", "a string"]),
         ("model", json!(""), ["model ''", "1 to 40"]),
     ] {
-        let error = refusal(CREATE_EXPORT, json!({ "shelf": 1, "slot": 1, "bdev_name": "b", name: value }));
+        let error =
+            refusal(CreateExport::NAME, json!({ "shelf": 1, "slot": 1, "bdev_name": "b", name: value }));
         assert_eq!(error.code(), ErrorCode::InvalidParams);
         for part in parts {
             assert!(error.message().contains(part), "{} lacks {part}", error.message());
@@ -66,10 +70,9 @@ fn create_takes_every_parameter() {
         address: address(65534, 254),
         bdev_name: "Malloc0".into(),
         ports: Some(vec![PortRef::Number(1), PortRef::Name("eth0".into()), PortRef::Number(2)]),
-        read_only: true,
         options: all_options(),
     };
-    assert_eq!(Action::decode(CREATE_EXPORT, Some(&params)), Ok(Action::CreateExport(expected)));
+    assert_eq!(Action::decode(CreateExport::NAME, Some(&params)), Ok(Action::CreateExport(expected)));
 }
 
 #[test]
@@ -79,17 +82,19 @@ fn what_is_left_out_has_its_default() {
         address: address(0, 0),
         bdev_name: "b".into(),
         ports: None,
-        read_only: false,
         options: ExportOptions::default(),
     };
-    assert_eq!(Action::decode(CREATE_EXPORT, Some(&params)), Ok(Action::CreateExport(expected)));
-    assert_eq!(Action::decode(ANNOUNCE, None), Ok(Action::Announce(Announce { shelf: None, slot: None })));
+    assert_eq!(Action::decode(CreateExport::NAME, Some(&params)), Ok(Action::CreateExport(expected)));
     assert_eq!(
-        Action::decode(ANNOUNCE, Some(&json!({"slot": 3}))),
+        Action::decode(Announce::NAME, None),
+        Ok(Action::Announce(Announce { shelf: None, slot: None }))
+    );
+    assert_eq!(
+        Action::decode(Announce::NAME, Some(&json!({"slot": 3}))),
         Ok(Action::Announce(Announce { shelf: None, slot: Some(Slot(3)) }))
     );
-    assert_eq!(Action::decode(GET_EXPORTS, Some(&Value::Null)), Ok(Action::GetExports));
-    assert_eq!(Action::decode(GET_STATS, Some(&json!({}))), Ok(Action::GetStats));
+    assert_eq!(Action::decode(GetExports::NAME, Some(&Value::Null)), Ok(Action::GetExports(GetExports {})));
+    assert_eq!(Action::decode(GetStats::NAME, Some(&json!({}))), Ok(Action::GetStats(GetStats {})));
 }
 
 #[test]
@@ -98,81 +103,90 @@ fn parameters_survive_the_way_out_and_in_again() {
         address: address(7, 3),
         bdev_name: "n1".into(),
         ports: Some(vec![PortRef::Name("0000:03:00.0".into()), PortRef::Number(4)]),
-        read_only: true,
         options: all_options(),
     };
-    assert_eq!(Action::decode(CREATE_EXPORT, Some(&create.to_params())), Ok(Action::CreateExport(create)));
+    assert_eq!(
+        Action::decode(CreateExport::NAME, Some(&create.to_params())),
+        Ok(Action::CreateExport(create))
+    );
     let delete = DeleteExport { address: address(7, 3), vlan: VlanId::new(9), ports: None };
-    assert_eq!(Action::decode(DELETE_EXPORT, Some(&delete.to_params())), Ok(Action::DeleteExport(delete)));
+    assert_eq!(
+        Action::decode(DeleteExport::NAME, Some(&delete.to_params())),
+        Ok(Action::DeleteExport(delete))
+    );
     let announce = Announce { shelf: Some(Shelf(1)), slot: None };
-    assert_eq!(Action::decode(ANNOUNCE, Some(&announce.to_params())), Ok(Action::Announce(announce)));
+    assert_eq!(Action::decode(Announce::NAME, Some(&announce.to_params())), Ok(Action::Announce(announce)));
 }
 
 #[test]
 fn bad_values_are_named_with_what_is_allowed() {
     let long = "x".repeat(5000);
     for (method, params, parts) in [
-        (CREATE_EXPORT, json!([1]), &["a list", "must be an object"][..]),
-        (CREATE_EXPORT, json!({}), &["shelf is missing", "0 to 65534"]),
-        (CREATE_EXPORT, json!({"shelf": 1}), &["slot is missing", "0 to 254"]),
-        (CREATE_EXPORT, json!({"shelf": 1, "slot": 1}), &["bdev_name is missing", "name of a bdev"]),
-        (CREATE_EXPORT, json!({"shelf": 65535, "slot": 1}), &["shelf is 65535", "0 to 65534"]),
-        (CREATE_EXPORT, json!({"shelf": -1, "slot": 1}), &["shelf is -1", "0 to 65534"]),
-        (CREATE_EXPORT, json!({"shelf": 1.5, "slot": 1}), &["shelf is 1.5", "0 to 65534"]),
-        (CREATE_EXPORT, json!({"shelf": "1", "slot": 1}), &["shelf is '1'", "0 to 65534"]),
-        (CREATE_EXPORT, json!({"shelf": 1, "slot": 255}), &["slot is 255", "0 to 254"]),
-        (CREATE_EXPORT, json!({"shelf": 1, "slot": [2]}), &["slot is a list", "0 to 254"]),
-        (CREATE_EXPORT, json!({"shelf": 1, "slot": 1, "bdev_name": ""}), &["bdev_name is ''", "not empty"]),
-        (CREATE_EXPORT, json!({"shelf": 1, "slot": 1, "bdev_name": 7}), &["bdev_name is 7", "a string"]),
+        (CreateExport::NAME, json!([1]), &["a list", "must be an object"][..]),
+        (CreateExport::NAME, json!({}), &["shelf is missing", "0 to 65534"]),
+        (CreateExport::NAME, json!({"shelf": 1}), &["slot is missing", "0 to 254"]),
+        (CreateExport::NAME, json!({"shelf": 1, "slot": 1}), &["bdev_name is missing", "name of a bdev"]),
+        (CreateExport::NAME, json!({"shelf": 65535, "slot": 1}), &["shelf is 65535", "0 to 65534"]),
+        (CreateExport::NAME, json!({"shelf": -1, "slot": 1}), &["shelf is -1", "0 to 65534"]),
+        (CreateExport::NAME, json!({"shelf": 1.5, "slot": 1}), &["shelf is 1.5", "0 to 65534"]),
+        (CreateExport::NAME, json!({"shelf": "1", "slot": 1}), &["shelf is '1'", "0 to 65534"]),
+        (CreateExport::NAME, json!({"shelf": 1, "slot": 255}), &["slot is 255", "0 to 254"]),
+        (CreateExport::NAME, json!({"shelf": 1, "slot": [2]}), &["slot is a list", "0 to 254"]),
         (
-            CREATE_EXPORT,
+            CreateExport::NAME,
+            json!({"shelf": 1, "slot": 1, "bdev_name": ""}),
+            &["bdev_name is ''", "not empty"],
+        ),
+        (CreateExport::NAME, json!({"shelf": 1, "slot": 1, "bdev_name": 7}), &["bdev_name is 7", "a string"]),
+        (
+            CreateExport::NAME,
             json!({"shelf": 1, "slot": 1, "bdev_name": "b", "read_only": "yes"}),
             &["read_only is 'yes'", "true or false"],
         ),
         (
-            CREATE_EXPORT,
+            CreateExport::NAME,
             json!({"shelf": 1, "slot": 1, "bdev_name": "b", "read-only": true}),
             &["unknown parameter 'read-only'", "shelf, slot, bdev_name, ports, read_only"],
         ),
         (
-            CREATE_EXPORT,
+            CreateExport::NAME,
             json!({"shelf": 1, "slot": 1, "bdev_name": "b", "ports": []}),
             &["ports is an empty list", "left out for all ports"],
         ),
         (
-            CREATE_EXPORT,
+            CreateExport::NAME,
             json!({"shelf": 1, "slot": 1, "bdev_name": "b", "ports": "eth0"}),
             &["ports is 'eth0'", "a list"],
         ),
         (
-            CREATE_EXPORT,
+            CreateExport::NAME,
             json!({"shelf": 1, "slot": 1, "bdev_name": "b", "ports": [0, "eth0", 0]}),
             &["lists '0' twice", "once"],
         ),
         (
-            CREATE_EXPORT,
+            CreateExport::NAME,
             json!({"shelf": 1, "slot": 1, "bdev_name": "b", "ports": [70000]}),
             &["70000", "0 to 65535"],
         ),
         (
-            CREATE_EXPORT,
+            CreateExport::NAME,
             json!({"shelf": 1, "slot": 1, "bdev_name": "b", "ports": ["eth 0"]}),
             &["'eth 0'", "white space"],
         ),
         (
-            CREATE_EXPORT,
+            CreateExport::NAME,
             json!({"shelf": 1, "slot": 1, "bdev_name": "b", "ports": vec![1; 257]}),
             &["257 ports", "at most 256"],
         ),
-        (DELETE_EXPORT, json!({"shelf": 1}), &["slot is missing", "0 to 254"]),
+        (DeleteExport::NAME, json!({"shelf": 1}), &["slot is missing", "0 to 254"]),
         (
-            DELETE_EXPORT,
+            DeleteExport::NAME,
             json!({"shelf": 1, "slot": 2, "bdev_name": "b"}),
             &["unknown parameter 'bdev_name'", "shelf, slot, vlan, ports"],
         ),
-        (ANNOUNCE, json!({"shelf": 70000}), &["shelf is 70000", "0 to 65534"]),
-        (GET_EXPORTS, json!({"all": 1}), &["unknown parameter 'all'", "takes no parameters"]),
-        (GET_STATS, json!({ long: 1 }), &["unknown parameter 'xxx", "takes no parameters"]),
+        (Announce::NAME, json!({"shelf": 70000}), &["shelf is 70000", "0 to 65534"]),
+        (GetExports::NAME, json!({"all": 1}), &["unknown parameter 'all'", "takes no parameters"]),
+        (GetStats::NAME, json!({ long: 1 }), &["unknown parameter 'xxx", "takes no parameters"]),
     ] {
         let error = refusal(method, params.clone());
         assert_eq!(error.code(), ErrorCode::InvalidParams, "{params}");
@@ -191,30 +205,61 @@ fn an_unknown_method_is_answered_with_the_methods_there_are() {
 }
 
 #[test]
-fn claims_are_cleared_whole_or_in_part() {
-    let decode = |params| Action::decode(CLEAR_CLAIMS, Some(&params));
-    let whole = ClearClaims {
+fn initiator_state_is_cleared_whole_or_in_part() {
+    let decode = |params| Action::decode(ClearInitiatorState::NAME, Some(&params));
+    let whole = ClearInitiatorState {
         address: ShelfSlot::new(Shelf(1), Slot(2)),
         vlan: None,
         port: None,
-        what: Claimed::All,
+        part: StatePart::All,
     };
-    assert_eq!(decode(json!({ "shelf": 1, "slot": 2 })), Ok(Action::ClearClaims(whole.clone())));
-    for (word, what) in [
-        ("config", Claimed::Config),
-        ("mask", Claimed::Mask),
-        ("reservation", Claimed::Reservation),
-        ("all", Claimed::All),
+    assert_eq!(decode(json!({ "shelf": 1, "slot": 2 })), Ok(Action::ClearInitiatorState(whole.clone())));
+    for (word, part) in [
+        ("config", StatePart::Config),
+        ("mask", StatePart::Mask),
+        ("reservation", StatePart::Reservation),
+        ("all", StatePart::All),
     ] {
-        let part = ClearClaims { what, port: Some(PortRef::Number(3)), ..whole.clone() };
-        let params = json!({ "shelf": 1, "slot": 2, "port": 3, "what": word });
-        assert_eq!(decode(params), Ok(Action::ClearClaims(part)));
+        let cleared = ClearInitiatorState { part, port: Some(PortRef::Number(3)), ..whole.clone() };
+        let params = json!({ "shelf": 1, "slot": 2, "port": 3, "part": word });
+        assert_eq!(decode(params), Ok(Action::ClearInitiatorState(cleared.clone())));
+        let params = cleared.to_params();
+        assert_eq!(decode(params), Ok(Action::ClearInitiatorState(cleared)));
     }
     let refused = |params| decode(params).expect_err("refused").message().to_owned();
     assert_eq!(
-        refused(json!({ "shelf": 1, "slot": 2, "what": "every" })),
-        "aoe_clear_claims: what is 'every': it must be config, mask, reservation or all"
+        refused(json!({ "shelf": 1, "slot": 2, "part": "every" })),
+        "aoe_clear_initiator_state: part is 'every': it must be config, mask, reservation or all"
     );
     let message = refused(json!({ "shelf": 1, "slot": 2, "port": 65536 }));
     assert!(message.contains("port is 65536") && message.contains("0 to 65535"), "{message}");
+}
+
+#[test]
+fn names_of_the_release_before_are_accepted() {
+    let params = json!({ "shelf": 1, "slot": 2, "what": "mask" });
+    let expected =
+        ClearInitiatorState { address: address(1, 2), vlan: None, port: None, part: StatePart::Mask };
+    for method in ["aoe_clear_claims", "aoe_clear_initiator_state"] {
+        let expected = Action::ClearInitiatorState(expected.clone());
+        assert_eq!(Action::decode(method, Some(&params)), Ok(expected));
+    }
+    let both = json!({ "shelf": 1, "slot": 2, "what": "mask", "part": "all" });
+    let error = refusal(ClearInitiatorState::NAME, both);
+    assert!(error.message().ends_with("part and its former name what are both given: give part"), "{error}");
+}
+
+#[test]
+fn a_misspelt_name_is_answered_with_the_nearest() {
+    let error = refusal("aoe_create_exports", json!({}));
+    assert!(error.message().contains("the nearest is aoe_create_export:"), "{error}");
+    for (name, nearest) in [("bufers", "buffers"), ("read-only", "read_only"), ("shlef", "shelf")] {
+        let error = refusal(CreateExport::NAME, json!({ "shelf": 1, "slot": 1, "bdev_name": "b", name: 1 }));
+        let part = format!(
+            "unknown parameter '{name}', the nearest is '{nearest}': the parameters are shelf, slot,"
+        );
+        assert!(error.message().contains(&part), "{error}");
+    }
+    let error = refusal(CreateExport::NAME, json!({ "colour": 1 }));
+    assert!(error.message().contains("unknown parameter 'colour': the"), "{error}");
 }

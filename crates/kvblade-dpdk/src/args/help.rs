@@ -1,5 +1,8 @@
 //! The text of `--help`.
 
+use control::ExportOptions;
+use control::schema::{Fields, Kind};
+
 pub(super) const ABOUT: &str =
     "Serves block devices over ATA over Ethernet, polling DPDK ports and SPDK bdevs";
 
@@ -56,7 +59,31 @@ a service.";
 
 pub(super) const EXPORT_FORM: &str = "SHELF.SLOT[@PORT]=BDEV[,option...]";
 
-pub(super) const EXPORT: &str = "\
+/// `--export`, with the options as [`control::options`] defines them.
+pub(super) fn export() -> String {
+    let mut options = String::new();
+    for option in ExportOptions::fields() {
+        let default = option.default().map_or_else(String::new, |default| format!(" [default: {default}]"));
+        let line = match option.kind() {
+            Kind::Choice(choices) => {
+                let forms = choices
+                    .iter()
+                    .map(|choice| (format!("{}={}", option.word(), choice.word), &choice.meaning));
+                let summary = option.summary().to_lowercase();
+                forms
+                    .map(|(form, meaning)| {
+                        format!("  {form:<26} {summary}: {}\n", meaning.trim_end_matches('.'))
+                    })
+                    .collect()
+            }
+            _ => format!("  {:<26} {}{default}\n", option.text_form(), option.summary()),
+        };
+        options.push_str(&line);
+    }
+    format!("{EXPORT}{options}{EXPORT_END}")
+}
+
+const EXPORT: &str = "\
 Serve a file, block device or BDEV as AoE device eSHELF.SLOT; may be given several times.
 
 SHELF is 0 to 65534 and SLOT 0 to 254, in decimal. (Linux ignores shelf 4095.)
@@ -73,18 +100,10 @@ SIZE is a positive multiple of 512 bytes; K, M, G and T stand for powers of 1024
 A comma inside PATH, NAME or TEXT is written twice (aio:/a,,b); an '=' needs nothing.
 
 Options, each once:
-  ro                         refuse writes
-  offset=SECTORS             serve the bdev from that sector (512 bytes) on
-  length=SECTORS             serve so many sectors; without it, to the bdev's end, also when it grows
-  vlan=ID                    serve it in this VLAN only, 1 to 4094, by tagged frames
-  cache=write-through        answer a write when it is on stable media; so it is if nothing is said
-  cache=write-back           answer it from the bdev's volatile cache: a power failure may lose it until FLUSH CACHE
-  buffers=N                  messages initiators may have under way, 2 to 512; 16 if not given
-  allow=MAC[+MAC...]         answer these initiators only
-  deny=MAC[+MAC...]          never answer these, whatever allow says
-  user=ID, conf=PATH         with rbd: the Ceph user (admin if not given) and configuration file (CEPH_CONF, or \
+";
+
+const EXPORT_END: &str = "  user=ID, conf=PATH         with rbd: the Ceph user (admin if not given) and configuration file (CEPH_CONF, or \
 /etc/ceph/ceph.conf)
-  serial=, model=, firmware=TEXT  names of the disk: up to 20, 40 and 8 printable ASCII characters
 
 One file or image may be served on several ports under one address, and under several addresses if all are ro or the \
 parts they serve do not overlap.";
@@ -109,7 +128,7 @@ root alone, if it is not there, and used by one kvblade-dpdk at a time.
 
 Each export has a file in it called as the export is written: 1.2, or 1.2@PORT with the DPDK name of its port. \
 Deleting an export keeps its file, and an export made again under the same name finds it. A damaged file is renamed \
-to NAME.damaged-1 (-2, ...); its export answers nobody, after a restart too, until aoe_clear_claims opens it.";
+to NAME.damaged-1 (-2, ...); its export answers nobody, after a restart too, until aoe_clear_initiator_state clears it.";
 
 pub(super) const MTU: &str = "\
 MTU of ports that have no Linux interface behind them, in bytes of Ethernet payload; the default is what the \

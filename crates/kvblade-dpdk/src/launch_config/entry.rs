@@ -5,8 +5,7 @@ use std::path::Path;
 
 use control::BackingFile;
 use control::error::Quoted;
-use control::request::CREATE_EXPORT;
-use control::{Action, CreateExport};
+use control::{Action, CreateExport, Method};
 use serde_json::{Value, json};
 
 use crate::export_spec::PciAddress;
@@ -68,7 +67,7 @@ impl Entry {
 
     /// The export it is to make, if it is for one.
     pub(crate) fn export(&self) -> Option<CreateExport> {
-        if self.method != CREATE_EXPORT {
+        if self.method != CreateExport::NAME {
             return None;
         }
         match Action::decode(&self.method, self.params.as_ref()) {

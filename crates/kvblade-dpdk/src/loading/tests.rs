@@ -105,7 +105,7 @@ fn a_failure_says_what_was_given_where_spdk_does_not_say_what_is_wrong() {
     assert_eq!(
         loader.failure().unwrap(),
         "--config 'c': entry 4 of subsystem 'bdev': bdev_aio_create of 'a': spdk_json_decode_object failed: a parameter is \
-         missing, has the wrong type or is not known to the method; given are filname, name"
+         missing, has the wrong type or is not known to the method; given are name, filname"
     );
     assert_eq!(reason(&aio, &refusal(-5, " ")), "it was refused with code -5 and no message");
 }

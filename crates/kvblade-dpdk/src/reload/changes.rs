@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use control::backing_file::SECTOR;
-use control::request::CREATE_EXPORT;
+use control::{CreateExport, Method};
 use serde_json::{Map, Value, json};
 
 use crate::needs;
@@ -60,7 +60,7 @@ impl Calls {
         let owned =
             |(method, params): (&str, &Value)| Call { method: method.to_owned(), params: params.clone() };
         let makes_bdev = |call: &Call| UNDOING.iter().any(|(method, _)| *method == call.method);
-        let creates = needs::calls(document, "aoe").filter(|(method, _)| *method == CREATE_EXPORT);
+        let creates = needs::calls(document, "aoe").filter(|(method, _)| *method == CreateExport::NAME);
         Self {
             bdevs: needs::calls(document, "bdev").map(owned).filter(makes_bdev).collect(),
             exports: creates.map(|(_, params)| params.clone()).collect(),

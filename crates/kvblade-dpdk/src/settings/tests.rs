@@ -50,7 +50,10 @@ fn every_example_in_the_delivered_file_is_right() {
     assert_eq!(file.text, "1.1=/srv/disk.img");
     assert_eq!(file.bdev, BdevSpec::Aio { path: "/srv/disk.img".into() });
     assert_eq!(file.options, control::ExportOptions::default());
-    assert_eq!((drive.address, drive.read_only), (ShelfSlot::new(control::Shelf(7), control::Slot(0)), true));
+    assert_eq!(
+        (drive.address, drive.options.read_only),
+        (ShelfSlot::new(control::Shelf(7), control::Slot(0)), true)
+    );
     assert_eq!(drive.port, Some(PortRef::parse("eth1").expect("a port")));
     assert_eq!(drive.bdev, BdevSpec::parse("nvme:01:00.0").expect("a bdev"));
     let options = &drive.options;

@@ -157,7 +157,7 @@ impl Target {
             let names = Bdev::list();
             return Err(Refusal::Missing(unknown_bdev(name, names.iter().map(String::as_str))));
         };
-        if !request.read_only {
+        if !request.options.read_only {
             self.read_claims.release(&own_name);
         }
         let admitted = self.open(request, &own_name, waits);
@@ -183,7 +183,7 @@ impl Target {
         waits: Option<ExportId>,
     ) -> Result<(Export, Bdev), Refusal> {
         let watched = own_name.to_owned();
-        let bdev = Bdev::open(own_name, !request.read_only, move |event| bdev_event(&watched, event))
+        let bdev = Bdev::open(own_name, !request.options.read_only, move |event| bdev_event(&watched, event))
             .map_err(|error| {
                 let refusal = open_failed(&request.bdev_name, &error);
                 if is_examined(&error) { Refusal::Examined(refusal) } else { Refusal::Final(refusal) }
@@ -262,7 +262,7 @@ impl Target {
         let own_name = bdev.info().name.clone();
         let Some(record) = self.registry.get(id) else { return };
         if record.state == State::Online {
-            log_durability(bdev.info(), record.read_only, record.options.cache);
+            log_durability(bdev.info(), record.options.read_only, record.options.cache);
             self.log_bounces(record, bdev.info());
             self.bdevs.insert(id, bdev);
         } else {
@@ -274,7 +274,7 @@ impl Target {
             export = %record.address,
             bdev = %record.bdev_name,
             sectors = record.sectors,
-            read_only = record.read_only,
+            read_only = record.options.read_only,
             vlan = record.options.vlan.map(VlanId::get),
             ports = ?ports,
             "serving"
@@ -374,7 +374,7 @@ fn export_of(record: &Record, info: &BdevInfo) -> Result<Export, RpcError> {
     let mut export =
         Export::new(record.id, record.address, record.ports, record.sectors, identity).in_vlan(options.vlan);
     export.first_sector = options.offset;
-    export.read_only = record.read_only;
+    export.read_only = options.read_only;
     export.write_through = options.cache == CacheMode::WriteThrough;
     export.buffer_count = options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT);
     export.features = features_of(info, options.offset);

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use aoe_target::{Claims, DropReason, Export, ExportId, Guard, MacAddr, ShelfSlot, Verdict, VlanId};
 use claims_store::{Kept, Opened, SaveError, Store, Writer};
-use control::request::CLEAR_CLAIMS;
-use control::{Claimed, ClearClaims, ErrorCode, RpcError, kept_claims};
+use control::{ClearInitiatorState, ErrorCode, Method, RpcError, StatePart, kept_claims};
 use datapath::{Consult, Remote, mailbox};
 use serde_json::{Value, json};
 use spdk::{Poller, Thread};
@@ -50,7 +49,8 @@ impl State {
                 file = %path.join(&damaged.name).display(),
                 reason = %damaged.reason,
                 kept_as = %now,
-                "damaged state: its export answers nobody until {CLEAR_CLAIMS} opens it"
+                "damaged state: its export answers nobody until {} clears its state",
+                ClearInitiatorState::NAME
             );
         }
         let writer = Writer::start(store)
@@ -92,7 +92,7 @@ struct Held {
 /// Something that may change what is kept.
 enum Job {
     Consult(Asked),
-    Clear(Claimed, Answer),
+    Clear(StatePart, Answer),
     /// The export has left ports, and its file another name.
     Rename(String),
 }
@@ -156,7 +156,8 @@ impl Keeper {
             tracing::error!(
                 export = %export.address(),
                 reason = %why,
-                "its mask and reservation are unknown: it answers nobody until {CLEAR_CLAIMS} opens it"
+                "its mask and reservation are unknown: it answers nobody until {} clears its state",
+                ClearInitiatorState::NAME
             );
         }
         let guard = Guard::build(&export.allow, &export.deny, &claims, closed.is_some());
@@ -187,8 +188,8 @@ impl Keeper {
     }
 
     /// Forgets what a request says.
-    pub(super) fn clear(&mut self, id: ExportId, what: Claimed, answer: Answer) {
-        self.enqueue(id, Job::Clear(what, answer));
+    pub(super) fn clear(&mut self, id: ExportId, part: StatePart, answer: Answer) {
+        self.enqueue(id, Job::Clear(part, answer));
     }
 
     /// What is kept, for answers.
@@ -259,23 +260,23 @@ impl Keeper {
                     }
                     (None, End::Consult(from, applied.verdict))
                 }
-                Job::Clear(what, answer) => {
-                    if held.closed.is_some() && what != Claimed::All {
+                Job::Clear(part, answer) => {
+                    if held.closed.is_some() && part != StatePart::All {
                         answer.refuse(&RpcError::new(
                             ErrorCode::Unsuitable,
                             format!(
-                                "what is kept on {} is unknown as a whole, so it can't be cleared in part: what must \
-                                 be all",
+                                "what is kept on {} is unknown as a whole, so it can't be cleared in part: part \
+                                 must be all",
                                 held.address
                             ),
                         ));
                         continue;
                     }
-                    match what {
-                        Claimed::Config => next.config = Claims::default().config,
-                        Claimed::Mask => next.mask = Claims::default().mask,
-                        Claimed::Reservation => next.reservation = Claims::default().reservation,
-                        Claimed::All => next = Claims::default(),
+                    match part {
+                        StatePart::Config => next.config = Claims::default().config,
+                        StatePart::Mask => next.mask = Claims::default().mask,
+                        StatePart::Reservation => next.reservation = Claims::default().reservation,
+                        StatePart::All => next = Claims::default(),
                     }
                     (None, End::Clear(answer))
                 }
@@ -352,7 +353,7 @@ impl Keeper {
         match change.end {
             End::Consult(from, verdict) => self.answer(from, verdict),
             End::Clear(answer) => {
-                tracing::info!(export = %address, "cleared what initiators kept, by {CLEAR_CLAIMS}");
+                tracing::info!(export = %address, "initiator state cleared");
                 answer.give(&Value::Bool(true));
             }
             End::Nobody => {}
@@ -397,11 +398,11 @@ fn published(id: ExportId, number: u64) {
 
 impl Target {
     /// Carries out `aoe_clear_claims`.
-    pub(super) fn clear_claims(&mut self, request: &ClearClaims, answer: Answer) {
+    pub(super) fn clear_initiator_state(&mut self, request: &ClearInitiatorState, answer: Answer) {
         match self.registry.one(request.address, request.vlan, request.port.as_ref()) {
             Ok(record) => {
                 let id = record.id;
-                self.keeper.clear(id, request.what, answer);
+                self.keeper.clear(id, request.part, answer);
             }
             Err(error) => answer.refuse(&error),
         }

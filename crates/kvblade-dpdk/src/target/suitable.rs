@@ -13,8 +13,8 @@ const BLOCK_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
 /// Refuses a bdev that can't be exported as it is asked for.
 pub(super) fn check(info: &BdevInfo, request: &CreateExport) -> Result<(), RpcError> {
     check_blocks(info)?;
-    check_writable(info, request.read_only)?;
-    check_durable(info, request.read_only, request.options.cache)
+    check_writable(info, request.options.read_only)?;
+    check_durable(info, request.options.read_only, request.options.cache)
 }
 
 const EPERM: i32 = 1;

@@ -39,7 +39,7 @@ const MALFORMED: [(&str, &str); 13] = [
     ),
     (
         "1.1=malloc:8M,rw",
-        "unknown option 'rw': the options are ro, offset=SECTORS, length=SECTORS, vlan=ID, cache=write-through|write-back, buffers=N, \
+        "unknown option 'rw', the nearest is 'ro': the options are ro, offset=SECTORS, length=SECTORS, vlan=ID, cache=write-through|write-back, buffers=N, \
          allow=MAC[+MAC...], deny=MAC[+MAC...], serial=TEXT, model=TEXT, firmware=TEXT, with rbd: also user=ID, conf=PATH, and \
          a comma in a path is written ',,'",
     ),

@@ -121,7 +121,7 @@ fn a_damaged_file_is_named_and_its_export_closed_until_the_operator_opens_it() {
     assert_eq!(initiator.receive_raw(QUIET).unwrap(), None, "closed");
     let mut rpc = target.rpc();
     let part = json!({ "shelf": 1, "slot": 1, "what": "mask" });
-    rpc.refused("aoe_clear_claims", part, -22, &["1.1", "what must be all"]);
+    rpc.refused("aoe_clear_claims", part, -22, &["1.1", "part must be all"]);
     rpc.call("aoe_clear_claims", json!({ "shelf": 1, "slot": 1 }));
     find(&mut initiator, ShelfSlot::new(1, 1));
     target.stop();

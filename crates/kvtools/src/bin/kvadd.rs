@@ -29,9 +29,6 @@ struct Kvadd {
     /// Ceph's configuration file for an image [default: what kvblade-dpdk's CEPH_CONF names, or /etc/ceph/ceph.conf]
     #[arg(long, value_name = "PATH", value_parser = rbd::parse_conf)]
     conf: Option<String>,
-    /// Refuse writes
-    #[arg(short, long)]
-    read_only: bool,
     #[command(flatten)]
     options: OptionArgs,
     #[command(flatten)]
@@ -46,8 +43,7 @@ fn main() -> ExitCode {
             path: kvadd.path,
             user: kvadd.user,
             conf: kvadd.conf,
-            read_only: kvadd.read_only,
-            options: kvadd.options.into_options(),
+            options: kvadd.options.into_options()?,
         };
         let export = add::add(&mut kvadd.connection.open()?, &addition)?;
         Ok(add::describe(&addition.path, &export))

@@ -4,8 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use control::request::ANNOUNCE;
-use control::{Announce, Shelf, Slot};
+use control::{Announce, Method, Shelf, Slot};
 use kvtools::command::{self, Connection, parse_shelf, parse_slot};
 use serde_json::Value;
 
@@ -28,7 +27,7 @@ struct Kvannounce {
 fn main() -> ExitCode {
     command::run(|kvannounce: Kvannounce| {
         let request = Announce { shelf: kvannounce.shelf, slot: kvannounce.slot };
-        let _done: Value = kvannounce.connection.open()?.call(ANNOUNCE, Some(request.to_params()))?;
+        let _done: Value = kvannounce.connection.open()?.call(Announce::NAME, Some(request.to_params()))?;
         Ok(String::new())
     })
 }

@@ -4,7 +4,6 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use control::options::parse_vlan;
 use control::{PortRef, VlanId};
 use kvtools::command::{self, AddressArgs, Connection, parse_port};
 use kvtools::del::del;
@@ -21,7 +20,7 @@ struct Kvdel {
     #[arg(value_parser = parse_port)]
     netif: PortRef,
     /// VLAN it is served in, 1 to 4094 [default: none]
-    #[arg(long, value_name = "ID", value_parser = parse_vlan)]
+    #[arg(long, value_name = "ID", value_parser = command::parse_vlan)]
     vlan: Option<VlanId>,
     #[command(flatten)]
     connection: Connection,

@@ -227,11 +227,11 @@ impl State {
                 }
                 Ok(true.into())
             }
-            Action::GetExports => Ok(self.registry.exports_report()),
+            Action::GetExports(_) => Ok(self.registry.exports_report()),
             Action::Announce(request) => self.registry.announced(&request).map(|_| true.into()),
-            Action::GetStats => Ok(self.registry.stats_report(&[])),
+            Action::GetStats(_) => Ok(self.registry.stats_report(&[])),
             // Nobody keeps anything here.
-            Action::ClearClaims(_) => Ok(Value::Bool(true)),
+            Action::ClearInitiatorState(_) => Ok(Value::Bool(true)),
         }
     }
 }
