@@ -83,9 +83,11 @@ pub fn run(mut step: impl FnMut(&mut Turns) -> bool + 'static) -> i32 {
 
 impl Turns {
     fn new() -> Self {
-        let (number, peer) = ring_port("wire", 64).expect("a ring port");
-        let pool =
-            |name| Mempool::new(name, 1023, datapath::private_size(), 9216, None).expect("memory for mbufs");
+        let (number, peer) = ring_port(ring_lab::eal(), "wire", 64).expect("a ring port");
+        let pool = |name| {
+            Mempool::new(ring_lab::eal(), name, 1023, datapath::private_size(), 9216, None)
+                .expect("memory for mbufs")
+        };
         let mut ports = Vec::new();
         let lane = ring_lab::lane(&mut ports, number, &pool("lane"));
         let lcore = Lcore::new(vec![lane]).expect("an lcore");

@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, ensure};
 use aoe_target::{Disposition, Export, ExportId, Identity, MacAddr, PortLimits, Ports, Request, ShelfSlot};
 use clap::Parser;
-use dpdk::{Burst, Interface, Mbuf, Memory, Mempool, Port, PortConfig, PortInfo, RxQueue, TxQueue};
+use dpdk::{
+    Burst, EalStarted, Interface, Mbuf, Memory, Mempool, Port, PortConfig, PortInfo, RxQueue, TxQueue,
+};
 use kvblade_benches::interrupt;
 use kvblade_benches::store::{DATA, SECTOR, Store, first_sector};
 
@@ -71,11 +73,11 @@ fn run() -> Result<()> {
     let (eal, args) = command_line(std::env::args());
     let args = Args::parse_from(args);
     let stop = interrupt::flag()?;
-    dpdk::eal::init(&eal)?;
-    let info = dpdk::port::list().into_iter().next().context(
+    let eal = dpdk::eal::init(&eal)?;
+    let info = dpdk::port::list(eal).into_iter().next().context(
         "EAL has no port: give it one, such as --vdev=net_af_packet0,iface=eth1, and see its log above",
     )?;
-    let (port, limits) = start(&info, args.mtu)?;
+    let (port, limits) = start(eal, &info, args.mtu)?;
     let (rx, tx) = port.take_queues(0).context("the port has no queue pair")?;
     let identity = Identity::new("responder", "responder", "1")?;
     let export = Export::new(ExportId(0), args.export, Ports::All, u64::from(args.mib) << 11, identity);
@@ -84,7 +86,7 @@ fn run() -> Result<()> {
     let ready = || eprintln!("responder: ready, up to {sectors} sectors a message");
     if args.copy {
         let bytes = usize::try_from(args.mib)? << 20;
-        let memory = Memory::zeroed(bytes, info.numa_node)
+        let memory = Memory::zeroed(eal, bytes, info.numa_node)
             .with_context(|| format!("{} MiB in hugepages for --copy", args.mib))?;
         ready();
         serve(rx, tx, &link, Store(memory), &stop)
@@ -113,7 +115,7 @@ fn command_line(words: impl Iterator<Item = String>) -> (Vec<String>, Vec<String
 }
 
 /// Starts the port with mbufs that hold its largest frame.
-fn start(info: &PortInfo, mtu: Option<u16>) -> Result<(Port, PortLimits)> {
+fn start(eal: EalStarted, info: &PortInfo, mtu: Option<u16>) -> Result<(Port, PortLimits)> {
     let behind = info.interface_index;
     let mtu = match behind {
         Some(index) => u16::try_from(Interface::by_index(index)?.mtu)?,
@@ -121,14 +123,14 @@ fn start(info: &PortInfo, mtu: Option<u16>) -> Result<(Port, PortLimits)> {
     };
     let limits = PortLimits::for_mtu(mtu).with_context(|| format!("an MTU of {mtu} is too small"))?;
     let room = if behind.is_some() { PACKET_ROOM } else { (mtu + AROUND_PAYLOAD).next_multiple_of(64) };
-    let mempool = Mempool::new("responder", MBUFS, 0, room.max(2048), info.numa_node)?;
+    let mempool = Mempool::new(eal, "responder", MBUFS, 0, room.max(2048), info.numa_node)?;
     let config = PortConfig {
         mempools: vec![mempool],
         rx_descriptors: DESCRIPTORS,
         tx_descriptors: DESCRIPTORS,
         mtu: None,
     };
-    Ok((Port::start(info.number, &config)?, limits))
+    Ok((Port::start(eal, info.number, &config)?, limits))
 }
 
 /// Answers until `stop` is set: a burst in, its replies out.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use aoe_initiator::wire::Mac;
-use dpdk::{Interface, Mempool, Port, PortConfig, PortInfo, RxQueue, TxQueue};
+use dpdk::{EalStarted, Interface, Mempool, Port, PortConfig, PortInfo, RxQueue, TxQueue};
 
 /// Bytes around an Ethernet payload: addresses, EtherType, two VLAN tags, FCS.
 const FRAME_OVERHEAD: u16 = 14 + 8 + 4;
@@ -61,7 +61,7 @@ impl Lane {
             Some(index) => {
                 Interface::by_index(index).is_ok_and(|interface| interface.up && interface.running)
             }
-            None => dpdk::port::link(self.port.number()).is_ok_and(|link| link.up),
+            None => self.port.link().is_ok_and(|link| link.up),
         }
     }
 }
@@ -70,8 +70,8 @@ impl Lane {
 ///
 /// # Errors
 /// One that names the port and what it said, or says that there is none.
-pub fn start(mtu: Option<u16>, initiators: u16) -> Result<Vec<Lane>> {
-    let found = dpdk::port::list();
+pub fn start(eal: EalStarted, mtu: Option<u16>, initiators: u16) -> Result<Vec<Lane>> {
+    let found = dpdk::port::list(eal);
     if found.is_empty() {
         bail!(
             "DPDK has no port: give EAL a NIC with -a PCI-ADDRESS (bound to vfio-pci or uio_pci_generic), or a virtual one \
@@ -83,15 +83,15 @@ pub fn start(mtu: Option<u16>, initiators: u16) -> Result<Vec<Lane>> {
     for (info, mtu) in found.iter().zip(&mtus) {
         pools.expect(info, room_for(*mtu));
     }
-    found.iter().zip(mtus).map(|(info, mtu)| start_one(info, mtu, initiators, &mut pools)).collect()
+    found.iter().zip(mtus).map(|(info, mtu)| start_one(eal, info, mtu, initiators, &mut pools)).collect()
 }
 
 /// Starts port `info` alone.
 ///
 /// # Errors
 /// As for [`start`].
-pub fn start_alone(info: &PortInfo, mtu: Option<u16>, initiators: u16) -> Result<Lane> {
-    start_one(info, mtu_of(info, mtu)?, initiators, &mut Pools::default())
+pub fn start_alone(eal: EalStarted, info: &PortInfo, mtu: Option<u16>, initiators: u16) -> Result<Lane> {
+    start_one(eal, info, mtu_of(info, mtu)?, initiators, &mut Pools::default())
 }
 
 /// Bytes of an Ethernet payload on a port: its Linux interface's, else what was asked for, else what its PMD says.
@@ -113,9 +113,9 @@ fn room_for(mtu: u16) -> u16 {
 }
 
 /// Starts one port with one queue pair.
-fn start_one(info: &PortInfo, mtu: u16, initiators: u16, pools: &mut Pools) -> Result<Lane> {
+fn start_one(eal: EalStarted, info: &PortInfo, mtu: u16, initiators: u16, pools: &mut Pools) -> Result<Lane> {
     let name = &info.name;
-    let (port, mempool) = start_with_room(info, mtu, pools)?;
+    let (port, mempool) = start_with_room(eal, info, mtu, pools)?;
     let (rx, tx) = port.take_queues(0).with_context(|| format!("port {name} has no queue pair"))?;
     let sources = sources(info, initiators);
     if sources.len() > 1
@@ -183,9 +183,9 @@ impl Pools {
 
     /// The mempool of a port. One that insists on larger rooms than it was reckoned with has one of its own, or shares that
     /// of ports which were.
-    fn of(&mut self, info: &PortInfo, room: u16) -> Result<Arc<Mempool>, String> {
+    fn of(&mut self, eal: EalStarted, info: &PortInfo, room: u16) -> Result<Arc<Mempool>, String> {
         let new = |name: String, mbufs: u32| {
-            Mempool::new(&name, mbufs, 0, room, info.numa_node).map_err(|error| {
+            Mempool::new(eal, &name, mbufs, 0, room, info.numa_node).map_err(|error| {
                 let megabytes = (u64::from(mbufs) * u64::from(room)) >> 20;
                 format!("no memory for {mbufs} mbufs of {room} bytes, {megabytes} MB ({error}): reserve more hugepages")
             })
@@ -202,10 +202,10 @@ impl Pools {
 }
 
 /// Starts a port; one that needs another process to listen is tried for a while.
-fn start_patiently(info: &PortInfo, config: &PortConfig) -> dpdk::Result<Port> {
+fn start_patiently(eal: EalStarted, info: &PortInfo, config: &PortConfig) -> dpdk::Result<Port> {
     let begun = Instant::now();
     loop {
-        match Port::start(info.number, config) {
+        match Port::start(eal, info.number, config) {
             Err(error) if waits_for_server(info, &error) && begun.elapsed() < LINK => {
                 std::thread::sleep(Duration::from_millis(100));
             }
@@ -221,19 +221,24 @@ fn waits_for_server(info: &PortInfo, error: &dpdk::Error) -> bool {
 
 /// Configures and starts the port with mbufs that hold its largest frame in one piece, or larger ones if its PMD
 /// insists.
-fn start_with_room(info: &PortInfo, mtu: u16, pools: &mut Pools) -> Result<(Port, Arc<Mempool>)> {
+fn start_with_room(
+    eal: EalStarted,
+    info: &PortInfo,
+    mtu: u16,
+    pools: &mut Pools,
+) -> Result<(Port, Arc<Mempool>)> {
     let name = &info.name;
     let needed = room_for(mtu);
     let larger = LARGER_ROOMS.into_iter().filter(|room| *room > needed);
     for room in std::iter::once(needed).chain(larger) {
-        let mempool = pools.of(info, room).map_err(|error| anyhow!("port {name}: {error}"))?;
+        let mempool = pools.of(eal, info, room).map_err(|error| anyhow!("port {name}: {error}"))?;
         let config = PortConfig {
             mempools: vec![Arc::clone(&mempool)],
             rx_descriptors: DESCRIPTORS,
             tx_descriptors: DESCRIPTORS,
             mtu: (mtu != info.mtu && mtu <= info.max_mtu && info.interface_index.is_none()).then_some(mtu),
         };
-        match start_patiently(info, &config) {
+        match start_patiently(eal, info, &config) {
             Ok(port) => return Ok((port, mempool)),
             Err(error) if error.call == "rte_eth_rx_queue_setup" && error.errno == 12 => {}
             Err(error) if waits_for_server(info, &error) => bail!(

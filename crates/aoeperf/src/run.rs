@@ -22,7 +22,8 @@ const SILENCE: u64 = 10;
 /// # Errors
 /// Everything that keeps the load from starting, in one sentence, and files that can't be written.
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<bool> {
-    let mut lanes = ports::start(options.mtu, options.initiators)?;
+    let eal = dpdk::EalStarted::get().context("EAL has not started")?;
+    let mut lanes = ports::start(eal, options.mtu, options.initiators)?;
     ports::wait_until_up(&lanes)?;
     let wanted: Vec<_> = options.targets.iter().flat_map(|addresses| addresses.iter()).collect();
     let found = discover(&mut lanes, &wanted)?;

@@ -5,7 +5,7 @@
 //! queue. An mbuf of one queue's mempool is freed by the lcore that answered it, into that lcore's own cache.
 
 use aoe_target::{MacAddr, PortId};
-use dpdk::{BURST, Burst, FrameReceiver, FrameSender, Mbuf, Mempool, handover};
+use dpdk::{BURST, Burst, EalStarted, FrameReceiver, FrameSender, Mbuf, Mempool, frame_ring};
 
 use crate::{Lcore, lane::Lane};
 
@@ -58,8 +58,9 @@ impl Spread {
     /// by address, no other lane can serve them, so the rings must have room for every mbuf of the port.
     ///
     /// # Errors
-    /// What [`handover`] says.
+    /// What [`frame_ring`] says.
     pub fn over(
+        eal: EalStarted,
         port: PortId,
         lanes: usize,
         by: &SpreadBy,
@@ -69,7 +70,8 @@ impl Spread {
         let mut outgoing: Vec<Vec<Peer>> = (0..lanes).map(|_| Vec::with_capacity(lanes)).collect();
         let mut inboxes = Vec::with_capacity(lanes);
         for to in 0..lanes {
-            let (mut ends, inbox) = handover(
+            let (mut ends, inbox) = frame_ring(
+                eal,
                 &format!("aoe_p{}l{to}", port.0),
                 capacity,
                 lanes.saturating_sub(1).max(1),

@@ -2,10 +2,10 @@
 
 use crate::{
     error::{Result, check},
-    port::text,
+    text,
 };
 
-/// What Linux says of a network interface in this process's network namespace.
+/// The state of a Linux network interface in this process's network namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
     /// Its name.
@@ -19,17 +19,17 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// The interface of that index.
+    /// Reads the interface with this index.
     ///
     /// # Errors
     /// `ENXIO` or `ENODEV` if there is none.
     pub fn by_index(index: u32) -> Result<Self> {
         let mut interface = dpdk_sys::dpdk_shim_interface::default();
-        // SAFETY: fills the struct, whose name Linux terminates with a NUL.
+        // SAFETY: the shim takes any index and fills the struct.
         let code = unsafe { dpdk_sys::dpdk_shim_interface(index, &mut interface) };
         check("netdevice ioctl", code)?;
         Ok(Self {
-            name: text(interface.name.as_ptr()),
+            name: text::of_buffer(&interface.name),
             mtu: interface.mtu,
             up: interface.up,
             running: interface.running,

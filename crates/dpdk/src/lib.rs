@@ -3,7 +3,8 @@
 //! In the order of a frame's way: [`Port`] is configured and started once by the control plane and hands out
 //! a [`RxQueue`] and a [`TxQueue`] per lcore; a rx queue fills a [`Burst`] with [`Mbuf`]s from its
 //! [`Mempool`]; a tx queue takes them back. [`FlowRule`]s bring frames to several rx queues where the NIC can;
-//! a [`handover()`] takes them from one lcore to another where it can't.
+//! a [`frame_ring()`] takes them from one lcore to another where it can't. All of it asks for the proof that EAL has
+//! started ([`EalStarted`]).
 //!
 //! Ownership is the point of this crate. An [`Mbuf`] is owned by exactly one place at a time, and dropping it
 //! frees it. Queues are `Send`, so that they can be moved to their lcore, and not `Sync`: no two lcores can
@@ -12,32 +13,38 @@
 //!
 //! This crate knows neither AoE nor SPDK.
 
+mod control;
 pub mod eal;
 mod error;
 pub mod flow;
-mod handover;
+mod frame_ring;
 mod interface;
 mod layout;
 mod mbuf;
 mod memory;
 mod mempool;
+mod pause;
 pub mod port;
 mod prefetch;
 mod queue;
-mod rest;
-mod ring;
+mod ring_port;
+mod rx_interrupts;
+mod started_port;
+mod text;
 pub mod tsc;
 
+pub use eal::EalStarted;
 pub use error::{Error, Result};
 pub use flow::FlowRule;
-pub use handover::{FrameReceiver, FrameSender, handover};
+pub use frame_ring::{FrameReceiver, FrameSender, frame_ring};
 pub use interface::Interface;
 pub use layout::DataAlignment;
 pub use mbuf::{HEADROOM, Mbuf, VLAN_TAG};
 pub use memory::Memory;
 pub use mempool::Mempool;
+pub use pause::{can_pause, pause};
 pub use port::{Link, Port, PortConfig, PortInfo, PortStats, PortUse};
 pub use prefetch::{prefetch, prefetch_at};
 pub use queue::{BURST, Burst, RxQueue, TxQueue};
-pub use rest::{RxInterrupts, can_pause, pause};
-pub use ring::{PeerRing, ring_port, ring_port_with_queues};
+pub use ring_port::{PeerRing, ring_port, ring_port_with_queues};
+pub use rx_interrupts::RxInterrupts;

@@ -1,4 +1,4 @@
-//! Bytes in EAL's own memory, which is in hugepages where EAL has any: what a disk in memory lies in.
+//! Bytes in EAL's memory, which is in hugepages where EAL has any: the storage of a disk in memory.
 
 use std::{
     ffi::c_void,
@@ -7,44 +7,46 @@ use std::{
     slice,
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    eal::EalStarted,
+    error::{Error, Result},
+};
 
-/// Where the bytes begin: at a multiple of a hugepage of 2 MiB, so that they take no more of those than they must. It
-/// is what SPDK's malloc bdev asks for, too.
+/// Alignment of the first byte: a hugepage of 2 MiB, so that the bytes span as few hugepages as possible. SPDK's malloc
+/// bdev uses the same.
 const ALIGNMENT: u32 = 2 << 20;
 
 const CALL: &str = "rte_zmalloc_socket";
 const EINVAL: i32 = 22;
 const ENOMEM: i32 = 12;
 
-/// Bytes of EAL's memory, side by side, on one NUMA node if there is need. Given back when dropped.
+/// Contiguous bytes of EAL's memory, on one NUMA node if asked. Freed when dropped.
 #[derive(Debug)]
 pub struct Memory {
     start: NonNull<u8>,
     length: usize,
 }
 
-// SAFETY: the bytes are owned by this value alone, and rte_free (rte_malloc.h) takes them back on any thread.
+// SAFETY: this value is the only owner of the bytes, and rte_free (rte_malloc.h) may be called on any thread.
 unsafe impl Send for Memory {}
-// SAFETY: a shared borrow only reads them.
+// SAFETY: a shared borrow gives `&[u8]`, which only reads.
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Takes `bytes` of it, at least 1, all zero. `numa_node` of `None` is any; without hugepages all are. EAL has
-    /// started.
+    /// Allocates `bytes`, at least 1, all zero. `numa_node` of `None` is any; without hugepages the node is ignored.
     ///
     /// # Errors
-    /// `ENOMEM` without that much in one piece, on that node; `EINVAL` for no bytes, or a node that cannot be.
-    pub fn zeroed(bytes: usize, numa_node: Option<u32>) -> Result<Self> {
+    /// `ENOMEM` without that much in one piece on that node; `EINVAL` for 0 bytes, or a number that no node can have.
+    pub fn zeroed(_: EalStarted, bytes: usize, numa_node: Option<u32>) -> Result<Self> {
         let invalid = Error { call: CALL, errno: EINVAL };
         let node = numa_node.map_or(Ok(-1), |node| i32::try_from(node).map_err(|_| invalid))?;
         if bytes == 0 {
             return Err(invalid);
         }
-        // SAFETY: rte_zmalloc_socket (rte_malloc.h) checks the size and the node, takes a power of two as alignment,
-        // and no type.
+        // SAFETY: rte_zmalloc_socket (rte_malloc.h) needs EAL, which has started (EalStarted), an alignment that is a power
+        // of two, and a type that may be NULL. It checks the size and the node itself.
         let start = unsafe { dpdk_sys::rte_zmalloc_socket(ptr::null(), bytes, ALIGNMENT, node) };
-        // It leaves no errno.
+        // rte_zmalloc_socket sets no errno.
         let start = NonNull::new(start.cast()).ok_or(Error { call: CALL, errno: ENOMEM })?;
         Ok(Self { start, length: bytes })
     }
@@ -55,7 +57,7 @@ impl Deref for Memory {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: an allocation of so many bytes, zeroed when it was made, which self owns until it is dropped.
+        // SAFETY: `zeroed` got `length` zeroed bytes from rte_zmalloc_socket, and self owns them until it is dropped.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 }
@@ -70,7 +72,8 @@ impl DerefMut for Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: what rte_zmalloc_socket gave, freed once; nothing borrows it any more.
+        // SAFETY: rte_free (rte_malloc.h) takes an address from rte_zmalloc_socket, once: self owns it, and a borrow of it
+        // cannot outlive self.
         unsafe { dpdk_sys::rte_free(self.start.as_ptr().cast::<c_void>()) };
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     DataAlignment, HEADROOM, Mbuf,
+    eal::EalStarted,
     error::{Error, Result, check, last},
     layout::Layout,
 };
@@ -33,26 +34,34 @@ pub struct Mempool {
     alignment: Option<DataAlignment>,
 }
 
-// SAFETY: rte_mempool (rte_mempool.h) is made for use by several lcores at once; this type only allocates
-// from it and counts it, which are both multi-thread safe.
+// SAFETY: objects of a mempool may be taken and given back on several threads at once (rte_mempool.h), and it may be
+// counted and freed on any thread. This type does nothing else with the pool; it frees the pool when its last handle is
+// dropped.
 unsafe impl Send for Mempool {}
-// SAFETY: as above.
+// SAFETY: as for Send: the methods of a shared pool take objects and count them.
 unsafe impl Sync for Mempool {}
 
 impl Mempool {
-    /// Makes a pool of `size` mbufs with `room` bytes for a frame each (beside the head room), and
-    /// `private` bytes for the owner's state of a frame.
+    /// Makes a pool of `size` mbufs, each with `room` bytes for a frame (beside the head room) and a private area of
+    /// `private` bytes.
     ///
     /// `numa_node` of `None` is any. `private` must be a multiple of 8 (RTE_MBUF_PRIV_ALIGN), and
     /// `room` + 128 at most 65535.
     ///
     /// # Errors
-    /// `ENOMEM` without enough hugepage memory, `EEXIST` if the name is taken, `EINVAL` for what is out of
-    /// range.
-    pub fn new(name: &str, size: u32, private: u16, room: u16, numa_node: Option<u32>) -> Result<Arc<Self>> {
+    /// `ENOMEM` without enough hugepage memory, `EEXIST` if the name is taken, `EINVAL` for a value out of range.
+    pub fn new(
+        _: EalStarted,
+        name: &str,
+        size: u32,
+        private: u16,
+        room: u16,
+        numa_node: Option<u32>,
+    ) -> Result<Arc<Self>> {
         let call = "rte_pktmbuf_pool_create";
         let (c_name, data_room, node) = checked(call, name, room, numa_node)?;
-        // SAFETY: rte_pktmbuf_pool_create (rte_mbuf.h) checks its arguments; the name is copied.
+        // SAFETY: rte_pktmbuf_pool_create (rte_mbuf.h) needs EAL, which has started (EalStarted), and a NUL-terminated
+        // name, which it copies. It checks the numbers itself.
         let raw = unsafe {
             dpdk_sys::rte_pktmbuf_pool_create(c_name.as_ptr(), size, cache(size), private, data_room, node)
         };
@@ -60,17 +69,20 @@ impl Mempool {
         Ok(Arc::new(Self { raw, size, alignment: None }))
     }
 
-    /// As [`Mempool::new`], with rooms that lie so that what `alignment` says falls on a boundary in every frame that
-    /// starts behind the head room, as received and fresh ones do. An mbuf takes an odd multiple of the alignment
-    /// then: with 512 bytes up to 1023 more than it needs, with 4096 up to 8191.
+    /// As [`Mempool::new`], with buffers placed so that the byte at `alignment.offset` of a frame lies at a multiple of
+    /// `alignment.bytes`. This holds for every frame that starts behind the head room, as received and fresh ones do.
+    /// An mbuf then takes an odd multiple of the alignment: with 512 bytes up to 1023 more than it needs, with 4096 up
+    /// to 8191.
     ///
-    /// On a platform whose NICs have mempools in hardware the pool is one without that alignment, since such NICs
-    /// reckon with one layout only: [`Mempool::alignment`] tells. The af_xdp PMD, which reckons too, must not be given
-    /// an aligned pool.
+    /// The buffers of such a pool do not lie where rte_pktmbuf_init puts them, so [`crate::Port::start`] takes it only
+    /// for PMDs that read `buf_addr` ([`crate::port::reads_buf_addr`]). On a platform whose NICs have mempools in
+    /// hardware the pool is made without the alignment, because such NICs know one layout only;
+    /// [`Mempool::alignment`] is `None` then.
     ///
     /// # Errors
     /// As [`Mempool::new`]; `EINVAL` also for an alignment that is not a power of two from 64 to 4096.
     pub fn aligned(
+        eal: EalStarted,
         name: &str,
         size: u32,
         private: u16,
@@ -84,21 +96,25 @@ impl Mempool {
         if size == 0 || !private.is_multiple_of(8) {
             return Err(invalid);
         }
-        // SAFETY: no condition (rte_eal.h).
+        // SAFETY: rte_eal_has_hugepages (rte_eal.h) reads EAL's configuration, which is there since EAL has started.
         let hugepages = unsafe { dpdk_sys::rte_eal_has_hugepages() } != 0;
         // Objects larger than a page are not kept from crossing one, which costs nothing where there are no hugepages
         // and every address is its own IOVA.
         let least = if hugepages { 0 } else { SMALL_PAGE };
         let layout = Layout::new(private, room, alignment, least).ok_or(invalid)?;
-        // SAFETY: no condition (rte_mbuf_pool_ops.h); a NUL-terminated name that stays.
-        let ops = unsafe { CStr::from_ptr(dpdk_sys::rte_mbuf_best_mempool_ops()) };
+        // SAFETY: rte_mbuf_best_mempool_ops (rte_mbuf_pool_ops.h) reads EAL's configuration; EAL has started.
+        let ops = unsafe { dpdk_sys::rte_mbuf_best_mempool_ops() };
+        // SAFETY: rte_mbuf_best_mempool_ops returns a NUL-terminated name: the user's or the platform's, which EAL keeps,
+        // or a literal.
+        let ops = unsafe { CStr::from_ptr(ops) };
         if !is_software(ops) {
-            return Self::new(name, size, private, room, numa_node);
+            return Self::new(eal, name, size, private, room, numa_node);
         }
         let element = u32::try_from(layout.element()).map_err(|_| invalid)?;
         let private_data =
             u32::try_from(size_of::<dpdk_sys::rte_pktmbuf_pool_private>()).map_err(|_| invalid)?;
-        // SAFETY: rte_mempool_create_empty (rte_mempool.h) checks its arguments; the name is copied.
+        // SAFETY: rte_mempool_create_empty (rte_mempool.h) needs EAL, which has started, and a NUL-terminated name, which
+        // it copies. It checks the numbers itself.
         let raw = unsafe {
             dpdk_sys::rte_mempool_create_empty(
                 c_name.as_ptr(),
@@ -117,12 +133,14 @@ impl Mempool {
             mbuf_priv_size: private,
             ..Default::default()
         };
-        // SAFETY: an empty pool; the name is one that DPDK gave.
+        // SAFETY: rte_mempool_set_ops_byname (rte_mempool.h) asks for a pool that is not populated yet, as this one was
+        // just created, and a NUL-terminated name.
         let code =
             unsafe { dpdk_sys::rte_mempool_set_ops_byname(raw.as_ptr(), ops.as_ptr(), ptr::null_mut()) };
         check("rte_mempool_set_ops_byname", code)?;
-        // SAFETY: a pool with room for the struct in its private data, as was asked; it is copied. An element is
-        // larger than a header, private area and room.
+        // SAFETY: rte_pktmbuf_pool_init (rte_mbuf.h) copies the struct into the pool's private data, which was made of
+        // that size above. It asks for elements that hold an mbuf's header, private area and buffer: Layout::new makes
+        // the stride at least that.
         unsafe { dpdk_sys::rte_pktmbuf_pool_init(raw.as_ptr(), (&raw mut about).cast()) };
         populate(raw, name, &layout, size, node)?;
         init_mbufs(raw, &layout, alignment)?;
@@ -130,7 +148,7 @@ impl Mempool {
         Ok(Arc::new(Self { raw, size, alignment: Some(alignment) }))
     }
 
-    /// What lies at a boundary in its mbufs; `None` for a pool without that.
+    /// The alignment of the frames' data; `None` for a pool without one.
     pub fn alignment(&self) -> Option<DataAlignment> {
         self.alignment
     }
@@ -138,20 +156,23 @@ impl Mempool {
     /// One mbuf with an empty frame, or `None` if the pool is empty. On an lcore; never blocks.
     #[inline]
     pub fn alloc(&self) -> Option<Mbuf> {
-        // SAFETY: the pool was made by rte_pktmbuf_pool_create and lives as long as self.
+        // SAFETY: rte_pktmbuf_alloc (rte_mbuf.h) asks for a live pool of initialised mbufs. `new` has
+        // rte_pktmbuf_pool_create make one, and `aligned` populates the pool and has `init_mbufs` initialise each object;
+        // it is freed when self is dropped, and not before.
         let raw = unsafe { dpdk_sys::dpdk_shim_mbuf_alloc(self.raw.as_ptr()) };
-        // SAFETY: a fresh mbuf belongs to nobody else.
+        // SAFETY: rte_pktmbuf_alloc takes the mbuf out of the pool, so it has no other owner. The pool outlives it: `drop`
+        // frees a pool only when all mbufs are back.
         NonNull::new(raw).map(|raw| unsafe { Mbuf::from_raw(raw) })
     }
 
-    /// Mbufs in the pool in all.
+    /// The number of mbufs that the pool was made with.
     pub fn size(&self) -> u32 {
         self.size
     }
 
-    /// Mbufs that nobody holds now. Walks every lcore's cache: for tests and the control plane.
+    /// The number of mbufs that are in the pool now. Walks every lcore's cache: for tests and the control plane.
     pub fn available(&self) -> u32 {
-        // SAFETY: the pool lives as long as self.
+        // SAFETY: rte_mempool_avail_count (rte_mempool.h) reads a live pool; self keeps it.
         unsafe { dpdk_sys::rte_mempool_avail_count(self.raw.as_ptr()) }
     }
 
@@ -162,30 +183,32 @@ impl Mempool {
 
 impl Drop for Mempool {
     fn drop(&mut self) {
-        // An mbuf still held somewhere would point into freed memory: then the pool stays.
+        // A pool with an mbuf outside stays: the mbuf would point into freed memory.
         if self.available() == self.size {
-            // SAFETY: every mbuf is back, and this was the last handle.
+            // SAFETY: rte_mempool_free (rte_mempool.h) asks that nobody uses the pool or an object of it. Every mbuf is
+            // back. No more can be taken: this is the last handle, and a port keeps a handle until it is closed.
             unsafe { dpdk_sys::rte_mempool_free(self.raw.as_ptr()) };
         }
     }
 }
 
-/// A pool on its way; freed with what it has if it does not get there.
+/// A partially built pool, which is freed on an error.
 struct Empty(NonNull<dpdk_sys::rte_mempool>);
 
 impl Drop for Empty {
     fn drop(&mut self) {
-        // SAFETY: nobody has had an mbuf of it.
+        // SAFETY: rte_mempool_free (rte_mempool.h) asks that nobody uses the pool. `aligned`, which made it, has given
+        // out no handle and no mbuf yet.
         unsafe { dpdk_sys::rte_mempool_free(self.0.as_ptr()) };
     }
 }
 
-/// Mbufs that each lcore keeps, of a pool of `size`.
+/// The size of each lcore's cache, for a pool of `size` mbufs.
 fn cache(size: u32) -> u32 {
     CACHE.min(size / 2)
 }
 
-/// What DPDK's calls want, from what ours do: name, head room and room together, node or -1.
+/// The arguments in the form that DPDK takes: a C string, the size of a buffer (head room and room), a node or -1.
 fn checked(call: &'static str, name: &str, room: u16, numa_node: Option<u32>) -> Result<(CString, u16, i32)> {
     let invalid = Error { call, errno: EINVAL };
     let name = CString::new(name).map_err(|_| invalid)?;
@@ -194,8 +217,8 @@ fn checked(call: &'static str, name: &str, room: u16, numa_node: Option<u32>) ->
     Ok((name, data_room, node))
 }
 
-/// Whether mempools of these ops keep mbufs in memory alone, wherever they are put. Others (dpaa, cnxk, bucket)
-/// belong to hardware or to a layout of their own.
+/// Whether mempools with these ops keep pointers to mbufs, wherever the mbufs lie. Other ops (dpaa, cnxk, bucket) belong
+/// to hardware or prescribe a layout.
 fn is_software(ops: &CStr) -> bool {
     let ops = ops.to_bytes();
     ops.starts_with(b"ring_") || ops == b"stack" || ops == b"lf_stack"
@@ -210,7 +233,7 @@ fn populate(
     node: i32,
 ) -> Result<()> {
     let mut page = 0;
-    // SAFETY: a live pool; fills the value (rte_mempool.h).
+    // SAFETY: rte_mempool_get_page_size (rte_mempool.h) reads a live pool, which `aligned` owns, and writes the value.
     let code = unsafe { dpdk_sys::rte_mempool_get_page_size(pool.as_ptr(), &mut page) };
     check("rte_mempool_get_page_size", code)?;
     let mut left = size as usize;
@@ -220,11 +243,12 @@ fn populate(
         let wanted = layout.memory(left, page).min(most);
         let call = "rte_memzone_reserve";
         let zone = CString::new(format!("{name}_{zones}")).map_err(|_| Error { call, errno: EINVAL })?;
-        // SAFETY: copies the name, checks the rest (rte_memzone.h).
+        // SAFETY: rte_memzone_reserve (rte_memzone.h) needs EAL, as every pool does, and a NUL-terminated name, which it
+        // copies. It checks the other arguments itself.
         let zone = unsafe { dpdk_sys::rte_memzone_reserve(zone.as_ptr(), wanted, node, 0) };
         let Some(zone) = NonNull::new(zone.cast_mut()) else {
             let error = last(call);
-            // Where memory is in pieces, several smaller ones may do.
+            // Free memory may be fragmented: try smaller zones.
             most = wanted / 2;
             if error.errno != ENOMEM || most < MEMORY_MIN {
                 return Err(error);
@@ -241,7 +265,7 @@ fn populate(
     Ok(())
 }
 
-/// Puts objects into a zone, which is the pool's then, and goes with it. Returns how many.
+/// Puts objects into a zone, which the pool then owns and frees. Returns the number of objects.
 fn populate_from(
     pool: NonNull<dpdk_sys::rte_mempool>,
     zone: NonNull<dpdk_sys::rte_memzone>,
@@ -249,21 +273,26 @@ fn populate_from(
     page: usize,
     left: usize,
 ) -> Result<usize> {
-    // SAFETY: a live zone's address and length (rte_memzone.h).
-    let (start, length) =
-        unsafe { ((*zone.as_ptr()).__bindgen_anon_1.addr.cast::<u8>(), (*zone.as_ptr()).len) };
+    // SAFETY: `zone` was just reserved by `populate`, so the descriptor is valid, and EAL does not change it while the
+    // zone is reserved.
+    let descriptor = unsafe { zone.as_ref() };
+    // SAFETY: rte_memzone_reserve fills `addr`; every member of the union is an address.
+    let start = unsafe { descriptor.__bindgen_anon_1.addr }.cast::<u8>();
+    let length = descriptor.len;
     let mut objects = 0;
-    // The first piece's end is the zone's: a pool frees its pieces together.
+    // The callback of the first piece frees the zone: a pool frees its pieces together.
     let mut owner = Some(zone.as_ptr().cast::<c_void>());
     let mut outcome = Ok(());
     for (address, bytes) in layout.pieces(start.addr(), length, page, left) {
-        // SAFETY: `pieces` stays within the zone.
+        // SAFETY: `pieces` yields addresses from `start` to `start + length`, the zone's bytes.
         let piece = unsafe { start.add(address - start.addr()) };
-        // SAFETY: mapped memory of a zone.
+        // SAFETY: rte_mem_virt2memseg and rte_mem_virt2iova (rte_memory.h) look an address up and take any.
         let iova = unsafe { dpdk_sys::dpdk_shim_iova(piece.cast()) };
         let free: dpdk_sys::rte_mempool_memchunk_free_cb_t = owner.map(|_| free_zone as _);
-        // SAFETY: the piece is this pool's alone from now on, and lies within one page or where IOVAs are addresses
-        // (rte_mempool.h); `free_zone` takes the zone, once.
+        // SAFETY: rte_mempool_populate_iova (rte_mempool.h) asks for memory that is the pool's alone, that stays until
+        // the callback, and whose IOVAs are contiguous. The zone was reserved for this pool, and `pieces` yields each
+        // byte once. A piece lies within one page, except without hugepages, where each IOVA is its address. The callback
+        // is passed with the first piece only, so it frees the zone once.
         let code = unsafe {
             dpdk_sys::rte_mempool_populate_iova(
                 pool.as_ptr(),
@@ -287,29 +316,29 @@ fn populate_from(
         }
     }
     if owner.is_some() {
-        // SAFETY: no piece of it was taken.
+        // SAFETY: rte_memzone_free (rte_memzone.h) takes a reserved zone that nobody uses. The pool took no piece of it,
+        // so the callback, which would free the zone, was not registered.
         unsafe { dpdk_sys::rte_memzone_free(zone.as_ptr()) };
     }
     outcome.map(|()| objects)
 }
 
 unsafe extern "C" fn free_zone(_: *mut dpdk_sys::rte_mempool_memhdr, zone: *mut c_void) {
-    // SAFETY: the argument of `populate_from`; the pool's objects are gone.
+    // SAFETY: `populate_from` registers this callback with a reserved zone, once for each zone. rte_mempool_free calls it
+    // when the pool's objects are no longer used.
     unsafe { dpdk_sys::rte_memzone_free(zone.cast()) };
 }
 
-/// Makes an mbuf of each object, as rte_pktmbuf_init does, and moves its buffer by the layout's shift.
+/// Initialises each object as an mbuf, as rte_pktmbuf_init does, and moves its buffer by the layout's shift.
 ///
-/// From then on nothing must reckon a buffer's place from its mbuf's. Of DPDK's functions these do (rte_mbuf.h):
-/// - rte_mbuf_from_indirect, for mbufs that are attached to others, and rte_pktmbuf_attach and _clone that make such:
-///   nothing here does, and what a PMD attaches to are mbufs of its own;
-/// - rte_mbuf_buf_addr, _data_addr_default and _to_baddr: no PMD of 22.11 calls them;
-/// - rte_pktmbuf_detach, when an mbuf to which a PMD attached foreign memory is freed (mlx5 with mprq_en, netvsc):
-///   the buffer is then where rte_pktmbuf_init had put it. Its room is the same and within the object, which is larger
-///   by the shift: such an mbuf is only no longer aligned.
-///
-/// PMDs read `buf_addr` and `buf_iova` of the mbufs they fill. Those that reckon instead are af_xdp, in its zero-copy
-/// mode, and those of NICs with mempools in hardware (see [`Mempool::aligned`]).
+/// From then on no code may compute a buffer's address from its mbuf's. These functions of DPDK (rte_mbuf.h) do:
+/// - rte_mbuf_from_indirect, for mbufs that are attached to others. This crate attaches and clones none; a PMD attaches
+///   to mbufs of its own.
+/// - rte_mbuf_buf_addr, rte_mbuf_data_addr_default and rte_mbuf_to_baddr, which a PMD may call. The PMDs that do not are
+///   listed in [`crate::port::reads_buf_addr`], and a port of another PMD is refused such a pool.
+/// - rte_pktmbuf_detach, when an mbuf to which a PMD attached foreign memory is freed (mlx5 with mprq_en, netvsc). The
+///   buffer then lies where rte_pktmbuf_init put it. It has the same size and lies within the object, which is larger
+///   by the shift, so the mbuf is valid and only no longer aligned.
 fn init_mbufs(pool: NonNull<dpdk_sys::rte_mempool>, layout: &Layout, alignment: DataAlignment) -> Result<()> {
     let mut shift = dpdk_sys::dpdk_shim_mbuf_shift {
         shift: layout.shift,
@@ -317,7 +346,9 @@ fn init_mbufs(pool: NonNull<dpdk_sys::rte_mempool>, layout: &Layout, alignment: 
         alignment: alignment.bytes,
         misplaced: 0,
     };
-    // SAFETY: a populated pool whose objects nobody has; each is as large as its mbuf with the shift.
+    // SAFETY: rte_mempool_obj_iter (rte_mempool.h) asks for a pool whose objects nobody uses meanwhile; `aligned` has
+    // given none out. The callback, dpdk_shim_mbuf_init, writes an mbuf into each object, which Layout::new made large
+    // enough for the shifted buffer, and takes `shift`, which outlives the call.
     let made = unsafe {
         dpdk_sys::rte_mempool_obj_iter(
             pool.as_ptr(),
@@ -325,7 +356,7 @@ fn init_mbufs(pool: NonNull<dpdk_sys::rte_mempool>, layout: &Layout, alignment: 
             (&raw mut shift).cast(),
         )
     };
-    // A release of DPDK that lays objects out in another way.
+    // This release of DPDK lays objects out in another way.
     if made == 0 || shift.misplaced > 0 {
         return Err(Error { call: "rte_mempool_obj_iter", errno: EINVAL });
     }

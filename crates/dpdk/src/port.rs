@@ -1,48 +1,29 @@
 //! A NIC, real or virtual: how the control plane finds, configures, starts and reads one.
 
-use std::{
-    ffi::{CStr, CString, c_char},
-    mem,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+mod buf_addr;
+mod info;
 
+use std::sync::Arc;
+
+use self::info::{device_info, numa_node};
+pub use self::{
+    buf_addr::reads_buf_addr,
+    info::{PortInfo, by_name, info, list},
+};
+pub use crate::started_port::PortUse;
 use crate::{
     FlowRule, Mempool, RxQueue, TxQueue,
+    control::Control,
+    eal::EalStarted,
     error::{Error, Result, check},
     flow::{self, Refused},
+    started_port::Started,
 };
 
-/// Ethernet header and FCS, which a PMD's largest frame counts and an MTU does not.
-const FRAME_AROUND_PAYLOAD: u32 = 14 + 4;
+const EINVAL: i32 = 22;
+const ENOTSUP: i32 = 95;
 
-/// What is known of a port before it is configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortInfo {
-    /// DPDK's number of the port.
-    pub number: u16,
-    /// DPDK's name of it: a PCI address, or a vdev's name such as `net_af_packet0`.
-    pub name: String,
-    /// The PMD's name.
-    pub driver: String,
-    /// Its station address.
-    pub mac: [u8; 6],
-    /// Bytes of an Ethernet payload it is set up for now.
-    pub mtu: u16,
-    /// Largest MTU the PMD says it can take. Some say 1500 and take whatever their buffers hold (memif,
-    /// af_packet).
-    pub max_mtu: u16,
-    /// Queues of each kind it can have.
-    pub max_queues: u16,
-    /// NUMA node, where it has one.
-    pub numa_node: Option<u32>,
-    /// Index of the Linux interface behind it (af_packet, tap, af_xdp), where there is one.
-    pub interface_index: Option<u32>,
-}
-
-/// Whether the cable is in, and how fast.
+/// The state of a port's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     /// True if frames can be sent.
@@ -66,7 +47,7 @@ pub struct PortStats {
     pub rx_missed: u64,
     /// Frames the NIC received damaged.
     pub rx_errors: u64,
-    /// Receptions put off for want of an mbuf.
+    /// Receptions delayed because the mempool was empty.
     pub rx_no_mbuf: u64,
     /// Frames that could not be sent.
     pub tx_errors: u64,
@@ -77,21 +58,12 @@ pub struct PortStats {
 pub struct PortConfig {
     /// One rx and one tx queue for each; the mempool is that queue's.
     pub mempools: Vec<Arc<Mempool>>,
-    /// Descriptors wished for each rx queue; the PMD's limits win.
+    /// Descriptors of each rx queue; the PMD rounds the number to its limits.
     pub rx_descriptors: u16,
-    /// Descriptors wished for each tx queue.
+    /// Descriptors of each tx queue.
     pub tx_descriptors: u16,
     /// The MTU to set, in bytes of Ethernet payload; `None` leaves it.
     pub mtu: Option<u16>,
-}
-
-/// What a port is to be prepared for, beside sending and receiving.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PortUse {
-    /// A rule that spreads frames over the rx queues by a hash, where the NIC has hashes.
-    pub hashes: bool,
-    /// Interrupts of rx queues. A PMD may take this and have none all the same.
-    pub interrupts: bool,
 }
 
 /// A started port. Its queues keep it running after this handle is gone.
@@ -102,173 +74,56 @@ pub struct Port {
     mtu_set: bool,
 }
 
-/// A port between start and close; the last owner stops it.
-#[derive(Debug)]
-pub(crate) struct Started {
-    number: u16,
-    /// Dropped after the port is closed: the rx rings hold their mbufs.
-    mempools: Vec<Arc<Mempool>>,
-    untaken: Mutex<Vec<bool>>,
-    /// It was not before, and is not to be afterwards: behind af_packet it is a Linux interface's state.
-    made_promiscuous: AtomicBool,
-    has_rules: AtomicBool,
-}
-
-impl Started {
-    #[inline]
-    pub(crate) fn number(&self) -> u16 {
-        self.number
-    }
-
-    pub(crate) fn mempool(&self, queue: u16) -> &Arc<Mempool> {
-        &self.mempools[usize::from(queue)]
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        // SAFETY: no queue handle is left, so no thread polls; these calls (rte_ethdev.h, rte_flow.h) take any valid
-        // port. Their failure leaves nothing to do.
-        unsafe {
-            if self.made_promiscuous.load(Ordering::Relaxed) {
-                dpdk_sys::rte_eth_promiscuous_disable(self.number);
-            }
-            if self.has_rules.load(Ordering::Relaxed) {
-                dpdk_sys::rte_flow_flush(self.number, std::ptr::null_mut());
-            }
-            dpdk_sys::rte_eth_dev_stop(self.number);
-            dpdk_sys::rte_eth_dev_close(self.number);
-        }
-    }
-}
-
-/// All ports there are, by number. After EAL started.
-pub fn list() -> Vec<PortInfo> {
-    let mut ports = Vec::new();
-    let mut from = 0;
-    loop {
-        // SAFETY: rte_eth_find_next_owned_by (rte_ethdev.h) takes any number; 0 is "no owner".
-        let next = unsafe { dpdk_sys::rte_eth_find_next_owned_by(from, 0) };
-        let Ok(number) = u16::try_from(next) else { break };
-        if u32::from(number) >= dpdk_sys::RTE_MAX_ETHPORTS {
-            break;
-        }
-        if let Ok(info) = info(number) {
-            ports.push(info);
-        }
-        from = number + 1;
-    }
-    ports
-}
-
-fn device_info(number: u16) -> Result<dpdk_sys::rte_eth_dev_info> {
-    let mut info = dpdk_sys::rte_eth_dev_info::default();
-    // SAFETY: rte_eth_dev_info_get checks the number and fills the struct.
-    let code = unsafe { dpdk_sys::rte_eth_dev_info_get(number, &mut info) };
-    check("rte_eth_dev_info_get", code).map(|_| info)
-}
-
-/// One port.
-///
-/// # Errors
-/// `ENODEV` for a number without a port.
-pub fn info(number: u16) -> Result<PortInfo> {
-    let device = device_info(number)?;
-    let mut name = [0 as c_char; dpdk_sys::RTE_ETH_NAME_MAX_LEN as usize];
-    // SAFETY: the buffer has the length the header asks for (RTE_ETH_NAME_MAX_LEN).
-    let code = unsafe { dpdk_sys::rte_eth_dev_get_name_by_port(number, name.as_mut_ptr()) };
-    check("rte_eth_dev_get_name_by_port", code)?;
-    let mut address = dpdk_sys::rte_ether_addr::default();
-    // SAFETY: checks the number, fills the address.
-    let code = unsafe { dpdk_sys::rte_eth_macaddr_get(number, &mut address) };
-    check("rte_eth_macaddr_get", code)?;
-    let mut mtu = 0;
-    // SAFETY: checks the number, fills the value.
-    let code = unsafe { dpdk_sys::rte_eth_dev_get_mtu(number, &mut mtu) };
-    check("rte_eth_dev_get_mtu", code)?;
-    // SAFETY: takes any number; negative for "any node" and for none.
-    let node = unsafe { dpdk_sys::rte_eth_dev_socket_id(number) };
-    Ok(PortInfo {
-        number,
-        name: text(name.as_ptr()),
-        driver: text(device.driver_name),
-        mac: address.addr_bytes,
-        mtu,
-        max_mtu: device.max_mtu.min(
-            u16::try_from(device.max_rx_pktlen.saturating_sub(FRAME_AROUND_PAYLOAD)).unwrap_or(u16::MAX),
-        ),
-        max_queues: device.max_rx_queues.min(device.max_tx_queues),
-        numa_node: u32::try_from(node).ok(),
-        interface_index: Some(device.if_index).filter(|index| *index > 0),
-    })
-}
-
-/// A C string of DPDK's as text; empty for NULL.
-pub(crate) fn text(string: *const c_char) -> String {
-    if string.is_null() {
-        return String::new();
-    }
-    // SAFETY: not NULL, and NUL-terminated: a driver's static name, or a buffer that DPDK just filled.
-    let string = unsafe { CStr::from_ptr(string) };
-    string.to_string_lossy().into_owned()
-}
-
-/// The number of the port that DPDK knows by `name`.
-pub fn by_name(name: &str) -> Option<u16> {
-    let name = CString::new(name).ok()?;
-    let mut number = 0;
-    // SAFETY: reads a NUL-terminated string, fills the number.
-    let code = unsafe { dpdk_sys::rte_eth_dev_get_port_by_name(name.as_ptr(), &mut number) };
-    (code == 0).then_some(number)
-}
-
-/// Whether a port's link is up. Does not wait for one that is negotiating.
-///
-/// # Errors
-/// `ENODEV` for a number without a port.
-pub fn link(number: u16) -> Result<Link> {
-    let (mut up, mut mbps) = (false, 0);
-    // SAFETY: rte_eth_link_get_nowait (rte_ethdev.h) checks the number; the shim fills both.
-    let code = unsafe { dpdk_sys::dpdk_shim_link(number, &mut up, &mut mbps) };
-    check("rte_eth_link_get_nowait", code)?;
-    Ok(Link { up, mbps: Some(mbps).filter(|mbps| *mbps > 0) })
-}
-
-/// A port's counters.
-///
-/// # Errors
-/// `ENODEV` for a number without a port, `ENOTSUP` from a PMD without counters.
-pub fn stats(number: u16) -> Result<PortStats> {
-    let mut stats = dpdk_sys::rte_eth_stats::default();
-    // SAFETY: checks the number, fills the struct.
-    let code = unsafe { dpdk_sys::rte_eth_stats_get(number, &mut stats) };
-    check("rte_eth_stats_get", code)?;
-    Ok(PortStats {
-        rx_frames: stats.ipackets,
-        tx_frames: stats.opackets,
-        rx_bytes: stats.ibytes,
-        tx_bytes: stats.obytes,
-        rx_missed: stats.imissed,
-        rx_errors: stats.ierrors,
-        rx_no_mbuf: stats.rx_nombuf,
-        tx_errors: stats.oerrors,
-    })
-}
-
-/// Gives a stopped port so many queue pairs.
-pub(crate) fn configure(number: u16, queues: u16, mtu: Option<u16>, used_for: PortUse) -> Result<()> {
+/// Configures a stopped port with `queues` queue pairs.
+fn configure(control: &Control, number: u16, queues: u16, mtu: Option<u16>, used_for: PortUse) -> Result<()> {
     let mut conf = dpdk_sys::rte_eth_conf::default();
     if let Some(mtu) = mtu {
         conf.rxmode.mtu = u32::from(mtu);
     }
-    // Without any hash type: those come with the rule. A PMD without hashes refuses the mode.
-    if used_for.hashes && device_info(number)?.flow_type_rss_offloads != 0 {
+    // The mode is set without hash types, which the rule brings. A PMD without hashes refuses the mode.
+    if used_for.hashes && device_info(control, number)?.flow_type_rss_offloads != 0 {
         conf.rxmode.mq_mode = dpdk_sys::RTE_ETH_MQ_RX_RSS;
     }
     conf.intr_conf.set_rxq(u32::from(used_for.interrupts));
-    // SAFETY: rte_eth_dev_configure (rte_ethdev.h) checks the number and copies the configuration.
+    // SAFETY: rte_eth_dev_configure (rte_ethdev.h) checks the number, refuses a started port, and copies the
+    // configuration.
     let code = unsafe { dpdk_sys::rte_eth_dev_configure(number, queues, queues, &conf) };
     check("rte_eth_dev_configure", code).map(|_| ())
+}
+
+/// Refuses an aligned mempool for a PMD that is not known to find its buffers ([`reads_buf_addr`]).
+fn check_buf_addr(control: &Control, number: u16, mempools: &[Arc<Mempool>]) -> Result<()> {
+    if mempools.iter().any(|mempool| mempool.alignment().is_some())
+        && !reads_buf_addr(&info::read(control, number)?.driver)
+    {
+        return Err(Error { call: "rte_eth_rx_queue_setup", errno: ENOTSUP });
+    }
+    Ok(())
+}
+
+/// Asks the PMD of a port that is not started whether it distributes frames over `queues` rx queues by their Ethernet
+/// addresses, and returns the rule that it takes. Configures the port for that; configure it again before its start.
+///
+/// # Errors
+/// Why the PMD refused the first rule, or the configuration.
+pub fn hash_rule(_: EalStarted, number: u16, queues: u16) -> std::result::Result<FlowRule, Refused> {
+    let control = Control::lock();
+    let configured = configure(&control, number, queues, None, PortUse { hashes: true, interrupts: false });
+    configured.map_err(|error| Refused { error, reason: String::new() })?;
+    // i40e, ice and iavf take a pattern only without EtherType and without queues (i40e_hash.c: "Header info should
+    // not be specified", "RSS queues not supported when pattern specified"); others may want both.
+    let all: Vec<u16> = (0..queues).collect();
+    let mut refused = None;
+    for (aoe_only, queues) in [(false, Vec::new()), (true, Vec::new()), (true, all.clone()), (false, all)] {
+        let rule = FlowRule::HashAddresses { aoe_only, queues };
+        match rule.validate(number) {
+            Ok(()) => return Ok(rule),
+            // The first rule is the likeliest to be supported, so its refusal is the one to report.
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    let error = Error { call: "rte_flow_validate", errno: ENOTSUP };
+    Err(refused.unwrap_or(Refused { error, reason: String::new() }))
 }
 
 impl Port {
@@ -276,27 +131,29 @@ impl Port {
     ///
     /// # Errors
     /// Whatever DPDK refuses, by call; `ENOMEM` from `rte_eth_rx_queue_setup` also means that this PMD wants
-    /// mbufs with larger rooms (af_packet: its `framesz`). Nothing is started then, and the call may be made
+    /// mbufs with more room (af_packet: its `framesz`); `ENOTSUP` from it, an aligned mempool for a PMD that
+    /// [`reads_buf_addr`] does not know. Nothing is started then, and the call may be made
     /// again.
-    pub fn start(number: u16, config: &PortConfig) -> Result<Self> {
-        Self::start_for(number, config, PortUse::default())
+    pub fn start(eal: EalStarted, number: u16, config: &PortConfig) -> Result<Self> {
+        Self::start_for(eal, number, config, PortUse::default())
     }
 
-    /// As [`Port::start`], prepared for more.
+    /// As [`Port::start`], configured for further features.
     ///
     /// # Errors
     /// As [`Port::start`]'s.
-    pub fn start_for(number: u16, config: &PortConfig, used_for: PortUse) -> Result<Self> {
+    pub fn start_for(_: EalStarted, number: u16, config: &PortConfig, used_for: PortUse) -> Result<Self> {
         let queues = u16::try_from(config.mempools.len())
-            .map_err(|_| Error { call: "rte_eth_dev_configure", errno: 22 })?;
-
-        configure(number, queues, config.mtu, used_for)?;
+            .map_err(|_| Error { call: "rte_eth_dev_configure", errno: EINVAL })?;
+        let control = Control::lock();
+        check_buf_addr(&control, number, &config.mempools)?;
+        configure(&control, number, queues, config.mtu, used_for)?;
         let mtu_set = match config.mtu {
             Some(mtu) => {
-                // SAFETY: checks the number and the value.
+                // SAFETY: rte_eth_dev_set_mtu (rte_ethdev.h) checks the number and the value.
                 let code = unsafe { dpdk_sys::rte_eth_dev_set_mtu(number, mtu) };
-                // A PMD that has no MTU to set (ring, memif) says ENOTSUP and takes any frame its rooms hold.
-                if code != 0 && code != -95 {
+                // A PMD that has no MTU to set (ring, memif) returns ENOTSUP and takes any frame that fits an mbuf.
+                if code != 0 && code != -ENOTSUP {
                     check("rte_eth_dev_set_mtu", code)?;
                 }
                 code == 0
@@ -304,85 +161,112 @@ impl Port {
             None => false,
         };
         let (mut rx, mut tx) = (config.rx_descriptors, config.tx_descriptors);
-        // SAFETY: checks the number, and corrects both values.
+        // SAFETY: rte_eth_dev_adjust_nb_rx_tx_desc (rte_ethdev.h) checks the number and corrects both values.
         let code = unsafe { dpdk_sys::rte_eth_dev_adjust_nb_rx_tx_desc(number, &mut rx, &mut tx) };
         check("rte_eth_dev_adjust_nb_rx_tx_desc", code)?;
+        let node = numa_node(&control, number).cast_unsigned();
         for (queue, mempool) in (0u16..).zip(&config.mempools) {
-            // SAFETY: the node number is the port's own; -1 is any.
-            let node = unsafe { dpdk_sys::rte_eth_dev_socket_id(number) };
-            let node = node.cast_unsigned();
-            // SAFETY: the port is configured and stopped; NULL asks for the PMD's default thresholds; the
-            // mempool lives until after the close, in Started, or until the
-            // next configuration of a port that failed to start.
+            // SAFETY: rte_eth_rx_queue_setup (rte_ethdev.h) checks the numbers and refuses a started port; NULL asks for
+            // the PMD's default thresholds. It keeps the mempool, which `Started` frees after the port is closed. If the
+            // port does not start, the pool may be freed: the next configuration replaces the queue before the port can
+            // be used, and a pool with mbufs outside is not freed.
             let code = unsafe {
                 dpdk_sys::rte_eth_rx_queue_setup(number, queue, rx, node, std::ptr::null(), mempool.as_ptr())
             };
             check("rte_eth_rx_queue_setup", code)?;
-            // SAFETY: as above.
+            // SAFETY: rte_eth_tx_queue_setup (rte_ethdev.h) checks the numbers and refuses a started port; NULL asks for
+            // the PMD's default thresholds.
             let code = unsafe { dpdk_sys::rte_eth_tx_queue_setup(number, queue, tx, node, std::ptr::null()) };
             check("rte_eth_tx_queue_setup", code)?;
         }
-        // SAFETY: the port is configured and its queues are set up.
+        // SAFETY: rte_eth_dev_start (rte_ethdev.h) asks for a configured port with all queues set up, as above.
         let code = unsafe { dpdk_sys::rte_eth_dev_start(number) };
         check("rte_eth_dev_start", code)?;
-        let started = Arc::new(Started {
-            number,
-            mempools: config.mempools.clone(),
-            untaken: Mutex::new(vec![true; usize::from(queues)]),
-            made_promiscuous: AtomicBool::new(false),
-            has_rules: AtomicBool::new(false),
-        });
+        let started = Arc::new(Started::new(number, used_for, config.mempools.clone()));
         Ok(Self { started, mtu_set })
     }
 
     /// The port's number.
     pub fn number(&self) -> u16 {
-        self.started.number
+        self.started.number()
     }
 
-    /// True if the PMD took the MTU it was asked for.
+    /// Whether the PMD set the MTU of the configuration.
     pub fn mtu_set(&self) -> bool {
         self.mtu_set
     }
 
-    /// Has the PMD take a rule, until the port is closed.
+    /// Returns the state of the link, without waiting for one that is negotiating.
     ///
     /// # Errors
-    /// What it says.
+    /// The PMD's.
+    pub fn link(&self) -> Result<Link> {
+        let _control = Control::lock();
+        let (mut up, mut mbps) = (false, 0);
+        // SAFETY: rte_eth_link_get_nowait (rte_ethdev.h) checks the number; the shim fills both values.
+        let code = unsafe { dpdk_sys::dpdk_shim_link(self.number(), &mut up, &mut mbps) };
+        check("rte_eth_link_get_nowait", code)?;
+        Ok(Link { up, mbps: Some(mbps).filter(|mbps| *mbps > 0) })
+    }
+
+    /// Returns the port's counters.
+    ///
+    /// # Errors
+    /// `ENOTSUP` from a PMD without counters.
+    pub fn stats(&self) -> Result<PortStats> {
+        let stats = self.started.stats(&Control::lock())?;
+        Ok(PortStats {
+            rx_frames: stats.ipackets,
+            tx_frames: stats.opackets,
+            rx_bytes: stats.ibytes,
+            tx_bytes: stats.obytes,
+            rx_missed: stats.imissed,
+            rx_errors: stats.ierrors,
+            rx_no_mbuf: stats.rx_nombuf,
+            tx_errors: stats.oerrors,
+        })
+    }
+
+    /// Applies a rule, which holds until the port is closed.
+    ///
+    /// # Errors
+    /// Why the PMD refuses it.
     pub fn apply(&self, rule: &FlowRule) -> std::result::Result<(), Refused> {
+        let _control = Control::lock();
         rule.create(self.number())?;
-        self.started.has_rules.store(true, Ordering::Relaxed);
+        self.started.note_rule();
         Ok(())
     }
 
-    /// Has the port receive what is sent to a further station address, beside its own.
+    /// Makes the port receive frames to a further MAC address.
     ///
     /// # Errors
-    /// `ENOTSUP` from a PMD that can't, `ENOSPC` if it has no more.
+    /// `ENOTSUP` from a PMD that can't, `ENOSPC` if its table is full.
     pub fn add_address(&self, address: [u8; 6]) -> Result<()> {
+        let _control = Control::lock();
         flow::add_address(self.number(), address)
     }
 
-    /// Has the port receive frames to any station, until it is closed, for programs that speak under several
-    /// addresses.
+    /// Makes the port promiscuous until it is closed, for programs with several MAC addresses.
     ///
     /// # Errors
-    /// What the PMD says; `ENOTSUP` from those that receive everything anyway (memif, ring).
+    /// The PMD's; `ENOTSUP` from a PMD that always receives everything (memif, ring).
     pub fn receive_all(&self) -> Result<()> {
-        // SAFETY: both (rte_ethdev.h) check the number.
+        let _control = Control::lock();
+        // SAFETY: rte_eth_promiscuous_get (rte_ethdev.h) checks the number.
         let was = unsafe { dpdk_sys::rte_eth_promiscuous_get(self.number()) };
-        // SAFETY: as above.
+        // SAFETY: rte_eth_promiscuous_enable (rte_ethdev.h) checks the number.
         let code = unsafe { dpdk_sys::rte_eth_promiscuous_enable(self.number()) };
         check("rte_eth_promiscuous_enable", code)?;
-        self.started.made_promiscuous.store(was == 0, Ordering::Relaxed);
+        if was == 0 {
+            self.started.note_promiscuous();
+        }
         Ok(())
     }
 
-    /// Queue pair `queue`, once; `None` if it is taken or there is no such pair.
+    /// Takes queue pair `queue`; `None` if it was taken before or does not exist.
     pub fn take_queues(&self, queue: u16) -> Option<(RxQueue, TxQueue)> {
-        let mut untaken = self.started.untaken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let free = untaken.get_mut(usize::from(queue))?;
-        if !mem::take(free) {
+        if !self.started.take(queue) {
             return None;
         }
         let capacity = self.started.mempool(queue).size() as usize;

@@ -2,7 +2,7 @@
 
 use std::{fmt, mem::MaybeUninit, sync::Arc};
 
-use crate::{Mbuf, Mempool, port::Started};
+use crate::{Mbuf, Mempool, started_port::Started};
 
 /// Frames taken from or given to a queue at once.
 pub const BURST: usize = BURST_U16 as usize;
@@ -124,9 +124,9 @@ impl RxQueue {
         })
     }
 
-    /// The numbers of its port and of it.
-    pub(crate) fn place(&self) -> (u16, u16) {
-        (self.port.number(), self.queue)
+    /// Its port, and its number in it.
+    pub(crate) fn port_and_number(&self) -> (&Arc<Started>, u16) {
+        (&self.port, self.queue)
     }
 
     /// The mempool its frames come from.
@@ -184,7 +184,7 @@ impl TxQueue {
         if self.queue > 0 {
             return 0;
         }
-        crate::port::stats(self.port.number()).map_or(0, |stats| stats.tx_errors)
+        self.port.tx_errors()
     }
 
     /// Hands waiting frames to the NIC, as many as it has room for. Returns how many it took. Never blocks.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use aoe_target::{MacAddr, PortId, PortLimits, PortSet};
 use control::{PortInfo, PortTable};
 use datapath::Lane;
-use dpdk::{Interface, Port, PortUse};
+use dpdk::{EalStarted, Interface, Port, PortUse};
 
 use crate::args::MTU_MIN;
 use crate::idle::IdleOption;
@@ -67,7 +67,7 @@ pub(crate) struct Started {
     interface: Option<(u32, String)>,
     /// Its link is up while another process is connected to it, which may come and go.
     pub(crate) awaits_peer: bool,
-    _port: Port,
+    port: Port,
 }
 
 impl Started {
@@ -78,7 +78,7 @@ impl Started {
             Some((index, _)) => {
                 Interface::by_index(*index).is_ok_and(|interface| interface.up && interface.running)
             }
-            None => dpdk::port::link(self.number).is_ok_and(|link| link.up),
+            None => self.port.link().is_ok_and(|link| link.up),
         }
     }
 
@@ -110,8 +110,8 @@ impl Started {
 ///
 /// # Errors
 /// One sentence naming the port and what it said.
-pub(crate) fn start(cores: &[u32], options: &PortOptions) -> Result<Ports, String> {
-    let found = dpdk::port::list();
+pub(crate) fn start(eal: EalStarted, cores: &[u32], options: &PortOptions) -> Result<Ports, String> {
+    let found = dpdk::port::list(eal);
     check_vdevs(&options.vdevs, &found)?;
     if found.is_empty() {
         return Err(
@@ -132,7 +132,7 @@ pub(crate) fn start(cores: &[u32], options: &PortOptions) -> Result<Ports, Strin
         next_core += queues;
         let plan = spread::plan(info, queues, cores.len(), options.spread, || {
             let queues = u16::try_from(queues).unwrap_or(u16::MAX);
-            dpdk::flow::hash_rule(info.number, queues).map_err(|refused| refused.to_string())
+            dpdk::port::hash_rule(eal, info.number, queues).map_err(|refused| refused.to_string())
         })?;
         planned.push(Planned::of(info, dealt, plan, options)?);
     }
@@ -142,7 +142,7 @@ pub(crate) fn start(cores: &[u32], options: &PortOptions) -> Result<Ports, Strin
     }
     let mut ports = Ports { started: Vec::new(), table: PortTable::default(), lanes: BTreeMap::new() };
     for port in &planned {
-        start_one(port, options, &mut pools, &mut ports)?;
+        start_one(eal, port, options, &mut pools, &mut ports)?;
     }
     ports.table = PortTable::new(planned.into_iter().map(|port| port.known).collect());
     Ok(ports)
@@ -203,6 +203,7 @@ impl<'a> Planned<'a> {
 
 /// Starts one port.
 fn start_one(
+    eal: EalStarted,
     port: &Planned<'_>,
     options: &PortOptions,
     pools: &mut Pools,
@@ -215,9 +216,9 @@ fn start_one(
         hashes: matches!(plan.way, Way::Rss(_)),
         interrupts: options.idle == IdleOption::Interrupt,
     };
-    let (port, alignment) = rooms::start_with_room(info, cores, mtu, rooms, pools, used_for)?;
+    let (port, alignment) = rooms::start_with_room(eal, info, cores, mtu, rooms, pools, used_for)?;
     warn_across_nodes(info, cores);
-    let spread = spreading::spread_over(&port, info, cores, plan, options)?;
+    let spread = spreading::spread_over(&port, info, cores, plan, options, eal)?;
     if mtu != info.mtu && interface.is_none() && !port.mtu_set() {
         let max_mtu = info.max_mtu;
         tracing::warn!(
@@ -260,7 +261,7 @@ fn start_one(
         alignment,
         interface,
         awaits_peer: PEERED.contains(&info.driver.as_str()),
-        _port: port,
+        port,
     });
     Ok(())
 }

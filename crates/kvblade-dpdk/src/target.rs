@@ -128,8 +128,9 @@ pub(crate) fn start(done: Initialized) {
 fn try_start(done: Initialized) -> Result<(), String> {
     let (options, state) = OPTIONS.take().ok_or("the aoe subsystem was started without its options")?;
     let app = Thread::current().ok_or("the aoe subsystem was started outside SPDK's app thread")?;
+    let eal = dpdk::EalStarted::get().ok_or("the aoe subsystem was started before EAL")?;
     let cores = spdk::app::cores();
-    let mut ports = match ports::start(&cores, &options) {
+    let mut ports = match ports::start(eal, &cores, &options) {
         Ok(ports) => ports,
         Err(sentence) => {
             done.fail(19);

@@ -4,10 +4,19 @@ use std::sync::Arc;
 
 use aoe_target::{Export, ExportId, Identity, MacAddr, PortId, PortLimits, Ports, ShelfSlot};
 use datapath::Lane;
-use dpdk::{Mempool, Port, PortConfig};
+use dpdk::{EalStarted, Mempool, Port, PortConfig};
 use spdk::Bdev;
 
 use crate::frames;
+
+/// The proof that SPDK's app has started EAL.
+///
+/// # Panics
+/// Outside [`crate::run`].
+#[must_use]
+pub fn eal() -> EalStarted {
+    EalStarted::get().expect("the app has started EAL")
+}
 
 /// Starts port `number`, which has one queue pair, keeps it in `ports`, and makes a lane of it: with an MTU of 9000,
 /// and [`frames::TARGET`] for its address.
@@ -17,7 +26,7 @@ use crate::frames;
 pub fn lane(ports: &mut Vec<Port>, number: u16, pool: &Arc<Mempool>) -> Lane {
     let config =
         PortConfig { mempools: vec![Arc::clone(pool)], rx_descriptors: 256, tx_descriptors: 256, mtu: None };
-    let port = Port::start(number, &config).expect("a ring port starts");
+    let port = Port::start(eal(), number, &config).expect("a ring port starts");
     let queues = port.take_queues(0).expect("its one queue pair is there");
     assert!(port.take_queues(0).is_none(), "a queue pair is handed out once");
     ports.push(port);

@@ -149,6 +149,7 @@ thread_local! {
 /// A subsystem of ours starts; SPDK has carried out the part of the configuration that comes before subsystems. A signal
 /// that came meanwhile takes effect now.
 pub(crate) fn starts() {
+    eal_has_started();
     STAGE.set(Stage::Stoppable);
     if asked_to_stop() {
         stop(0);
@@ -165,7 +166,15 @@ pub fn asked_to_stop() -> bool {
     ASKED_TO_STOP.get()
 }
 
+/// In what SPDK calls once its reactors run.
+fn eal_has_started() {
+    // SAFETY: spdk_app_start starts EAL before it makes the first thread, on which this runs, and has it cleaned up by a
+    // destructor (lib/env_dpdk/init.c).
+    unsafe { dpdk::EalStarted::assume() };
+}
+
 extern "C" fn start(_: *mut c_void) {
+    eal_has_started();
     STAGE.set(Stage::Stoppable);
     if asked_to_stop() {
         stop(0);

@@ -158,7 +158,9 @@ impl Disk {
 pub(crate) fn copy(frame: &Mbuf) -> Mbuf {
     use std::sync::{Arc, OnceLock};
     static POOL: OnceLock<Arc<dpdk::Mempool>> = OnceLock::new();
-    let pool = POOL.get_or_init(|| dpdk::Mempool::new("copies", 255, 0, 9216, None).expect("memory"));
+    let pool = POOL.get_or_init(|| {
+        dpdk::Mempool::new(crate::start_eal(), "copies", 255, 0, 9216, None).expect("memory")
+    });
     let mut copy = pool.alloc().expect("an mbuf");
     assert!(copy.copy_from(frame));
     copy

@@ -15,7 +15,7 @@ use aoeperf::discover::{Found, Route};
 use aoeperf::engine::{Engine, Phase};
 use aoeperf::options::{self, Options};
 use aoeperf::ports::{self, Lane};
-use dpdk::{Burst, PeerRing, eal, ring_port};
+use dpdk::{Burst, EalStarted, PeerRing, eal, ring_port};
 
 use crate::disk::Disk;
 
@@ -23,9 +23,9 @@ use crate::disk::Disk;
 /// few, but for retransmits, which take 100 ms.
 const MOST_TURNS: u32 = 50_000_000;
 
-fn start_eal() {
-    static STARTED: OnceLock<()> = OnceLock::new();
-    STARTED.get_or_init(|| {
+fn start_eal() -> EalStarted {
+    static STARTED: OnceLock<EalStarted> = OnceLock::new();
+    *STARTED.get_or_init(|| {
         let prefix = format!("aoeperf-test-{}", std::process::id());
         let file_prefix = format!("--file-prefix={prefix}");
         let words = [
@@ -40,10 +40,11 @@ fn start_eal() {
             "0",
             &file_prefix,
         ];
-        eal::init(&words.map(str::to_owned)).expect("EAL starts without hugepages");
-        // EAL makes a directory, leaves it empty and would never take it away.
-        let _ = std::fs::remove_dir(Path::new("/run/dpdk").join(prefix));
-    });
+        let started = eal::init(&words.map(str::to_owned)).expect("EAL starts without hugepages");
+        // EAL makes this directory and leaves it empty; users other than root have none.
+        std::fs::remove_dir(Path::new("/run/dpdk").join(prefix)).unwrap_or_default();
+        started
+    })
 }
 
 /// The options of a command line.
@@ -55,11 +56,11 @@ fn options(line: &str) -> Options {
 /// A started ring port, and its far end.
 fn lane(options: &Options) -> (Lane, PeerRing) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    start_eal();
+    let eal = start_eal();
     let name = format!("perf{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let (number, peer) = ring_port(&name, 1024).expect("a ring port");
-    let info = dpdk::port::info(number).expect("it exists");
-    let lane = ports::start_alone(&info, Some(9000), options.initiators).expect("it starts");
+    let (number, peer) = ring_port(eal, &name, 1024).expect("a ring port");
+    let info = dpdk::port::info(eal, number).expect("it exists");
+    let lane = ports::start_alone(eal, &info, Some(9000), options.initiators).expect("it starts");
     (lane, peer)
 }
 

@@ -148,7 +148,7 @@ struct Second {
 }
 
 fn second(bench: &Bench, bdev: &Bdev) -> Second {
-    let (number, peer) = ring_port("wire2", RING).expect("another ring port");
+    let (number, peer) = ring_port(ring_lab::eal(), "wire2", RING).expect("another ring port");
     let mut ports = Vec::new();
     let lane = crate::lane(&mut ports, number, &bench.second_pool);
     let core = spdk::app::cores().last().copied().expect("a reactor");

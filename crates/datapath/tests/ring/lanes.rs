@@ -43,7 +43,8 @@ pub(crate) fn half_a_burst() -> Step {
     Box::new(move |bench, _| {
         let (lcore, peers, _) = running.get_or_insert_with(|| {
             let mut ports = Vec::new();
-            let rings = ["few", "half", "rest"].map(|name| ring_port(name, FRAMES).expect("a ring port"));
+            let rings = ["few", "half", "rest"]
+                .map(|name| ring_port(ring_lab::eal(), name, FRAMES).expect("a ring port"));
             let lanes = rings.each_ref().map(|(port, _)| lane(&mut ports, *port, &bench.second_pool));
             let mut lcore = datapath::Lcore::new(lanes.into()).expect("an lcore");
             lcore.add(export(0, "1.1", &bench.malloc), &bench.malloc).expect("the table is empty");
@@ -90,7 +91,7 @@ pub(crate) fn in_company() -> Step {
     Box::new(move |bench, _| {
         let (lcore, peer, _) = running.get_or_insert_with(|| {
             let mut ports = Vec::new();
-            let (port, peer) = ring_port("company", FRAMES).expect("a ring port");
+            let (port, peer) = ring_port(ring_lab::eal(), "company", FRAMES).expect("a ring port");
             let lane = lane(&mut ports, port, &bench.second_pool).in_long_bursts();
             let mut lcore = datapath::Lcore::new(vec![lane]).expect("an lcore");
             lcore.add(export(0, "1.1", &bench.malloc), &bench.malloc).expect("the table is empty");
@@ -122,8 +123,8 @@ pub(crate) fn in_company() -> Step {
 
 fn start(bench: &Bench) -> (datapath::Lcore, [PeerRing; 2], Vec<dpdk::Port>) {
     let mut ports = Vec::new();
-    let (busy, busy_peer) = ring_port("busy", FRAMES).expect("a ring port");
-    let (quiet, quiet_peer) = ring_port("quiet", FRAMES).expect("a ring port");
+    let (busy, busy_peer) = ring_port(ring_lab::eal(), "busy", FRAMES).expect("a ring port");
+    let (quiet, quiet_peer) = ring_port(ring_lab::eal(), "quiet", FRAMES).expect("a ring port");
     let lanes = [busy, quiet].map(|port| lane(&mut ports, port, &bench.second_pool));
     let mut lcore = datapath::Lcore::new(lanes.into()).expect("an lcore");
     lcore.add(export(0, "1.1", &bench.malloc), &bench.malloc).expect("the table is empty");

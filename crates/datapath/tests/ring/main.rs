@@ -48,10 +48,13 @@ pub(crate) struct Bench {
 pub(crate) type Step = Box<dyn FnMut(&mut Bench, Vec<Vec<u8>>) -> bool>;
 
 fn set_up(path: std::path::PathBuf, ports: &mut Vec<Port>) -> Bench {
-    let (number, peer) = ring_port("wire", RING).expect("a ring port");
-    let pool = Mempool::new("lane", MBUFS, datapath::private_size(), 9216, None).expect("memory for mbufs");
-    let outside = Mempool::new("outside", 1023, datapath::private_size(), 9216, None).expect("memory");
-    let second_pool = Mempool::new("second", 1023, datapath::private_size(), 9216, None).expect("memory");
+    let (number, peer) = ring_port(ring_lab::eal(), "wire", RING).expect("a ring port");
+    let pool = Mempool::new(ring_lab::eal(), "lane", MBUFS, datapath::private_size(), 9216, None)
+        .expect("memory for mbufs");
+    let outside =
+        Mempool::new(ring_lab::eal(), "outside", 1023, datapath::private_size(), 9216, None).expect("memory");
+    let second_pool =
+        Mempool::new(ring_lab::eal(), "second", 1023, datapath::private_size(), 9216, None).expect("memory");
     let mut lcore = Lcore::new(vec![lane(ports, number, &pool)]).expect("an lcore");
     let malloc = Bdev::open("m0", true, |_| ()).expect("the malloc bdev");
     let file = Bdev::open("f0", true, |_| ()).expect("the aio bdev");

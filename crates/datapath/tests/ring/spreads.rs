@@ -26,17 +26,18 @@ struct Pair {
 
 impl Pair {
     fn new(bench: &Bench, name: &str, by: &SpreadBy, capacity: u32) -> Self {
-        let (number, peers) = ring_port_with_queues(name, 256, 2).expect("a ring port");
-        let pool = Mempool::new(name, MBUFS, datapath::private_size(), 9216, None).expect("memory");
+        let (number, peers) = ring_port_with_queues(ring_lab::eal(), name, 256, 2).expect("a ring port");
+        let pool =
+            Mempool::new(ring_lab::eal(), name, MBUFS, datapath::private_size(), 9216, None).expect("memory");
         let config = PortConfig {
             mempools: vec![Arc::clone(&pool), Arc::clone(&pool)],
             rx_descriptors: 256,
             tx_descriptors: 256,
             mtu: None,
         };
-        let port = Port::start(number, &config).expect("a ring port starts");
+        let port = Port::start(ring_lab::eal(), number, &config).expect("a ring port starts");
         let limits = PortLimits::for_mtu(9000).expect("9000 is enough");
-        let parts = Spread::over(PortId(number), 2, by, capacity, None).expect("two rings");
+        let parts = Spread::over(ring_lab::eal(), PortId(number), 2, by, capacity, None).expect("two rings");
         let lcores = (0u16..).zip(parts).map(|(queue, part)| {
             let queues = port.take_queues(queue).expect("two queue pairs");
             let mac = match by {

@@ -9,7 +9,8 @@ use crate::{one_queue, start_eal, unique};
 fn aligned(size: u32, private: u16, room: u16, offset: u16, bytes: u16) -> Arc<Mempool> {
     start_eal();
     let alignment = DataAlignment { offset, bytes };
-    let pool = Mempool::aligned(&unique("aligned"), size, private, room, None, alignment).expect("memory");
+    let pool = Mempool::aligned(crate::start_eal(), &unique("aligned"), size, private, room, None, alignment)
+        .expect("memory");
     assert_eq!(pool.alignment(), Some(alignment));
     pool
 }
@@ -69,8 +70,8 @@ fn a_pool_without_alignment_says_so() {
 #[test]
 fn frames_that_come_through_a_port_are_aligned_too() {
     let pool = aligned(127, 64, 2048, 36, 512);
-    let (number, peer) = ring_port(&unique("wire"), 64).expect("a ring port");
-    let port = Port::start(number, &one_queue(&pool)).expect("a ring port starts");
+    let (number, peer) = ring_port(crate::start_eal(), &unique("wire"), 64).expect("a ring port");
+    let port = Port::start(crate::start_eal(), number, &one_queue(&pool)).expect("a ring port starts");
     let (mut rx, mut tx) = port.take_queues(0).expect("its queue pair");
     peer.send(crate::frame(&pool, &[7; 1500])).expect("room");
     let mut burst = dpdk::Burst::new();
@@ -98,7 +99,7 @@ fn an_aligned_pool_goes_when_it_has_all_its_mbufs_back() {
     start_eal();
     let name = unique("goes");
     let alignment = DataAlignment { offset: 36, bytes: 512 };
-    let make = || Mempool::aligned(&name, 31, 0, 512, None, alignment);
+    let make = || Mempool::aligned(crate::start_eal(), &name, 31, 0, 512, None, alignment);
     // Its memory goes too, and its name: EAL here has less than three thousand such pools would take.
     for _ in 0..3000 {
         make().expect("memory");
@@ -112,6 +113,7 @@ fn an_aligned_pool_goes_when_it_has_all_its_mbufs_back() {
 
 #[test]
 fn an_aligned_pool_that_cannot_be_is_refused() {
+    let eal = crate::start_eal();
     start_eal();
     for (size, private, room, bytes) in [
         (0, 0, 2048, 512),
@@ -123,14 +125,15 @@ fn an_aligned_pool_that_cannot_be_is_refused() {
         (31, 0, 2048, 8192),
     ] {
         let alignment = DataAlignment { offset: 36, bytes };
-        let refused =
-            Mempool::aligned(&unique("bad"), size, private, room, None, alignment).expect_err("impossible");
+        let refused = Mempool::aligned(eal, &unique("bad"), size, private, room, None, alignment)
+            .expect_err("impossible");
         assert_eq!(refused.errno, 22, "{size} {private} {room} {bytes}: {refused}");
     }
     let alignment = DataAlignment { offset: 36, bytes: 512 };
-    let nul = Mempool::aligned("a\0b", 31, 0, 512, None, alignment).expect_err("no C string");
+    let nul = Mempool::aligned(eal, "a\0b", 31, 0, 512, None, alignment).expect_err("no C string");
     assert_eq!(nul.errno, 22);
     let name = unique("large");
-    let large = || Mempool::aligned(&name, 100_000, 0, 16384, None, alignment).expect_err("1.7 GB of 256 MB");
+    let large =
+        || Mempool::aligned(eal, &name, 100_000, 0, 16384, None, alignment).expect_err("1.7 GB of 256 MB");
     assert_eq!((large().errno, large().errno), (12, 12), "and it leaves nothing, its name neither");
 }

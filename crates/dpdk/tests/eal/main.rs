@@ -3,7 +3,7 @@
 //! EAL starts once in a process; each test has ports and pools of its own names.
 
 mod aligned;
-mod handovers;
+mod frame_rings;
 mod mbufs;
 mod memory;
 mod ports;
@@ -12,7 +12,7 @@ mod queues;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use dpdk::{Mbuf, Mempool, PeerRing, Port, PortConfig, RxQueue, TxQueue, eal, ring_port};
+use dpdk::{EalStarted, Mbuf, Mempool, PeerRing, Port, PortConfig, RxQueue, TxQueue, eal, ring_port};
 
 /// Lines that EAL and the PMDs logged.
 static LOG: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -28,9 +28,9 @@ fn logged() -> Vec<String> {
 }
 
 /// Starts EAL, the first time.
-fn start_eal() {
-    static STARTED: OnceLock<()> = OnceLock::new();
-    STARTED.get_or_init(|| {
+fn start_eal() -> EalStarted {
+    static STARTED: OnceLock<EalStarted> = OnceLock::new();
+    *STARTED.get_or_init(|| {
         eal::log_to(note).expect("a stream for the log");
         let prefix = format!("dpdk-test-{}", std::process::id());
         let file_prefix = format!("--file-prefix={prefix}");
@@ -46,10 +46,13 @@ fn start_eal() {
             "0",
             &file_prefix,
         ];
-        eal::init(&words.map(str::to_owned)).expect("EAL starts without hugepages");
-        // EAL makes a directory, leaves it empty and would never take it away; there is none for other users.
-        let _ = std::fs::remove_dir(std::path::Path::new("/run/dpdk").join(prefix));
-    });
+        assert_eq!(EalStarted::get(), None, "not yet");
+        let started = eal::init(&words.map(str::to_owned)).expect("EAL starts without hugepages");
+        // EAL makes this directory and leaves it empty; users other than root have none.
+        std::fs::remove_dir(std::path::Path::new("/run/dpdk").join(prefix)).unwrap_or_default();
+        assert_eq!(EalStarted::get(), Some(started));
+        started
+    })
 }
 
 /// A name that no other test has.
@@ -60,8 +63,7 @@ fn unique(what: &str) -> String {
 
 /// A pool of `size` mbufs with rooms of `room` bytes.
 fn pool(size: u32, room: u16) -> Arc<Mempool> {
-    start_eal();
-    Mempool::new(&unique("pool"), size, 64, room, None).expect("memory for a small pool")
+    Mempool::new(start_eal(), &unique("pool"), size, 64, room, None).expect("memory for a small pool")
 }
 
 /// A frame with these bytes.
@@ -87,10 +89,10 @@ fn one_queue(pool: &Arc<Mempool>) -> PortConfig {
 }
 
 fn wire(size: u32, mbufs: u32) -> Wire {
-    start_eal();
-    let (number, peer) = ring_port(&unique("wire"), size).expect("a ring port");
+    let eal = start_eal();
+    let (number, peer) = ring_port(eal, &unique("wire"), size).expect("a ring port");
     let pool = pool(mbufs, 2048);
-    let port = Port::start(number, &one_queue(&pool)).expect("a ring port starts");
+    let port = Port::start(eal, number, &one_queue(&pool)).expect("a ring port starts");
     let (rx, tx) = port.take_queues(0).expect("its queue pair");
     Wire { port, rx, tx, peer, pool }
 }

@@ -20,26 +20,24 @@ fn a_pool_gives_each_mbuf_once_and_gets_all_back() {
 #[test]
 fn a_pool_goes_when_it_has_all_its_mbufs_back_and_not_before() {
     let name = unique("goes");
-    drop({
-        crate::start_eal();
-        Mempool::new(&name, 31, 0, 512, None).expect("memory")
-    });
-    let again = Mempool::new(&name, 31, 0, 512, None).expect("its name is free again");
+    let eal = crate::start_eal();
+    drop(Mempool::new(eal, &name, 31, 0, 512, None).expect("memory"));
+    let again = Mempool::new(eal, &name, 31, 0, 512, None).expect("its name is free again");
     let held = again.alloc().expect("an mbuf");
     drop(again);
-    let taken = Mempool::new(&name, 31, 0, 512, None).expect_err("it still has an mbuf outside");
+    let taken = Mempool::new(eal, &name, 31, 0, 512, None).expect_err("it still has an mbuf outside");
     assert_eq!((taken.call, taken.errno), ("rte_pktmbuf_pool_create", 17));
     assert_eq!(held.segments(), 1, "which is still good");
 }
 
 #[test]
 fn a_pool_that_cannot_be_is_refused() {
-    crate::start_eal();
+    let eal = crate::start_eal();
     for (size, private, room) in [(0, 0, 2048), (31, 4, 2048), (31, 0, u16::MAX)] {
-        let refused = Mempool::new(&unique("bad"), size, private, room, None).expect_err("impossible");
+        let refused = Mempool::new(eal, &unique("bad"), size, private, room, None).expect_err("impossible");
         assert_eq!(refused.errno, 22, "{size} {private} {room}: {refused}");
     }
-    let nul = Mempool::new("a\0b", 31, 0, 512, None).expect_err("no C string");
+    let nul = Mempool::new(eal, "a\0b", 31, 0, 512, None).expect_err("no C string");
     assert_eq!(nul.errno, 22);
 }
 

@@ -120,12 +120,12 @@ fn a_frame_in_segments_is_not_sent() {
 
 #[test]
 fn a_queue_that_ends_frees_what_waits_and_the_pool_goes_with_the_port() {
-    crate::start_eal();
-    let (number, peer) = ring_port(&unique("ends"), 8).expect("a ring port");
+    let eal = crate::start_eal();
+    let (number, peer) = ring_port(eal, &unique("ends"), 8).expect("a ring port");
     let name = unique("ends");
-    let make = || Mempool::new(&name, 63, 0, 2048, None);
+    let make = || Mempool::new(eal, &name, 63, 0, 2048, None);
     let pool = make().expect("memory");
-    let port = Port::start(number, &one_queue(&pool)).expect("a ring port starts");
+    let port = Port::start(eal, number, &one_queue(&pool)).expect("a ring port starts");
     let (rx, mut tx) = port.take_queues(0).expect("its queue pair");
     for number in 0..30 {
         tx.push(frame(&pool, &[number; 60])).expect("a place");
@@ -134,9 +134,9 @@ fn a_queue_that_ends_frees_what_waits_and_the_pool_goes_with_the_port() {
     assert_eq!(received(&peer).len(), 7);
     assert_eq!(format!("{tx:?}"), format!("TxQueue {{ port: {number}, queue: 0, waiting: 23 }}"));
     drop((port, rx, pool));
-    assert!(dpdk::port::info(number).is_ok(), "the tx queue keeps the port");
+    assert!(dpdk::port::info(eal, number).is_ok(), "the tx queue keeps the port");
     assert_eq!(make().expect_err("and the port its pool").errno, 17);
     drop(tx);
-    assert_eq!(dpdk::port::info(number).expect_err("the port is closed").errno, 19);
+    assert_eq!(dpdk::port::info(eal, number).expect_err("the port is closed").errno, 19);
     make().expect("the pool is freed, and its name with it");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dpdk::{DataAlignment, Mempool};
+use dpdk::{DataAlignment, EalStarted, Mempool};
 
 use super::rooms::{Rooms, SharedBy};
 
@@ -51,6 +51,7 @@ impl Pools {
     /// What there is no memory for, and what to do.
     pub(super) fn of(
         &mut self,
+        eal: EalStarted,
         info: &dpdk::PortInfo,
         cores: &[u32],
         rooms: &Rooms,
@@ -58,12 +59,12 @@ impl Pools {
         let (port, room) = (info.number, rooms.room);
         if let (SharedBy::Port, [first, ..]) = (rooms.shared_by, cores) {
             let mbufs = shared_mbufs(rooms.mbufs, cores.len());
-            let shared = make(&format!("aoe_p{port}r{room}"), mbufs, *first, rooms)?;
+            let shared = make(eal, &format!("aoe_p{port}r{room}"), mbufs, *first, rooms)?;
             return Ok(cores.iter().map(|_| Arc::clone(&shared)).collect());
         }
         let pool_of = |(queue, core): (usize, &u32)| {
             if rooms.shared_by != SharedBy::Lcore {
-                return make(&format!("aoe_p{port}q{queue}r{room}"), rooms.mbufs, *core, rooms);
+                return make(eal, &format!("aoe_p{port}q{queue}r{room}"), rooms.mbufs, *core, rooms);
             }
             let kind = Kind::of(*core, rooms);
             let LcorePool { mbufs, made } = self.0.entry(kind).or_default();
@@ -71,18 +72,18 @@ impl Pools {
                 return Ok(Arc::clone(made));
             }
             let name = format!("aoe_c{core}r{room}a{}", kind.alignment);
-            Ok(Arc::clone(made.insert(make(&name, *mbufs, *core, rooms)?)))
+            Ok(Arc::clone(made.insert(make(eal, &name, *mbufs, *core, rooms)?)))
         };
         cores.iter().enumerate().map(pool_of).collect()
     }
 }
 
 /// A mempool on the node of `core`.
-fn make(name: &str, mbufs: u32, core: u32, rooms: &Rooms) -> Result<Arc<Mempool>, String> {
+fn make(eal: EalStarted, name: &str, mbufs: u32, core: u32, rooms: &Rooms) -> Result<Arc<Mempool>, String> {
     let (room, node, private) = (rooms.room, spdk::app::numa_node(core), datapath::private_size());
     let made = match rooms.alignment {
-        Some(alignment) => Mempool::aligned(name, mbufs, private, room, node, alignment),
-        None => Mempool::new(name, mbufs, private, room, node),
+        Some(alignment) => Mempool::aligned(eal, name, mbufs, private, room, node, alignment),
+        None => Mempool::new(eal, name, mbufs, private, room, node),
     };
     made.map_err(|error| {
         let megabytes = (u64::from(mbufs) * u64::from(room)) >> 20;

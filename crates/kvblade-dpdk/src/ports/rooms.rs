@@ -1,7 +1,7 @@
 //! Before the first frame: a port's mbufs, which hold its largest frame in one piece, where bdevs want its data.
 
 use control::PortInfo;
-use dpdk::{DataAlignment, Port, PortConfig, PortUse};
+use dpdk::{DataAlignment, EalStarted, Port, PortConfig, PortUse};
 
 use super::{FRAME_OVERHEAD, PortOptions, pools::Pools};
 use crate::needs::PayloadAlignment;
@@ -60,23 +60,31 @@ pub(super) fn room_for(mtu: u16, least: u16) -> u16 {
     (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(MIN_ROOM).max(least)
 }
 
-/// The PMD that reckons where a frame lies in its mbuf, instead of looking (see [`dpdk::Mempool::aligned`]).
-const RECKONS: &str = "net_af_xdp";
-
-/// What the data of this port's frames is aligned to; `None` for what headers and head room give.
+/// The alignment of the data in this port's frames; `None` for the one that head room and headers give, which is also the
+/// answer for a PMD that may not find the buffers of an aligned mempool.
 pub(super) fn alignment_for(driver: &str, options: &PortOptions, port: &PortInfo) -> Option<DataAlignment> {
     let bytes = match options.alignment {
-        _ if driver == RECKONS => return None,
         PayloadAlignment::Fixed(bytes) => bytes,
         PayloadAlignment::Auto => options.needs.alignment_on(port),
     };
-    let offset = datapath::PAYLOAD;
-    (usize::from(bytes) > datapath::PAYLOAD_ALIGNMENT).then_some(DataAlignment { offset, bytes })
+    if usize::from(bytes) <= datapath::PAYLOAD_ALIGNMENT {
+        return None;
+    }
+    if !dpdk::port::reads_buf_addr(driver) {
+        tracing::info!(
+            port = %port.name,
+            driver,
+            "data is not aligned to {bytes} bytes on this port: its PMD is not among those known to work with aligned mbufs"
+        );
+        return None;
+    }
+    Some(DataAlignment { offset: datapath::PAYLOAD, bytes })
 }
 
 /// Configures and starts the port with mbufs that hold its largest frame in one piece, or what its PMD insists on if
 /// that is more. Also returns what the address of the data of an untagged frame is a multiple of.
 pub(super) fn start_with_room(
+    eal: EalStarted,
     info: &dpdk::PortInfo,
     cores: &[u32],
     mtu: u16,
@@ -89,7 +97,7 @@ pub(super) fn start_with_room(
     let needed = rooms.room;
     let mut larger = LARGER_ROOMS.into_iter().filter(|room| *room > needed);
     loop {
-        let mempools = pools.of(info, cores, &rooms).map_err(|error| format!("port {name}: {error}"))?;
+        let mempools = pools.of(eal, info, cores, &rooms).map_err(|error| format!("port {name}: {error}"))?;
         let config = PortConfig {
             mempools,
             rx_descriptors: DESCRIPTORS,
@@ -103,7 +111,7 @@ pub(super) fn start_with_room(
             None => datapath::PAYLOAD_ALIGNMENT,
         });
         let alignment = alignments.min().unwrap_or(datapath::PAYLOAD_ALIGNMENT);
-        match Port::start_for(info.number, &config, used_for) {
+        match Port::start_for(eal, info.number, &config, used_for) {
             Ok(port) => return Ok((port, alignment)),
             // ENOMEM here: the PMD's frames do not fit the rooms (see Port::start).
             Err(error) if error.call == "rte_eth_rx_queue_setup" && error.errno == 12 => {

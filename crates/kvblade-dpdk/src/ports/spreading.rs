@@ -2,7 +2,7 @@
 
 use aoe_target::{MacAddr, PortId};
 use datapath::{Spread, SpreadBy};
-use dpdk::{FlowRule, Port};
+use dpdk::{EalStarted, FlowRule, Port};
 
 use super::{PortOptions, pools::shared_mbufs};
 use crate::spread::{Plan, SpreadMode, Way};
@@ -15,6 +15,7 @@ pub(super) fn spread_over(
     cores: &[u32],
     plan: &Plan,
     options: &PortOptions,
+    eal: EalStarted,
 ) -> Result<Vec<(MacAddr, Option<Spread>)>, String> {
     let name = &info.name;
     let lanes = cores.len();
@@ -44,8 +45,9 @@ pub(super) fn spread_over(
         Some(by) => {
             let mbufs = shared_mbufs(options.mbufs, lanes);
             let node = cores.first().and_then(|core| spdk::app::numa_node(*core));
-            let parts = Spread::over(PortId(info.number), lanes, &by, plan.way.ring_capacity(mbufs), node)
-                .map_err(|error| format!("port {name}: rings between {lanes} lcores: {error}"))?;
+            let parts =
+                Spread::over(eal, PortId(info.number), lanes, &by, plan.way.ring_capacity(mbufs), node)
+                    .map_err(|error| format!("port {name}: rings between {lanes} lcores: {error}"))?;
             parts.into_iter().map(Some).collect()
         }
     };

@@ -141,7 +141,14 @@ impl Bench {
         let bdev = Bdev::open(name, write, |_| ()).expect("it is there");
         let channel = bdev.channel().expect("a channel");
         let queue = CompletionQueue::new().expect("an aio context");
-        let pool = Mempool::new(&format!("pool_{name}_{write}"), 31, spdk::private_size::<u32>(), 1024, None);
+        let pool = Mempool::new(
+            crate::eal(),
+            &format!("pool_{name}_{write}"),
+            31,
+            spdk::private_size::<u32>(),
+            1024,
+            None,
+        );
         Self { bdev, channel, queue, pool: pool.expect("memory") }
     }
 
@@ -236,7 +243,7 @@ fn io() -> Step {
         ),
         once(|| {
             let bench = Bench::open("m0", true);
-            let small = Mempool::new("small", 15, 8, 1024, None).expect("memory");
+            let small = Mempool::new(crate::eal(), "small", 15, 8, 1024, None).expect("memory");
             let frame = small.alloc().expect("an mbuf");
             let io = Io { kind: IoKind::Flush, block: 0, blocks: 0, payload: PAYLOAD };
             bench.channel.submit(&bench.queue, io, frame, 0).expect_err("no place for its state");

@@ -127,10 +127,10 @@ impl Bench {
         let bdev = Bdev::open(name, true, |_| ()).expect("it is there");
         let (pool, private) = (format!("pool_{name}"), spdk::private_size::<usize>());
         let pool = match alignment {
-            None => Mempool::new(&pool, 63, private, 9216, None),
+            None => Mempool::new(crate::eal(), &pool, 63, private, 9216, None),
             Some(bytes) => {
                 let alignment = DataAlignment { offset: PAYLOAD, bytes };
-                Mempool::aligned(&pool, 63, private, 9216, None, alignment)
+                Mempool::aligned(crate::eal(), &pool, 63, private, 9216, None, alignment)
             }
         };
         let direct = std::fs::OpenOptions::new().read(true).custom_flags(O_DIRECT).open(file(name)).is_ok();

@@ -67,6 +67,11 @@ impl rpc::Method for Echo {
     }
 }
 
+/// The proof that the app has started EAL.
+pub(crate) fn eal() -> dpdk::EalStarted {
+    dpdk::EalStarted::get().expect("the app runs")
+}
+
 /// Where this test's RPC server listens.
 pub(crate) fn socket() -> PathBuf {
     std::env::temp_dir().join(format!("spdk-app-test-{}.sock", std::process::id()))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dpdk::{Burst, FlowRule, Mbuf, Mempool, flow, handover, ring_port, ring_port_with_queues};
+use dpdk::{Burst, FlowRule, Mbuf, Mempool, Port, frame_ring, port, ring_port, ring_port_with_queues, tsc};
 
 use crate::{frame, pool, unique};
 
@@ -17,7 +17,8 @@ fn numbers(burst: &mut Burst) -> Vec<u8> {
 #[test]
 fn what_a_full_ring_does_not_take_stays_in_order() {
     let pool = pool(127, 512);
-    let (mut senders, mut receiver) = handover(&unique("hand"), 7, 1, None).expect("a ring");
+    let (mut senders, mut receiver) =
+        frame_ring(crate::start_eal(), &unique("hand"), 7, 1, None).expect("a ring");
     assert!(receiver.is_empty());
     let mut frames = numbered(&pool, 0..10);
     assert_eq!(senders[0].send(&mut frames), 7);
@@ -37,25 +38,30 @@ fn what_a_full_ring_does_not_take_stays_in_order() {
 
 #[test]
 fn frames_in_a_ring_are_freed_with_its_last_end() {
+    let eal = crate::start_eal();
     let pool = pool(127, 512);
     let name = unique("hand");
-    let (mut senders, receiver) = handover(&name, 31, 2, None).expect("a ring");
+    let (mut senders, receiver) = frame_ring(eal, &name, 31, 2, None).expect("a ring");
     assert_eq!(senders[0].send(&mut numbered(&pool, 0..5)), 5);
     drop(receiver);
     assert_eq!(senders[1].send(&mut numbered(&pool, 5..8)), 3);
     assert_eq!(pool.available(), 119);
-    assert_eq!(handover(&name, 31, 1, None).expect_err("the ring lives").errno, 17);
+    assert_eq!(frame_ring(eal, &name, 31, 1, None).expect_err("the ring lives").errno, 17);
     drop(senders);
     assert_eq!(pool.available(), 127);
-    drop(handover(&name, 31, 1, None).expect("its name is free"));
+    drop(frame_ring(eal, &name, 31, 1, None).expect("its name is free"));
 }
 
 #[test]
 fn rings_without_senders_room_or_name_are_refused() {
-    crate::start_eal();
+    let eal = crate::start_eal();
     for (name, capacity, senders) in [("hand", 7, 0), ("hand", 0, 1), ("hand", 1 << 31, 1), ("ha\0nd", 7, 1)]
     {
-        assert_eq!(handover(name, capacity, senders, None).expect_err("no ring").errno, 22, "{name:?}");
+        assert_eq!(
+            frame_ring(eal, name, capacity, senders, None).expect_err("no ring").errno,
+            22,
+            "{name:?}"
+        );
     }
 }
 
@@ -63,7 +69,8 @@ fn rings_without_senders_room_or_name_are_refused() {
 fn several_threads_hand_over_and_each_frame_arrives_once() {
     const EACH: u32 = 20_000;
     let pool = pool(511, 512);
-    let (senders, mut receiver) = handover(&unique("hand"), 31, 3, None).expect("a ring");
+    let (senders, mut receiver) =
+        frame_ring(crate::start_eal(), &unique("hand"), 31, 3, None).expect("a ring");
     let mut got = [0u32; 3];
     std::thread::scope(|scope| {
         for (thread, mut sender) in (0u8..).zip(senders) {
@@ -107,23 +114,26 @@ fn several_threads_hand_over_and_each_frame_arrives_once() {
 
 #[test]
 fn a_pmd_without_rules_says_so() {
-    crate::start_eal();
-    let (number, _peers) = ring_port_with_queues(&unique("rules"), 64, 2).expect("a ring port");
-    let refused = flow::hash_rule(number, 2).expect_err("rings have no hashes");
+    let eal = crate::start_eal();
+    let (number, _peers) = ring_port_with_queues(eal, &unique("rules"), 64, 2).expect("a ring port");
+    let refused = port::hash_rule(eal, number, 2).expect_err("rings have no hashes");
     assert_eq!(refused.error.errno, 38, "{refused}");
     assert!(refused.to_string().starts_with("rte_flow_validate failed"), "{refused}");
-    let steer = FlowRule::Steer { to: [2, 0, 0, 0, 0, 1], queue: 1 };
-    assert_eq!(steer.validate(number).expect_err("nor filters").error.errno, 38);
-    assert_eq!(steer.validate(1000).expect_err("no such port").error.errno, 19);
-    let (one, _peer) = ring_port(&unique("rules"), 64).expect("a ring port");
-    let refused = flow::hash_rule(one, 2).expect_err("it has one queue");
+    assert_eq!(port::hash_rule(eal, 1000, 2).expect_err("no such port").error.errno, 19);
+    let (one, _peer) = ring_port(eal, &unique("rules"), 64).expect("a ring port");
+    let refused = port::hash_rule(eal, one, 2).expect_err("it has one queue");
     assert_eq!(refused.error.call, "rte_eth_dev_configure", "{refused}");
+    let port = Port::start(eal, one, &crate::one_queue(&crate::pool(31, 2048))).expect("a ring port starts");
+    let steer = FlowRule::Steer { to: [2, 0, 0, 0, 0, 1], queue: 0 };
+    assert_eq!(port.apply(&steer).expect_err("nor filters").error.errno, 38);
 }
 
 #[test]
-fn a_pause_ends() {
+fn the_clock_advances_while_a_cpu_pauses() {
     crate::start_eal();
-    // True or false, by the CPU; both ways come back.
-    let _ = dpdk::can_pause();
+    let before = tsc::now();
+    // With the CPU's instruction, where it has one, or with a loop.
+    println!("the CPU can pause: {}", dpdk::can_pause());
     (0..100).for_each(|_| dpdk::pause(1000));
+    assert!(tsc::now() > before);
 }
