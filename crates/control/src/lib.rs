@@ -12,6 +12,7 @@ pub mod kept_claims;
 pub mod options;
 pub mod port;
 pub mod rbd;
+pub mod reference;
 pub mod registry;
 pub mod report;
 pub mod request;

@@ -34,6 +34,10 @@ const MODEL: &str = "kvblade-dpdk";
 /// Example of a MAC address, for error texts.
 const MACS: &str = "a list of MAC addresses in text, such as \"52:54:00:12:34:56\"";
 
+fn printable(limit: usize) -> String {
+    format!("a string of 1 to {limit} printable ASCII characters, the last no space")
+}
+
 /// The options of an export. An option that is not given has its default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -86,19 +90,19 @@ pub struct ExportOptions {
     #[schemars(with = "Vec<String>", extend("x-form" = "MAC", "x-default" = "none", "x-allowed" = MACS))]
     pub deny: Vec<MacAddr>,
 
-    /// Serial number of the disk, up to 20 printable ASCII characters.
+    /// Serial number of the disk.
     #[serde(deserialize_with = "value::read_serial")]
-    #[schemars(extend("x-form" = "TEXT", "x-default" = "kvblade-SHELF.SLOT"))]
+    #[schemars(extend("x-form" = "TEXT", "x-default" = "kvblade-SHELF.SLOT", "x-allowed" = printable(Identity::SERIAL_MAX)))]
     pub serial: Option<String>,
 
-    /// Model name of the disk, up to 40 printable ASCII characters.
+    /// Model name of the disk.
     #[serde(deserialize_with = "value::read_model")]
-    #[schemars(extend("x-form" = "TEXT", "x-default" = MODEL))]
+    #[schemars(extend("x-form" = "TEXT", "x-default" = MODEL, "x-allowed" = printable(Identity::MODEL_MAX)))]
     pub model: Option<String>,
 
-    /// Firmware revision of the disk, up to 8 printable ASCII characters.
+    /// Firmware revision of the disk.
     #[serde(deserialize_with = "value::read_firmware")]
-    #[schemars(extend("x-form" = "TEXT", "x-default" = "the version of kvblade-dpdk"))]
+    #[schemars(extend("x-form" = "TEXT", "x-default" = "the version of kvblade-dpdk", "x-allowed" = printable(Identity::FIRMWARE_MAX)))]
     pub firmware: Option<String>,
 }
 

@@ -1,6 +1,7 @@
 //! Command line: from the words of `argv` to what the program is to do.
 
 mod help;
+mod reference;
 mod vblade;
 mod words;
 
@@ -211,7 +212,8 @@ pub(crate) fn parse(
     version: &str,
 ) -> Result<Invocation, LaunchError> {
     let words: Vec<OsString> = argv.into_iter().skip(1).collect();
-    if let Some(answer) = manual::answer(&words, || Options::command().version(env!("CARGO_PKG_VERSION"))) {
+    let command = || Options::command().version(env!("CARGO_PKG_VERSION"));
+    if let Some(answer) = manual::answer_with(&words, command, &reference::DOCUMENTS) {
         return answer.map(Invocation::Print).map_err(LaunchError::usage);
     }
     let Words { eal, mut ours } = Words::divide(&words);

@@ -1,7 +1,8 @@
-//! The man page and the completion scripts of a program, made from its own clap definition: `PROGRAM --generate man`.
+//! The man page and the completion scripts of a program, made from its own clap definition: `PROGRAM --generate man`; and
+//! further documents that a program makes from its definitions.
 //!
-//! The programs print them themselves, so that neither can say anything else than `--help` does. Packages are built
-//! from this output (`debian/rules`); who installed a program from source can use it as well.
+//! The programs print them, so that they cannot differ from `--help`. Packages are built from this output
+//! (`debian/rules`), and an installation from source can use it as well.
 #![forbid(unsafe_code)]
 
 mod typeset;
@@ -12,7 +13,7 @@ use clap::{Command, ValueEnum};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// The option that asks for it: the first word of a command line of two. No `--help` shows it.
+/// The option that asks for a document: the first of two words. No `--help` shows it.
 const OPTION: &str = "--generate";
 
 /// Section of the manual: commands for the administrator.
@@ -31,24 +32,45 @@ enum Document {
     Fish,
 }
 
-/// Looks whether a command line, without the program's name, asks for a document. If so, it is the answer: the
-/// document, or one sentence about what it should have been.
-///
-/// `command` is asked for only then.
+/// A document that a program has beside its manual.
+#[derive(Debug, Clone, Copy)]
+pub struct Extra {
+    /// The word after `--generate`.
+    pub name: &'static str,
+    /// Makes it.
+    pub text: fn() -> String,
+}
+
+/// Looks whether a command line, without the program's name, asks for a document. If so, returns the document, or one
+/// sentence naming the documents there are. `command` is called only then.
 pub fn answer(words: &[OsString], command: impl FnOnce() -> Command) -> Option<Result<String, String>> {
+    answer_with(words, command, &[])
+}
+
+/// As [`answer`], for a program with further documents.
+pub fn answer_with(
+    words: &[OsString],
+    command: impl FnOnce() -> Command,
+    extras: &[Extra],
+) -> Option<Result<String, String>> {
     if words.first()? != OPTION {
         return None;
     }
-    let named = match words {
-        [_, name] => name.to_str().and_then(|name| Document::from_str(name, false).ok()),
-        _ => None,
+    let name = match words {
+        [_, name] => name.to_str().unwrap_or_default(),
+        _ => "",
     };
-    Some(match named {
-        Some(document) => render(command(), document),
-        None => {
+    if let Some(extra) = extras.iter().find(|extra| extra.name == name) {
+        return Some(Ok((extra.text)()));
+    }
+    Some(match Document::from_str(name, false) {
+        Ok(document) => render(command(), document),
+        Err(_) => {
             let given = words.get(1..).unwrap_or_default();
             let given: Vec<_> = given.iter().map(|word| word.to_string_lossy()).collect();
-            Err(format!("{OPTION} takes one of man, bash, zsh and fish, and got '{}'", given.join(" ")))
+            let names = ["man", "bash", "zsh"].into_iter().chain(extras.iter().map(|extra| extra.name));
+            let names: Vec<&str> = names.collect();
+            Err(format!("{OPTION} takes one of {} and fish, and got '{}'", names.join(", "), given.join(" ")))
         }
     })
 }

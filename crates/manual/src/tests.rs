@@ -58,6 +58,19 @@ fn a_document_that_there_is_not_is_refused_by_name() {
 }
 
 #[test]
+fn a_program_has_further_documents() {
+    let extras = [Extra { name: "rpc", text: || "# RPC\n".to_owned() }];
+    let answered = |name: &str| {
+        let words = ["--generate".into(), OsString::from(name)];
+        answer_with(&words, command, &extras).expect("it is asked for")
+    };
+    assert_eq!(answered("rpc"), Ok("# RPC\n".to_owned()));
+    assert!(answered("man").is_ok_and(|page| page.contains(".TH kvtest")));
+    let sentence = answered("schema").expect_err("there is no such document");
+    assert_eq!(sentence, "--generate takes one of man, bash, zsh, rpc and fish, and got 'schema'");
+}
+
+#[test]
 fn lists_examples_and_line_ends_of_a_help_text_stay_what_they_are() {
     let page = "\
 .SH OPTIONS

@@ -55,17 +55,23 @@ fn exports_are_listed_by_address_with_their_ports() {
     let report = registry.exports_report();
     let nic = json!({"number": 1, "name": "0000:03:00.0", "netif": null});
     let veth = json!({"number": 0, "name": "net_af_packet0", "netif": "veth0"});
-    assert_eq!(
-        report,
-        json!([
-            {"shelf": 1, "slot": 1, "bdev_name": "malloc1.1", "bdev": {"name": "malloc1.1", "uuid": "uuid of malloc1.1"}, "size_bytes": 67_108_864, "offset": 0, "length": null,
-             "vlan": null, "read_only": false, "cache": "write-through", "buffers": 16, "allow": [], "deny": [], "serial": "kvblade-1.1",
-             "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "state": "online", "reason": null, "all_ports": true, "ports": [veth, nic]},
-            {"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "bdev": {"name": "aio1.2", "uuid": "uuid of aio1.2"}, "size_bytes": 10240, "offset": 100, "length": 20,
-             "vlan": 100, "read_only": true, "cache": "write-back", "buffers": 64, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"],
-             "serial": "S1", "model": "M 1", "firmware": "F1", "state": "offline", "reason": null, "all_ports": false, "ports": [nic]},
-        ])
-    );
+    let listed = [
+        json!({"shelf": 1, "slot": 1, "bdev_name": "malloc1.1", "bdev": {"name": "malloc1.1", "uuid": "uuid of malloc1.1"},
+               "size_bytes": 67_108_864, "offset": 0, "length": null, "vlan": null, "read_only": false,
+               "cache": "write-through", "buffers": 16, "allow": [], "deny": [], "serial": "kvblade-1.1",
+               "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "state": "online", "reason": null,
+               "all_ports": true, "ports": [veth, nic]}),
+        json!({"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "bdev": {"name": "aio1.2", "uuid": "uuid of aio1.2"},
+               "size_bytes": 10240, "offset": 100, "length": 20, "vlan": 100, "read_only": true, "cache": "write-back",
+               "buffers": 64, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"], "serial": "S1",
+               "model": "M 1", "firmware": "F1", "state": "offline", "reason": null, "all_ports": false, "ports": [nic]}),
+    ];
+    assert_eq!(report.as_array().map(Vec::len), Some(listed.len()));
+    for (export, listed) in report.as_array().unwrap().iter().zip(listed) {
+        for (name, value) in listed.as_object().unwrap() {
+            assert_eq!(export.get(name), Some(value), "{name} of {export}");
+        }
+    }
     let read_back: Vec<ExportInfo> = serde_json::from_value(report).unwrap();
     assert_eq!(read_back[1].ports[0].name, "0000:03:00.0");
 }

@@ -10,7 +10,7 @@ fn address(shelf: u16, slot: u8) -> ShelfSlot {
     ShelfSlot::new(Shelf(shelf), Slot(slot))
 }
 
-fn all_options() -> ExportOptions {
+fn many_options() -> ExportOptions {
     ExportOptions {
         read_only: true,
         offset: 8,
@@ -23,6 +23,34 @@ fn all_options() -> ExportOptions {
         serial: Some("s".into()),
         model: Some("m".into()),
         firmware: Some("f".into()),
+        ..ExportOptions::default()
+    }
+}
+
+/// A value in text for each option that differs from its default.
+fn some_text(option: &Field) -> Option<String> {
+    use crate::schema::Kind;
+    Some(match option.kind() {
+        Kind::Flag => return None,
+        Kind::Number { min, .. } => (min + 1).to_string(),
+        Kind::Choice(choices) => choices.last().unwrap().word.clone(),
+        Kind::List { .. } => "52:54:00:00:00:01+52:54:00:00:00:02".to_owned(),
+        Kind::Text | Kind::Other => "text".to_owned(),
+    })
+}
+
+#[test]
+fn every_option_survives_the_way_from_text_to_an_rpc_and_back() {
+    for option in ExportOptions::fields() {
+        let mut options = ExportOptions::default();
+        options.set(option, some_text(option).as_deref()).unwrap();
+        assert_ne!(options, ExportOptions::default(), "{}", option.name());
+        let create = CreateExport { address: address(1, 1), bdev_name: "b".to_owned(), ports: None, options };
+        let params = create.to_params();
+        assert!(!params[option.name()].is_null(), "{params} lacks {}", option.name());
+        assert_eq!(params.as_object().unwrap().len(), 4, "defaults are left out: {params}");
+        assert_eq!(Action::decode(CreateExport::NAME, Some(&params)), Ok(Action::CreateExport(create)));
+        assert!(!option.summary().is_empty() && option.summary().len() < 80, "{}", option.summary());
     }
 }
 
@@ -70,7 +98,7 @@ fn create_takes_every_parameter() {
         address: address(65534, 254),
         bdev_name: "Malloc0".into(),
         ports: Some(vec![PortRef::Number(1), PortRef::Name("eth0".into()), PortRef::Number(2)]),
-        options: all_options(),
+        options: many_options(),
     };
     assert_eq!(Action::decode(CreateExport::NAME, Some(&params)), Ok(Action::CreateExport(expected)));
 }
@@ -103,7 +131,7 @@ fn parameters_survive_the_way_out_and_in_again() {
         address: address(7, 3),
         bdev_name: "n1".into(),
         ports: Some(vec![PortRef::Name("0000:03:00.0".into()), PortRef::Number(4)]),
-        options: all_options(),
+        options: many_options(),
     };
     assert_eq!(
         Action::decode(CreateExport::NAME, Some(&create.to_params())),

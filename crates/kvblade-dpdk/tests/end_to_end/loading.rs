@@ -49,12 +49,12 @@ fn parameters_that_do_not_fit_end_the_start_and_are_listed() {
         (
             "bdev_malloc_create",
             json!({ "name": "x", "num_block": 8, "block_size": 512 }),
-            "block_size, name, num_block",
+            "name, num_block, block_size",
         ),
         (
             "bdev_malloc_create",
             json!({ "name": "x", "num_blocks": "many", "block_size": 512 }),
-            "block_size, name, num_blocks",
+            "name, num_blocks, block_size",
         ),
         ("bdev_null_create", json!({ "name": "x" }), "name"),
     ] {
