@@ -1,33 +1,43 @@
-//! Who is measured: what serves, over which link, and what drives the load.
+//! Who is measured: which server, over which link, and which rows are parts of which.
 
+use crate::case::Disk;
 use serde::Serialize;
 use std::fmt;
 
-/// A row of the comparison. Each is a server on one core and an initiator on another, but for the bdev alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, clap::ValueEnum)]
+/// A server on one core and its initiator on another, but for the bdev alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Contender {
-    /// The link alone: the bare responder over memif; it touches no data.
+    /// The link alone: the bare responder as memif's server
     MemifLink,
-    /// The bdev alone: bdevperf.
+    /// The same as memif's zero-copy client
+    ZeroCopyLink,
+    /// The bdev alone: SPDK's bdevperf
     Bdev,
-    /// kvblade-dpdk over memif.
+    /// kvblade-dpdk as memif's server, which copies each frame
     Memif,
-    /// The link and the copy: the bare responder over veth; it copies each payload from or to its place in memory.
+    /// kvblade-dpdk as memif's zero-copy client: the initiator's core copies, as a NIC's DMA would
+    ZeroCopy,
+    /// The link and one copy of the data: the bare responder over veth
     VethLink,
-    /// kvblade-dpdk over veth.
+    /// kvblade-dpdk over veth
     Veth,
-    /// vblade over veth.
+    /// vblade over veth
     Vblade,
-    /// SPDK's nvmf_tgt, NVMe over TCP on loopback.
-    Nvmf,
+    /// SPDK's nvmf_tgt, TCP on loopback, posix sockets
+    NvmfPosix,
+    /// SPDK's nvmf_tgt, TCP on loopback, io_uring sockets
+    NvmfUring,
 }
 
 /// What lies between the initiator and the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
-    /// Shared memory, by DPDK's memif port on both ends.
-    Memif,
+    /// Shared memory by DPDK's memif port on both ends; the target has either role.
+    Memif {
+        /// Whether the target is the client, which owns the memory and copies nothing.
+        target_is_client: bool,
+    },
     /// A veth pair, by DPDK's af_packet port on both ends; vblade has a packet socket of its own.
     Veth,
     /// TCP on loopback.
@@ -37,81 +47,70 @@ pub enum Link {
 }
 
 impl Contender {
-    /// All of them, in the order they are run and shown.
-    pub const ALL: [Self; 7] =
-        [Self::MemifLink, Self::Bdev, Self::Memif, Self::VethLink, Self::Veth, Self::Vblade, Self::Nvmf];
+    /// All of them, in the order of tables.
+    pub const ALL: [Self; 10] = [
+        Self::MemifLink,
+        Self::ZeroCopyLink,
+        Self::Bdev,
+        Self::Memif,
+        Self::ZeroCopy,
+        Self::VethLink,
+        Self::Veth,
+        Self::Vblade,
+        Self::NvmfPosix,
+        Self::NvmfUring,
+    ];
 
     /// As tables and the command line call it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::MemifLink => "memif-link",
+            Self::ZeroCopyLink => "zero-copy-link",
             Self::Bdev => "bdev",
             Self::Memif => "memif",
+            Self::ZeroCopy => "zero-copy",
             Self::VethLink => "veth-link",
             Self::Veth => "veth",
             Self::Vblade => "vblade",
-            Self::Nvmf => "nvmf",
-        }
-    }
-
-    /// What it is, for plots.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::MemifLink => "responder, memif",
-            Self::Bdev => "bdevperf",
-            Self::Memif => "kvblade-dpdk, memif",
-            Self::VethLink => "responder, veth",
-            Self::Veth => "kvblade-dpdk, veth",
-            Self::Vblade => "vblade, veth",
-            Self::Nvmf => "nvmf_tgt, TCP",
-        }
-    }
-
-    /// What it is, for legends of tables.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::MemifLink => "bare responder, memif: the link alone, no data touched",
-            Self::Bdev => "bdevperf on a malloc bdev, with copy: the bdev alone",
-            Self::Memif => "kvblade-dpdk, memif, malloc bdev",
-            Self::VethLink => {
-                "bare responder, veth: the link, and the copy from or to memory as large as the disk"
-            }
-            Self::Veth => "kvblade-dpdk, veth, malloc bdev",
-            Self::Vblade => "vblade, veth, a file on tmpfs",
-            Self::Nvmf => "SPDK nvmf_tgt, TCP on loopback, malloc bdev",
+            Self::NvmfPosix => "nvmf-posix",
+            Self::NvmfUring => "nvmf-uring",
         }
     }
 
     /// What it is reached over.
     pub const fn link(self) -> Link {
         match self {
-            Self::MemifLink | Self::Memif => Link::Memif,
+            Self::MemifLink | Self::Memif => Link::Memif { target_is_client: false },
+            Self::ZeroCopyLink | Self::ZeroCopy => Link::Memif { target_is_client: true },
             Self::VethLink | Self::Veth | Self::Vblade => Link::Veth,
-            Self::Nvmf => Link::Tcp,
+            Self::NvmfPosix | Self::NvmfUring => Link::Tcp,
             Self::Bdev => Link::None,
         }
     }
 
-    /// MiB of hugepages it takes beside its initiator, which runs with one contender at a time.
-    pub const fn hugepages_mib(self, store_mib: u32) -> u32 {
+    /// Whether it can have this disk.
+    pub const fn has(self, disk: Disk) -> bool {
         match self {
-            Self::MemifLink => RESPONDER_MIB,
-            Self::VethLink => RESPONDER_MIB + store_mib,
-            // DPDK's and SPDK's pools and mbufs.
-            Self::Memif | Self::Veth => store_mib + 640,
-            Self::Bdev => BDEVPERF_MIB + store_mib,
-            Self::Nvmf => NVMF_MIB + store_mib,
-            Self::Vblade => 0,
+            Self::MemifLink | Self::ZeroCopyLink => matches!(disk, Disk::Null),
+            Self::Bdev => !matches!(disk, Disk::File(_)),
+            Self::VethLink | Self::Vblade | Self::NvmfPosix | Self::NvmfUring => {
+                matches!(disk, Disk::Memory(_))
+            }
+            Self::Memif | Self::ZeroCopy | Self::Veth => true,
+        }
+    }
+
+    /// The rows whose work it does too, and more: with this disk, at the same size, operation and depth.
+    pub fn parts(self, disk: Disk) -> Vec<(Self, Disk)> {
+        match self {
+            Self::Memif => vec![(Self::MemifLink, Disk::Null), (Self::Bdev, disk)],
+            Self::ZeroCopy => vec![(Self::ZeroCopyLink, Disk::Null), (Self::Bdev, disk)],
+            Self::Veth => vec![(Self::VethLink, disk), (Self::Bdev, disk)],
+            Self::NvmfPosix | Self::NvmfUring => vec![(Self::Bdev, disk)],
+            _ => Vec::new(),
         }
     }
 }
-
-/// MiB that the responder takes beside its disk: mbufs with room for jumbo frames, and the rings.
-const RESPONDER_MIB: u32 = 320;
-/// MiB that bdevperf takes beside the bdev.
-pub const BDEVPERF_MIB: u32 = 512;
-/// MiB that nvmf_tgt takes beside the bdev.
-pub const NVMF_MIB: u32 = 1024;
 
 impl fmt::Display for Contender {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,10 +125,20 @@ mod tests {
     #[test]
     fn the_command_line_tables_and_json_call_it_the_same() {
         for contender in Contender::ALL {
-            let json = serde_json::to_value(contender).unwrap();
-            assert_eq!(json, contender.name());
+            assert_eq!(serde_json::to_value(contender).unwrap(), contender.name());
             let parsed: Contender = clap::ValueEnum::from_str(contender.name(), false).unwrap();
             assert_eq!(parsed, contender);
+        }
+    }
+
+    #[test]
+    fn parts_are_rows_that_can_be_measured() {
+        for contender in Contender::ALL {
+            for disk in [Disk::Null, Disk::Memory(256)].into_iter().filter(|disk| contender.has(*disk)) {
+                for (part, disk) in contender.parts(disk) {
+                    assert!(part.has(disk) || contender == Contender::Veth, "{part} {disk}");
+                }
+            }
         }
     }
 }

@@ -1,424 +1,481 @@
-//! The place of a run: one network namespace with a veth pair for each contender that needs one, hugepages, a
-//! directory on tmpfs, and the programs.
+//! The place of a run, and one sample in it: a fresh server on one core, a fresh initiator on another, and both gone when
+//! the sample is taken.
+//!
+//! The order of ending is part of the measurement. DPDK's memif PMD unmaps the rings of a peer that goes on a thread of
+//! its own, while an lcore may still poll them: the end that is left and still polls can crash. So aoeperf keeps its ports
+//! open after its report, without polling them (`--hold`), until the server has ended. A server that crashes all the same
+//! fails the run, with its log.
 
-use crate::aoeperf::{self, Load};
-use crate::cell::Cell;
-use crate::contender::{BDEVPERF_MIB, Contender, Link, NVMF_MIB};
+use crate::case::{Case, Disk};
+use crate::contender::{Contender, Link};
+use crate::distance::round_trip_ns;
 use crate::hugepages::Hugepages;
-use crate::process::{self, Server, run_to_end};
-use crate::sample::Sample;
-use crate::spdk_programs::{self, Programs, bdevperf, nvme_perf, whole_seconds};
+use crate::loads::{self, Asked};
+use crate::spdk_programs::{call, config, nvmf, program, without_core_locks};
+use crate::stats::Sample;
 use anyhow::{Context, Result, bail, ensure};
-use aoe_initiator::lab::{Namespace, Vblade, Veth, shown};
+use aoe_initiator::lab::{Daemon, Namespace, Vblade, Veth, shown};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The export every AoE target serves.
+/// The export that is measured.
 const EXPORT: &str = "1.1";
-/// MiB of hugepages for aoeperf: its mbufs and the memif rings, which the client owns.
+/// MTU of every link that has one.
+const MTU: u16 = 9000;
+/// MiB of hugepages for aoeperf: mbufs, and the memif rings if it is the client.
 const AOEPERF_MIB: u32 = 512;
-/// TCP port of nvmf_tgt.
+/// MiB of hugepages that a server takes beside its disk: mbufs, rings, SPDK's pools.
+const SERVER_MIB: u32 = 1024;
+/// TCP port of `nvmf_tgt`.
 const NVMF_PORT: u16 = 4420;
+/// The veth pair: the initiator's end and the target's.
+const VETH: [&str; 2] = ["bench-i", "bench-t"];
+/// Limit for a server to get ready: most of it is zeroing memory, or making thousands of exports.
+const READY: Duration = Duration::from_secs(120);
+/// Limit for a load beyond the time that it was asked to run.
+const BEYOND: Duration = Duration::from_secs(45);
+/// Limit for a program to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(20);
+/// Time between two looks at a program.
+const LOOK: Duration = Duration::from_millis(10);
 
-/// Everything that is the same for all contenders.
+/// What is the same for all samples.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// MTU of every link that has one.
-    pub mtu: u16,
-    /// MiB each target serves from memory.
-    pub store_mib: u32,
     /// The server's core.
     pub target_cpu: usize,
     /// The initiator's core.
     pub initiator_cpu: usize,
-    /// Measured seconds of a run.
+    /// Measured seconds of a sample; SPDK's programs take whole ones, rounded up.
     pub seconds: f64,
     /// Seconds before, not measured.
     pub warmup: f64,
-    /// Where kvblade-dpdk, aoeperf and the responder are.
+}
+
+/// A build of the programs that are measured.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// For tables.
+    pub name: &'static str,
+    /// The checkout, whose SPDK is the one it was linked with.
+    pub checkout: PathBuf,
+    /// The directory of kvblade-dpdk.
     pub programs: PathBuf,
+}
+
+/// A sample, and the commands of server and load that it came from.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The figures.
+    pub sample: Sample,
+    /// The commands.
+    pub commands: Vec<String>,
 }
 
 /// The place of a run.
 #[derive(Debug)]
-pub struct Lab {
-    // In the order they are to go.
+pub struct Lab<'run> {
+    // In the order in which they are to go.
     namespace: Namespace,
     hugepages: Hugepages,
     scratch: TempDir,
     settings: Settings,
-    spdk: Option<Programs>,
+    /// This checkout's build, whose initiators and responder are used for all.
+    own: Build,
+    stop: &'run AtomicBool,
 }
 
-impl Lab {
-    /// Makes the place for these contenders, and looks whether all their programs are there.
+impl<'run> Lab<'run> {
+    /// Makes the place, with memory for disks of up to `disk_mib`. `stop` ends whatever waits.
     ///
     /// # Errors
-    /// Names the program that is missing; without root, or enough memory.
-    pub fn new(contenders: &[Contender], settings: Settings, more_hugepages_mib: u32) -> Result<Self> {
-        let uses_spdk = contenders.iter().any(|who| matches!(who, Contender::Bdev | Contender::Nvmf));
-        let spdk = uses_spdk.then(Programs::find).transpose()?;
-        check_programs(contenders, &settings, spdk.as_ref())?;
-        let servers: u32 = contenders.iter().map(|who| who.hugepages_mib(settings.store_mib)).sum();
+    /// Without root, two cores, enough memory, or the programs.
+    pub fn new(settings: Settings, own: Build, disk_mib: u32, stop: &'run AtomicBool) -> Result<Self> {
+        let Settings { target_cpu, initiator_cpu, .. } = settings;
+        ensure!(
+            target_cpu != initiator_cpu,
+            "--target-cpu and --initiator-cpu are both {target_cpu}: they need a core each"
+        );
+        for cpu in [target_cpu, initiator_cpu] {
+            let exists = cpu < 64 && Path::new(&format!("/sys/devices/system/cpu/cpu{cpu}")).exists();
+            ensure!(exists, "core {cpu} does not exist");
+        }
+        for (name, package) in
+            [("aoeperf", "aoeperf"), ("responder", "kvblade-benches"), ("kvblade-dpdk", "kvblade-dpdk")]
+        {
+            let path = own.programs.join(name);
+            ensure!(path.exists(), "{} does not exist: cargo build --release -p {package}", path.display());
+        }
         let scratch = tempfile::tempdir_in("/dev/shm").context("a directory on /dev/shm")?;
-        let hugepages = Hugepages::reserve(servers + AOEPERF_MIB + more_hugepages_mib, &file_prefix(""))?;
+        let hugepages = Hugepages::reserve(disk_mib + SERVER_MIB + AOEPERF_MIB, &file_prefix(""))?;
         let namespace = Namespace::create("bench")?;
         namespace.ip(&["link", "set", "lo", "up"])?;
-        let lab = Self { namespace, hugepages, scratch, settings, spdk };
-        for &contender in contenders.iter().filter(|who| who.link() == Link::Veth) {
-            let (near, far) = veth_ends(contender);
-            lab.veth(&near, &far)?;
-        }
-        Ok(lab)
+        Veth::create(&namespace, VETH[0], &namespace, VETH[1], MTU)?;
+        Ok(Self { namespace, hugepages, scratch, settings, own, stop })
     }
 
-    /// Has [`Lab::nvme_perf`] call the one of these programs.
-    pub fn use_spdk(&mut self, programs: Programs) {
-        self.spdk = Some(programs);
-    }
-
-    /// Makes a veth pair, both ends in the run's namespace.
+    /// Takes one sample of a contender.
     ///
     /// # Errors
-    /// If Linux refuses it.
-    pub fn veth(&self, near: &str, far: &str) -> Result<()> {
-        Veth::create(&self.namespace, near, &self.namespace, far, self.settings.mtu)?;
-        Ok(())
+    /// If a program does not start, crashes or fails a request, with its log; if the run is stopped.
+    pub fn measure(&self, build: &Build, contender: Contender, case: Case) -> Result<Taken> {
+        let round_trip_ns = self.round_trip_ns()?;
+        let taken = match contender.link() {
+            Link::None => self.bdev_alone(case),
+            Link::Tcp => self.nvmf(build, contender, case),
+            link @ (Link::Memif { .. } | Link::Veth) => {
+                let ports = |end| vec![self.port(link, 0, end, JUMBO_ROOM, 10)];
+                let server = self.aoe_server(build, contender, case.disk, ports(End::Server))?;
+                let asked = Asked { target: EXPORT, initiators: 1, mtu: MTU, seconds: self.seconds() };
+                let waits_at = (link == Link::Memif { target_is_client: true }).then(|| self.socket(0));
+                self.aoe(server, case, asked, ports(End::Initiator), waits_at)
+            }
+        };
+        // Nothing runs now.
+        self.hugepages.remove_leftovers()?;
+        let mut taken = taken.with_context(|| format!("{} {contender} {case}", build.name))?;
+        taken.sample.round_trip_ns = round_trip_ns;
+        Ok(taken)
     }
 
-    /// Writes a file as large as the store, without holes.
+    fn round_trip_ns(&self) -> Result<f64> {
+        round_trip_ns([self.settings.target_cpu, self.settings.initiator_cpu])
+    }
+
+    /// Takes a sample of kvblade-dpdk with this configuration over `ports` memif ports.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub fn fill(&self, path: &Path) -> Result<()> {
-        fill(path, self.settings.store_mib).with_context(|| format!("writing {}", path.display()))
+    /// As [`Lab::measure`].
+    pub fn measure_config(
+        &self,
+        config: &Value,
+        ports: u32,
+        case: Case,
+        target: &str,
+        initiators: u16,
+    ) -> Result<Taken> {
+        let ring = 10 - ports.ilog2();
+        let link = Link::Memif { target_is_client: false };
+        let all = |end| (0..ports).map(|number| self.port(link, number, end, SMALL_ROOM, ring)).collect();
+        let server = self.kvblade(&self.own, config, all(End::Server), SMALL_MTU)?;
+        let asked = Asked { target, initiators, mtu: SMALL_MTU, seconds: self.seconds() };
+        let round_trip_ns = self.round_trip_ns()?;
+        let taken = self.aoe((server, "ready"), case, asked, all(End::Initiator), None);
+        self.hugepages.remove_leftovers()?;
+        let mut taken = taken?;
+        taken.sample.round_trip_ns = round_trip_ns;
+        Ok(taken)
     }
 
-    /// What is the same for all.
-    pub const fn settings(&self) -> &Settings {
-        &self.settings
+    /// Runs another program of this checkout to its end. Returns what it printed.
+    ///
+    /// # Errors
+    /// If it is missing or fails, with what it printed.
+    pub fn run_alone(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let path = self.own.programs.join(program);
+        ensure!(
+            path.exists(),
+            "{} does not exist: cargo build --release -p kvblade-micro -p kvblade-instructions",
+            path.display()
+        );
+        let mut command = self.command(path);
+        command.args(arguments);
+        self.run_to_end(Daemon::start(&mut command)?, 0.0, Duration::from_secs(300))
     }
 
-    /// A path in the directory on tmpfs.
-    pub fn path(&self, name: &str) -> PathBuf {
+    const fn seconds(&self) -> [f64; 2] {
+        [self.settings.seconds, self.settings.warmup]
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
 
-    /// Removes what DPDK processes left. For when none runs.
-    ///
-    /// # Errors
-    /// If a file cannot be removed.
-    pub fn remove_leftovers(&self) -> Result<()> {
-        self.hugepages.remove_leftovers()
+    fn socket(&self, number: u32) -> PathBuf {
+        self.path(&format!("{number}.memif"))
     }
 
-    /// A command of `program` in the run's namespace.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        process::command(&self.namespace, program)
-    }
-
-    /// Starts the server of a contender, and holds it; the bdev alone has none.
-    ///
-    /// # Errors
-    /// With the server's log if it does not get ready.
-    pub fn serve(&self, contender: Contender, stop: &AtomicBool) -> Result<Option<Server>> {
-        let Settings { target_cpu, store_mib, mtu, .. } = self.settings;
-        let (command, ready) = match contender {
-            Contender::Bdev => return Ok(None),
-            Contender::MemifLink | Contender::VethLink => {
-                let mut command = self.command(self.program("responder"));
-                command.args(self.eal(contender, End::Server));
-                command.args(["--", "--export", EXPORT, "--mib", &store_mib.to_string()]);
-                command.args(["--mtu", &mtu.to_string()]);
-                if contender == Contender::VethLink {
-                    command.arg("--copy");
-                }
-                (command, "ready")
-            }
-            Contender::Memif | Contender::Veth => {
-                let mut command = self.kvblade(contender.name(), self.eal(contender, End::Server));
-                command.args(["--mtu", &mtu.to_string()]);
-                command.args(["--export", &format!("{EXPORT}=malloc:{store_mib}M")]);
-                (command, "ready")
-            }
-            Contender::Vblade => {
-                let store = self.path("store");
-                if !store.exists() {
-                    self.fill(&store)?;
-                }
-                let mut command = self.command("taskset");
-                command.args(["-c", &target_cpu.to_string()]).arg(Vblade::program()?);
-                // Room for more requests than are ever outstanding: its socket's buffer is sized by this number.
-                command.args(["-b", "256", "1", "1", &veth_ends(contender).1]).arg(store);
-                (command, "sectors")
-            }
-            Contender::Nvmf => {
-                let config = self.path("nvmf.json");
-                fs::write(&config, spdk_programs::nvmf_config(store_mib, NVMF_PORT).to_string())?;
-                let mut command = self.command(self.spdk()?.path("nvmf_tgt")?);
-                command.arg("--json").arg(config).args(["-m", &format!("{:#x}", 1_u64 << target_cpu)]);
-                command.args([
-                    "-s",
-                    &(NVMF_MIB + store_mib).to_string(),
-                    "-u",
-                    "-R",
-                    "--disable-cpumask-locks",
-                ]);
-                command.arg("-r").arg(self.path("nvmf.sock"));
-                (command, "Listening on 127.0.0.1")
-            }
-        };
-        let server = Server::start(command, ready, stop).with_context(|| contender.to_string())?;
-        Ok(Some(match contender.link() {
-            Link::Memif => server.ending_with_its_peer([self.path(&format!("{contender}.memif"))]),
-            Link::Veth | Link::Tcp | Link::None => server,
-        }))
-    }
-
-    /// Measures a contender in a cell. Returns the command that drove the load, and what came of it.
-    ///
-    /// # Errors
-    /// If a request failed, or a program did.
-    pub fn measure(
-        &self,
-        contender: Contender,
-        server: Option<&mut Server>,
-        cell: Cell,
-        stop: &AtomicBool,
-    ) -> Result<(String, Sample)> {
-        let run = || match contender.link() {
-            Link::None => self.bdevperf(cell, stop),
-            Link::Tcp => self.nvme_perf(cell, NVMF_PORT, stop),
-            Link::Memif | Link::Veth => {
-                let targets = [EXPORT.to_owned()];
-                let load = LoadSpec { targets: &targets, initiators: 1, mtu: self.settings.mtu };
-                self.aoeperf(self.eal(contender, End::Initiator), cell, &load, stop)
-            }
-        };
-        let measured = match server {
-            Some(server) => server.during(stop, run),
-            None => run(),
-        };
-        measured.with_context(|| format!("{contender}, {cell}"))
-    }
-
-    /// kvblade-dpdk with everything but its exports and ports; `label` keeps its files apart from others'.
-    pub fn kvblade(&self, label: &str, eal: Vec<String>) -> Command {
-        self.kvblade_of(&self.settings.programs, label, eal)
-    }
-
-    /// The same of another directory's kvblade-dpdk.
-    pub fn kvblade_of(&self, programs: &Path, label: &str, eal: Vec<String>) -> Command {
-        let mut command = self.command(programs.join("kvblade-dpdk"));
-        command.args(eal).arg("--");
-        // That it is ready is told as information; that an export is made, thousands of times, is not asked for.
-        command.env("RUST_LOG", "info,kvblade_dpdk::target::create=error");
-        command.arg("--rpc-socket").arg(self.path(&format!("{label}.rpc")));
-        command.arg("--state-dir").arg(self.path(&format!("{label}.claims")));
+    /// A command in the run's namespace that does not outlive this process, however that ends.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = self.namespace.command("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(program);
         command
     }
 
-    /// Runs aoeperf with these options of EAL's.
-    ///
-    /// # Errors
-    /// If a request failed, or aoeperf did.
-    pub fn aoeperf(
+    /// The server of an AoE contender, and what it logs when it is ready.
+    fn aoe_server(
         &self,
-        eal: Vec<String>,
-        cell: Cell,
-        load: &LoadSpec<'_>,
-        stop: &AtomicBool,
-    ) -> Result<(String, Sample)> {
-        let Settings { seconds, warmup, .. } = self.settings;
-        let json = self.path("aoeperf.json");
-        let LoadSpec { targets, initiators, mtu } = *load;
-        let load = Load { targets, initiators, seconds, warmup, mtu, json: &json };
-        let mut command = self.command(self.program("aoeperf"));
-        command.args(eal).arg("--").args(aoeperf::options(cell, &load));
-        run_to_end(&mut command, seconds + warmup, stop)?;
-        let figures = fs::read_to_string(&json).context("aoeperf wrote no figures")?;
-        fs::remove_file(&json)?;
-        Ok((shown(&command), aoeperf::parse(&figures)?))
-    }
-
-    fn bdevperf(&self, cell: Cell, stop: &AtomicBool) -> Result<(String, Sample)> {
-        let Settings { store_mib, target_cpu, seconds, .. } = self.settings;
-        let config = self.path("bdev.json");
-        fs::write(&config, spdk_programs::bdev_config(store_mib).to_string())?;
-        let seconds = whole_seconds(seconds);
-        let socket = self.path("bdevperf.sock");
-        let memory = BDEVPERF_MIB + store_mib;
-        let mut command = self.command(self.spdk()?.path("bdevperf")?);
-        command.args(bdevperf::options(cell, seconds, &config, target_cpu, memory, &socket));
-        let finished = run_to_end(&mut command, whole(seconds), stop)?;
-        Ok((shown(&command), bdevperf::parse(&finished.printed, cell.depth)?))
-    }
-
-    /// Runs SPDK's initiator at a TCP port of loopback.
-    ///
-    /// # Errors
-    /// If a request failed, or the program did.
-    pub fn nvme_perf(&self, cell: Cell, port: u16, stop: &AtomicBool) -> Result<(String, Sample)> {
-        let seconds = whole_seconds(self.settings.seconds);
-        let mut command = self.command(self.spdk()?.path("spdk_nvme_perf")?);
-        command.args(nvme_perf::options(cell, seconds, self.settings.initiator_cpu, port));
-        let finished = run_to_end(&mut command, whole(seconds), stop)?;
-        // It has no option to unlink its hugepages' files as soon as they are mapped.
-        self.hugepages.remove_files_of(&format!("spdk_pid{}", finished.pid))?;
-        Ok((shown(&command), nvme_perf::parse(&finished.printed)?))
-    }
-
-    /// EAL's options of one end of a contender's link.
-    fn eal(&self, contender: Contender, end: End) -> Vec<String> {
-        let port = match contender.link() {
-            Link::Memif => memif(0, &self.path(&format!("{contender}.memif")), end, JUMBO_ROOM, 10),
-            Link::Veth => {
-                let (near, far) = veth_ends(contender);
-                af_packet(if end == End::Server { &far } else { &near })
+        build: &Build,
+        contender: Contender,
+        disk: Disk,
+        ports: Vec<String>,
+    ) -> Result<(Command, &'static str)> {
+        Ok(match contender {
+            Contender::MemifLink | Contender::ZeroCopyLink | Contender::VethLink => {
+                let mut command = self.command(self.own.programs.join("responder"));
+                command.args(self.eal(End::Server, ports)).args(["--", "--export", EXPORT]);
+                command.args(["--mib", &disk.mib().to_string(), "--mtu", &MTU.to_string()]);
+                command.args((contender == Contender::VethLink).then_some("--copy"));
+                (command, "ready")
             }
-            Link::Tcp | Link::None => String::new(),
-        };
-        self.eal_with(contender.name(), end, [port])
+            Contender::Vblade => {
+                let mut command = self.command("taskset");
+                command.args(["-c", &self.settings.target_cpu.to_string()]).arg(Vblade::program()?);
+                // Room for more requests than are ever outstanding: its socket's buffer is sized by this number.
+                command.args(["-b", "256", "1", "1", VETH[1]]).arg(self.file(disk.mib())?);
+                (command, "sectors")
+            }
+            _ => {
+                let export = json!({ "shelf": 1, "slot": 1, "bdev_name": "disk" });
+                let aoe = vec![call("aoe_create_export", &export)];
+                let config = config([("bdev", vec![self.bdev(disk)?]), ("aoe", aoe)]);
+                (self.kvblade(build, &config, ports, MTU)?, "ready")
+            }
+        })
     }
 
-    /// EAL's options of a process with these ports. The files it leaves are kept apart by `label`.
-    pub fn eal_with(&self, label: &str, end: End, ports: impl IntoIterator<Item = String>) -> Vec<String> {
+    fn kvblade(&self, build: &Build, config: &Value, ports: Vec<String>, mtu: u16) -> Result<Command> {
+        let path = self.path("aoe.json");
+        fs::write(&path, config.to_string()).with_context(|| format!("writing {}", path.display()))?;
+        let mut command = self.command(build.programs.join("kvblade-dpdk"));
+        command.args(self.eal(End::Server, ports)).args(["--", "--mtu", &mtu.to_string()]);
+        // That it is ready is logged as information; that an export is made, thousands of times, is not wanted.
+        command.env("RUST_LOG", "info,kvblade_dpdk::target::create=error");
+        command.arg("--rpc-socket").arg(self.path("rpc")).arg("--state-dir").arg(self.path("state"));
+        command.arg("--config").arg(path);
+        Ok(command)
+    }
+
+    /// The call that makes the bdev named "disk".
+    fn bdev(&self, disk: Disk) -> Result<Value> {
+        let blocks = u64::from(disk.mib()) << 11;
+        let sized = json!({ "name": "disk", "num_blocks": blocks, "block_size": 512 });
+        Ok(match disk {
+            Disk::Null => call("bdev_null_create", &sized),
+            Disk::Memory(_) => call("bdev_malloc_create", &sized),
+            Disk::File(mib) => {
+                let filename = self.file(mib)?;
+                call("bdev_aio_create", &json!({ "name": "disk", "filename": filename, "block_size": 512 }))
+            }
+        })
+    }
+
+    /// A file on tmpfs without holes: reads of a hole would come from one page of zeroes, always in the cache.
+    fn file(&self, mib: u32) -> Result<PathBuf> {
+        let path = self.path(&format!("{mib}.disk"));
+        if !path.exists() {
+            let write = || {
+                let mut file = File::create(&path)?;
+                let block: Vec<u8> = (0..=u8::MAX).cycle().take(1 << 20).collect();
+                (0..mib).try_for_each(|_| file.write_all(&block))
+            };
+            write().with_context(|| format!("writing {}", path.display()))?;
+        }
+        Ok(path)
+    }
+
+    /// Runs aoeperf against a server. With `waits_at`, aoeperf is memif's server and listens at that socket first.
+    fn aoe(
+        &self,
+        (mut server, ready): (Command, &'static str),
+        case: Case,
+        asked: Asked<'_>,
+        ports: Vec<String>,
+        waits_at: Option<PathBuf>,
+    ) -> Result<Taken> {
+        let json = self.path("aoeperf.json");
+        let mut load = self.command(self.own.programs.join("aoeperf"));
+        load.args(self.eal(End::Initiator, ports)).arg("--").args(loads::aoeperf(case, asked, &json));
+        let commands = vec![shown(&server), shown(&load)];
+        let is_ready = |server: &mut Daemon| Ok(server.log()?.contains(ready).then_some(()));
+        let (mut server, mut load) = if let Some(socket) = waits_at {
+            let mut load = Daemon::start(&mut load)?;
+            self.wait(READY, &mut [&mut load], |_| Ok(socket.exists().then_some(())))?;
+            let mut server = Daemon::start(&mut server)?;
+            self.wait(READY, &mut [&mut server, &mut load], |daemons| is_ready(daemons[0]))?;
+            (server, load)
+        } else {
+            let mut server = Daemon::start(&mut server)?;
+            self.wait(READY, &mut [&mut server], |daemons| is_ready(daemons[0]))?;
+            (server, Daemon::start(&mut load)?)
+        };
+        let seconds = Duration::from_secs_f64(asked.seconds[0] + asked.seconds[1]);
+        self.sleep(seconds);
+        let report = self.wait(seconds + BEYOND, &mut [&mut server, &mut load], |_| {
+            let text = fs::read_to_string(&json).unwrap_or_default();
+            // It is there when it is whole.
+            Ok(serde_json::from_str::<Value>(&text).is_ok().then_some(text))
+        })?;
+        fs::remove_file(&json)?;
+        end(server)?;
+        end(load)?;
+        Ok(Taken { sample: loads::read_aoeperf(&report)?, commands })
+    }
+
+    fn bdev_alone(&self, case: Case) -> Result<Taken> {
+        let path = self.path("bdev.json");
+        fs::write(&path, config([("bdev", vec![self.bdev(case.disk)?])]).to_string())?;
+        let seconds = whole_seconds(self.settings.seconds);
+        let memory = SERVER_MIB + case.disk.mib();
+        let mut command = self.command(program(&self.own.checkout, "bdevperf")?);
+        let socket = self.path("bdevperf.sock");
+        command.args(loads::bdevperf(case, seconds, &path, self.settings.target_cpu, memory, &socket));
+        let printed = self.run_to_end(Daemon::start(&mut command)?, self.settings.seconds, BEYOND)?;
+        Ok(Taken { sample: loads::read_bdevperf(&printed, case.depth)?, commands: vec![shown(&command)] })
+    }
+
+    fn nvmf(&self, build: &Build, contender: Contender, case: Case) -> Result<Taken> {
+        let path = self.path("nvmf.json");
+        let (bdev, nvmf) = (("bdev", vec![self.bdev(case.disk)?]), ("nvmf", nvmf("disk", NVMF_PORT)));
+        let config = if contender == Contender::NvmfUring {
+            let sockets = call("sock_set_default_impl", &json!({ "impl_name": "uring" }));
+            config([("sock", vec![sockets]), bdev, nvmf])
+        } else {
+            config([bdev, nvmf])
+        };
+        fs::write(&path, config.to_string())?;
+        let program_path = program(&build.checkout, "nvmf_tgt")?;
+        let mut server = self.command(&program_path);
+        server.arg("--json").arg(path).args(["-m", &format!("{:#x}", 1_u64 << self.settings.target_cpu)]);
+        server.args(["-s", &(SERVER_MIB + case.disk.mib()).to_string(), "-u", "-R"]);
+        server.args(without_core_locks(&program_path)?).arg("-r").arg(self.path("nvmf.sock"));
+        let mut load = self.command(program(&self.own.checkout, "spdk_nvme_perf")?);
+        let seconds = whole_seconds(self.settings.seconds);
+        load.args(loads::nvme_perf(case, seconds, self.settings.initiator_cpu, NVMF_PORT));
+        let commands = vec![shown(&server), shown(&load)];
+
+        let mut server = Daemon::start(&mut server)?;
+        self.wait(READY, &mut [&mut server], |daemons| {
+            Ok(daemons[0].log()?.contains("Listening on 127.0.0.1").then_some(()))
+        })?;
+        let load = Daemon::start(&mut load)?;
+        // It has no option to unlink its hugepages' files as soon as they are mapped.
+        let prefix = format!("spdk_pid{}", load.pid());
+        let printed = self.run_to_end(load, self.settings.seconds, BEYOND);
+        self.hugepages.remove_files_of(&prefix)?;
+        let printed = printed?;
+        server.check_running()?;
+        end(server)?;
+        Ok(Taken { sample: loads::read_nvme_perf(&printed)?, commands })
+    }
+
+    /// Waits for a program's end, which is to come within `beyond` after `seconds`. Returns what it printed.
+    fn run_to_end(&self, mut daemon: Daemon, seconds: f64, beyond: Duration) -> Result<String> {
+        self.sleep(Duration::from_secs_f64(seconds));
+        self.wait(beyond, &mut [], |_| Ok(daemon.check_running().is_err().then_some(())))?;
+        let status = daemon.wait(Duration::ZERO)?;
+        let printed = daemon.log()?;
+        ensure!(status.success(), "{} ended ({status}): {}", daemon.name(), printed.trim());
+        Ok(printed)
+    }
+
+    /// Sleeps while a load runs: nothing here is to wake up meanwhile, there is no core to spare.
+    fn sleep(&self, time: Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < time && !self.stop.load(Ordering::Relaxed) {
+            sleep((time - begun.elapsed().min(time)).min(Duration::from_secs(1)));
+        }
+    }
+
+    /// Looks again and again until `ready` returns something, while all of `daemons` run.
+    fn wait<T>(
+        &self,
+        limit: Duration,
+        daemons: &mut [&mut Daemon],
+        mut ready: impl FnMut(&mut [&mut Daemon]) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let begun = Instant::now();
+        loop {
+            if let Some(ready) = ready(daemons)? {
+                return Ok(ready);
+            }
+            for daemon in &mut *daemons {
+                daemon.check_running()?;
+            }
+            ensure!(!self.stop.load(Ordering::Relaxed), "interrupted");
+            if begun.elapsed() > limit {
+                let logs =
+                    daemons.iter().map(|daemon| Ok(format!("{}: {}", daemon.name(), daemon.log()?.trim())));
+                bail!("not done after {limit:?}: {}", logs.collect::<Result<Vec<_>>>()?.join("\n"));
+            }
+            sleep(LOOK);
+        }
+    }
+
+    /// EAL's option for one end of a link: of memif, with two to the power of `ring` slots of `room` bytes a ring.
+    fn port(&self, link: Link, number: u32, end: End, room: u32, ring: u32) -> String {
+        let Link::Memif { target_is_client } = link else {
+            let interface = VETH[usize::from(end == End::Server)];
+            // Blocks of 64 KiB hold whole jumbo frames; 512 frames are many times the deepest queue measured.
+            return format!(
+                "--vdev=net_af_packet0,iface={interface},framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1"
+            );
+        };
+        let is_client = (end == End::Server) == target_is_client;
+        let role = if is_client { "client" } else { "server" };
+        let zero_copy = if is_client && target_is_client { ",zero-copy=yes" } else { "" };
+        let socket = self.socket(number).display().to_string();
+        format!(
+            "--vdev=net_memif{number},role={role},socket={socket},socket-abstract=no,bsize={room},rsize={ring}{zero_copy}"
+        )
+    }
+
+    /// EAL's options of a process with these ports.
+    fn eal(&self, end: End, ports: Vec<String>) -> Vec<String> {
         let (cpu, name) = match end {
-            End::Server => (self.settings.target_cpu, label),
+            End::Server => (self.settings.target_cpu, "server"),
             End::Initiator => (self.settings.initiator_cpu, "initiator"),
         };
-        let mut words = vec!["-l".to_owned(), cpu.to_string(), "--no-pci".to_owned()];
-        words.push(format!("--file-prefix={}", file_prefix(name)));
-        let before = words.len();
-        words.extend(ports);
         // memif hands its memory to the other end as one file, which must not be unlinked before.
-        let memif = words[before..].iter().any(|word| word.contains("net_memif"));
-        words.push(if memif { "--single-file-segments" } else { "--huge-unlink" }.to_owned());
+        let memif = ports.iter().any(|port| port.contains("net_memif"));
+        let memory = if memif { "--single-file-segments" } else { "--huge-unlink" };
+        let mut words = ["-l", &cpu.to_string(), "--no-pci", memory].map(str::to_owned).to_vec();
+        words.push(format!("--file-prefix={}", file_prefix(name)));
+        words.extend(ports);
         words
-    }
-
-    fn program(&self, name: &str) -> PathBuf {
-        self.settings.programs.join(name)
-    }
-
-    fn spdk(&self) -> Result<&Programs> {
-        self.spdk.as_ref().context("SPDK's programs were not looked for")
     }
 }
 
-/// The targets of a load, and how they are reached.
-#[derive(Clone, Copy, Debug)]
-pub struct LoadSpec<'a> {
-    /// `--target`s.
-    pub targets: &'a [String],
-    /// Initiators that share the load.
-    pub initiators: u16,
-    /// MTU of the ports.
-    pub mtu: u16,
+/// Ends a program that is to run until it is told to end.
+fn end(mut daemon: Daemon) -> Result<()> {
+    daemon.check_running()?;
+    daemon.signal(Signal::SIGTERM)?;
+    let status = daemon.wait(GRACE)?;
+    // vblade does not handle the signal.
+    let by_signal = status.signal() == Some(Signal::SIGTERM as i32);
+    ensure!(status.success() || by_signal, "{} ended ({status}): {}", daemon.name(), daemon.log()?.trim());
+    Ok(())
 }
 
 /// An end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The target's.
+enum End {
     Server,
-    /// The initiator's.
     Initiator,
 }
 
 /// Bytes of a memif slot that holds any jumbo frame.
-pub const JUMBO_ROOM: u32 = 16_384;
-
-/// A memif port: two to the power of `ring` slots a ring, each with `room` bytes for a frame.
-pub fn memif(number: u32, socket: &Path, end: End, room: u32, ring: u32) -> String {
-    let role = if end == End::Server { "server" } else { "client" };
-    let socket = socket.display();
-    format!(
-        "--vdev=net_memif{number},role={role},socket={socket},socket-abstract=no,bsize={room},rsize={ring}"
-    )
-}
-
-/// An af_packet port. Its ring has blocks of 64 KiB, which hold whole jumbo frames, and 512 frames, many times the
-/// deepest queue measured.
-pub fn af_packet(interface: &str) -> String {
-    format!("--vdev=net_af_packet0,iface={interface},framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1")
-}
+const JUMBO_ROOM: u32 = 16_384;
+/// Bytes of a memif slot, and the MTU of its port, where requests have 512 bytes.
+const SMALL_ROOM: u32 = 2048;
+const SMALL_MTU: u16 = 1500;
 
 /// The prefix of the DPDK files of one process of this run; all begin with that of an empty label.
 fn file_prefix(label: &str) -> String {
     format!("aoebench{}-{label}", std::process::id())
 }
 
-/// The initiator's and the target's end of a contender's veth pair.
-fn veth_ends(contender: Contender) -> (String, String) {
-    (format!("i-{contender}"), format!("t-{contender}"))
-}
-
-fn check_programs(contenders: &[Contender], settings: &Settings, spdk: Option<&Programs>) -> Result<()> {
-    let Settings { target_cpu, initiator_cpu, programs, .. } = settings;
-    ensure!(target_cpu != initiator_cpu, "the target and the initiator need a core each");
-    let built = |name: &str, package: &str| {
-        let path = programs.join(name);
-        ensure!(path.exists(), "{} does not exist: cargo build --release -p {package}", path.display());
-        Ok(())
-    };
-    built("aoeperf", "aoeperf")?;
-    for contender in contenders {
-        match contender {
-            Contender::MemifLink | Contender::VethLink => built("responder", "kvblade-benches")?,
-            Contender::Memif | Contender::Veth => built("kvblade-dpdk", "kvblade-dpdk")?,
-            Contender::Vblade => drop(Vblade::program()?),
-            Contender::Bdev => drop(spdk.map(|spdk| spdk.path("bdevperf")).transpose()?),
-            Contender::Nvmf => {
-                for name in ["nvmf_tgt", "spdk_nvme_perf"] {
-                    spdk.map(|spdk| spdk.path(name)).transpose()?;
-                }
-            }
-        }
-    }
-    for cpu in [target_cpu, initiator_cpu] {
-        if !Path::new(&format!("/sys/devices/system/cpu/cpu{cpu}")).exists() || *cpu > 63 {
-            bail!("there is no core {cpu} here");
-        }
-    }
-    Ok(())
-}
-
-/// Writes every page of the file: reads of a hole would come from one page of zeroes, always in the cache.
-fn fill(path: &Path, mib: u32) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    let block: Vec<u8> = (0..=u8::MAX).cycle().take(1 << 20).collect();
-    (0..mib).try_for_each(|_| file.write_all(&block))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "at most 3600")]
-const fn whole(seconds: u64) -> f64 {
-    seconds as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_store_has_no_holes() {
-        use std::os::unix::fs::MetadataExt;
-        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
-        let path = directory.path().join("store");
-        fill(&path, 3).unwrap();
-        let metadata = path.metadata().unwrap();
-        assert_eq!((metadata.len(), metadata.blocks() * 512), (3 << 20, 3 << 20));
-    }
-
-    #[test]
-    fn interfaces_have_names_that_linux_takes() {
-        for contender in Contender::ALL.into_iter().filter(|who| who.link() == Link::Veth) {
-            let (near, far) = veth_ends(contender);
-            assert!(near != far && near.len() < 16 && far.len() < 16, "{near} {far}");
-        }
-    }
+/// Seconds as SPDK's programs take them: whole, at least one.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1 to 3600")]
+fn whole_seconds(seconds: f64) -> u64 {
+    seconds.ceil().clamp(1.0, 3600.0) as u64
 }

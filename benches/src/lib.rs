@@ -1,33 +1,27 @@
-//! Benchmarks of kvblade-dpdk against its limits and its peers, all in one run on one machine.
+//! Benchmarks of kvblade-dpdk beside its own parts and its peers, in one run on one machine.
 //!
-//! The program `bench` measures: a [`contender`] in a [`cell`], in a [`lab`], round after [`round`], gives [`sample`]s, and
-//! [`weather`] says what else the machine did meanwhile.
-//! [`verdict`] holds them against the targets; [`table`], [`plot`] and [`record`] show them. [`scaling`] asks whether a
-//! request costs more where there are more exports, initiators or ports. [`aoeperf`] and [`spdk_programs`] drive the
-//! load; [`process`], [`hugepages`] and [`interrupt`] see to it that the machine is left as it was.
+//! A [`case`] says which requests, a [`contender`] which target over which link. [`lab`] takes one sample: a fresh server
+//! on one core, a fresh initiator on another. [`rounds`] interleaves samples, [`stats`] reduces them, [`checks`] compares
+//! them with each other and with the goals, [`report`] prints and records them. [`scaling`] asks whether a request costs
+//! more where there are more exports, initiators or ports; [`own_cost`] measures the target without a link, [`distance`] how
+//! near the two cores are to each other.
 //!
-//! The program `responder` is the yardstick, with [`store`] as its disk.
-//!
-//! The program `profile` shows where the target's lcore spends its time: [`profile`]. The program `ab` measures two builds of the
-//! target in turns: [`ab`].
+//! The program `bench` has the subcommands `run`, `ab` and `scaling`. The program `responder` is the link alone, with
+//! [`store`] as its disk.
 #![forbid(unsafe_code)]
 
-pub mod ab;
-pub mod aoeperf;
-pub mod cell;
+pub mod case;
+pub mod checks;
 pub mod contender;
+pub mod distance;
 pub mod hugepages;
 pub mod interrupt;
 pub mod lab;
-pub mod plot;
-pub mod process;
-pub mod profile;
-pub mod record;
-pub mod round;
-pub mod sample;
+pub mod loads;
+pub mod own_cost;
+pub mod report;
+pub mod rounds;
 pub mod scaling;
 pub mod spdk_programs;
+pub mod stats;
 pub mod store;
-pub mod table;
-pub mod verdict;
-pub mod weather;

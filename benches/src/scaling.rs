@@ -1,35 +1,32 @@
 //! Whether a request costs more where there is more of everything: exports, initiators, ports.
 //!
 //! All over memif, 512 bytes a read, so that the cost of a request and not that of its data shows, and always with the
-//! same number of requests outstanding, the same 4 MiB read, and the same number of slots in all rings together: what is
-//! in use at a time is the same, and what there is of it is more. The target's core is the narrow place, so the rate
-//! is the inverse of what a request costs it.
+//! same number of requests outstanding, the same 4 MiB read, and the same number of slots in all rings together: the amount
+//! in use at a time is the same, and there is more to choose from. The target's core is the narrow place, so the rate is the
+//! inverse of a request's cost.
 
-use crate::cell::{Cell, Operation, Size};
-use crate::lab::{End, Lab, LoadSpec, memif};
-use crate::process::Server;
-use crate::record::portable;
-use crate::sample::{Comparison, Sample, bests};
-use crate::weather::Watch;
-use anyhow::{Context, Result, ensure};
+use crate::case::{Case, Disk, Operation};
+use crate::lab::Lab;
+use crate::report::human;
+use crate::spdk_programs::{call, config};
+use crate::stats::{Interval, Sample};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Requests outstanding, over all targets and ports: a full burst for each of [`PORTS`].
-const OUTSTANDING: u16 = 512;
+/// Requests outstanding, over all targets and ports.
+const OUTSTANDING: u16 = 256;
 /// Shelves of the many exports, which are as many on each.
 pub const SHELVES: u32 = 40;
-/// Fewest exports: the few that are asked are among them.
-pub const EXPORTS_MIN: u32 = 16 * SHELVES;
-/// Most of them: 250 slots a shelf.
+/// Fewest of many exports: those that are asked are among them.
+pub const EXPORTS_MIN: u32 = 8 * SHELVES;
+/// Most of many exports: 250 slots a shelf.
 pub const EXPORTS_MAX: u32 = 250 * SHELVES;
-/// Where several are asked, one request at a time each: these, 32 shelves of 16 slots.
-const ASKED: &str = "0-31.0-15";
-const ASKED_SLOTS: u32 = 16;
-/// Sectors of each: 8 KiB.
-const SLICE: u32 = 16;
+/// The exports that are asked where several are, one request at a time each: 32 shelves of 8 slots.
+const ASKED: &str = "0-31.0-7";
+const ASKED_SLOTS: u32 = 8;
+/// Sectors of each.
+const SLICE: u32 = 32;
 /// Where one is asked, it has as many sectors as those.
 const WHOLE: u32 = SLICE * OUTSTANDING as u32;
 /// Initiators that take turns.
@@ -39,26 +36,22 @@ const PORTS: u32 = 16;
 /// The exports for those, after one that is on all ports.
 const ON_PORTS: &str = "1.0-15";
 /// Requests outstanding with each of them.
-const EACH_ON_PORTS: u16 = 32;
+const EACH_ON_PORTS: u16 = 16;
 const _: () = assert!(EACH_ON_PORTS as u32 * PORTS == OUTSTANDING as u32);
-/// MTU of these ports: requests and replies of 512 bytes need no more.
-const MTU: u16 = 1500;
-/// Slots of each ring of the one port, as a power of two; of [`PORTS`] as many in all.
-const RING: u32 = 10;
-/// MiB of hugepages for the five servers, and the initiator: mbufs, rings, SPDK's pools.
-pub const HUGEPAGES_MIB: u32 = 5 * 640 + 640;
+/// MiB of the largest bdev, rounded up.
+pub const DISK_MIB: u32 = 256;
 
-/// What there is more of.
+/// There is more of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum More {
     /// Nothing: one export, one initiator, one port.
     Nothing,
-    /// Many exports, 10,000 unless fewer were asked for; one is asked.
+    /// Many exports; one is asked.
     Exports,
-    /// 512 exports, all of them asked.
+    /// 256 exports, all of them asked.
     ExportsAsked,
-    /// Many exports, 512 of them asked.
+    /// Many exports, 256 of them asked.
     ExportsSomeAsked,
     /// 1,000 initiators.
     Initiators,
@@ -70,155 +63,94 @@ pub enum More {
     PortsOfOneExport,
 }
 
-impl More {
-    const ALL: [Self; 8] = [
-        Self::Nothing,
-        Self::Exports,
-        Self::ExportsAsked,
-        Self::ExportsSomeAsked,
-        Self::Initiators,
-        Self::ExportsOnOnePort,
-        Self::Ports,
-        Self::PortsOfOneExport,
-    ];
+/// All of them.
+const ALL: [More; 8] = [
+    More::Nothing,
+    More::Exports,
+    More::ExportsAsked,
+    More::ExportsSomeAsked,
+    More::Initiators,
+    More::ExportsOnOnePort,
+    More::Ports,
+    More::PortsOfOneExport,
+];
 
-    /// What is compared: the second with the first, and whether that is a target.
-    pub const COMPARED: [(Self, Self, bool); 6] = [
-        (Self::Nothing, Self::Exports, true),
-        (Self::ExportsAsked, Self::ExportsSomeAsked, true),
-        (Self::Nothing, Self::Initiators, true),
-        (Self::ExportsOnOnePort, Self::Ports, true),
-        (Self::Nothing, Self::PortsOfOneExport, true),
-        // Not more exports, but more of them at work at once: more memory, and how much of it is in the caches.
-        (Self::Nothing, Self::ExportsAsked, false),
-    ];
+/// The comparisons: the second with the first, its title, and whether 1.05 times the cost is a goal. The last is not about
+/// more exports, but about more of them at work at once.
+const COMPARED: [(More, More, &str, bool); 6] = [
+    (More::Nothing, More::Exports, "many exports, one asked, to one export", true),
+    (More::ExportsAsked, More::ExportsSomeAsked, "many exports, 256 asked, to those alone", true),
+    (More::Nothing, More::Initiators, "1,000 initiators to one", true),
+    (More::ExportsOnOnePort, More::Ports, "16 exports on a port each to the same on one port", true),
+    (More::Nothing, More::PortsOfOneExport, "one export on 16 ports to one port", true),
+    (More::Nothing, More::ExportsAsked, "256 exports, all asked, to one", false),
+];
 
-    /// For a line of a table.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::Nothing => "one of each",
-            Self::Exports => "many exports, one asked",
-            Self::ExportsAsked => "512 exports, all asked",
-            Self::ExportsSomeAsked => "many exports, 512 asked",
-            Self::Initiators => "1,000 initiators",
-            Self::ExportsOnOnePort => "16 exports on one port",
-            Self::Ports => "16 exports, a port each",
-            Self::PortsOfOneExport => "one export on 16 ports",
-        }
-    }
-}
-
-/// A row: the rounds of one of these.
+/// A sample for each round.
 #[derive(Clone, Debug, Serialize)]
-pub struct ScalingSeries {
-    /// What there is more of.
+pub struct Series {
+    /// There is more of this.
     pub more: More,
-    /// The commands of server and load.
-    pub commands: Vec<String>,
-    /// A sample for each round.
-    pub rounds: Vec<Sample>,
+    /// One for each round.
+    pub samples: Vec<Sample>,
 }
 
-/// What a request costs with more of something, relative to less of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cost {
-    /// How many times as much.
-    pub figure: Comparison,
-    /// The best with less, and with more.
-    pub best: [Sample; 2],
-}
-
-/// What a request costs with more of something than with less; `None` if one of them was not measured.
-pub fn cost(series: &[ScalingSeries], less: More, more: More) -> Option<Cost> {
-    let rounds = |more| series.iter().find(|series| series.more == more).map(|series| &series.rounds[..]);
-    let both = [rounds(less)?, rounds(more)?];
-    let figure = Comparison::of(both, |[less, more]| less.undisturbed_iops() / more.undisturbed_iops())?;
-    Some(Cost { figure, best: bests(both)? })
-}
-
-/// Runs all of them in turns, `rounds` times, many exports being `exports` in all; each sample in weather as fair as
-/// `watch` has patience for.
+/// Takes a sample of each in every round; many exports are `exports`.
 ///
 /// # Errors
-/// If a program fails, or a request does; if `stop` is set.
-pub fn measure(
-    lab: &Lab,
-    exports: u32,
-    rounds: u32,
-    watch: &mut Watch,
-    stop: &AtomicBool,
-) -> Result<Vec<ScalingSeries>> {
-    watch.begin(stop)?;
-    eprintln!("scaling: starting 5 servers");
-    let mut one = Rig::start(lab, "one", 1, &one_export(), stop)?;
-    let mut few = Rig::start(lab, "few", 1, &asked_exports(), stop)?;
-    let mut many = Rig::start(lab, "many", 1, &many_exports(exports), stop)?;
-    let mut one_port = Rig::start(lab, "one-port", 1, &exports_on_ports(false), stop)?;
-    let mut ports = Rig::start(lab, "ports", PORTS, &exports_on_ports(true), stop)?;
+/// As [`Lab::measure`].
+pub fn measure(lab: &Lab<'_>, exports: u32, rounds: u32) -> Result<Vec<Series>> {
+    let mut series = ALL.map(|more| Series { more, samples: Vec::new() });
     let last = format!("{}.{}", SHELVES - 1, exports / SHELVES - 1);
-    let mut series = More::ALL.map(|more| ScalingSeries { more, commands: Vec::new(), rounds: Vec::new() });
     for round in 1..=rounds {
-        eprintln!("scaling: round {round} of {rounds}");
-        for series in &mut series {
-            ensure!(!stop.load(Ordering::Relaxed), "interrupted");
-            let (rig, target, depth, initiators) = match series.more {
-                More::Nothing => (&mut one, "0.0", OUTSTANDING, 1),
-                More::Exports => (&mut many, last.as_str(), OUTSTANDING, 1),
-                More::ExportsAsked => (&mut few, ASKED, 1, 1),
-                More::ExportsSomeAsked => (&mut many, ASKED, 1, 1),
-                More::Initiators => (&mut one, "0.0", OUTSTANDING, INITIATORS),
-                More::ExportsOnOnePort => (&mut one_port, ON_PORTS, EACH_ON_PORTS, 1),
-                More::Ports => (&mut ports, ON_PORTS, EACH_ON_PORTS, 1),
-                More::PortsOfOneExport => (&mut ports, "0.0", OUTSTANDING, 1),
+        for Series { more, samples } in &mut series {
+            eprintln!("round {round} of {rounds}: {more:?}");
+            let (config, ports, target, depth, initiators) = match more {
+                More::Nothing => (one_export(), 1, "0.0", OUTSTANDING, 1),
+                More::Exports => (many_exports(exports), 1, last.as_str(), OUTSTANDING, 1),
+                More::ExportsAsked => (asked_exports(), 1, ASKED, 1, 1),
+                More::ExportsSomeAsked => (many_exports(exports), 1, ASKED, 1, 1),
+                More::Initiators => (one_export(), 1, "0.0", OUTSTANDING, INITIATORS),
+                More::ExportsOnOnePort => (exports_on_ports(false), 1, ON_PORTS, EACH_ON_PORTS, 1),
+                More::Ports => (exports_on_ports(true), PORTS, ON_PORTS, EACH_ON_PORTS, 1),
+                More::PortsOfOneExport => (exports_on_ports(true), PORTS, "0.0", OUTSTANDING, 1),
             };
-            let targets = [target.to_owned()];
-            let load = LoadSpec { targets: &targets, initiators, mtu: MTU };
-            let cell = Cell::new(Size::SECTOR, Operation::Read, depth);
-            let before = watch.wait_until_fair(stop)?;
-            let (command, mut sample) = rig
-                .server
-                .during(stop, || lab.aoeperf(rig.initiator.clone(), cell, &load, stop))
-                .with_context(|| format!("scaling, {}", series.more.title()))?;
-            if series.commands.is_empty() {
-                series.commands = vec![portable(rig.server.command()), portable(&command)];
-            }
-            sample.weather_before = Some(before);
-            sample.weather_after = Some(watch.probe()?);
-            series.rounds.push(sample);
+            let case = Case { disk: Disk::Memory(DISK_MIB), bytes: 512, operation: Operation::Read, depth };
+            let taken = lab.measure_config(&config, ports, case, target, initiators);
+            samples.push(taken.with_context(|| format!("{more:?}"))?.sample);
         }
     }
-    drop((one, few, many, one_port, ports));
-    lab.remove_leftovers()?;
     Ok(series.into())
 }
 
-/// A server, and the initiator's end of its ports.
-struct Rig {
-    server: Server,
-    initiator: Vec<String>,
-}
-
-impl Rig {
-    fn start(lab: &Lab, label: &str, ports: u32, config: &Value, stop: &AtomicBool) -> Result<Self> {
-        let path = lab.path(&format!("{label}.json"));
-        fs::write(&path, config.to_string()).with_context(|| format!("writing {}", path.display()))?;
-        let ring = RING - ports.ilog2();
-        let socket = |number: u32| lab.path(&format!("{label}{number}.memif"));
-        let port = |number: u32, end| memif(number, &socket(number), end, SMALL_ROOM, ring);
-        let eal = |end| lab.eal_with(label, end, (0..ports).map(|number| port(number, end)));
-        let mut command = lab.kvblade(label, eal(End::Server));
-        command.args(["--mtu", &MTU.to_string()]).arg("--config").arg(path);
-        let initiator = eal(End::Initiator);
-        let server = Server::start(command, "ready", stop)?.ending_with_its_peer((0..ports).map(socket));
-        Ok(Self { server, initiator })
+/// The comparisons as a table in Markdown.
+pub fn render(series: &[Series]) -> String {
+    let samples = |more| series.iter().find(|series| series.more == more).map(|series| &series.samples[..]);
+    let mut text =
+        "| | with less | with more | cost of a request, median (lowest - highest) | at most 1.05 |\n\
+                    | --- | ---: | ---: | ---: | --- |\n"
+            .to_owned();
+    for (less, more, title, is_goal) in COMPARED {
+        let (Some(less), Some(more)) = (samples(less), samples(more)) else { continue };
+        let cost = Interval::of_rounds(less, more, |less, more| less.iops / more.iops);
+        let rate = |samples| Interval::over(samples, |sample| Some(sample.iops));
+        let (Some(Interval { median, low, high }), Some(few), Some(many)) = (cost, rate(less), rate(more))
+        else {
+            continue;
+        };
+        let met = match (is_goal, median <= 1.05) {
+            (false, _) => "no goal",
+            (true, true) => "met",
+            (true, false) => "missed",
+        };
+        let (few, many) = (human(&few), human(&many));
+        text += &format!("| {title} | {few} | {many} | {median:.2} ({low:.2} - {high:.2}) | {met} |\n");
     }
+    text
 }
-
-/// Bytes of a memif slot: a frame of [`MTU`] fits.
-const SMALL_ROOM: u32 = 2048;
 
 fn one_export() -> Value {
-    config(WHOLE, [export(0, 0, 0, WHOLE)])
+    aoe(WHOLE, [export(0, 0, 0, WHOLE)])
 }
 
 /// One that all ports serve, as large as all others together, and [`PORTS`] others, on a port of their own each or all on
@@ -232,14 +164,13 @@ fn exports_on_ports(one_each: bool) -> Value {
         }
         other
     });
-    config(2 * WHOLE, [export(0, 0, 0, WHOLE)].into_iter().chain(others))
+    aoe(2 * WHOLE, [export(0, 0, 0, WHOLE)].into_iter().chain(others))
 }
 
 /// Those that are asked and no others, each with a slice of one bdev.
 fn asked_exports() -> Value {
-    let slices = (0..u32::from(OUTSTANDING))
-        .map(|number| export(number / ASKED_SLOTS, number % ASKED_SLOTS, number * SLICE, SLICE));
-    config(WHOLE, slices)
+    let all = 0..u32::from(OUTSTANDING);
+    aoe(WHOLE, all.map(|number| export(number / ASKED_SLOTS, number % ASKED_SLOTS, number * SLICE, SLICE)))
 }
 
 /// Each has a slice of one bdev, and the last one as much as all that are asked.
@@ -250,64 +181,52 @@ fn many_exports(exports: u32) -> Value {
         let length = if number == last { WHOLE } else { SLICE };
         export(number / slots, number % slots, number * SLICE, length)
     });
-    config(last * SLICE + WHOLE, slices)
+    aoe(last * SLICE + WHOLE, slices)
 }
 
 fn export(shelf: u32, slot: u32, offset: u32, length: u32) -> Value {
-    json!({ "method": "aoe_create_export", "params": {
-        "shelf": shelf, "slot": slot, "bdev_name": "Malloc0", "offset": offset, "length": length,
-    } })
+    let params =
+        json!({ "shelf": shelf, "slot": slot, "bdev_name": "disk", "offset": offset, "length": length });
+    call("aoe_create_export", &params)
 }
 
-fn config(sectors: u32, exports: impl IntoIterator<Item = Value>) -> Value {
-    json!({ "subsystems": [
-        { "subsystem": "bdev", "config": [{
-            "method": "bdev_malloc_create",
-            "params": { "name": "Malloc0", "num_blocks": sectors, "block_size": 512 },
-        }] },
-        { "subsystem": "aoe", "config": exports.into_iter().collect::<Vec<_>>() },
-    ] })
+fn aoe(sectors: u32, exports: impl IntoIterator<Item = Value>) -> Value {
+    let malloc = json!({ "name": "disk", "num_blocks": sectors, "block_size": 512 });
+    config([("bdev", vec![call("bdev_malloc_create", &malloc)]), ("aoe", exports.into_iter().collect())])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::Spread;
-
-    fn series(more: More, rates: &[f64]) -> ScalingSeries {
-        let rounds = rates.iter().map(|&iops| Sample { iops, ..Sample::default() }).collect();
-        ScalingSeries { more, commands: Vec::new(), rounds }
-    }
 
     #[test]
-    fn cost_is_the_inverse_of_the_rate_of_the_best_and_round_by_round() {
-        let all = [series(More::Nothing, &[100.0, 50.0, 100.0]), series(More::Ports, &[80.0, 40.0, 100.0])];
-        let Cost { figure: Comparison { best, rounds }, best: [one, many] } =
-            cost(&all, More::Nothing, More::Ports).unwrap();
-        assert_eq!(rounds, Spread { median: 1.25, min: 1.0, max: 1.25 });
-        assert_eq!((best, one.iops, many.iops), (1.0, 100.0, 100.0));
-        assert_eq!(cost(&all, More::Nothing, More::Exports), None);
+    fn cost_is_the_inverse_of_the_rate_round_by_round() {
+        let series = |more, rates: &[f64]| {
+            let samples = rates.iter().map(|&iops| Sample { iops, ..Sample::default() }).collect();
+            Series { more, samples }
+        };
+        let text = render(&[
+            series(More::Nothing, &[100.0, 50.0, 100.0]),
+            series(More::Initiators, &[80.0, 40.0, 100.0]),
+        ]);
+        assert!(text.ends_with("| 1.25 (1.00 - 1.25) | missed |\n"), "{text}");
     }
 
     #[test]
     fn ten_thousand_exports_are_told_apart_and_lie_side_by_side() {
         let config = many_exports(EXPORTS_MAX);
         let exports = config["subsystems"][1]["config"].as_array().unwrap();
-        let mut addresses: Vec<(u64, u64)> = exports
-            .iter()
-            .map(|export| (&export["params"]["shelf"], &export["params"]["slot"]))
-            .map(|(shelf, slot)| (shelf.as_u64().unwrap(), slot.as_u64().unwrap()))
-            .collect();
+        let address =
+            |export: &Value| (export["params"]["shelf"].as_u64(), export["params"]["slot"].as_u64());
+        let mut addresses: Vec<_> = exports.iter().map(address).collect();
         addresses.dedup();
-        assert_eq!((exports.len(), addresses.len(), addresses[9999]), (10_000, 10_000, (39, 249)));
-        assert_eq!(exports[9999]["params"]["offset"], 9999 * SLICE);
-        assert_eq!(exports[9999]["params"]["length"], WHOLE, "the one that is asked alone");
-        assert_eq!(config["subsystems"][0]["config"][0]["params"]["num_blocks"], 9999 * SLICE + WHOLE);
-        let asked = asked_exports();
-        let asked = asked["subsystems"][1]["config"].as_array().unwrap();
+        assert_eq!((addresses.len(), addresses[9999]), (10_000, (Some(39), Some(249))));
         assert_eq!(
-            (asked.len(), &asked[511]["params"]["shelf"], &asked[511]["params"]["slot"]),
-            (512, &json!(31), &json!(15))
+            (&exports[9999]["params"]["offset"], &exports[9999]["params"]["length"]),
+            (&json!(9999 * SLICE), &json!(WHOLE))
         );
+        let sectors = config["subsystems"][0]["config"][0]["params"]["num_blocks"].as_u64().unwrap();
+        assert_eq!(sectors, u64::from(9999 * SLICE + WHOLE));
+        assert!(sectors >> 11 < u64::from(DISK_MIB));
     }
 }

@@ -3,12 +3,9 @@
 //! A target copies each payload from or into the place that the request names. With a store as large as the target's,
 //! the responder misses the same caches.
 
+use aoe_initiator::wire::{ATA_DATA_OFFSET, SECTOR};
 use std::ops::{DerefMut, Range};
 
-/// Bytes of a sector.
-pub const SECTOR: usize = 512;
-/// Where an ATA message's data starts in a frame.
-pub const DATA: usize = 36;
 /// Where the command is in a frame.
 const COMMAND: usize = 27;
 /// Where the six LBA bytes are in a frame, least significant first.
@@ -20,7 +17,7 @@ const LAST_OF_28: u8 = 0x0f;
 
 /// The first sector of a read or write, from the head of its frame: 28 or 48 bits, by its command.
 #[inline]
-pub fn first_sector(head: &[u8; DATA]) -> u64 {
+pub fn first_sector(head: &[u8; ATA_DATA_OFFSET]) -> u64 {
     let mut bytes = [0; 8];
     bytes[..6].copy_from_slice(&head[LBA]);
     if head[COMMAND] & EXTENDED == 0 {
@@ -68,8 +65,8 @@ mod tests {
     use super::*;
 
     /// The head of a frame with this command and these LBA bytes, and something else all around them.
-    fn head(command: u8, lba: [u8; 6]) -> [u8; DATA] {
-        let mut head = [0xee; DATA];
+    fn head(command: u8, lba: [u8; 6]) -> [u8; ATA_DATA_OFFSET] {
+        let mut head = [0xee; ATA_DATA_OFFSET];
         head[COMMAND] = command;
         head[LBA].copy_from_slice(&lba);
         head

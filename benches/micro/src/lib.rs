@@ -5,4 +5,4 @@ mod kind;
 mod turns;
 
 pub use kind::Kind;
-pub use turns::{Turns, end_of_part, run};
+pub use turns::{Turns, end_of_part, run, run_every};

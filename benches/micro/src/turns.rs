@@ -38,6 +38,10 @@ pub struct Turns {
     exported: Option<&'static str>,
     /// Requests of the turn before.
     under_way: usize,
+    /// Answers that the last turn gave, which nobody has looked at.
+    unseen: usize,
+    /// Begin of the last turn.
+    begun: Instant,
 }
 
 /// What each burst consists of.
@@ -57,7 +61,13 @@ thread_local! {
 /// Runs SPDK's app on this thread, with a null and a malloc bdev, and calls `step` until it returns false. Between two
 /// calls the reactor comes around often enough for the bdevs to finish what they have. The app's exit code: not 0 if
 /// it did not start.
-pub fn run(mut step: impl FnMut(&mut Turns) -> bool + 'static) -> i32 {
+pub fn run(step: impl FnMut(&mut Turns) -> bool + 'static) -> i32 {
+    run_every(ROUNDS, step)
+}
+
+/// As [`run`], with so many rounds of the reactor between two calls. One is enough for the null bdev, which completes all
+/// that it has in each.
+pub fn run_every(every: u32, mut step: impl FnMut(&mut Turns) -> bool + 'static) -> i32 {
     let bdev = |method, name| json!({ "method": method, "params": { "name": name, "num_blocks": BLOCKS, "block_size": 512 } });
     let bdevs = [bdev("bdev_null_create", "null"), bdev("bdev_malloc_create", "malloc")];
     ring_lab::run("turns", "0", &bdevs, move || {
@@ -65,7 +75,7 @@ pub fn run(mut step: impl FnMut(&mut Turns) -> bool + 'static) -> i32 {
         let mut rounds = 0;
         let driver = Poller::register(Duration::ZERO, move || {
             rounds += 1;
-            if rounds % ROUNDS != 0 {
+            if rounds % every != 0 {
                 return true;
             }
             if turns.as_mut().is_some_and(&mut step) {
@@ -92,7 +102,17 @@ impl Turns {
         let lane = ring_lab::lane(&mut ports, number, &pool("lane"));
         let lcore = Lcore::new(vec![lane]).expect("an lcore");
         let outside = pool("outside");
-        Self { lcore, peer, outside, _ports: ports, load: None, exported: None, under_way: 0 }
+        Self {
+            lcore,
+            peer,
+            outside,
+            _ports: ports,
+            load: None,
+            exported: None,
+            under_way: 0,
+            unseen: 0,
+            begun: Instant::now(),
+        }
     }
 
     /// The names of the bdevs.
@@ -132,6 +152,8 @@ impl Turns {
     /// If the burst before was not answered by then, or not as it should be: then this is not the load that was
     /// to be measured.
     pub fn turn(&mut self) -> Duration {
+        let unseen = std::mem::take(&mut self.unseen);
+        self.answered(unseen);
         let load = self.load.as_ref().expect("a load");
         for request in &load.frames {
             let mut frame = self.outside.alloc().expect("the pool holds several bursts");
@@ -141,14 +163,19 @@ impl Turns {
         }
         let burst = load.frames.len();
         let turns = if burst < dpdk::BURST { 1 } else { 2 };
-        let start = Instant::now();
+        self.begun = Instant::now();
         for _ in 0..turns {
             measured_turn(&mut self.lcore);
         }
-        let took = start.elapsed();
-        let before = std::mem::replace(&mut self.under_way, burst);
-        self.answered(before);
+        let took = self.begun.elapsed();
+        self.unseen = std::mem::replace(&mut self.under_way, burst);
         took
+    }
+
+    /// Time since the begin of the last turn: right before the next one, that of the turn and of SPDK's loop around it.
+    #[must_use]
+    pub fn since_turn(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// Two turns without a burst, after which nothing is under way.
@@ -156,6 +183,8 @@ impl Turns {
     /// # Panics
     /// As [`Turns::turn`].
     pub fn settle(&mut self) {
+        let unseen = std::mem::take(&mut self.unseen);
+        self.answered(unseen);
         self.lcore.turn();
         self.lcore.turn();
         let before = std::mem::take(&mut self.under_way);

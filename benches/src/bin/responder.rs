@@ -1,9 +1,9 @@
 //! The link alone: a poll-mode AoE responder with nothing behind it, to compare a target with.
 //!
 //! It turns each request into a reply of the right size in the same mbuf. There is no table of exports, no bdev and
-//! no framework: what a target adds to the port's cost is the difference to this. With `--copy` it makes the copy that a
-//! target makes: each payload once, from or to the place that its LBA names, in a store of `--mib` in hugepages. What
-//! is asked once (discovery, IDENTIFY) is left to the target's own crate.
+//! no framework: the cost that a target adds to the port's is the difference to this. With `--copy` it makes the copy that a
+//! target makes: each payload once, from or to the place that its LBA names, in a store of `--mib` in hugepages. Its
+//! codec is the initiator's, so that a mistake in the target's codec cannot hide here.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -11,28 +11,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use aoe_target::{Disposition, Export, ExportId, Identity, MacAddr, PortLimits, Ports, Request, ShelfSlot};
+use aoe_initiator::ShelfSlot;
+use aoe_initiator::wire::{ATA_DATA_OFFSET, ETHERTYPE, MIN_FRAME, SECTOR, ata, command, opcode};
 use clap::Parser;
 use dpdk::{
     Burst, EalStarted, Interface, Mbuf, Memory, Mempool, Port, PortConfig, PortInfo, RxQueue, TxQueue,
 };
 use kvblade_benches::interrupt;
-use kvblade_benches::store::{DATA, SECTOR, Store, first_sector};
+use kvblade_benches::store::{Store, first_sector};
 
-/// Where its header's parts are: EtherType, version and flags, command, ATA flags to command.
-const ETHERTYPE: usize = 12;
+/// Offsets in a frame: EtherType; version and flags; shelf and slot; AoE command; the arguments of a query/config message;
+/// of an ATA request, the feature register, which in a reply is the error register, sectors and opcode or status.
+const ETHERTYPE_AT: usize = 12;
 const FLAGS: usize = 14;
+const SHELF: usize = 16;
+const SLOT: usize = 18;
 const COMMAND: usize = 19;
+const CONFIG: usize = 24;
 const FEATURE: usize = 25;
 const SECTORS: usize = 26;
-const STATUS: usize = 27;
+const OPCODE: usize = 27;
 /// Set in the flags of a reply.
 const RESPONSE: u8 = 0x08;
-/// ATA status: ready, no error.
-const READY: u8 = 0x40;
-/// Shortest frame on Ethernet, without FCS.
-const SHORTEST: usize = 60;
-/// Bytes of a frame beside its payload: header, a tag, FCS.
+/// Messages that may be outstanding, as the target advertises.
+const BUFFERS: u16 = 256;
+/// Bytes of a frame around its Ethernet payload: header, a tag, FCS.
 const AROUND_PAYLOAD: u16 = 22;
 /// The largest mbuf room an af_packet port asks for with frames of 16 KiB.
 const PACKET_ROOM: u16 = 16_384;
@@ -77,12 +80,11 @@ fn run() -> Result<()> {
     let info = dpdk::port::list(eal).into_iter().next().context(
         "EAL has no port: give it one, such as --vdev=net_af_packet0,iface=eth1, and see its log above",
     )?;
-    let (port, limits) = start(eal, &info, args.mtu)?;
+    let (port, mtu) = start(eal, &info, args.mtu)?;
     let (rx, tx) = port.take_queues(0).context("the port has no queue pair")?;
-    let identity = Identity::new("responder", "responder", "1")?;
-    let export = Export::new(ExportId(0), args.export, Ports::All, u64::from(args.mib) << 11, identity);
-    let sectors = usize::from(limits.max_sectors());
-    let link = Link { mac: MacAddr(info.mac), export, limits, largest: sectors * SECTOR };
+    // The ATA header leaves the MTU less 22 bytes for data.
+    let sectors = u8::try_from((usize::from(mtu) + 14 - ATA_DATA_OFFSET) / SECTOR).unwrap_or(u8::MAX).min(16);
+    let link = Link { mac: info.mac, export: args.export, sectors, size: u64::from(args.mib) << 11 };
     let ready = || eprintln!("responder: ready, up to {sectors} sectors a message");
     if args.copy {
         let bytes = usize::try_from(args.mib)? << 20;
@@ -114,14 +116,13 @@ fn command_line(words: impl Iterator<Item = String>) -> (Vec<String>, Vec<String
     (eal, ours)
 }
 
-/// Starts the port with mbufs that hold its largest frame.
-fn start(eal: EalStarted, info: &PortInfo, mtu: Option<u16>) -> Result<(Port, PortLimits)> {
+/// Starts the port with mbufs that hold its largest frame. Returns its MTU, too.
+fn start(eal: EalStarted, info: &PortInfo, mtu: Option<u16>) -> Result<(Port, u16)> {
     let behind = info.interface_index;
     let mtu = match behind {
         Some(index) => u16::try_from(Interface::by_index(index)?.mtu)?,
         None => mtu.unwrap_or(info.mtu),
     };
-    let limits = PortLimits::for_mtu(mtu).with_context(|| format!("an MTU of {mtu} is too small"))?;
     let room = if behind.is_some() { PACKET_ROOM } else { (mtu + AROUND_PAYLOAD).next_multiple_of(64) };
     let mempool = Mempool::new(eal, "responder", MBUFS, 0, room.max(2048), info.numa_node)?;
     let config = PortConfig {
@@ -130,10 +131,11 @@ fn start(eal: EalStarted, info: &PortInfo, mtu: Option<u16>) -> Result<(Port, Po
         tx_descriptors: DESCRIPTORS,
         mtu: None,
     };
-    Ok((Port::start(eal, info.number, &config)?, limits))
+    Ok((Port::start(eal, info.number, &config)?, mtu))
 }
 
-/// Answers until `stop` is set: a burst in, its replies out.
+/// Answers until `stop` is set. Replies leave when there is no further request to answer or a whole burst of them waits, as a
+/// target's do: many short bursts would make the link look slower than it is.
 fn serve(
     mut rx: RxQueue,
     mut tx: TxQueue,
@@ -143,7 +145,8 @@ fn serve(
 ) -> Result<()> {
     let mut burst = Burst::new();
     while !stop.load(Ordering::Relaxed) {
-        if rx.poll(&mut burst) > 0 {
+        let received = rx.poll(&mut burst);
+        if received > 0 {
             burst.prefetch();
             for frame in &mut burst {
                 if let Some(reply) = link.answer(frame, &mut payload) {
@@ -151,7 +154,7 @@ fn serve(
                 }
             }
         }
-        if tx.waiting() > 0 {
+        if received == 0 && tx.waiting() > 0 || tx.waiting() >= dpdk::BURST {
             tx.flush();
         }
     }
@@ -195,11 +198,12 @@ impl Payload for Store<Memory> {
 }
 
 struct Link {
-    mac: MacAddr,
-    export: Export,
-    limits: PortLimits,
-    /// Bytes of data in the largest message.
-    largest: usize,
+    mac: [u8; 6],
+    export: ShelfSlot,
+    /// Sectors in the largest message.
+    sectors: u8,
+    /// Sectors of the disk.
+    size: u64,
 }
 
 impl Link {
@@ -207,51 +211,89 @@ impl Link {
     fn answer(&self, mut frame: Mbuf, payload: &mut impl Payload) -> Option<Mbuf> {
         let data = frame.data();
         // A query without a string has 32 bytes where links do not pad.
-        let Some(head) = data.first_chunk::<DATA>() else { return self.answer_rarely(frame) };
-        if head[ETHERTYPE..FLAGS] != [0x88, 0xa2] || head[FLAGS] & RESPONSE != 0 {
+        let Some(head) = data.first_chunk::<ATA_DATA_OFFSET>() else { return self.answer_discovery(frame) };
+        if !is_request(head) {
+            return None;
+        }
+        if head[SECTORS] > self.sectors {
             return None;
         }
         let bytes = usize::from(head[SECTORS]) * SECTOR;
         let first = first_sector(head);
-        match (head[COMMAND], head[STATUS]) {
-            (0, 0x20 | 0x24) => {
-                if bytes > self.largest || !frame.resize(DATA + bytes) {
+        match (head[COMMAND], head[OPCODE]) {
+            (command::ATA, opcode::READ | opcode::READ_EXT) => {
+                if !frame.resize(ATA_DATA_OFFSET + bytes) {
                     return None;
                 }
-                if !payload.fill(first, &mut frame.data_mut()[DATA..]) {
+                if !payload.fill(first, &mut frame.data_mut()[ATA_DATA_OFFSET..]) {
                     return None;
                 }
             }
-            (0, 0x30 | 0x34) => {
-                let data = data.get(DATA..DATA + bytes).filter(|data| data.len() <= self.largest)?;
-                if !payload.take(first, data) || !frame.resize(SHORTEST) {
+            (command::ATA, opcode::WRITE | opcode::WRITE_EXT) => {
+                let data = data.get(ATA_DATA_OFFSET..ATA_DATA_OFFSET + bytes)?;
+                if !payload.take(first, data) || !frame.resize(MIN_FRAME) {
                     return None;
                 }
-                frame.data_mut()[DATA..].fill(0);
+                frame.data_mut()[ATA_DATA_OFFSET..].fill(0);
             }
-            _ => return self.answer_rarely(frame),
+            (command::ATA, opcode::IDENTIFY) => {
+                if !frame.resize(ATA_DATA_OFFSET + SECTOR) {
+                    return None;
+                }
+                self.identify(&mut frame.data_mut()[ATA_DATA_OFFSET..]);
+            }
+            _ => return self.answer_discovery(frame),
         }
-        let head = frame.data_mut().first_chunk_mut::<DATA>()?;
-        head.copy_within(6..12, 0);
-        head[6..12].copy_from_slice(&self.mac.0);
-        head[FLAGS] |= RESPONSE;
-        (head[FEATURE], head[STATUS]) = (0, READY);
+        let head = frame.data_mut().first_chunk_mut::<ATA_DATA_OFFSET>()?;
+        self.address_reply(head);
+        (head[FEATURE], head[OPCODE]) = (0, ata::DRDY);
         Some(frame)
     }
 
-    /// Discovery and IDENTIFY.
+    /// Turns a request's addresses round.
+    #[inline]
+    fn address_reply(&self, frame: &mut [u8]) {
+        frame.copy_within(6..12, 0);
+        frame[6..12].copy_from_slice(&self.mac);
+        frame[FLAGS] |= RESPONSE;
+    }
+
+    /// IDENTIFY DEVICE: 48-bit addresses, and the size in words 60-61 and 100-103.
     #[cold]
-    fn answer_rarely(&self, mut frame: Mbuf) -> Option<Mbuf> {
-        let request = Request::parse(frame.data(), frame.frame_len()).ok()?;
-        let Disposition::Reply(reply) =
-            self.export.admit(&request, frame.data(), frame.frame_len(), self.limits)
-        else {
-            return None;
-        };
-        if !request.address.matches(self.export.address()) || !frame.resize(reply.frame_len()) {
+    fn identify(&self, page: &mut [u8]) {
+        page.fill(0);
+        let size28 = u32::try_from(self.size).unwrap_or(u32::MAX).min(0x0fff_ffff);
+        page[2 * 60..2 * 62].copy_from_slice(&size28.to_le_bytes());
+        page[2 * 83..2 * 84].copy_from_slice(&(1_u16 << 10).to_le_bytes());
+        page[2 * 100..2 * 104].copy_from_slice(&self.size.to_le_bytes());
+    }
+
+    /// A query for this export, or for all.
+    #[cold]
+    fn answer_discovery(&self, mut frame: Mbuf) -> Option<Mbuf> {
+        let ShelfSlot { shelf, slot } = self.export;
+        let data = frame.data();
+        let asked = (data.get(SHELF..SLOT)?, *data.get(SLOT)?);
+        let is_ours = [shelf.to_be_bytes(), [0xff; 2]].iter().any(|shelf| shelf == asked.0)
+            && [slot, 0xff].contains(&asked.1);
+        if !is_request(data) || !is_ours || *data.get(COMMAND)? != command::CONFIG || !frame.resize(MIN_FRAME)
+        {
             return None;
         }
-        reply.emit(frame.data_mut(), self.mac, &self.export, self.limits)?;
+        let data = frame.data_mut();
+        self.address_reply(data);
+        data[SHELF..SLOT].copy_from_slice(&shelf.to_be_bytes());
+        data[SLOT] = slot;
+        data[CONFIG..].fill(0);
+        data[CONFIG..CONFIG + 2].copy_from_slice(&BUFFERS.to_be_bytes());
+        // Sectors a message, then AoE version 1 with the command "read the config string".
+        (data[CONFIG + 4], data[CONFIG + 5]) = (self.sectors, 0x10);
         Some(frame)
     }
+}
+
+#[inline]
+fn is_request(frame: &[u8]) -> bool {
+    frame.get(ETHERTYPE_AT..FLAGS) == Some(&ETHERTYPE.to_be_bytes()[..])
+        && frame.get(FLAGS).is_some_and(|flags| flags & RESPONSE == 0)
 }

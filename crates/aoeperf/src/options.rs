@@ -149,6 +149,11 @@ pub struct Options {
     #[arg(long)]
     pub no_progress: bool,
 
+    /// After the report, keep the ports open without polling them until SIGTERM or SIGINT: the other end of a memif link is
+    /// to end first, since DPDK's PMD unmaps the rings that a remaining end polls
+    #[arg(long)]
+    pub hold: bool,
+
     /// Show the exports that answer, and end
     #[arg(long)]
     pub list: bool,

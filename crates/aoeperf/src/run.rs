@@ -49,6 +49,9 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<bool> {
         let text = report::paths(&engine);
         if options.json.as_deref() == Some("-") { eprint!("{text}") } else { print!("{text}") }
     }
+    while options.hold && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     if report.total.counts.requests == 0 {
         bail!("no request was answered with success in the measured time");
     }

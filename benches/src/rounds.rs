@@ -1,0 +1,91 @@
+//! Interleaved rounds: every row is sampled once in each, neighbours in a table right after each other.
+//!
+//! So a slow minute of the machine falls on all rows that are compared alike. Every second round goes backwards: whoever is
+//! first in one is last in the next.
+
+use crate::case::Case;
+use crate::contender::Contender;
+use crate::lab::{Build, Lab, Taken};
+use crate::stats::{Interval, Sample};
+use anyhow::Result;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A row: a sample for each round.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Index of the build.
+    pub build: usize,
+    /// Who.
+    pub contender: Contender,
+    /// The conditions.
+    pub case: Case,
+    /// One for each round.
+    pub samples: Vec<Sample>,
+}
+
+impl Row {
+    /// The requests a second.
+    pub fn rate(&self) -> Option<Interval> {
+        Interval::over(&self.samples, |sample| Some(sample.iops))
+    }
+}
+
+/// The commands of server and load in a contender's first row, by contender.
+pub type Commands = BTreeMap<String, Vec<String>>;
+
+/// All rows of these cases for which a contender has the disk, case by case.
+pub fn rows(builds: usize, contenders: &[Contender], cases: &[Case]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for &case in cases {
+        for &contender in contenders.iter().filter(|contender| contender.has(case.disk)) {
+            rows.extend((0..builds).map(|build| Row { build, contender, case, samples: Vec::new() }));
+        }
+    }
+    rows
+}
+
+/// Takes the samples of one round.
+///
+/// # Errors
+/// As [`Lab::measure`]: a table with holes in it is worth nothing.
+pub fn measure(
+    lab: &Lab<'_>,
+    builds: &[Build],
+    round: u32,
+    rows: &mut [Row],
+    commands: &mut Commands,
+) -> Result<()> {
+    let total = rows.len();
+    for number in 0..total {
+        let row = &mut rows[if round.is_multiple_of(2) { total - 1 - number } else { number }];
+        let build = &builds[row.build];
+        eprintln!("round {round}, {} of {total}: {} {} {}", number + 1, build.name, row.contender, row.case);
+        let Taken { sample, commands: taken } = lab.measure(build, row.contender, row.case)?;
+        row.samples.push(sample);
+        commands.entry(format!("{} {}", build.name, row.contender)).or_insert(taken);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Disk;
+
+    #[test]
+    fn a_contender_has_the_rows_whose_disk_it_can_have() {
+        let cases = ["null/512/read/32", "memory:64/512/read/32"].map(|case| case.parse().unwrap());
+        let rows = rows(2, &[Contender::MemifLink, Contender::Memif, Contender::Vblade], &cases);
+        let shown: Vec<_> = rows.iter().map(|row| (row.build, row.contender, row.case.disk)).collect();
+        let both = |contender, disk| [(0, contender, disk), (1, contender, disk)];
+        let memory = Disk::Memory(64);
+        let expected = [
+            both(Contender::MemifLink, Disk::Null),
+            both(Contender::Memif, Disk::Null),
+            both(Contender::Memif, memory),
+            both(Contender::Vblade, memory),
+        ];
+        assert_eq!(shown, expected.concat());
+    }
+}
