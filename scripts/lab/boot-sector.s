@@ -1,5 +1,5 @@
-# The boot sector of the ipxe test: has the BIOS's int 13h, which iPXE has hooked, read the disk's second sector, and
-# prints what stands there. That text is on the disk only, so that it appears shows that it came over AoE.
+# The boot sector of the ipxe test. It reads the disk's second sector by the BIOS's int 13h, which iPXE has hooked, and prints
+# the text there. The text is on the disk only, so its appearance proves that it came over AoE.
 .code16
 .globl _start
 _start:

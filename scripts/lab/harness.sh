@@ -1,12 +1,12 @@
 # shellcheck shell=bash  # sourced by the tests in tests/
-# What a lab test is made of: results, the target, guests. A test runs as the first process of its own network, mount
-# and process namespaces (scripts/lab/run sees to that), so whatever it starts or mounts goes away with it.
+# Functions of the lab's tests: results, the target, guests. scripts/lab/run starts each test as the first process of its own
+# network, mount and process namespaces, so processes and mounts end with the test.
 set -euo pipefail
 
 : "${LAB:?start tests through scripts/lab/run}" "${LAB_TEST:?}" "${LAB_DIR:?}" "${LAB_IMAGE:?}" "${LAB_RESULTS:?}"
 : "${LAB_TARGET:?}" "${LAB_BINARY?}" "${LAB_TIMEOUT:?}"
 
-# The line with which the target says that everything it was asked for is being served.
+# The line that the target prints when it serves every export.
 LAB_READY='\<ready\>.*\<exports\>'
 
 target_pids=()
@@ -24,7 +24,7 @@ fail() {
 	echo "FAIL $1" >>"$LAB_RESULTS"
 }
 
-# check NAME COMMAND...: one result. The command's output goes to the log; its end is shown when it fails.
+# check NAME COMMAND...: makes one result. The command's output goes to the log; its end is shown if it fails.
 check() {
 	local name=$1
 	shift
@@ -38,13 +38,13 @@ check() {
 	fi
 }
 
-# The test cannot go on; this is a failure of its own.
+# Ends the test; this counts as a failure.
 give_up() {
 	fail "$1"
 	exit 1
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds; 1 when it has not by then.
+# wait_for SECONDS COMMAND...: waits until the command succeeds; fails after this time.
 wait_for() {
 	local left=$(($1 * 5))
 	shift
@@ -56,7 +56,7 @@ wait_for() {
 
 # --- the network ----------------------------------------------------------------------------------------------------
 
-# make_tap NAME MTU: a tap device for a guest, with nothing of the host's own stack talking on it.
+# make_tap NAME MTU: makes a tap device for a guest, on which the host's network stack sends nothing.
 make_tap() {
 	ip tuntap add dev "$1" mode tap
 	echo 1 >"/proc/sys/net/ipv6/conf/$1/disable_ipv6"
@@ -69,8 +69,8 @@ carrier() {
 
 # --- the target -----------------------------------------------------------------------------------------------------
 
-# start_target INTERFACE[,INTERFACE...] MALLOC_MIB FILE: serves 1.1 from memory and 1.2 from FILE on each INTERFACE;
-# vblade knows one only.
+# start_target INTERFACE[,INTERFACE...] MALLOC_MIB FILE: serves 1.1 from memory and 1.2 from FILE on each INTERFACE. vblade
+# supports one interface only.
 start_target() {
 	case $LAB_TARGET in
 	kvblade-dpdk) start_kvblade_dpdk "$@" ;;
@@ -78,7 +78,7 @@ start_target() {
 	esac
 }
 
-# The first CPU that we may use.
+# The first CPU that this process may use.
 first_cpu() {
 	sed -n 's/^Cpus_allowed_list:[[:space:]]*\([0-9]*\).*/\1/p' /proc/self/status
 }
@@ -110,7 +110,7 @@ serve_exports() {
 	grep -Eq "$LAB_READY" "$LAB_DIR/target.log" || show_target_and_give_up
 }
 
-# Either it says that it serves, or it is gone.
+# Until it prints that it serves, or has ended.
 target_settled() {
 	grep -Eq "$LAB_READY" "$LAB_DIR/target.log" || ! kill -0 "${target_pids[0]}" 2>/dev/null
 }
@@ -131,7 +131,7 @@ start_vblade() {
 	kill -0 "${target_pids[@]}" 2>/dev/null || show_target_and_give_up
 }
 
-# What the target and the kernel have counted of the frames between them and the guest, for who has to find a lost one.
+# Prints the counters of the target and the kernel for the frames to and from the guest, to find a lost one.
 show_counters() {
 	{
 		[ ! -S "$LAB_DIR/rpc.sock" ] || "$LAB/counters" "$LAB_DIR/rpc.sock" | awk '$4 != 0' || true
@@ -139,7 +139,7 @@ show_counters() {
 	} 2>&1 | tee -a "$LAB_DIR/host.log" | sed 's/^/        /'
 }
 
-# SIGTERM must end the target with exit status 0. vblade knows no such thing: killed is right for it.
+# SIGTERM must end the target with exit status 0. vblade has no handler, so it may die of the signal.
 stop_target() {
 	local pid status expected=0
 	[ "$LAB_TARGET" = vblade ] && expected=143
@@ -171,8 +171,8 @@ pack_guest() {
 
 # pack_target ARGUMENT...: the initramfs of the guest "target", in which kvblade-dpdk is started with these arguments.
 pack_target() {
-	# The program with the libraries it loads, and those of DPDK's drivers that the guests have a use for. EAL loads
-	# whatever is in the directory it was built to look into.
+	# The program with its libraries, and the DPDK drivers that the guests need. EAL loads every driver in the directory that
+	# was set when it was built.
 	local root=$LAB_DIR/target.files drivers files name
 	mkdir -p "$root/lab"
 	cp "$LAB_BINARY" "$root/lab/kvblade-dpdk"
@@ -188,13 +188,13 @@ pack_target() {
 }
 
 # boot NAME MIB COMMAND_LINE QEMU_ARGUMENT...: starts a guest in the background; its process id is in boot_pid.
-# NAME.console holds what it prints, NAME.results its result lines.
+# NAME.console has its output, NAME.results its result lines.
 boot() {
 	local name=$1 mib=$2 command_line=$3
 	shift 3
 	: >"$LAB_DIR/$name.console"
 	: >"$LAB_DIR/$name.results"
-	# Emulation, not KVM: it is the same on every machine, and nested KVM is not to be had on many.
+	# Emulation, not KVM: it behaves the same on every machine, and many have no nested KVM.
 	# no_timer_check: a busy machine may tick too late for the kernel, which then panics.
 	timeout --foreground --signal=KILL "$LAB_TIMEOUT" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m "$mib" \
 		-nodefaults -no-user-config -display none -no-reboot \
@@ -206,10 +206,10 @@ boot() {
 	boot_pid=$!
 }
 
-# boot_ipxe MIB: starts iPXE in the background, without any disk of its machine's own; its process id is in boot_pid.
-# ipxe.console holds what is printed by it, and by what it boots.
+# boot_ipxe MIB: starts iPXE in the background on a machine without a disk; its process id is in boot_pid. ipxe.console has its
+# output and that of the system that it boots.
 boot_ipxe() {
-	# The target may come up after iPXE: so it tries again.
+	# The target may start after iPXE, so iPXE tries again.
 	cat >"$LAB_DIR/boot.ipxe" <<-'SCRIPT'
 		#!ipxe
 		ifopen net0
@@ -230,8 +230,8 @@ guest_gone() {
 	! kill -0 "$1" 2>/dev/null
 }
 
-# follow NAME PID: turns a guest's result lines into results as they come, until it ends. It must have come to its end
-# by itself and have reported as many checks as it made, at least one.
+# follow NAME PID: turns a guest's result lines into results as they arrive, until the guest ends. The guest must reach its own
+# end and report as many checks as it made, at least one.
 follow() {
 	local name=$1 pid=$2 line rest seen=0 claimed=
 	while IFS= read -r line; do
@@ -254,14 +254,14 @@ follow() {
 	fail "the $name guest ended early: $seen results seen, ${claimed:-none} announced (limit ${LAB_TIMEOUT} s)"
 }
 
-# reported NAME KEY PID: whether the guest has reported a fact; an error once it is gone.
+# reported NAME KEY PID: succeeds if the guest has reported a fact; ends the test if the guest has ended.
 reported() {
 	grep -q "^lab: fact $2" "$LAB_DIR/$1.results" && return
 	kill -0 "$3" 2>/dev/null || give_up "the $1 guest ended too early"
 	return 1
 }
 
-# facts NAME KEY: the values a guest reported under KEY, a line each.
+# facts NAME KEY: prints the values that a guest reported under KEY, a line each.
 facts() {
 	sed -n "s/^lab: fact $2 \(.*[^\r]\)\r*\$/\1/p" "$LAB_DIR/$1.results"
 }
@@ -283,7 +283,7 @@ same_sum() {
 	echo "$3  $LAB_DIR/file" | sha256sum -c
 }
 
-# check_image IMAGE EXPORT GUEST: what the guest left on the export is on stable storage and whole.
+# check_image IMAGE EXPORT GUEST: checks that the guest's data on the export is on stable storage and complete.
 check_image() {
 	local address sum path found=
 	check "the host finds $2's partition in its image" cut_partition "$1" "$LAB_DIR/partition" || return 0
