@@ -2,7 +2,7 @@
 //! hyperthreads of one core and sometimes not, which changes rates over shared memory several times.
 
 use anyhow::Result;
-use aoe_initiator::lab::pin_to_cpu;
+use aoe_initiator::cpu::pin_to_cpu;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 

@@ -1,7 +1,7 @@
 //! Hugepages for as long as a bench runs: more 2 MiB pages, a hugetlbfs mount of its own, and both taken back.
 
 use anyhow::{Context, Result, ensure};
-use aoe_initiator::lab::run;
+use lab::run;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

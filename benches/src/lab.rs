@@ -14,7 +14,7 @@ use crate::loads::{self, Asked};
 use crate::spdk_programs::{call, config, nvmf, program, without_core_locks};
 use crate::stats::Sample;
 use anyhow::{Context, Result, bail, ensure};
-use aoe_initiator::lab::{Daemon, Namespace, Vblade, Veth, shown};
+use lab::{Daemon, Namespace, Vblade, Veth, shown};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs::{self, File};

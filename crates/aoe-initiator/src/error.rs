@@ -98,9 +98,15 @@ pub enum Error {
     /// Data read back is not what was acknowledged.
     #[error("wrong data: {0}")]
     WrongData(String),
-    /// A piece of the lab could not be set up.
-    #[error("lab: {0}")]
-    Lab(String),
+    /// The thread cannot be kept on this core.
+    #[error("pinning to CPU {cpu}: {source}")]
+    Cpu {
+        /// The core's number.
+        cpu: usize,
+        /// The error of sched_setaffinity(2).
+        #[source]
+        source: nix::Error,
+    },
 }
 
 /// The name AoEr11 and its 1.2 successor give an error code.

@@ -3,13 +3,12 @@
 //! It is the other side: it shares no code with the target, so that an error in one is not repeated in the
 //! other. In the order of the data: [`sector`] makes the contents, [`load`] decides what to ask, [`queue`]
 //! and [`window`] keep track of what was asked, [`wire`] puts it into frames, [`link`] sends and receives
-//! them. [`initiator`] is the plain way to one request at a time, [`lab`] makes the network and the targets
-//! of a test.
+//! them. [`initiator`] is the plain way to one request at a time.
 #![forbid(unsafe_code)]
 
+pub mod cpu;
 pub mod error;
 pub mod initiator;
-pub mod lab;
 pub mod ledger;
 pub mod link;
 pub mod load;

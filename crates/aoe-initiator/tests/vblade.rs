@@ -1,13 +1,13 @@
 //! The initiator against a target that is not ours: Debian's vblade, each test with a fresh one in namespaces of
-//! its own. Needs root, `ip` and vblade; without them the tests fail and say so.
+//! its own. Needs root; without `ip` or vblade the tests fail and say so.
 
 use aoe_initiator::initiator::{Export, Initiator};
-use aoe_initiator::lab::{Namespace, Vblade, Veth};
 use aoe_initiator::load::{self, LoadSpec, Waiting, Workload};
 use aoe_initiator::wire::{
     AtaRequest, ConfigCommand, ETHERTYPE, Envelope, Identity, Mac, Reply, SECTOR, ata, command, config_frame,
 };
 use aoe_initiator::{Error, Link, Retransmit, ShelfSlot};
+use lab::{Namespace, Vblade, Veth};
 use nix::sys::signal::Signal;
 use std::collections::HashSet;
 use std::os::unix::fs::FileExt;
@@ -37,7 +37,7 @@ impl Lab {
         Veth::create(&near, "i0", &far, "t0", mtu).unwrap();
         let file = NamedTempFile::new_in("/dev/shm").unwrap();
         file.as_file().set_len(SECTORS * SECTOR as u64).unwrap();
-        let vblade = Vblade::start(&far, "t0", ADDRESS, file.path(), None).unwrap();
+        let vblade = Vblade::start(&far, "t0", (ADDRESS.shelf, ADDRESS.slot), file.path(), None).unwrap();
         Self { vblade, file, near, far }
     }
 
@@ -74,6 +74,7 @@ fn load(workload: Workload, sectors_per_io: u8) -> LoadSpec {
 
 #[test]
 fn discovery_finds_it_and_says_what_it_does_wrong() {
+    lab::needs_root!();
     let lab = Lab::start(9000);
     let (mut initiator, export, identity) = lab.attach();
     assert_eq!((export.address, export.buffer_count, export.sector_count), (ADDRESS, 256, 17));
@@ -99,11 +100,12 @@ fn discovery_finds_it_and_says_what_it_does_wrong() {
 
 #[test]
 fn its_advertisement_is_heard() {
+    lab::needs_root!();
     let mut lab = Lab::start(1500);
     lab.attach();
     lab.vblade.daemon().signal(Signal::SIGKILL).unwrap();
     let mut initiator = Initiator::new(lab.link(), Retransmit::default());
-    lab.vblade = Vblade::start(&lab.far, "t0", ADDRESS, lab.file.path(), None).unwrap();
+    lab.vblade = Vblade::start(&lab.far, "t0", (ADDRESS.shelf, ADDRESS.slot), lab.file.path(), None).unwrap();
     let heard = initiator.advertisements(PATIENCE, |heard| !heard.is_empty()).unwrap();
     assert_eq!(heard.len(), 1);
     assert_eq!((heard[0].address, heard[0].sector_count), (ADDRESS, 2));
@@ -112,6 +114,7 @@ fn its_advertisement_is_heard() {
 
 #[test]
 fn what_is_written_is_in_the_file_and_is_read() {
+    lab::needs_root!();
     let lab = Lab::start(9000);
     let (mut initiator, export, _) = lab.attach();
     // 40 sectors: two whole messages and a part.
@@ -135,6 +138,7 @@ fn what_is_written_is_in_the_file_and_is_read() {
 
 #[test]
 fn failures_are_errors_that_name_the_request() {
+    lab::needs_root!();
     let lab = Lab::start(1500);
     let (mut initiator, export, _) = lab.attach();
     let error = initiator.flush_ext(&export).unwrap_err();
@@ -159,6 +163,7 @@ fn failures_are_errors_that_name_the_request() {
 
 #[test]
 fn raw_frames_get_what_they_deserve() {
+    lab::needs_root!();
     let lab = Lab::start(1500);
     let (mut initiator, export, _) = lab.attach();
     let envelope = initiator.envelope(&export);
@@ -218,16 +223,19 @@ fn verified_load(mtu: u16, sectors_per_io: u8) {
 
 #[test]
 fn a_verified_load_with_jumbo_frames() {
+    lab::needs_root!();
     verified_load(9000, 16);
 }
 
 #[test]
 fn a_verified_load_with_plain_frames() {
+    lab::needs_root!();
     verified_load(1500, 2);
 }
 
 #[test]
 fn a_load_finds_data_that_changed_behind_its_back() {
+    lab::needs_root!();
     let lab = Lab::start(9000);
     let (_, export, identity) = lab.attach();
     let stop = AtomicBool::new(false);
@@ -247,6 +255,7 @@ fn a_load_finds_data_that_changed_behind_its_back() {
 
 #[test]
 fn a_target_that_stalls_is_asked_again_and_no_data_is_lost() {
+    lab::needs_root!();
     let mut lab = Lab::start(9000);
     let (_, export, identity) = lab.attach();
     let mut spec = load(Workload::RandomMixed(50), 8);
@@ -284,6 +293,7 @@ fn a_target_that_stalls_is_asked_again_and_no_data_is_lost() {
 
 #[test]
 fn a_target_that_is_gone_ends_the_load_with_every_request_accounted_for() {
+    lab::needs_root!();
     let mut lab = Lab::start(9000);
     let (_, export, identity) = lab.attach();
     lab.vblade.daemon().signal(Signal::SIGKILL).unwrap();
@@ -298,6 +308,7 @@ fn a_target_that_is_gone_ends_the_load_with_every_request_accounted_for() {
 
 #[test]
 fn an_interface_that_does_not_exist_is_named_with_those_that_do() {
+    lab::needs_root!();
     let near = Namespace::create("names").unwrap();
     let far = Namespace::create("names").unwrap();
     Veth::create(&near, "here0", &far, "there0", 1500).unwrap();

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, bail};
-use aoe_initiator::lab::pin_to_cpu;
+use aoe_initiator::cpu::pin_to_cpu;
 use aoe_initiator::load::{self, LoadReport, LoadSpec, Waiting, Workload};
 use aoe_initiator::{Initiator, Link, Retransmit, ShelfSlot};
 use clap::{Parser, ValueEnum};

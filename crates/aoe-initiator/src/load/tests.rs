@@ -129,6 +129,7 @@ mod rest {
 
 #[test]
 fn an_impossible_load_is_refused_before_anything_is_sent() {
+    lab::needs_root!();
     let export = Export {
         address: ShelfSlot::new(1, 1),
         mac: Mac([2; 6]),
@@ -149,7 +150,7 @@ fn an_impossible_load_is_refused_before_anything_is_sent() {
         ),
     ];
     for (spec, named) in cases {
-        let link = Link::open("lo").expect("a packet socket, which needs root");
+        let link = Link::open("lo").expect("a packet socket");
         let error = run(link, &export, 100, &spec, &AtomicBool::new(false)).unwrap_err().to_string();
         assert!(error.contains(named), "{error}");
     }

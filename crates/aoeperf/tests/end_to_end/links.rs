@@ -1,6 +1,7 @@
 //! The two kinds of link, each with the target at its far end.
 
-use aoe_initiator::lab::{Namespace, Veth};
+use lab::vdev::{JUMBO_ROOM, Role, af_packet, memif};
+use lab::{Namespace, Veth};
 use tempfile::TempDir;
 
 use crate::Target;
@@ -13,12 +14,6 @@ pub(crate) struct OverVeth {
     ports: usize,
 }
 
-fn packet(port: usize, interface: &str) -> String {
-    format!(
-        "--vdev=net_af_packet{port},iface={interface},framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1"
-    )
-}
-
 impl OverVeth {
     #[track_caller]
     pub(crate) fn start(mtu: u16, ports: usize, exports: &[&str]) -> Self {
@@ -26,13 +21,13 @@ impl OverVeth {
         for port in 0..ports {
             Veth::create(&near, &format!("i{port}"), &far, &format!("t{port}"), mtu).unwrap();
         }
-        let vdevs: Vec<String> = (0..ports).map(|port| packet(port, &format!("t{port}"))).collect();
+        let vdevs: Vec<String> = (0..ports).map(|port| af_packet(port, &format!("t{port}"))).collect();
         let target = Target::start(Some(&far), TempDir::new().unwrap(), &vdevs, exports, " ready ");
         Self { target, near, _far: far, ports }
     }
 
     pub(crate) fn aoeperf(&self, options: &str) -> std::process::Command {
-        let vdevs: Vec<String> = (0..self.ports).map(|port| packet(port, &format!("i{port}"))).collect();
+        let vdevs: Vec<String> = (0..self.ports).map(|port| af_packet(port, &format!("i{port}"))).collect();
         let options: Vec<&str> = options.split_whitespace().collect();
         self.target.aoeperf(Some(&self.near), &vdevs, &options)
     }
@@ -45,24 +40,23 @@ pub(crate) struct OverMemif {
     socket: std::path::PathBuf,
 }
 
-fn memif(role: &str, socket: &std::path::Path) -> String {
-    format!(
-        "--vdev=net_memif0,role={role},socket={},socket-abstract=no,bsize=16384,rsize=10",
-        socket.display()
-    )
-}
-
 impl OverMemif {
     #[track_caller]
     pub(crate) fn start(exports: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
         let socket = directory.path().join("memif");
-        let target = Target::start(None, directory, &[memif("server", &socket)], exports, " port started ");
+        let target = Target::start(
+            None,
+            directory,
+            &[memif(0, &socket, Role::Server, JUMBO_ROOM, 10)],
+            exports,
+            " port started ",
+        );
         Self { target, socket }
     }
 
     pub(crate) fn aoeperf(&self, options: &str) -> std::process::Command {
         let options: Vec<&str> = ["--mtu", "9000"].into_iter().chain(options.split_whitespace()).collect();
-        self.target.aoeperf(None, &[memif("client", &self.socket)], &options)
+        self.target.aoeperf(None, &[memif(0, &self.socket, Role::Client, JUMBO_ROOM, 10)], &options)
     }
 }

@@ -8,9 +8,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use aoe_initiator::lab::{Daemon, Namespace};
+use lab::{Daemon, DpdkFiles, Namespace};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -31,16 +31,16 @@ fn target_program() -> PathBuf {
 /// One test at a time: two programs poll, and few machines have more than two cores.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    assert!(nix::unistd::geteuid().is_root(), "the end-to-end tests need root");
     // A test that failed leaves nothing behind.
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A running target; stopped when dropped. Its log is shown when its test fails.
+/// A running target; stopped when dropped.
 struct Target {
     daemon: Daemon,
     directory: TempDir,
-    prefixes: [String; 2],
+    _dpdk: DpdkFiles,
+    initiator_dpdk: DpdkFiles,
 }
 
 impl Target {
@@ -53,11 +53,11 @@ impl Target {
         exports: &[&str],
         ready: &str,
     ) -> Self {
-        let prefixes = ["target", "perf"].map(|side| format!("ape2e-{}-{side}", std::process::id()));
+        let dpdk = DpdkFiles::new("ape2e-target");
         let program = target_program();
         let mut command = namespace.map_or_else(|| Command::new(&program), |inside| inside.command(&program));
         command.args(["-l", "0", "--no-pci", "--no-huge", "--legacy-mem", "-m", "1024"]);
-        command.args(["--file-prefix", &prefixes[0]]).args(vdevs).arg("--");
+        command.args(["--file-prefix", dpdk.prefix()]).args(vdevs).arg("--");
         command.arg("--rpc-socket").arg(directory.path().join("rpc"));
         command.arg("--state-dir").arg(directory.path().join("state"));
         if namespace.is_none() {
@@ -68,13 +68,8 @@ impl Target {
         });
         command.env_remove("RUST_LOG").current_dir(directory.path());
         let mut daemon = Daemon::start(&mut command).unwrap();
-        let begun = Instant::now();
-        while !daemon.log().unwrap().contains(ready) {
-            daemon.check_running().unwrap_or_else(|error| panic!("{error}"));
-            assert!(begun.elapsed() < PATIENCE, "not {ready:?}: {}", daemon.log().unwrap());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { daemon, directory, prefixes }
+        daemon.wait_for_log(ready, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        Self { daemon, directory, _dpdk: dpdk, initiator_dpdk: DpdkFiles::new("ape2e-perf") }
     }
 
     /// The program, with these ports of its own.
@@ -84,7 +79,7 @@ impl Target {
         vdevs: &[String],
         options: &[S],
     ) -> Command {
-        aoeperf(namespace, &self.prefixes[1], vdevs, options, self.directory.path())
+        aoeperf(namespace, self.initiator_dpdk.prefix(), vdevs, options, self.directory.path())
     }
 
     /// SIGTERM; it must end with 0.
@@ -93,18 +88,6 @@ impl Target {
         self.daemon.signal(Signal::SIGTERM).unwrap();
         let status = self.daemon.wait(PATIENCE).unwrap();
         assert_eq!(status.code(), Some(0), "{}", self.daemon.log().unwrap());
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("--- the target's log:\n{}---", self.daemon.log().unwrap_or_default());
-        }
-        for prefix in &self.prefixes {
-            // EAL leaves its directory; a program that did not start left none.
-            let _ = std::fs::remove_dir_all(Path::new("/run/dpdk").join(prefix));
-        }
     }
 }
 

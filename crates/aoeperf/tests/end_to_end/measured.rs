@@ -62,6 +62,7 @@ fn check_verified(report: &Value) {
 
 #[test]
 fn over_veth_what_is_written_is_read_from_many_initiators_on_two_ports() {
+    lab::needs_root!();
     let _turn = turn();
     let lab = OverVeth::start(9000, 2, &["1.1=malloc:4M", "1.2=malloc:4M", "9.5@t1=malloc:4M"]);
     let options =
@@ -87,6 +88,7 @@ fn over_veth_what_is_written_is_read_from_many_initiators_on_two_ports() {
 
 #[test]
 fn over_memif_every_workload_runs_and_the_json_goes_to_a_file() {
+    lab::needs_root!();
     let _turn = turn();
     let lab = OverMemif::start(&["0.0=malloc:4M", "0.1=malloc:4M", "1.0=malloc:4M", "1.1=malloc:4M"]);
     for workload in ["read", "write", "randread", "randwrite", "rw", "randrw"] {
@@ -110,6 +112,7 @@ fn over_memif_every_workload_runs_and_the_json_goes_to_a_file() {
 
 #[test]
 fn the_list_shows_what_answers_and_asks_nothing_else() {
+    lab::needs_root!();
     let _turn = turn();
     let lab = OverVeth::start(1500, 1, &["1.1=malloc:4M", "1.2=malloc:8M,buffers=64"]);
     let output = run(lab.aoeperf("--list"), 0);
@@ -128,6 +131,7 @@ fn the_list_shows_what_answers_and_asks_nothing_else() {
 
 #[test]
 fn an_interrupt_ends_it_early_with_a_report_and_a_line_came_each_second() {
+    lab::needs_root!();
     let _turn = turn();
     let lab = OverVeth::start(1500, 1, &["1.1=malloc:4M"]);
     let mut command = lab.aoeperf("-q 2 -o 512 -w randread -t 3600 --warmup 0 --json out");

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use aoeperf::options::MAX_DEPTH;
+use lab::DpdkFiles;
 
 use crate::links::OverVeth;
 use crate::{PROGRAM, aoeperf, json, run, turn};
@@ -37,15 +38,16 @@ fn a_wrong_command_line_ends_with_code_2_before_eal_starts() {
 
 #[test]
 fn without_a_port_it_says_how_to_get_one() {
+    lab::needs_root!();
     let _turn = turn();
     let directory = tempfile::TempDir::new().unwrap();
-    let prefix = format!("ape2e-{}-none", std::process::id());
-    says(aoeperf(None, &prefix, &[], &["-q", "1"], directory.path()), 1, &["no port", "--vdev"]);
-    let _ = std::fs::remove_dir_all(std::path::Path::new("/run/dpdk").join(prefix));
+    let dpdk = DpdkFiles::new("ape2e-none");
+    says(aoeperf(None, dpdk.prefix(), &[], &["-q", "1"], directory.path()), 1, &["no port", "--vdev"]);
 }
 
 #[test]
 fn what_the_targets_do_not_have_is_named() {
+    lab::needs_root!();
     let _turn = turn();
     let lab = OverVeth::start(1500, 1, &["1.1=malloc:4M", "1.2=malloc:4M,ro"]);
     says(lab.aoeperf("-o 4096"), 1, &["-o 4096", "target 1.1", "MTU 1500", "1024"]);

@@ -58,7 +58,7 @@ pub(crate) struct Bench<'l> {
     /// Advertisements of this export that were heard when the target started.
     pub(crate) heard: Vec<Vec<u8>>,
     /// The network namespace of the initiators, and the name of its interface.
-    pub(crate) namespace: &'l aoe_initiator::lab::Namespace,
+    pub(crate) namespace: &'l lab::Namespace,
     /// The target's process.
     pub(crate) pid: u32,
     tag: u32,
@@ -68,7 +68,7 @@ impl<'l> Bench<'l> {
     /// A subject at `shelf.slot` whose Ethernet address is found by asking for it.
     pub(crate) fn find(
         link: &'l Link,
-        namespace: &'l aoe_initiator::lab::Namespace,
+        namespace: &'l lab::Namespace,
         shelf: u16,
         slot: u8,
         heard: Vec<Vec<u8>>,

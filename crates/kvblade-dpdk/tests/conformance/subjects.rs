@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use aoe_initiator::lab::{Vblade, Veth};
-use aoe_initiator::{Link, ShelfSlot};
+use aoe_initiator::Link;
+use lab::{Vblade, Veth};
 use serde_json::json;
 
 use crate::bench::{Bench, Other, Tagged, VLAN};
@@ -61,7 +61,7 @@ pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     for (slot, case) in (0u8..).zip(cases) {
         std::fs::File::create(&disk).unwrap().set_len(SIZE).unwrap();
         let link = lab.near.enter(|| Link::open_tagged(near)).unwrap().unwrap();
-        let mut vblade = Vblade::start(&lab.far, far, ShelfSlot::new(SHELF, slot), &disk, None).unwrap();
+        let mut vblade = Vblade::start(&lab.far, far, (SHELF, slot), &disk, None).unwrap();
         let heard = first_frame(&link);
         let words = match Bench::find(&link, &lab.near, SHELF, slot, heard, vblade.daemon().pid()) {
             Ok(mut bench) => (case.run)(&mut bench),

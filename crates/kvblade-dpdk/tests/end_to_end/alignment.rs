@@ -33,6 +33,7 @@ fn serve(options: &[&str]) -> (u64, String) {
 
 #[test]
 fn a_file_is_read_and_written_without_a_copy() {
+    lab::needs_root!();
     let (bounced, log) = serve(&[]);
     assert_eq!(bounced, 0);
     assert!(log.contains("alignment=512"), "{log}");
@@ -41,6 +42,7 @@ fn a_file_is_read_and_written_without_a_copy() {
 
 #[test]
 fn a_port_of_smaller_alignment_has_spdk_copy_and_says_so() {
+    lab::needs_root!();
     let (bounced, log) = serve(&["--payload-alignment", "4"]);
     assert!(bounced > 0, "each of its reads and writes");
     assert!(log.contains("alignment=4\n"), "{log}");
@@ -49,6 +51,7 @@ fn a_port_of_smaller_alignment_has_spdk_copy_and_says_so() {
 
 #[test]
 fn a_port_can_be_laid_out_for_bdevs_that_come_later() {
+    lab::needs_root!();
     let (bounced, log) = serve(&["--payload-alignment", "4096"]);
     assert_eq!(bounced, 0);
     assert!(log.contains("alignment=4096"), "{log}");

@@ -46,10 +46,12 @@ fn answers_with_an_mtu(mtu: u16, payload: &str) {
 
 #[test]
 fn aoeping_aoecfg_and_sancheck_find_both_disks_with_an_mtu_of_1500() {
+    lab::needs_root!();
     answers_with_an_mtu(1500, "1024");
 }
 
 #[test]
 fn aoeping_aoecfg_and_sancheck_find_both_disks_with_an_mtu_of_9000() {
+    lab::needs_root!();
     answers_with_an_mtu(9000, "8192");
 }

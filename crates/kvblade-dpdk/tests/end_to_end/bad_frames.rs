@@ -46,6 +46,7 @@ fn while_others_are_served(lab: &Lab, target: &Target, attack: impl FnOnce()) {
 
 #[test]
 fn every_frame_that_deserves_no_answer_is_dropped_under_its_own_reason() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let target = lab.start(&["-e", "1.1=malloc:8M", "-e", "1.2=malloc:8M"]);
     let mut initiator = lab.initiator(0);
@@ -98,6 +99,7 @@ fn every_frame_that_deserves_no_answer_is_dropped_under_its_own_reason() {
 
 #[test]
 fn a_request_that_makes_no_sense_is_answered_with_the_reason() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let target = lab.start(&["-e", "1.1=malloc:8M", "-e", "1.2=malloc:8M"]);
     let mut initiator = lab.initiator(0);
@@ -154,6 +156,7 @@ fn initiator_frame(command: u8, export: &aoe_initiator::initiator::Export, lab: 
 
 #[test]
 fn random_bytes_of_every_length_do_not_stop_it() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let target = lab.start(&["-e", "1.1=malloc:8M", "-e", "1.2=malloc:8M"]);
     let mut initiator = lab.initiator(0);

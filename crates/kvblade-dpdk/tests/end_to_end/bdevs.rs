@@ -33,6 +33,7 @@ fn claim(rpc: &mut Rpc, name: &str) -> Option<String> {
 
 #[test]
 fn a_served_bdev_is_neither_formatted_nor_written_by_anything_else() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:8M"]);
     let mut rpc = target.rpc();
@@ -70,6 +71,7 @@ fn a_served_bdev_is_neither_formatted_nor_written_by_anything_else() {
 
 #[test]
 fn the_exports_of_one_bdev_share_it_and_its_claim_follows_them() {
+    lab::needs_root!();
     let lab = Lab::with_ports(1500, 2);
     let target = lab.start(&[]);
     let mut rpc = target.rpc();
@@ -122,6 +124,7 @@ fn the_exports_of_one_bdev_share_it_and_its_claim_follows_them() {
 
 #[test]
 fn two_bdevs_on_one_file_are_not_both_written() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let file = lab.file("disk");
     let link = lab.path("link");
@@ -142,6 +145,7 @@ fn two_bdevs_on_one_file_are_not_both_written() {
 
 #[test]
 fn a_volume_is_exported_by_its_alias_and_its_events_find_the_export() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let target = lab.start(&[]);
     let mut rpc = target.rpc();
@@ -218,6 +222,7 @@ impl Drop for ReadOnlyMount {
 
 #[test]
 fn a_file_that_can_not_be_written_is_served_read_only_and_not_otherwise() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let mount = ReadOnlyMount::new(&lab);
     let file = mount.file().display().to_string();
@@ -254,6 +259,7 @@ fn a_file_that_can_not_be_written_is_served_read_only_and_not_otherwise() {
 
 #[test]
 fn a_file_that_has_grown_has_its_new_size_after_a_rescan() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let file = lab.file("disk");
     let target = lab.start(&["-e", &format!("1.1=aio:{file}")]);

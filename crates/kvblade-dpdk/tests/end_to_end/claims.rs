@@ -82,6 +82,7 @@ fn read_request(source: [u8; 6]) -> Vec<u8> {
 
 #[test]
 fn aoecfg_sets_reads_and_forces_the_config_string() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:8M"]);
     find(&mut lab.initiator(0), ADDRESS);
@@ -101,6 +102,7 @@ fn aoecfg_sets_reads_and_forces_the_config_string() {
 
 #[test]
 fn set_of_a_taken_string_is_error_4_and_test_and_replace_wants_the_old_one() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:8M"]);
     let mut initiator = lab.initiator(0);
@@ -124,6 +126,7 @@ fn set_of_a_taken_string_is_error_4_and_test_and_replace_wants_the_old_one() {
 
 #[test]
 fn a_changed_string_is_advertised() {
+    lab::needs_root!();
     let lab = Lab::with_ports(1500, 2);
     let target = lab.start(&["-e", "1.1=malloc:8M"]);
     let (mut initiator, mut other) = (lab.initiator(0), lab.initiator(1));
@@ -138,6 +141,7 @@ fn a_changed_string_is_advertised() {
 
 #[test]
 fn a_mask_silences_everybody_else_and_advertisements_go_to_its_addresses() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:8M"]);
     let mut initiator = lab.initiator(0);
@@ -165,6 +169,7 @@ fn a_mask_silences_everybody_else_and_advertisements_go_to_its_addresses() {
 
 #[test]
 fn a_reservation_made_on_one_port_holds_on_the_other() {
+    lab::needs_root!();
     let lab = Lab::with_ports(1500, 2);
     let target = lab.start_on("0,1", &["-e", "1.1=malloc:8M"]);
     let (mut owner, mut other) = (lab.initiator(0), lab.initiator(1));
@@ -185,6 +190,7 @@ fn a_reservation_made_on_one_port_holds_on_the_other() {
 
 #[test]
 fn changes_under_way_are_answered_before_a_delete_is() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:8M"]);
     let mut initiator = lab.initiator(0);

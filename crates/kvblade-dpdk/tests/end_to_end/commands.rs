@@ -52,6 +52,7 @@ pub(crate) fn fails(lab: &Lab, words: &[&str], code: i32, parts: &[&str]) {
 
 #[test]
 fn kvadd_serves_a_file_or_bdev_kvstat_lists_it_kvannounce_tells_of_it_and_kvdel_ends_it() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let file = lab.file("disk");
     let target = lab.start(&[]);
@@ -98,6 +99,7 @@ fn kvadd_serves_a_file_or_bdev_kvstat_lists_it_kvannounce_tells_of_it_and_kvdel_
 
 #[test]
 fn a_command_that_cannot_be_carried_out_says_why_and_changes_nothing() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let file = lab.file("disk");
     let odd = lab.path("odd").display().to_string();

@@ -111,6 +111,7 @@ fn words(set: &str) -> Vec<String> {
 
 #[test]
 fn these_sets_start_a_target_that_serves() {
+    lab::needs_root!();
     for set in START {
         let lab = Lab::new(1500);
         let target = lab.start_command(lab.command(&words(set), &EXPORT));
@@ -122,7 +123,8 @@ fn these_sets_start_a_target_that_serves() {
 
 #[test]
 fn these_sets_are_refused_in_one_sentence() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     for (set, sentence) in REFUSED {
         refuses(&lab, lab.command(&words(set), &EXPORT), 2, true, sentence);
     }
@@ -130,6 +132,7 @@ fn these_sets_are_refused_in_one_sentence() {
 
 #[test]
 fn an_option_of_another_dpdk_is_refused_by_name() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let words = words(&format!("{MEMORY} --nosuch-option"));
     let output = lab.command(&words, &EXPORT).output().unwrap();

@@ -31,11 +31,13 @@ fn large_blocks(lab: &Lab) -> String {
 
 #[test]
 fn two_parts_of_memory_in_4096_byte_blocks_keep_what_was_written_where_they_meet() {
+    lab::needs_root!();
     two_parts_meet("m4", BLOCKS * 8);
 }
 
 #[test]
 fn two_parts_of_a_file_in_4096_byte_blocks_keep_what_was_written_where_they_meet() {
+    lab::needs_root!();
     two_parts_meet("f4", SECTORS);
 }
 
@@ -87,6 +89,7 @@ fn two_parts_meet(bdev: &str, bdev_sectors: u64) {
 
 #[test]
 fn names_buffers_and_access_lists_are_what_was_said_and_are_saved() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let mut initiator = lab.initiator(0);
     let own = initiator.link().mac().to_string();
@@ -121,6 +124,7 @@ fn names_buffers_and_access_lists_are_what_was_said_and_are_saved() {
 
 #[test]
 fn a_part_that_is_not_there_and_blocks_that_hold_no_sectors_are_refused() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:1M"]);
     let mut rpc = target.rpc();

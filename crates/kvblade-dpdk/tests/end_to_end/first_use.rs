@@ -5,8 +5,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use aoe_initiator::lab::Namespace;
 use aoe_initiator::{ShelfSlot, load};
+use lab::Namespace;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::lab::{Lab, PROGRAM, SECTORS, find, random_load, refuses};
@@ -79,27 +79,32 @@ fn serves(mtu: u16, words: &[&str]) {
 
 #[test]
 fn one_short_line_serves_a_file_on_an_interface() {
+    lab::needs_root!();
     serves(1500, &["--hugepages", "auto", "--interface", "t0", "--export", "1.1=FILE"]);
 }
 
 #[test]
 fn frames_of_9000_bytes_and_more_are_served_as_they_are() {
+    lab::needs_root!();
     serves(9000, &["--hugepages", "auto", "-i", "t0", "-e", "1.1=FILE"]);
     serves(16_000, &["--hugepages", "auto", "-i", "t0", "-e", "1.1=FILE"]);
 }
 
 #[test]
 fn several_lcores_share_an_interface() {
+    lab::needs_root!();
     serves(9000, &["-l", "0-1", "--hugepages", "auto", "-i", "t0", "-e", "1.1=FILE"]);
 }
 
 #[test]
 fn vblades_line_serves_too() {
+    lab::needs_root!();
     serves(1500, &["--hugepages", "auto", "1", "1", "t0", "FILE"]);
 }
 
 #[test]
 fn an_interface_that_is_not_there_is_named_beside_those_that_are() {
+    lab::needs_root!();
     let lab = Lab::with_ports(1500, 2);
     let sentence = "--interface 'nosuch': there is no such network interface here: there are t0, t1";
     refuses(&lab, short_line(&lab, &["-i", "t0", "-i", "nosuch", "-e", "1.1=malloc:1M"]), 1, true, sentence);
@@ -118,6 +123,7 @@ fn says(far: &Namespace, words: &[&str]) -> (Option<i32>, String, String) {
 
 #[test]
 fn a_configuration_is_checked_without_serving_it() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let file = lab.file("disk.img");
     let settings = lab.path("kvblade.toml");
@@ -159,6 +165,7 @@ fn a_configuration_is_checked_without_serving_it() {
 
 #[test]
 fn hugepages_are_reserved_as_configured() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let settings: PathBuf = lab.path("kvblade.toml");
     let path = settings.to_str().unwrap();

@@ -13,6 +13,7 @@ const GOES: ShelfSlot = ShelfSlot::new(1, 2);
 
 #[test]
 fn a_removed_bdev_fails_its_io_with_a_device_fault_and_harms_no_other_and_its_name_is_free_again() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let target = lab.start_on("0-1", &["-e", "1.1=malloc:8M"]);
     let mut rpc = target.rpc();

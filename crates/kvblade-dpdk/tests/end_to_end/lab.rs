@@ -2,17 +2,16 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aoe_initiator::initiator::Export;
-use aoe_initiator::lab::{Daemon, Namespace, Veth};
 use aoe_initiator::load::{LoadSpec, Waiting, Workload};
 use aoe_initiator::wire::{Reply, SECTOR};
 use aoe_initiator::{Initiator, Link, Retransmit, ShelfSlot};
+use lab::{Daemon, DpdkFiles, Namespace, Veth, vdev};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -35,14 +34,15 @@ const EAL: [&str; 5] = ["--no-pci", "--no-huge", "--legacy-mem", "-m", "1024"];
 
 /// One test's network: initiators at `i0` (and `i1`), the target at `t0` (and `t1`).
 ///
-/// Fields are dropped in this order; the turn ends last.
+/// Fields are dropped in this order; the turn ends last. Tests that start a target take turns, because a target polls a core
+/// and most machines have few.
 pub(crate) struct Lab {
     pub(crate) near: Namespace,
     pub(crate) far: Namespace,
     pub(crate) directory: TempDir,
-    prefix: String,
+    dpdk: DpdkFiles,
     ports: usize,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Lab {
@@ -54,18 +54,23 @@ impl Lab {
     /// That many veth pairs.
     pub(crate) fn with_ports(mtu: u16, ports: usize) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         // A test that failed has dropped its lab like any other.
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(nix::unistd::geteuid().is_root(), "the end-to-end tests need root");
-        require("ip");
+        Self::create(mtu, ports, Some(TURN.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// One veth pair, for programs that must not start: nothing polls, so these tests run side by side.
+    pub(crate) fn for_refusals(mtu: u16) -> Self {
+        Self::create(mtu, 1, None)
+    }
+
+    fn create(mtu: u16, ports: usize, turn: Option<MutexGuard<'static, ()>>) -> Self {
         let near = Namespace::create("near").unwrap();
         let far = Namespace::create("far").unwrap();
         for port in 0..ports {
             Veth::create(&near, &format!("i{port}"), &far, &format!("t{port}"), mtu).unwrap();
         }
-        let prefix = format!("kve2e-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { near, far, directory: TempDir::new().unwrap(), prefix, ports, _turn: turn }
+        let dpdk = DpdkFiles::new("kve2e");
+        Self { near, far, directory: TempDir::new().unwrap(), dpdk, ports, _turn: turn }
     }
 
     /// A path in the test's own directory.
@@ -92,15 +97,13 @@ impl Lab {
 
     /// EAL's words for a port on `t<port>`.
     pub(crate) fn vdev(port: usize) -> String {
-        format!(
-            "--vdev=net_af_packet{port},iface=t{port},framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1"
-        )
+        vdev::af_packet(port, &format!("t{port}"))
     }
 
     /// EAL's words for this lab: its memory, its prefix, its ports.
     pub(crate) fn eal(&self) -> Vec<String> {
         let mut words: Vec<String> = EAL.map(str::to_owned).into();
-        words.extend(["--file-prefix".into(), self.prefix.clone()]);
+        words.extend(["--file-prefix".into(), self.dpdk.prefix().to_owned()]);
         words.extend((0..self.ports).map(Self::vdev));
         words
     }
@@ -164,14 +167,7 @@ impl Lab {
     }
 }
 
-impl Drop for Lab {
-    fn drop(&mut self) {
-        // EAL leaves its directory; it is the test's own. A target that did not start left none.
-        let _ = fs::remove_dir_all(Path::new("/run/dpdk").join(&self.prefix));
-    }
-}
-
-/// A running target; stopped when dropped. Its log is shown when its test fails.
+/// A running target; stopped when dropped.
 pub(crate) struct Target {
     pub(crate) daemon: Daemon,
     socket: PathBuf,
@@ -180,17 +176,9 @@ pub(crate) struct Target {
 impl Target {
     #[track_caller]
     fn wait_until_it_serves(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            // SPDK listens at this path after it has carried out its configuration.
-            if std::os::unix::net::UnixStream::connect(&self.socket).is_ok() && self.log().contains(" ready ")
-            {
-                return;
-            }
-            self.daemon.check_running().unwrap_or_else(|error| panic!("{error}"));
-            assert!(Instant::now() < deadline, "the target does not serve after {PATIENCE:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.daemon.wait_for_log(" ready ", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        // SPDK listens at this path once it has carried out its configuration, a moment before or after that line.
+        until("the target listens", || std::os::unix::net::UnixStream::connect(&self.socket).is_ok());
     }
 
     /// A connection to its management socket.
@@ -219,21 +207,10 @@ impl Target {
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("--- the target's log:\n{}---", self.log());
-        }
-    }
-}
-
 /// Fails the test unless this program is installed.
 #[track_caller]
 pub(crate) fn require(program: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let directories = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    let mut found = directories.map(|directory| directory.join(program)).filter(|path| path.exists());
-    found.next().unwrap_or_else(|| panic!("{program} is not installed: run scripts/setup --tests"))
+    lab::installed(program).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// When requests are sent again: never given up while the machine is merely busy.
@@ -294,12 +271,8 @@ pub(crate) fn answer(initiator: &mut Initiator, request: &[u8]) -> Vec<u8> {
 
 /// Repeats `look` until it is true.
 #[track_caller]
-pub(crate) fn until(what: &str, mut look: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !look() {
-        assert!(Instant::now() < deadline, "{what}: not after {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+pub(crate) fn until(what: &str, look: impl FnMut() -> bool) {
+    lab::until(what, PATIENCE, look);
 }
 
 /// Runs a target that must not start: it says this one sentence last, exits with `code`, and nothing of it is

@@ -9,6 +9,7 @@ use crate::lab::{Lab, PATIENCE, SECTORS, find, hear, random_load, until};
 
 #[test]
 fn a_link_that_goes_down_under_load_is_served_and_announced_on_when_it_is_up_again() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let target = lab.start(&["-e", "1.1=malloc:8M", "-e", "1.2=malloc:8M"]);
     let mut initiator = lab.initiator(0);
@@ -50,6 +51,7 @@ fn a_link_that_goes_down_under_load_is_served_and_announced_on_when_it_is_up_aga
 
 #[test]
 fn a_start_without_a_link_waits_for_it_and_then_serves() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     // The other end of the pair down, once Linux has taken notice of it.
     lab.near.ip(&["link", "set", "i0", "down"]).unwrap();
@@ -71,6 +73,7 @@ fn a_start_without_a_link_waits_for_it_and_then_serves() {
 
 #[test]
 fn a_stop_with_the_link_down_ends_like_any_other() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:8M"]);
     lab.set_far(0, "down");

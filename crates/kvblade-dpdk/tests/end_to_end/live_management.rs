@@ -13,6 +13,7 @@ const COMES_AND_GOES: ShelfSlot = ShelfSlot::new(1, 2);
 
 #[test]
 fn an_export_made_and_deleted_by_rpc_is_listed_announced_counted_and_gone() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let target = lab.start(&[]);
     let mut rpc = target.rpc();
@@ -70,6 +71,7 @@ fn an_export_made_and_deleted_by_rpc_is_listed_announced_counted_and_gone() {
 
 #[test]
 fn a_request_that_cannot_be_carried_out_is_refused_with_what_is_allowed() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:1M"]);
     let mut rpc = target.rpc();
@@ -113,6 +115,7 @@ fn a_request_that_cannot_be_carried_out_is_refused_with_what_is_allowed() {
 
 #[test]
 fn a_hundred_exports_come_and_go_under_verified_io_on_another_and_io_on_themselves() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let file = lab.file("disk");
     let target = lab.start_on("0-1", &["-e", &format!("1.1=aio:{file}")]);
@@ -167,6 +170,7 @@ fn a_hundred_exports_come_and_go_under_verified_io_on_another_and_io_on_themselv
 
 #[test]
 fn a_delete_is_answered_after_the_requests_that_were_in_flight() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:1M"]);
     let mut rpc = target.rpc();
@@ -187,6 +191,7 @@ fn a_delete_is_answered_after_the_requests_that_were_in_flight() {
 
 #[test]
 fn a_shelf_that_linux_ignores_is_served_with_a_warning() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "4095.1=malloc:1M", "-e", "4094.1=malloc:1M", "-e", "1.16=malloc:1M"]);
     let mut initiator = lab.initiator(0);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use aoe_initiator::lab::Daemon;
+use lab::Daemon;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -24,6 +24,7 @@ fn refused(lab: &Lab, strict: &[&str], text: &str, sentence: &str) {
 
 #[test]
 fn an_unknown_method_is_named_with_the_nearest_one() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let params = json!({ "name": "x", "num_blocks": 8, "block_size": 512 });
     refused(
@@ -44,6 +45,7 @@ fn an_unknown_method_is_named_with_the_nearest_one() {
 
 #[test]
 fn parameters_that_do_not_fit_end_the_start_and_are_listed() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     for (method, params, given) in [
         (
@@ -73,6 +75,7 @@ fn parameters_that_do_not_fit_end_the_start_and_are_listed() {
 
 #[test]
 fn an_option_that_is_refused_before_the_subsystems_start_is_named() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     refused(
         &lab,
@@ -86,6 +89,7 @@ fn an_option_that_is_refused_before_the_subsystems_start_is_named() {
 
 #[test]
 fn an_option_of_the_configuration_takes_effect_before_the_subsystems_start() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let config = lab.path("config.json");
     let small = json!({ "small_pool_count": 2048, "large_pool_count": 256 });
@@ -118,6 +122,7 @@ fn an_option_of_the_configuration_takes_effect_before_the_subsystems_start() {
 
 #[test]
 fn a_bdev_defined_twice_is_named_and_strict_names_every_entry_that_was_refused() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let twice = json!({ "method": "bdev_null_create", "params": { "name": "n", "num_blocks": 8, "block_size": 512 } });
     let config = lab.path("config.json");
@@ -147,6 +152,7 @@ fn a_bdev_defined_twice_is_named_and_strict_names_every_entry_that_was_refused()
 
 #[test]
 fn json_that_is_broken_is_named_with_its_line() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let config = lab.path("config.json");
     fs::write(&config, "{\"subsystems\": [\n  // a comment\n  {\"subsystem\": \"bdev\",\n}]}\n").unwrap();
@@ -157,6 +163,7 @@ fn json_that_is_broken_is_named_with_its_line() {
 
 #[test]
 fn entries_of_a_subsystem_that_this_program_does_not_have_are_passed_over() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let config = lab.path("config.json");
     let document =
@@ -171,6 +178,7 @@ fn entries_of_a_subsystem_that_this_program_does_not_have_are_passed_over() {
 
 #[test]
 fn nobody_else_loads_a_configuration_by_the_programs_own_methods() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:1M"]);
     let mut rpc = target.rpc();
@@ -181,6 +189,7 @@ fn nobody_else_loads_a_configuration_by_the_programs_own_methods() {
 
 #[test]
 fn a_signal_while_entries_are_carried_out_ends_it_and_leaves_nothing() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let config = lab.path("config.json");
     let entries: Vec<Value> = (0..400)

@@ -25,7 +25,8 @@ fn after(lab: &Lab, preparation: &str, eal: &[&str]) -> Command {
 
 #[test]
 fn without_root_it_says_so() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     require("setpriv");
     // Where anybody may run it.
     let directory = TempDir::new().unwrap();
@@ -40,7 +41,8 @@ fn without_root_it_says_so() {
 
 #[test]
 fn without_hugepages_it_says_how_to_reserve_them_or_do_without() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     let vdev = Lab::vdev(0);
     let eal = ["--no-pci", vdev.as_str()];
     let none = "mount -t tmpfs none /sys/kernel/mm/hugepages";
@@ -66,7 +68,8 @@ fn without_hugepages_it_says_how_to_reserve_them_or_do_without() {
 
 #[test]
 fn an_lcore_that_the_machine_does_not_have_is_named() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     let mut eal = lab.eal();
     eal.extend(["-l".into(), "1000".into()]);
     let present = fs::read_to_string("/sys/devices/system/cpu/present").unwrap();
@@ -77,6 +80,7 @@ fn an_lcore_that_the_machine_does_not_have_is_named() {
 
 #[test]
 fn a_busy_or_impossible_rpc_socket_is_named() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let socket = lab.socket();
     let named = |why: &str| format!("cannot listen at --rpc-socket '{}': {why}", socket.display());
@@ -101,7 +105,8 @@ fn a_busy_or_impossible_rpc_socket_is_named() {
 
 #[test]
 fn an_interface_that_is_set_down_is_named() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     let sentence = "port net_af_packet0 is down: bring its interface up with 'ip link set t0 up', and the other end of a \
                     veth pair too";
     lab.set_far(0, "down");
@@ -110,7 +115,8 @@ fn an_interface_that_is_set_down_is_named() {
 
 #[test]
 fn a_port_whose_mtu_holds_no_sector_is_named() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     lab.far.ip(&["link", "set", "t0", "mtu", "547"]).unwrap();
     let sentence = "port net_af_packet0 has an MTU of 547: AoE needs at least 548, and 9000 for whole pages";
     refuses(&lab, lab.command(&lab.eal(), &EXPORT), 1, false, sentence);
@@ -121,7 +127,8 @@ fn a_port_whose_mtu_holds_no_sector_is_named() {
 
 #[test]
 fn a_port_that_cannot_be_made_is_named_and_the_others_do_not_start_without_it() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     let mut eal = lab.eal();
     eal.push("--vdev=net_af_packet7,iface=nosuch".into());
     let sentence = "EAL made no port of --vdev=net_af_packet7,iface=nosuch: DPDK's log lines above say why; an interface \
@@ -131,7 +138,8 @@ fn a_port_that_cannot_be_made_is_named_and_the_others_do_not_start_without_it() 
 
 #[test]
 fn a_packet_ring_too_small_for_the_mtu_is_named() {
-    let lab = Lab::new(9000);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(9000);
     let eal = lab.eal().into_iter().map(|word| word.replace("framesz=16384", "framesz=4096"));
     let sentence = "port net_af_packet0 has room for frames of 4096 bytes (framesz), and the MTU of 9000 of t0 needs 9092: \
                     add framesz=16384,blocksz=65536,framecnt=512 to its --vdev, or set a smaller MTU";
@@ -140,7 +148,8 @@ fn a_packet_ring_too_small_for_the_mtu_is_named() {
 
 #[test]
 fn without_any_port_it_says_how_to_give_one() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     let eal: Vec<String> = lab.eal().into_iter().filter(|word| !word.starts_with("--vdev")).collect();
     let sentence = "DPDK has no port: give a Linux interface with --interface eth1, or a NIC bound to vfio-pci or \
                     uio_pci_generic with the EAL option -a PCI-ADDRESS";

@@ -54,7 +54,8 @@ const MALFORMED: [(&str, &str); 13] = [
 
 #[test]
 fn a_malformed_export_is_refused_with_what_is_allowed() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     for (export, sentence) in MALFORMED {
         let command = lab.command(&lab.eal(), &["-e", "9.9=malloc:8M", "-e", export]);
         refuses(&lab, command, 2, true, &format!("--export '{export}': {sentence}"));
@@ -63,7 +64,8 @@ fn a_malformed_export_is_refused_with_what_is_allowed() {
 
 #[test]
 fn an_address_given_twice_on_a_port_is_refused_with_both_exports() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     for (one, other, port) in [
         ("1.1=malloc:8M", "1.1=malloc:9M", "all ports"),
         ("1.1@t0=malloc:8M", "1.1=malloc:9M", "port t0"),
@@ -83,7 +85,8 @@ fn an_address_given_twice_on_a_port_is_refused_with_both_exports() {
 
 #[test]
 fn a_file_that_cannot_be_served_is_refused_with_the_reason() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     let [odd, empty] = ["odd", "empty"].map(|name| lab.path(name).display().to_string());
     fs::write(&odd, [0; 1000]).unwrap();
     fs::write(&empty, []).unwrap();
@@ -101,7 +104,8 @@ fn a_file_that_cannot_be_served_is_refused_with_the_reason() {
 
 #[test]
 fn a_file_is_not_served_as_two_disks_that_can_be_written() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     let [one, other] = ["1.1", "1.2"].map(|address| format!("{address}=aio:{}", lab.file("disk")));
     let sentence = format!(
         "--export '{one}' and --export '{other}' serve one file as two disks: give all of them the option ro, serve it \
@@ -112,7 +116,8 @@ fn a_file_is_not_served_as_two_disks_that_can_be_written() {
 
 #[test]
 fn an_unknown_bdev_or_port_is_refused_with_those_there_are_and_no_other_export_starts() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     let refuses_it = |strict: &[&str], export: &str, bdev: &str, why: &str| {
         let words = [&["-e", "1.1=malloc:8M", "-e", export][..], strict].concat();
         let sentence = format!("--export '{export}': aoe_create_export of 1.2 with bdev '{bdev}': {why}");
@@ -132,7 +137,8 @@ fn an_unknown_bdev_or_port_is_refused_with_those_there_are_and_no_other_export_s
 
 #[test]
 fn a_configuration_that_cannot_be_carried_out_is_refused_with_the_entry() {
-    let lab = Lab::new(1500);
+    lab::needs_root!();
+    let lab = Lab::for_refusals(1500);
     let config = lab.path("config.json");
     let words = ["-e", "1.1=malloc:8M", "--config", config.to_str().unwrap()];
     let refuses_it = |alone: bool, text: &str, sentence: &str| {

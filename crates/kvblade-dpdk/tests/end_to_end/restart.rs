@@ -28,6 +28,7 @@ pub(crate) fn saved(rpc: &mut Rpc) -> Value {
 
 #[test]
 fn what_was_saved_starts_the_same_exports_again() {
+    lab::needs_root!();
     let lab = Lab::with_ports(9000, 2);
     let (file, config) = (lab.file("disk"), lab.path("config.json"));
     let [aio, named] = [format!("1.2@t1=aio:{file},ro"), "65534.254@1=extra".to_owned()];
@@ -64,6 +65,7 @@ fn what_was_saved_starts_the_same_exports_again() {
 
 #[test]
 fn spdks_own_methods_work_on_the_socket_and_from_its_rpc_py() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:1M"]);
     let mut rpc = target.rpc();
@@ -106,6 +108,7 @@ fn rpc_py() -> PathBuf {
 
 #[test]
 fn after_a_kill_it_starts_again_at_once_on_the_same_socket_with_the_same_disks() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let file = lab.file("disk");
     let export = format!("1.1=aio:{file}");
@@ -188,6 +191,7 @@ impl Drop for Reserved {
 
 #[test]
 fn a_kill_leaves_no_hugepage_behind() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let _reserved = Reserved::more(320);
     let filesystem = Hugetlbfs::mount();

@@ -3,10 +3,12 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Deserializer, Value, json};
 
-use crate::lab::PATIENCE;
+/// Time for an answer on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection.
 pub(crate) struct Rpc {

@@ -78,6 +78,7 @@ impl Manager {
 
 #[test]
 fn the_service_manager_is_told_of_start_service_and_end() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let manager = Manager::new(&lab);
     let target = manager.start(&lab, "0", &["-e", "1.1=malloc:1M", "-e", "1.2=malloc:1M"]);
@@ -96,10 +97,11 @@ fn the_service_manager_is_told_of_start_service_and_end() {
 
 #[test]
 fn a_target_that_does_not_start_is_never_ready() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let manager = Manager::new(&lab);
     let command = manager.manages(lab.command(&lab.eal(), &["--strict", "-e", "1.1=bdev:nosuch"]));
-    let mut daemon = aoe_initiator::lab::Daemon::start(&mut { command }).unwrap();
+    let mut daemon = lab::Daemon::start(&mut { command }).unwrap();
     assert_eq!(daemon.wait(PATIENCE).unwrap().code(), Some(1));
     let messages = manager.so_far();
     assert_eq!(messages[0], "STATUS=starting");
@@ -130,6 +132,7 @@ impl Held {
 
 #[test]
 fn the_watchdog_is_fed_only_while_every_lcore_turns() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let manager = Manager::new(&lab);
     let target = manager.start(&lab, "0-1", &["-e", "1.1=malloc:1M"]);
@@ -161,6 +164,7 @@ fn the_watchdog_is_fed_only_while_every_lcore_turns() {
 
 #[test]
 fn sighup_without_a_settings_file_changes_nothing_and_is_logged() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:1M"]);
     for times in 1..3 {
@@ -173,9 +177,10 @@ fn sighup_without_a_settings_file_changes_nothing_and_is_logged() {
 
 #[test]
 fn sighup_during_the_start_does_not_end_it() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let mut command = lab.command(&lab.eal(), &["-e", "1.1=malloc:1M"]);
-    let mut daemon = aoe_initiator::lab::Daemon::start(&mut command).unwrap();
+    let mut daemon = lab::Daemon::start(&mut command).unwrap();
     until("the first line", || !daemon.log().unwrap().is_empty());
     daemon.signal(Signal::SIGHUP).unwrap();
     until("a line about it", || {
@@ -188,6 +193,7 @@ fn sighup_during_the_start_does_not_end_it() {
 
 #[test]
 fn sighup_adds_and_removes_exports_while_another_is_served_under_load() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let (stays, goes) = (lab.file("stays"), lab.file("goes"));
     let settings = lab.path("kvblade.toml");

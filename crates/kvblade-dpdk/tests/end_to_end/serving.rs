@@ -115,16 +115,19 @@ fn serves_with_an_mtu(mtu: u16, sectors: u8) {
 
 #[test]
 fn a_malloc_disk_and_a_file_are_advertised_and_take_every_command_with_an_mtu_of_1500() {
+    lab::needs_root!();
     serves_with_an_mtu(1500, 2);
 }
 
 #[test]
 fn a_malloc_disk_and_a_file_are_advertised_and_take_every_command_with_an_mtu_of_9000() {
+    lab::needs_root!();
     serves_with_an_mtu(9000, 16);
 }
 
 #[test]
 fn a_wildcard_request_is_answered_once_by_every_export_it_means() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&[
         "-e",
@@ -173,6 +176,7 @@ fn a_wildcard_request_is_answered_once_by_every_export_it_means() {
 
 #[test]
 fn a_read_only_export_refuses_writes_and_serves_reads() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let file = lab.file("disk");
     fs::write(&file, pattern(5, 64)).unwrap();
@@ -192,6 +196,7 @@ fn a_read_only_export_refuses_writes_and_serves_reads() {
 
 #[test]
 fn random_load_on_two_exports_at_once_reads_what_was_written_and_leaves_it_in_the_file() {
+    lab::needs_root!();
     for (mtu, sectors) in [(9000, 16), (1500, 2)] {
         let lab = Lab::new(mtu);
         let file = lab.file("disk");

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aoe_initiator::initiator::{Export, Initiator};
-use aoe_initiator::lab::Daemon;
 use aoe_initiator::wire::{AtaRequest, Reply, SECTOR};
 use aoe_initiator::{ShelfSlot, load};
+use lab::Daemon;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -90,16 +90,19 @@ fn answers_what_is_in_flight(signal: Signal) {
 
 #[test]
 fn sigterm_answers_what_is_in_flight_and_exits_with_0() {
+    lab::needs_root!();
     answers_what_is_in_flight(Signal::SIGTERM);
 }
 
 #[test]
 fn sigint_answers_what_is_in_flight_and_exits_with_0() {
+    lab::needs_root!();
     answers_what_is_in_flight(Signal::SIGINT);
 }
 
 #[test]
 fn a_stop_under_load_loses_no_acknowledged_write() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let file = lab.file("disk");
     let options = ["-e".to_owned(), format!("1.1=aio:{file}")];
@@ -145,6 +148,7 @@ fn a_stop_under_load_loses_no_acknowledged_write() {
 
 #[test]
 fn a_bdev_that_does_not_answer_does_not_keep_it_from_ending() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:1M"]);
     let mut rpc = target.rpc();
@@ -161,6 +165,7 @@ fn a_bdev_that_does_not_answer_does_not_keep_it_from_ending() {
 
 #[test]
 fn a_signal_during_the_start_ends_it_and_leaves_nothing() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     for moment in ["Reactor started", "port started", "export=1.1", "export=1.2"] {
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -180,6 +185,7 @@ fn a_signal_during_the_start_ends_it_and_leaves_nothing() {
 
 #[test]
 fn a_call_under_way_does_not_keep_it_from_ending() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:1M"]);
     let mut rpc = target.rpc();

@@ -67,6 +67,7 @@ fn exports(lab: &Lab) -> Value {
 
 #[test]
 fn pypis_client_creates_lists_saves_and_loads() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let (disk, store) = (lab.file("disk"), lab.path("store").display().to_string());
     fs::File::create(&store).unwrap().set_len(64 << 20).unwrap();

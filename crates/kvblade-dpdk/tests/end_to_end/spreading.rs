@@ -78,6 +78,7 @@ fn load_both(lab: &Lab, paths: [&Export; 2]) {
 
 #[test]
 fn by_software_both_lcores_serve_one_port() {
+    lab::needs_root!();
     let lab = lab_of_stations();
     let target = lab.start_command(command(&lab, &["-e", "1.1=malloc:8M"]));
     let log = target.log();
@@ -106,6 +107,7 @@ fn by_software_both_lcores_serve_one_port() {
 
 #[test]
 fn each_lcore_has_a_station_address_which_is_a_path() {
+    lab::needs_root!();
     let lab = lab_of_stations();
     let target = lab.start_command(command(&lab, &["--spread", "macs", "-e", "1.1=malloc:8M"]));
     let log = target.log();
@@ -146,6 +148,7 @@ fn each_lcore_has_a_station_address_which_is_a_path() {
 
 #[test]
 fn a_way_that_the_port_can_not_go_is_refused() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let mut eal = lab.eal();
     eal.extend(["-l".into(), "0-1".into()]);
@@ -186,6 +189,7 @@ fn ticks(target: &Target) -> u64 {
 
 #[test]
 fn an_idle_target_that_sleeps_uses_less_of_the_cpu_and_still_answers() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let mut used = Vec::new();
     for idle in ["poll", "pause", "sleep=1000"] {

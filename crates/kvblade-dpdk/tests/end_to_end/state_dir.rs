@@ -13,6 +13,7 @@ const EXPORT: [&str; 2] = ["-e", "1.1=malloc:8M"];
 
 #[test]
 fn claims_survive_a_restart_and_a_kill() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let mut initiator = lab.initiator(0);
     let own = mac(&initiator);
@@ -35,6 +36,7 @@ fn claims_survive_a_restart_and_a_kill() {
 
 #[test]
 fn a_write_cache_turned_off_is_off_after_a_restart_and_a_kill() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let mut initiator = lab.initiator(0);
     let own = mac(&initiator);
@@ -59,6 +61,7 @@ fn a_write_cache_turned_off_is_off_after_a_restart_and_a_kill() {
 
 #[test]
 fn deleting_an_export_keeps_its_claims_and_one_made_again_finds_them() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let mut initiator = lab.initiator(0);
     let own = mac(&initiator);
@@ -75,6 +78,7 @@ fn deleting_an_export_keeps_its_claims_and_one_made_again_finds_them() {
 
 #[test]
 fn an_export_that_leaves_a_port_takes_its_claims_along() {
+    lab::needs_root!();
     let lab = Lab::with_ports(1500, 2);
     let mut initiator = lab.initiator(0);
     let own = mac(&initiator);
@@ -91,6 +95,7 @@ fn an_export_that_leaves_a_port_takes_its_claims_along() {
 
 #[test]
 fn a_damaged_file_is_named_and_its_export_closed_until_the_operator_opens_it() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let mut initiator = lab.initiator(0);
     let own = mac(&initiator);
@@ -132,6 +137,7 @@ fn a_damaged_file_is_named_and_its_export_closed_until_the_operator_opens_it() {
 
 #[test]
 fn what_can_not_be_saved_is_not_answered_and_not_done() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let mut initiator = lab.initiator(0);
     let own = mac(&initiator);
@@ -153,6 +159,7 @@ fn what_can_not_be_saved_is_not_answered_and_not_done() {
 
 #[test]
 fn a_second_target_on_the_same_directory_is_refused() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&EXPORT);
     let mut command = lab.far.command(crate::lab::PROGRAM);

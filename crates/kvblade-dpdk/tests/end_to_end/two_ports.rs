@@ -15,6 +15,7 @@ fn served(initiator: &mut Initiator) -> Vec<String> {
 
 #[test]
 fn an_export_is_served_on_its_ports_and_leaves_one_of_them() {
+    lab::needs_root!();
     let lab = Lab::with_ports(9000, 2);
     let target = lab.start_on(
         "0-1",
@@ -81,6 +82,7 @@ fn an_export_is_served_on_its_ports_and_leaves_one_of_them() {
 
 #[test]
 fn a_disk_loaded_through_both_ports_at_once_keeps_what_each_wrote() {
+    lab::needs_root!();
     let lab = Lab::with_ports(9000, 2);
     let target = lab.start_on("0-1", &["-e", "1.1=malloc:8M"]);
     std::thread::scope(|scope| {

@@ -36,6 +36,7 @@ fn volumes(rpc: &mut Rpc, store: &str) -> Vec<String> {
 
 #[test]
 fn a_chain_of_snapshots_is_taken_apart_in_any_order() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&[]);
     let mut rpc = target.rpc();
@@ -60,6 +61,7 @@ fn a_chain_of_snapshots_is_taken_apart_in_any_order() {
 
 #[test]
 fn a_clone_without_a_free_page_of_metadata_is_refused_and_nothing_of_it_stays() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&[]);
     let mut rpc = target.rpc();
@@ -78,6 +80,7 @@ fn a_clone_without_a_free_page_of_metadata_is_refused_and_nothing_of_it_stays() 
 
 #[test]
 fn metadata_of_deleted_volumes_is_used_again() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let target = lab.start(&[]);
     let mut rpc = target.rpc();
@@ -93,6 +96,7 @@ fn metadata_of_deleted_volumes_is_used_again() {
 
 #[test]
 fn a_shrink_that_is_refused_frees_nothing() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let target = lab.start(&[]);
     let mut rpc = target.rpc();
@@ -121,6 +125,7 @@ fn a_shrink_that_is_refused_frees_nothing() {
 
 #[test]
 fn a_volume_whose_store_is_still_being_read_at_the_start_is_waited_for() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let store = lab.path("store");
     std::fs::File::create(&store).unwrap().set_len(64 << 20).unwrap();

@@ -45,6 +45,7 @@ fn serves_the_other(lab: &Lab, target: &Target) {
 
 #[test]
 fn an_export_whose_file_is_gone_is_served_once_the_file_is_there() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let [one, two] = ["one", "two"].map(|name| lab.file(name));
     fs::remove_file(&two).unwrap();
@@ -77,6 +78,7 @@ fn an_export_whose_file_is_gone_is_served_once_the_file_is_there() {
 
 #[test]
 fn what_waits_is_saved_and_waits_again_after_a_restart_until_its_disk_is_there() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let [one, two] = ["one", "two"].map(|name| lab.file(name));
     let config = lab.path("config.json");
@@ -120,8 +122,7 @@ fn what_waits_is_saved_and_waits_again_after_a_restart_until_its_disk_is_there()
     fs::remove_file(&two).unwrap();
     let place = format!("--config '{path}': entry ");
     let mut daemon =
-        aoe_initiator::lab::Daemon::start(&mut lab.command(&lab.eal(), &["--strict", "--config", path]))
-            .unwrap();
+        lab::Daemon::start(&mut lab.command(&lab.eal(), &["--strict", "--config", path])).unwrap();
     assert_eq!(daemon.wait(crate::lab::PATIENCE).unwrap().code(), Some(1));
     let log = daemon.log().unwrap();
     assert!(log.contains("kvblade-dpdk: 2 entries were refused:\n") && log.contains(&place), "{log}");
@@ -129,6 +130,7 @@ fn what_waits_is_saved_and_waits_again_after_a_restart_until_its_disk_is_there()
 
 #[test]
 fn strict_ends_the_start_without_the_file() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let gone = lab.path("gone").display().to_string();
     let command =
@@ -141,6 +143,7 @@ fn strict_ends_the_start_without_the_file() {
 
 #[test]
 fn an_export_waits_for_a_bdev_that_is_made_by_rpc_and_suits() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let target = lab.start(&["-e", "1.1=malloc:1M", "-e", "1.2=later,length=100"]);
     let mut rpc = target.rpc();
@@ -168,6 +171,7 @@ fn an_export_waits_for_a_bdev_that_is_made_by_rpc_and_suits() {
 
 #[test]
 fn an_export_that_waits_holds_its_address_and_can_be_deleted() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let two = lab.path("two").display().to_string();
     let target = lab.start(&["-e", "1.1=malloc:1M,ro", "-e", &format!("1.2=aio:{two}")]);
@@ -196,6 +200,7 @@ fn an_export_that_waits_holds_its_address_and_can_be_deleted() {
 
 #[test]
 fn a_target_that_waits_for_all_its_disks_runs_and_ends() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let target = lab.start(&["-e", &format!("1.2=aio:{}", lab.path("two").display())]);
     assert!(target.log().contains(" ready exports=0 waiting=1 "), "{}", target.log());
@@ -206,6 +211,7 @@ fn a_target_that_waits_for_all_its_disks_runs_and_ends() {
 
 #[test]
 fn a_file_that_is_still_copied_to_its_place_is_not_served() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let two = lab.path("two");
     let target = lab.start(&["-e", &format!("1.2=aio:{}", two.display())]);

@@ -49,6 +49,7 @@ fn aio(name: &str, file: &str, block_size: u32) -> Value {
 
 #[test]
 fn each_write_to_a_file_is_flushed_before_its_answer_unless_the_operator_said_otherwise() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let mut initiator = lab.initiator(0);
     let [through, back] = ["through", "back"].map(|name| lab.file(name));
@@ -79,6 +80,7 @@ fn each_write_to_a_file_is_flushed_before_its_answer_unless_the_operator_said_ot
 
 #[test]
 fn bdevs_that_stand_on_files_are_flushed_down_to_the_files() {
+    lab::needs_root!();
     let lab = Lab::new(9000);
     let mut initiator = lab.initiator(0);
     let files: Vec<String> = ["large", "left", "right", "store"].iter().map(|name| lab.file(name)).collect();
@@ -111,6 +113,7 @@ fn bdevs_that_stand_on_files_are_flushed_down_to_the_files() {
 
 #[test]
 fn what_may_lose_acknowledged_writes_needs_the_operators_word() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let zoned =
         json!({ "name": "zoned", "base_bdev": "memory", "zone_capacity": 2048, "optimal_open_zones": 1 });
@@ -137,6 +140,7 @@ fn what_may_lose_acknowledged_writes_needs_the_operators_word() {
 
 #[test]
 fn a_cache_turned_off_in_a_write_back_time_is_kept_and_is_off_in_the_next() {
+    lab::needs_root!();
     let lab = Lab::new(1500);
     let mut initiator = lab.initiator(0);
     let own = mac(&initiator);

@@ -1,25 +1,25 @@
 //! Network namespaces and veth pairs.
 
-use super::run;
-use crate::error::{Error, Result};
-use nix::sched::{CloneFlags, setns};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A network namespace of this process's own, deleted when dropped.
+use nix::sched::{CloneFlags, setns};
+
+use crate::{Error, Result, run};
+
+/// A network namespace, deleted when dropped.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
 }
 
 impl Namespace {
-    /// Makes a namespace. Its name has this process's id and a number in it, so that tests may run side by
-    /// side.
+    /// Makes a namespace. The name contains the process id and a number, so that tests can run side by side.
     ///
     /// # Errors
-    /// [`Error::Lab`] without root or without the `ip` command.
+    /// Without root or without the `ip` command.
     pub fn create(label: &str) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -28,7 +28,7 @@ impl Namespace {
         Ok(Self { name })
     }
 
-    /// Its name, as `ip netns` shows it.
+    /// The name that `ip netns` shows.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -40,15 +40,15 @@ impl Namespace {
         command
     }
 
-    /// Runs `work` on a thread of its own in this namespace. Sockets it opens stay in the namespace.
+    /// Runs `work` on a new thread in this namespace. Sockets that `work` opens stay in the namespace.
     ///
     /// # Errors
-    /// [`Error::Lab`] if the namespace cannot be entered.
+    /// If the namespace cannot be entered.
     ///
     /// # Panics
     /// If `work` does.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        let failed = |error: &dyn std::fmt::Display| Error::Lab(format!("entering {}: {error}", self.name));
+        let failed = |error: &dyn std::fmt::Display| Error::new(format!("entering {}: {error}", self.name));
         let file = File::open(format!("/run/netns/{}", self.name)).map_err(|error| failed(&error))?;
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| setns(&file, CloneFlags::CLONE_NEWNET).map(|()| work()));
@@ -62,7 +62,7 @@ impl Namespace {
     /// Runs `ip` on this namespace.
     ///
     /// # Errors
-    /// [`Error::Lab`] with what it said.
+    /// With the standard error of `ip`.
     pub fn ip(&self, arguments: &[&str]) -> Result<()> {
         run(Command::new("ip").args(["-n", &self.name]).args(arguments)).map(drop)
     }
@@ -76,16 +76,16 @@ impl Drop for Namespace {
     }
 }
 
-/// A veth pair, which goes with its namespaces.
+/// A veth pair, deleted with its namespaces.
 #[derive(Debug)]
 pub struct Veth;
 
 impl Veth {
-    /// Connects interface `near_name` of `near` with `far_name` of `far`, which may be the same namespace,
-    /// and sets both up with `mtu` bytes. No IPv6 address is made, so that nothing but AoE is on the wire.
+    /// Connects `near_name` in `near` with `far_name` in `far`, which may be the same namespace, and sets both up with an
+    /// MTU of `mtu` bytes. The interfaces get no IPv6 address: only AoE is on the wire.
     ///
     /// # Errors
-    /// [`Error::Lab`] with what `ip` said.
+    /// With the standard error of `ip`.
     pub fn create(
         near: &Namespace,
         near_name: &str,
