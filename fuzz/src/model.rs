@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 
 mod claims;
+mod opcode;
 
 pub use claims::Claims;
+use opcode::is_write;
 
 /// The port's station address.
 pub const PORT: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
@@ -178,7 +180,7 @@ impl Disk {
                 done
             }
             0x20 | 0x24 | 0x25 | 0xc8 | 0x30 | 0x34 | 0x35 | 0xca => {
-                let write = writes(opcode);
+                let write = is_write(opcode);
                 let first = address(frame, wide);
                 let bytes = 512 * usize::from(count);
                 if count == 0 || count > most || write && (self.read_only || frame.len() - 36 < bytes) {
@@ -330,11 +332,6 @@ impl Disk {
         page[511] = 0u8.wrapping_sub(page[..511].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)));
         page
     }
-}
-
-/// The opcodes that store data.
-pub fn writes(opcode: u8) -> bool {
-    matches!(opcode, 0x30 | 0x34 | 0x35 | 0xca)
 }
 
 /// The first sector; of a 28-bit command the nibble above belongs to the device register.

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::link::{Link, RxBatch, TxBatch};
+use crate::sector::fill_random;
 use crate::window::{Arrival, Counters, Expiry, Retransmit, Window};
 use crate::wire::{
     ATA_DATA_OFFSET, AtaReply, AtaRequest, Body, Envelope, HEADER_LEN, Mac, Reply, SECTOR, ShelfSlot, command,
@@ -151,7 +152,7 @@ impl Queue {
     /// Fills the data part of every slot with random bytes, for writes that leave it as it is.
     pub fn prime(&mut self, seed: u64) {
         for (slot, seed) in self.slots.iter_mut().zip(seed..) {
-            crate::load::fill_random(seed, &mut slot.frame[ATA_DATA_OFFSET..]);
+            fill_random(seed, &mut slot.frame[ATA_DATA_OFFSET..]);
         }
     }
 

@@ -126,6 +126,14 @@ pub fn inspect(sector: &[u8; SECTOR]) -> Content {
     Content::Stamped(stamp)
 }
 
+/// Fills `data` with numbers that depend on `seed` alone.
+pub(crate) fn fill_random(seed: u64, data: &mut [u8]) {
+    let mut random = Random::new(seed);
+    for bytes in data.chunks_mut(8) {
+        bytes.copy_from_slice(&random.next().to_le_bytes()[..bytes.len()]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

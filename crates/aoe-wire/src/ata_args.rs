@@ -3,8 +3,7 @@
 use zerocopy::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::header::TooShort;
-use crate::{ATA_LEN, HEADER_LEN};
+use crate::layout::{ATA_LEN, HEADER_LEN, TooShort};
 
 /// AFlags, at offset 24.
 #[derive(
@@ -46,6 +45,8 @@ pub struct AtaArgs {
     pub lba: [u8; 6],
     reserved: U16,
 }
+
+const _: () = assert!(HEADER_LEN + size_of::<AtaArgs>() == ATA_LEN);
 
 impl AtaArgs {
     /// Lays the view over `argument`, the bytes after the AoE header; the second half is the data.

@@ -10,9 +10,8 @@ use zerocopy::big_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::ethernet::MacAddr;
-use crate::header::TooShort;
+use crate::layout::{HEADER_LEN, MASK_LEN, RESERVE_LEN, TooShort};
 use crate::open_enum::open_enum;
-use crate::{HEADER_LEN, MASK_LEN, RESERVE_LEN};
 
 open_enum! {
     /// What a MAC mask message wants, at offset 25.

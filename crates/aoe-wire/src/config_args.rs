@@ -3,9 +3,8 @@
 use zerocopy::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::header::TooShort;
+use crate::layout::{CONFIG_LEN, HEADER_LEN, TooShort, VERSION};
 use crate::open_enum::open_enum;
-use crate::{CONFIG_LEN, HEADER_LEN, VERSION};
 
 open_enum! {
     /// What a query/config message wants done, the low nibble at offset 29.
@@ -35,6 +34,8 @@ pub struct ConfigArgs {
     version_command: u8,
     string_len: U16,
 }
+
+const _: () = assert!(HEADER_LEN + size_of::<ConfigArgs>() == CONFIG_LEN);
 
 impl ConfigArgs {
     /// Lays the view over `argument`, the bytes after the AoE header; the second half is the string and

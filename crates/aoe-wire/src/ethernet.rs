@@ -5,8 +5,7 @@ use core::fmt;
 use zerocopy::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::header::TooShort;
-use crate::{ETHERNET_LEN, ETHERTYPE_AOE};
+use crate::layout::{ETHERNET_LEN, ETHERTYPE_AOE, TooShort};
 
 /// A 48-bit Ethernet address, in the order of the wire.
 #[derive(
@@ -69,6 +68,8 @@ pub struct EthernetHeader {
     pub source: MacAddr,
     ethertype: U16,
 }
+
+const _: () = assert!(size_of::<EthernetHeader>() == ETHERNET_LEN);
 
 impl EthernetHeader {
     /// A header that carries AoE.

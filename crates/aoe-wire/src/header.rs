@@ -5,9 +5,10 @@ use core::fmt;
 use zerocopy::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::address::{Shelf, ShelfSlot, Slot};
 use crate::ethernet::{EthernetHeader, MacAddr};
+use crate::layout::{ETHERTYPE_AOE, HEADER_LEN, TooShort, VERSION};
 use crate::open_enum::open_enum;
-use crate::{ETHERTYPE_AOE, HEADER_LEN, Shelf, ShelfSlot, Slot, VERSION};
 
 open_enum! {
     /// What an AoE message asks for, at offset 19.
@@ -58,23 +59,6 @@ impl Tag {
     pub const UNSOLICITED: Self = Self([0; 4]);
 }
 
-/// The bytes at hand are fewer than a layout needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooShort {
-    /// Bytes the layout needs.
-    pub need: usize,
-    /// Bytes there are.
-    pub have: usize,
-}
-
-impl fmt::Display for TooShort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes, at least {} are needed", self.have, self.need)
-    }
-}
-
-impl core::error::Error for TooShort {}
-
 /// Why bytes are not an AoE message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseError {
@@ -119,6 +103,8 @@ pub struct Header {
     /// Offset 20.
     pub tag: Tag,
 }
+
+const _: () = assert!(size_of::<Header>() == HEADER_LEN);
 
 impl Header {
     const RESPONSE: u8 = 0x08;

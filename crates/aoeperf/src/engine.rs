@@ -5,6 +5,7 @@
 //! the next request, so that the mempool is asked only for the first request of a slot and for retransmits. What can
 //! go wrong with a reply is in `trouble`, off the way.
 
+mod complaints;
 mod setup;
 mod trouble;
 
@@ -14,6 +15,7 @@ use aoe_initiator::ShelfSlot;
 use aoe_initiator::wire::{ATA_DATA_OFFSET, Mac, SECTOR, ata};
 use dpdk::{Burst, Mbuf, tsc};
 
+use self::complaints::Complaints;
 use crate::flow::{RoundTrip, Window};
 use crate::frame::{Head, Request, Template};
 use crate::pattern::Pattern;
@@ -121,7 +123,7 @@ pub struct Engine {
     second: u64,
     dead: u64,
     /// The first errors, in words.
-    complaints: Vec<String>,
+    complaints: Complaints,
     /// Replies of targets that nothing was asked of.
     unexpected_elsewhere: u64,
 }
@@ -186,7 +188,7 @@ impl Engine {
                 disk.acknowledge(slot.lba, slot.count, slot.generation);
             } else if let Err(wrong) = disk.check(slot.lba, &data[ATA_DATA_OFFSET..length]) {
                 target.errors += 1;
-                trouble::complain(&mut self.complaints, target.address, || wrong);
+                self.complaints.add(target.address, || wrong);
             }
             disk.release(slot.lba / u64::from(self.sectors_per_io), is_write && slot.copies > 1, now);
         }
@@ -353,7 +355,7 @@ impl Engine {
 
     /// The first errors, in words.
     pub fn complaints(&self) -> &[String] {
-        &self.complaints
+        self.complaints.as_slice()
     }
 }
 

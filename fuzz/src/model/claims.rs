@@ -2,6 +2,8 @@
 //!
 //! The protocol leaves much of command 4 open; what is here is what this target says it does.
 
+use super::opcode::is_write;
+
 type Station = [u8; 6];
 type Key = [u8; 8];
 
@@ -171,7 +173,7 @@ impl Claims {
             0xb0 => frame[29..31] == [0x4f, 0xc2] && matches!(feature, 0xd0 | 0xd1 | 0xd8 | 0xd9 | 0xda),
             0xef => matches!(feature, 0x02 | 0x82),
             0xe0..=0xe3 | 0xe6 => true,
-            opcode => super::writes(opcode) && frame[26] != 0,
+            opcode => is_write(opcode) && frame[26] != 0,
         };
         let reader = matches!(self.kind, 1 | 3 | 5) && self.plain.is_empty() && !changes;
         free || identify || has(&self.holders(), &frame[6..12]) || reader

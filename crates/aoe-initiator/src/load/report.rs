@@ -1,6 +1,6 @@
 //! What a load came to: rates, latencies, and everything that was not as it should be.
 
-use super::{LoadSpec, Workload, bytes_of};
+use super::spec::{LoadSpec, Workload, bytes_of};
 use crate::error::{Error, Result};
 use crate::queue::{Completion, Outcome, Queue};
 use crate::wire::ata;

@@ -1,7 +1,8 @@
 //! Keeps a verified load honest: one request a block at a time, a rest after doubtful writes, every read
 //! compared.
 
-use super::{LoadSpec, Verified};
+use super::report::Verified;
+use super::spec::LoadSpec;
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 use crate::queue::{Completion, Event, Outcome};

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use aoe_initiator::wire::SECTOR;
 use dpdk::tsc;
 
+use super::complaints::Complaints;
 use super::{Engine, Path, Phase, Target};
 use crate::discover::Found;
 use crate::flow::{RoundTrip, Window};
@@ -102,7 +103,7 @@ impl Engine {
             slots,
             second,
             dead,
-            complaints: Vec::new(),
+            complaints: Complaints::default(),
             unexpected_elsewhere: 0,
         })
     }

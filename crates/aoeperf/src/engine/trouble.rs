@@ -9,19 +9,8 @@ use super::{Engine, TX_BACKLOG};
 use crate::frame::{Head, Request};
 use crate::slots::{Slot, State};
 
-/// Errors that are told in words; the others are counted only.
-const COMPLAINTS: usize = 10;
-
 /// The wait for a reply doubles with each copy up to a second.
 const LONGEST_DOUBLINGS: u32 = 16;
-
-/// Keeps the words for one of the first errors.
-#[cold]
-pub(super) fn complain(complaints: &mut Vec<String>, address: ShelfSlot, what: impl FnOnce() -> String) {
-    if complaints.len() < COMPLAINTS {
-        complaints.push(format!("target {address}: {}", what()));
-    }
-}
 
 /// A request in words.
 fn words(slot: &Slot) -> String {
@@ -48,9 +37,8 @@ impl Engine {
             return self.unexpected(reply.address);
         }
         let address = reply.address;
-        complain(&mut self.complaints, address, || {
-            format!("{request} answered with AoE error {code} ({})", error_name(code))
-        });
+        self.complaints
+            .add(address, || format!("{request} answered with AoE error {code} ({})", error_name(code)));
         self.over(index, now);
         self.restart(index, frame);
     }
@@ -70,7 +58,7 @@ impl Engine {
         let slot = *self.slots.at(index);
         let address = self.targets[slot.target as usize].address;
         if let Some(head) = Head::of(frame.data()) {
-            complain(&mut self.complaints, address, || {
+            self.complaints.add(address, || {
                 if head.status() & ata::FAILURE != 0 {
                     let (status, error) = (head.status(), head.error());
                     format!("{} failed: ATA status {status:#04x}, error {error:#04x}", words(&slot))
@@ -105,7 +93,7 @@ impl Engine {
             let slot = *self.slots.at(index);
             if slot.state != State::Idle {
                 let address = self.targets[slot.target as usize].address;
-                complain(&mut self.complaints, address, || {
+                self.complaints.add(address, || {
                     format!("{} not answered at the end, {} copies sent", words(&slot), slot.copies)
                 });
                 self.over(index, now);
@@ -139,9 +127,8 @@ impl Engine {
         }
         if now.saturating_sub(slot.first_sent) >= self.dead {
             let address = self.targets[slot.target as usize].address;
-            complain(&mut self.complaints, address, || {
-                format!("{} not answered, {} copies sent", words(&slot), slot.copies)
-            });
+            self.complaints
+                .add(address, || format!("{} not answered, {} copies sent", words(&slot), slot.copies));
             self.over(index, now);
             self.idle.push_back(index);
             return;
