@@ -34,7 +34,7 @@ pub struct Turns {
     outside: Arc<Mempool>,
     _ports: Vec<Port>,
     load: Option<Load>,
-    /// What is exported. One bdev at a time: an lcore works otherwise where some bdev has its data in memory.
+    /// The bdev that is exported now.
     exported: Option<&'static str>,
     /// Requests of the turn before.
     under_way: usize,
@@ -99,8 +99,8 @@ impl Turns {
                 .expect("memory for mbufs")
         };
         let mut ports = Vec::new();
-        let lane = ring_lab::lane(&mut ports, number, &pool("lane"));
-        let lcore = Lcore::new(vec![lane]).expect("an lcore");
+        let queue = ring_lab::port_queue(&mut ports, number, &pool("port"));
+        let lcore = Lcore::new(vec![queue]).expect("an lcore");
         let outside = pool("outside");
         Self {
             lcore,
@@ -144,9 +144,7 @@ impl Turns {
         self.load = Some(Load { kind, frames: frames.collect() });
     }
 
-    /// A burst in, and the turns it needs; how long they took. A long burst needs two: the first takes back the one
-    /// before, rx and tx waiting while so much completes; the second sends its answers and takes this one to its bdev.
-    /// A short burst needs one, which does both.
+    /// A burst in, and one turn, which answers the burst before and takes this one to its bdev; how long that took.
     ///
     /// # Panics
     /// If the burst before was not answered by then, or not as it should be: then this is not the load that was
@@ -162,11 +160,8 @@ impl Turns {
             self.peer.send(frame).expect("the ring holds a burst");
         }
         let burst = load.frames.len();
-        let turns = if burst < dpdk::BURST { 1 } else { 2 };
         self.begun = Instant::now();
-        for _ in 0..turns {
-            measured_turn(&mut self.lcore);
-        }
+        measured_turn(&mut self.lcore);
         let took = self.begun.elapsed();
         self.unseen = std::mem::replace(&mut self.under_way, burst);
         took

@@ -44,6 +44,6 @@ pub use export::{ConfigString, ConfigStringTooLong, Export, ExportId, ExportStat
 pub use guard::Guard;
 pub use ports::{PortId, PortLimits, PortOutOfRange, PortSet, Ports};
 pub use reply::{Reply, emit_advertisement};
-pub use request::{Foreseen, Request, RequestKind};
+pub use request::{Request, RequestKind};
 pub use table::{Cursor, Route, Scan, Table, TableError};
 pub use vlan::{VlanId, Vlans};

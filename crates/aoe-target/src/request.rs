@@ -1,7 +1,7 @@
 //! Step one, parse: is this frame a request, and what does it ask?
 
 use aoe_wire::{
-    AoeCommand, AtaArgs, AtaFlags, AtaRepr, CONFIG_LEN, ConfigCommand, ConfigRepr, ETHERTYPE_AOE,
+    AoeCommand, AtaRepr, CONFIG_LEN, ConfigCommand, ConfigRepr, ETHERTYPE_AOE,
     EthernetHeader, Header, KEYED_LEN, KEYED_STATUS_LEN, KeyedCommand, MASK_LEN, MAX_CONFIG_STRING, MacAddr,
     MaskArgs, MaskCommand, RESERVE_LEN, ReserveArgs, ReserveCommand, SECTOR_BYTES, ShelfSlot, VERSION,
 };
@@ -22,17 +22,6 @@ pub struct Request {
     pub address: ShelfSlot,
     /// What is asked.
     pub kind: RequestKind,
-}
-
-/// What a frame is about, by its bytes alone: [`Request::foresee`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Foreseen {
-    /// The disk.
-    pub address: ShelfSlot,
-    /// The first sector of 512 bytes.
-    pub lba: u64,
-    /// Sectors; 0 for commands that name none.
-    pub sectors: u8,
 }
 
 /// What a request asks.
@@ -154,18 +143,6 @@ impl Request {
             return Ok(of(RequestKind::Ata(taskfile.decode())));
         }
         RequestKind::other(header.command(), argument).map(of)
-    }
-
-    /// What an untagged ATA request is about, unjudged: a hint of what [`Request::parse`] will say, for who wants the
-    /// export's memory, or its bdev's, at hand by then. `None` for every other frame.
-    #[inline(always)]
-    #[must_use]
-    pub fn foresee(head: &[u8]) -> Option<Foreseen> {
-        let (header, argument) = Header::view(head).ok()?;
-        let (args, _) = AtaArgs::view(argument).ok()?;
-        let is_ata = header.ethernet.ethertype() == ETHERTYPE_AOE && header.command() == AoeCommand::Ata;
-        let lba = if args.flags.0 & AtaFlags::LBA48 != 0 { args.lba48() } else { args.lba28() };
-        is_ata.then(|| Foreseen { address: header.address(), lba, sectors: args.count })
     }
 
     /// True when the frame was sent to the station `own` or to everybody. A promiscuous port also sees frames

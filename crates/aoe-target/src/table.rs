@@ -226,22 +226,6 @@ impl Table {
             .map_or(Route::None, |(id, _)| Route::One(id))
     }
 
-    /// Where a lookup of `address` begins, to be prefetched: the first of three steps, each of which reads what the
-    /// one before it has named.
-    #[inline]
-    #[must_use]
-    pub fn first_step(&self, address: ShelfSlot) -> &impl Sized {
-        self.index.place(address)
-    }
-
-    /// The second: the first export at `address`, and its place in the slab, to be prefetched.
-    #[inline]
-    #[must_use]
-    pub fn second_step(&self, address: ShelfSlot) -> Option<(ExportId, &impl Sized)> {
-        let head = self.index.head(address);
-        Some((ExportId(head), self.entries.get(head as usize)?))
-    }
-
     /// The next export on `port` and in `vlans` that `pattern` means, looking at no more than `budget` places
     /// of the slab, so that an lcore can spread a wildcard over several turns. Between two calls the table may
     /// change: an export that comes or goes meanwhile may be missed or found, others are found once.

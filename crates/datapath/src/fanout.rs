@@ -1,21 +1,31 @@
-//! One frame, many exports: wildcard requests and advertisements, a slice each turn, so that ten thousand
-//! exports do not hold up the other requests.
+//! Fan-outs: wildcard requests and advertisements, which concern many exports. An lcore does a slice of one in each turn,
+//! so that ten thousand exports do not hold up other requests.
 
-use aoe_target::{Cursor, DropReason, PortId, Request, Scan, ShelfSlot, VlanId, Vlans, emit_advertisement};
+use std::collections::VecDeque;
+
+use aoe_target::{Cursor, DropReason, ExportId, PortId, Scan, ShelfSlot, VlanId, Vlans};
 use dpdk::Mbuf;
 
-use crate::Lcore;
+use crate::{backing::Exports, port_queue::PortQueue};
 
 /// Wildcard requests that one lcore answers at the same time.
 const MAX_WILDCARDS: usize = 64;
 
 /// Places of the table looked at, and replies made, in one turn.
-const SLICE: usize = 64;
+pub(crate) const SLICE: usize = 64;
 
-/// Something to do for every export that matches.
+/// An lcore's fan-outs, oldest first.
+#[derive(Debug)]
+pub(crate) struct Fanouts {
+    queued: VecDeque<Fanout>,
+    /// Requests among them.
+    wildcards: usize,
+}
+
+/// Work for every export that matches.
 #[derive(Debug)]
 pub(crate) struct Fanout {
-    lane: usize,
+    queue: usize,
     vlans: Vlans,
     pattern: ShelfSlot,
     cursor: Cursor,
@@ -26,113 +36,135 @@ pub(crate) struct Fanout {
 enum Job {
     /// Answer this request, from a copy for each export.
     Request(Mbuf),
-    /// Announce the export, next to this one of its destinations.
+    /// Advertise the export, next to this one of its destinations.
     Advertise { nth: usize },
 }
 
-impl Lcore {
+/// What the next export of a fan-out needs.
+pub(crate) enum Step {
+    /// This copy of the request is to be admitted by this export.
+    Admit(ExportId, Mbuf),
+    /// Nothing more: it was advertised or left out.
+    Done,
+    /// The rest waits for another turn.
+    Pause,
+    /// There are no further exports.
+    End,
+}
+
+impl Fanouts {
+    pub(crate) fn new() -> Self {
+        Self { queued: VecDeque::with_capacity(256), wildcards: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queued.is_empty()
+    }
+
+    /// Forgets all of them.
+    pub(crate) fn clear(&mut self) {
+        self.queued.clear();
+        self.wildcards = 0;
+    }
+
     /// Keeps a wildcard request, of `vlan` or of none, to answer it for each export in turn.
-    pub(crate) fn fan_out_request(
+    #[cold]
+    pub(crate) fn push_request(
         &mut self,
-        lane: usize,
+        queue: &mut PortQueue,
         vlan: Option<VlanId>,
         pattern: ShelfSlot,
         frame: Mbuf,
     ) {
         if self.wildcards == MAX_WILDCARDS {
-            self.lanes[lane].drop(frame, DropReason::FanoutFull);
-            return;
+            return queue.drop(frame, DropReason::FanoutFull);
         }
         self.wildcards += 1;
         let (vlans, cursor) = (Vlans::One(vlan), Cursor::default());
-        self.fanouts.push_back(Fanout { lane, vlans, pattern, cursor, job: Job::Request(frame) });
+        let job = Job::Request(frame);
+        self.queued.push_back(Fanout { queue: queue.index(), vlans, pattern, cursor, job });
     }
 
-    /// Announces the exports that `pattern` means, on `port` or on all ports whose advertisements this lcore
-    /// sends; those of a VLAN in it.
-    pub fn advertise(&mut self, port: Option<PortId>, pattern: ShelfSlot) {
-        for (lane, state) in self.lanes.iter().enumerate() {
-            if state.advertises && port.is_none_or(|port| port == state.port) {
+    /// Advertises the exports that `pattern` means, on `port` or on all ports whose advertisements these queues send; those
+    /// of a VLAN in it.
+    pub(crate) fn push_advertisements(
+        &mut self,
+        queues: &[PortQueue],
+        port: Option<PortId>,
+        pattern: ShelfSlot,
+    ) {
+        for queue in queues {
+            if queue.advertises() && port.is_none_or(|port| port == queue.port()) {
                 let (vlans, cursor) = (Vlans::Every, Cursor::default());
                 let job = Job::Advertise { nth: 0 };
-                self.fanouts.push_back(Fanout { lane, vlans, pattern, cursor, job });
+                self.queued.push_back(Fanout { queue: queue.index(), vlans, pattern, cursor, job });
             }
         }
     }
 
-    /// Goes on with the oldest fan-out for one slice. True if there was one.
+    /// Takes out the oldest one.
     #[inline]
-    pub(crate) fn fan_out(&mut self) -> bool {
-        let Some(mut fanout) = self.fanouts.pop_front() else { return false };
-        if self.slice(&mut fanout) {
-            self.wildcards -= usize::from(matches!(fanout.job, Job::Request(_)));
-        } else {
-            self.fanouts.push_back(fanout);
-        }
-        true
+    pub(crate) fn pop(&mut self) -> Option<Fanout> {
+        self.queued.pop_front()
     }
 
-    /// One slice; true when the fan-out is finished.
-    fn slice(&mut self, fanout: &mut Fanout) -> bool {
-        for _ in 0..SLICE {
-            let before = fanout.cursor;
-            let port = self.lanes[fanout.lane].port;
-            let export = match self.table.scan(&mut fanout.cursor, port, fanout.vlans, fanout.pattern, SLICE)
-            {
-                Scan::Match(export) => export,
-                Scan::Paused => return false,
-                Scan::Done => return true,
-            };
-            let Some(mut frame) = self.lanes[fanout.lane].rx.mempool().alloc() else {
-                // Mbufs come back as replies are sent: this export is tried again then.
-                fanout.cursor = before;
-                return false;
-            };
-            match &mut fanout.job {
-                Job::Request(request) => {
-                    if !frame.copy_from(request) {
-                        self.lanes[fanout.lane].drop(frame, DropReason::NoRoom);
-                        return true;
-                    }
-                    match Request::parse(frame.data(), frame.frame_len()) {
-                        Ok(request) => self.admit(fanout.lane, export, &request, frame),
-                        Err(reason) => self.lanes[fanout.lane].drop(frame, reason),
-                    }
-                }
-                Job::Advertise { nth } => {
-                    let lane = &mut self.lanes[fanout.lane];
-                    let Some(export) = self.table.get(export) else { continue };
-                    let Some(destination) = export.advertisement_destination(*nth) else {
-                        // The list became shorter meanwhile.
-                        *nth = 0;
-                        continue;
-                    };
-                    *nth += 1;
-                    if export.advertisement_destination(*nth).is_some() {
-                        // The same export again, for the next address of its mask list.
-                        fanout.cursor = before;
-                    } else {
-                        *nth = 0;
-                    }
-                    let room = frame.room();
-                    let length = frame
-                        .resize(room)
-                        .then(|| {
-                            emit_advertisement(frame.data_mut(), lane.mac, destination, export, lane.limits)
-                        })
-                        .flatten();
-                    if length.is_some_and(|length| frame.resize(length)) {
-                        if let Some(vlan) = export.vlan() {
-                            frame.tag(vlan.get());
-                        }
-                        lane.counters.advertisements += 1;
-                        lane.send(frame);
-                    } else {
-                        lane.drop(frame, DropReason::NoRoom);
-                    }
+    /// Puts one back that is not at its end.
+    pub(crate) fn put_back(&mut self, fanout: Fanout) {
+        self.queued.push_back(fanout);
+    }
+
+    /// Forgets one that is at its end.
+    pub(crate) fn end(&mut self, fanout: &Fanout) {
+        self.wildcards -= usize::from(matches!(fanout.job, Job::Request(_)));
+    }
+}
+
+impl Fanout {
+    /// Index of the queue that it replies by.
+    pub(crate) fn queue(&self) -> usize {
+        self.queue
+    }
+
+    /// Goes on to the next export.
+    pub(crate) fn step(&mut self, exports: &Exports, queue: &mut PortQueue) -> Step {
+        let before = self.cursor;
+        let id = match exports.scan(&mut self.cursor, queue.port(), self.vlans, self.pattern, SLICE) {
+            Scan::Match(id) => id,
+            Scan::Paused => return Step::Pause,
+            Scan::Done => return Step::End,
+        };
+        let Some(mut frame) = queue.alloc() else {
+            // Mbufs come back as replies are sent: this export is tried again then.
+            self.cursor = before;
+            return Step::Pause;
+        };
+        match &mut self.job {
+            Job::Request(request) => {
+                if frame.copy_from(request) {
+                    Step::Admit(id, frame)
+                } else {
+                    queue.drop(frame, DropReason::NoRoom);
+                    Step::End
                 }
             }
+            Job::Advertise { nth } => {
+                let Some(export) = exports.get(id) else { return Step::Done };
+                let Some(destination) = export.advertisement_destination(*nth) else {
+                    // The list became shorter meanwhile.
+                    *nth = 0;
+                    return Step::Done;
+                };
+                *nth += 1;
+                if export.advertisement_destination(*nth).is_some() {
+                    // The same export again, for the next address of its mask list.
+                    self.cursor = before;
+                } else {
+                    *nth = 0;
+                }
+                queue.advertise(export, destination, frame);
+                Step::Done
+            }
         }
-        false
     }
 }

@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use dpdk::RxInterrupts;
 
-use crate::Lcore;
-
 /// Turns without work before the first rest: some tens of microseconds, in which a request of an initiator that
 /// waits for each answer would have come.
 const EMPTY_TURNS: u32 = 1000;
@@ -55,6 +53,36 @@ impl Idle {
     pub fn resting(by: RestBy) -> Self {
         Self::Rest(Rest { by, busy_turns: 0, empty_turns: 0 })
     }
+
+    /// Counts a turn without work, by the lcore's number of busy ones; whether there were enough of them in a row.
+    pub(crate) fn is_due(&mut self, busy_turns: u64) -> bool {
+        match self {
+            Self::Poll => false,
+            Self::Rest(rest) => rest.is_due(busy_turns),
+        }
+    }
+
+    /// Arms the interrupts, if it rests by them. Whether it does: then a turn must follow before [`Idle::rest`].
+    pub(crate) fn arm(&mut self) -> bool {
+        let Self::Rest(Rest { by: RestBy::Interrupt(interrupts), .. }) = self else { return false };
+        interrupts.arm();
+        true
+    }
+
+    /// Rests, unless that turn was `busy`.
+    pub(crate) fn rest(&mut self, busy: bool) {
+        let Self::Rest(rest) = self else { return };
+        match &mut rest.by {
+            RestBy::Pause => dpdk::pause(PAUSE_NANOSECONDS),
+            RestBy::Sleep(time) => std::thread::sleep(*time),
+            RestBy::Interrupt(interrupts) => {
+                if !busy {
+                    interrupts.wait(INTERRUPT_MILLISECONDS);
+                }
+                interrupts.disarm();
+            }
+        }
+    }
 }
 
 impl Rest {
@@ -65,68 +93,6 @@ impl Rest {
         }
         self.empty_turns = self.empty_turns.saturating_add(1);
         self.empty_turns > EMPTY_TURNS
-    }
-}
-
-impl Lcore {
-    /// Has it rest in this way from now on. Interrupts must be those of its own lanes.
-    pub fn rest_by(&mut self, idle: Idle) {
-        self.idle = idle;
-    }
-
-    /// Interrupts of the rx queues of all its lanes, at this epoll descriptor.
-    ///
-    /// # Errors
-    /// What [`RxInterrupts::add`] says.
-    pub fn interrupts(lanes: &[crate::Lane], epoll: std::os::fd::OwnedFd) -> dpdk::Result<RxInterrupts> {
-        let mut interrupts = RxInterrupts::new(epoll);
-        lanes.iter().try_for_each(|lane| interrupts.add(&lane.rx))?;
-        Ok(interrupts)
-    }
-
-    /// After a turn without work: rests, if that is wanted and there is nothing to wait for. True if it found work
-    /// meanwhile.
-    #[inline]
-    pub(crate) fn rest(&mut self) -> bool {
-        match self.idle {
-            Idle::Poll => false,
-            Idle::Rest(_) => self.rest_if_due(),
-        }
-    }
-
-    #[inline(never)]
-    fn rest_if_due(&mut self) -> bool {
-        let waits = self.completions.under_way() > 0
-            || self.consulting > 0
-            || self.stopping
-            || !self.fanouts.is_empty()
-            || !self.leaving.is_empty()
-            || self.lanes.iter().any(|lane| lane.tx.waiting() > 0);
-        let Idle::Rest(rest) = &mut self.idle else { return false };
-        if waits || !rest.is_due(self.busy_turns) {
-            return false;
-        }
-        match &mut rest.by {
-            RestBy::Pause => dpdk::pause(PAUSE_NANOSECONDS),
-            RestBy::Sleep(time) => std::thread::sleep(*time),
-            RestBy::Interrupt(_) => return self.wait_for_interrupt(),
-        }
-        false
-    }
-
-    /// Sleeps until a frame comes, unless one has come before the interrupts were on.
-    fn wait_for_interrupt(&mut self) -> bool {
-        if let Idle::Rest(Rest { by: RestBy::Interrupt(interrupts), .. }) = &mut self.idle {
-            interrupts.arm();
-        }
-        let busy = self.turn();
-        if let Idle::Rest(Rest { by: RestBy::Interrupt(interrupts), .. }) = &mut self.idle {
-            if !busy {
-                interrupts.wait(INTERRUPT_MILLISECONDS);
-            }
-            interrupts.disarm();
-        }
-        busy
     }
 }
 

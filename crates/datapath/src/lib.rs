@@ -1,53 +1,51 @@
-//! The way of a request through one lcore, from the rx burst that brings it to the tx burst that takes its
-//! reply.
+//! One lcore's way of a request, from the rx burst that brings it to the tx burst that takes its reply.
 //!
 //! The modules in the order of the data:
 //!
-//! 1. [`lane`]: an lcore's share of a port, with its rx and tx queue and its counters;
-//! 2. `receive`: a burst of frames in, as long as their data fits the cache (`intake`), judged and routed to their
-//!    exports, and their memory asked for ahead (`foresee`);
-//!    [`spread`]: or first handed to another lcore, where a port's frames are spread over several;
-//! 3. `fanout`: what goes to many exports at once, in slices: wildcard requests and advertisements;
-//! 4. `submit`: to the bdev, with the frame's own bytes;
-//!    ([`consult`]: or to the control plane, if it may change what initiators keep on the export)
-//! 5. `complete`: what the bdevs have finished;
-//!    `follow` is for those that are not done with one I/O, or whose data must be worked on: TRIM, SMART, and
-//!    writes with the write cache off;
-//! 6. `reply`: the answer written over the request, and queued for tx.
+//! 1. [`Lcore`]: an lcore and its turn, which goes the way once; `pacing`: how much a turn receives, and when replies
+//!    leave;
+//! 2. [`PortQueue`]: the lcore's rx and tx queue pair of a port; [`distribute`]: a port's frames handed to other lcores
+//!    where the NIC does not distribute them;
+//! 3. `requests`: the way itself: a frame is parsed and routed (`tag`: out of its VLAN), admitted, submitted, completed
+//!    and answered;
+//! 4. `backing`: the exports, and what is behind each;
+//! 5. `bdev_io`: a request as bdev I/O; `inflight`: what its mbuf remembers meanwhile.
 //!
-//! Around them [`Lcore`] is the state of it all with [`Lcore::turn`], which goes the way once;
-//! [`Remote`] is the control plane's way in: it sends work to the lcore, which owns everything it touches. So
-//! a turn takes no lock, shares no cache line that is written, allocates nothing, makes no system call and
-//! writes no log line (a PMD or a bdev may do as it must). Between turns without work it may rest ([`idle`]).
+//! Beside it: `fanout` for what concerns many exports, wildcard requests and advertisements; [`deferred`] for requests
+//! that the control plane decides; [`idle`] for what an lcore does between turns without work. [`Remote`] is the control
+//! plane's way in: it sends work to the lcore, which owns everything it touches. So a turn takes no lock, shares no cache
+//! line that is written, allocates nothing, makes no system call and writes no log line (a PMD or a bdev may do as it
+//! must).
 //!
-//! One mbuf carries a request all the way. Its memory: 128 bytes of head room, then the frame; data starts 36
-//! bytes into an untagged frame ([`PAYLOAD`]), at a multiple of 4 ([`PAYLOAD_ALIGNMENT`]). That is what NVMe wants. A
-//! bdev that wants more (512 for a file opened with O_DIRECT) gets it from lanes whose mempools are made by
-//! [`dpdk::Mempool::aligned`]; else SPDK copies each I/O through a bounce buffer, which [`Snapshot::bounced`] counts,
-//! and the control plane says when such an export is made. A tag among a frame's bytes moves its data 4 bytes on.
+//! One mbuf carries a request all the way. Its memory: 128 bytes of head room, then the frame; data starts 36 bytes into
+//! an untagged frame ([`PAYLOAD`]), at a multiple of 4 ([`PAYLOAD_ALIGNMENT`]), which suits NVMe. A bdev that wants more
+//! (512 for a file opened with O_DIRECT) gets it from port queues whose mempools are made by [`dpdk::Mempool::aligned`];
+//! else SPDK copies each I/O through a bounce buffer, which [`Snapshot::bounced`] counts, and the control plane reports
+//! when such an export is made. A tag among a frame's bytes moves its data by 4 bytes.
 #![forbid(unsafe_code)]
 
-mod complete;
-pub mod consult;
+mod backing;
+mod bdev_io;
+pub mod deferred;
+pub mod distribute;
 mod fanout;
-mod follow;
-mod foresee;
 pub mod idle;
-mod intake;
-pub mod lane;
+mod inflight;
 mod lcore;
-mod receive;
+mod pacing;
+mod port_queue;
 mod remote;
-mod reply;
-pub mod spread;
-mod submit;
+mod requests;
+mod tag;
 mod turn_count;
 
-pub use consult::{Consult, MAX_CONSULTS, Mailbox, mailbox};
+pub use backing::AddError;
+pub use deferred::{Deferred, DeferredSender, MAX_DEFERRED, deferred_channel};
+pub use distribute::{DistributeBy, Distribution, DistributionCounters};
 pub use idle::Idle;
-pub use lane::{Lane, LaneStats};
-pub use lcore::{AddError, Lcore, Snapshot};
+pub use inflight::{PAYLOAD, PAYLOAD_ALIGNMENT, private_size};
+pub use lcore::{Lcore, Snapshot};
+pub use pacing::{RX_BUDGET, RX_BURST};
+pub use port_queue::{PortQueue, PortQueueStats};
 pub use remote::Remote;
-pub use spread::{Spread, SpreadBy, SpreadCounters};
-pub use submit::{PAYLOAD, PAYLOAD_ALIGNMENT, private_size};
 pub use turn_count::TurnCount;

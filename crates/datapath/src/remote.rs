@@ -7,7 +7,7 @@ use std::{
 
 use spdk::{Poller, Thread};
 
-use crate::{Lane, Lcore, TurnCount};
+use crate::{Lcore, PortQueue, TurnCount};
 
 thread_local! {
     /// A reactor's one lcore, with the poller that makes it turn.
@@ -31,19 +31,19 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Starts an lcore with these lanes on `core`'s reactor. `started` is called there.
+    /// Starts an lcore with these queues on `core`'s reactor. `started` is called there.
     ///
     /// # Errors
     /// What making the SPDK thread or sending to it says.
     pub fn start(
         core: u32,
-        lanes: Vec<Lane>,
+        queues: Vec<PortQueue>,
         started: impl FnOnce(spdk::Result<()>) + Send + 'static,
     ) -> spdk::Result<Self> {
         let thread = Thread::pinned(&format!("aoe_lcore_{core}"), core)?;
         let turn_count = TurnCount::default();
         let counted = turn_count.clone();
-        thread.send(move || started(run(lanes, counted)))?;
+        thread.send(move || started(run(queues, counted)))?;
         Ok(Self { thread, core, turn_count })
     }
 
@@ -71,7 +71,7 @@ impl Remote {
         })
     }
 
-    /// Stops the lcore: it takes no new requests, answers those under way, releases its queues, channels and
+    /// Stops the lcore: it takes no new requests, answers those in flight, releases its queues, channels and
     /// thread; then `stopped` is called there, with the number of requests that bdevs have not answered within
     /// five seconds, normally 0. If there are any, nothing is released, for a bdev still works on it: the process can
     /// only be ended.
@@ -87,8 +87,8 @@ impl Remote {
     }
 }
 
-fn run(lanes: Vec<Lane>, turn_count: TurnCount) -> spdk::Result<()> {
-    let mut lcore = Lcore::new(lanes)?;
+fn run(queues: Vec<PortQueue>, turn_count: TurnCount) -> spdk::Result<()> {
+    let mut lcore = Lcore::new(queues)?;
     lcore.count_turns(turn_count);
     LCORE.set(Some(Running { lcore, poller: None }));
     let poller = Poller::register(Duration::ZERO, || {
@@ -110,7 +110,7 @@ fn watch_until_idle(thread: Thread, stopped: impl FnOnce(u32) + Send + 'static) 
     let mut end = Some((thread, stopped));
     let watch = Poller::register(Duration::from_millis(1), move || {
         let (idle, left) = LCORE.with_borrow(|running| match running {
-            Some(running) => (running.lcore.is_idle(), running.lcore.under_way()),
+            Some(running) => (running.lcore.is_idle(), running.lcore.in_flight()),
             None => (true, 0),
         });
         if (idle || Instant::now() > deadline)

@@ -3,9 +3,10 @@
 use std::{ffi::CString, mem::MaybeUninit, ptr::NonNull, sync::Arc};
 
 use crate::{
-    BURST, Burst, Mbuf,
+    BURST, Burst, RxMbuf,
     eal::EalStarted,
     error::{Error, Result, last},
+    queue::BURST_U16,
 };
 
 /// A ring and the frames in it.
@@ -25,7 +26,7 @@ impl Drop for Ring {
         // no other thread uses it.
         while let Some(raw) = NonNull::new(unsafe { dpdk_sys::dpdk_shim_ring_dequeue(self.0.as_ptr()) }) {
             // SAFETY: FrameSender::send gave the mbuf up to the ring, and a dequeued object has no other owner.
-            drop(unsafe { Mbuf::from_raw(raw) });
+            drop(unsafe { RxMbuf::from_raw(raw) });
         }
         // SAFETY: rte_ring_free (rte_ring.h) takes a ring of rte_ring_create that nobody uses any more.
         unsafe { dpdk_sys::rte_ring_free(self.0.as_ptr()) };
@@ -82,10 +83,10 @@ impl FrameSender {
     /// Sends the first of `frames`, as many as the ring has room for; the others stay, in order. Returns the number of
     /// frames sent. Never blocks.
     #[inline]
-    pub fn send(&mut self, frames: &mut Vec<Mbuf>) -> usize {
+    pub fn send(&mut self, frames: &mut Vec<RxMbuf>) -> usize {
         let count = u32::try_from(frames.len()).unwrap_or(u32::MAX);
         // SAFETY: rte_ring_enqueue_burst (rte_ring.h) asks for a live ring, which self holds, and `count` object pointers:
-        // the vector has at least that many, and an Mbuf is a transparent pointer.
+        // the vector has at least that many, and an RxMbuf is a transparent pointer.
         let taken = unsafe {
             dpdk_sys::dpdk_shim_ring_enqueue_burst(self.0.0.as_ptr(), frames.as_mut_ptr().cast(), count)
         } as usize;
@@ -107,7 +108,14 @@ impl FrameReceiver {
     /// Never blocks.
     #[inline]
     pub fn receive(&mut self, burst: &mut Burst) -> usize {
-        burst.fill(|places: &mut [MaybeUninit<Mbuf>; BURST]| {
+        self.receive_at_most(burst, BURST)
+    }
+
+    /// The same, of at most `most` frames, and at most [`BURST`].
+    #[inline]
+    pub fn receive_at_most(&mut self, burst: &mut Burst, most: usize) -> usize {
+        let most = u16::try_from(most).unwrap_or(BURST_U16).min(BURST_U16);
+        burst.fill(|places: &mut [MaybeUninit<RxMbuf>; BURST]| {
             // SAFETY: rte_ring_dequeue_burst (rte_ring.h) asks for a live ring, which self holds, one consumer at a time
             // (`&mut self`), and room for BURST pointers, the array's length. Each mbuf was given up by
             // FrameSender::send, and a dequeued object has no other owner.
@@ -115,7 +123,7 @@ impl FrameReceiver {
                 dpdk_sys::dpdk_shim_ring_dequeue_burst(
                     self.ring.0.as_ptr(),
                     places.as_mut_ptr().cast(),
-                    u32::from(crate::queue::BURST_U16),
+                    u32::from(most),
                 )
             };
             taken as usize

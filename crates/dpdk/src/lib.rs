@@ -1,8 +1,8 @@
 //! Safe DPDK, where a frame arrives and leaves: ports, their queues, and the mbufs that frames live in.
 //!
 //! In the order of a frame's way: [`Port`] is configured and started once by the control plane and hands out
-//! a [`RxQueue`] and a [`TxQueue`] per lcore; a rx queue fills a [`Burst`] with [`Mbuf`]s from its
-//! [`Mempool`]; a tx queue takes them back. [`FlowRule`]s bring frames to several rx queues where the NIC can;
+//! a [`RxQueue`] and a [`TxQueue`] per lcore; a rx queue fills a [`Burst`] with [`RxMbuf`]s from its
+//! [`Mempool`]; a tx queue takes them back as [`TxMbuf`]s. [`FlowRule`]s bring frames to several rx queues where the NIC can;
 //! a [`frame_ring()`] takes them from one lcore to another where it can't. All of it asks for the proof that EAL has
 //! started ([`EalStarted`]).
 //!
@@ -25,7 +25,6 @@ mod memory;
 mod mempool;
 mod pause;
 pub mod port;
-mod prefetch;
 mod queue;
 mod ring_port;
 mod rx_interrupts;
@@ -39,12 +38,11 @@ pub use flow::FlowRule;
 pub use frame_ring::{FrameReceiver, FrameSender, frame_ring};
 pub use interface::Interface;
 pub use layout::DataAlignment;
-pub use mbuf::{HEADROOM, Mbuf, VLAN_TAG};
+pub use mbuf::{HEADROOM, Mbuf, RxMbuf, TxMbuf, VLAN_TAG};
 pub use memory::Memory;
 pub use mempool::Mempool;
 pub use pause::{can_pause, pause};
 pub use port::{Link, Port, PortConfig, PortInfo, PortStats, PortUse};
-pub use prefetch::{prefetch, prefetch_at};
 pub use queue::{BURST, Burst, RxQueue, TxQueue};
 pub use ring_port::{PeerRing, ring_port, ring_port_with_queues};
 pub use rx_interrupts::RxInterrupts;

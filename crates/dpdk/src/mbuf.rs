@@ -1,9 +1,21 @@
 //! A frame, from the rx burst that brings it to the tx burst that takes its reply: one owned mbuf.
+//!
+//! An mbuf's type says what may be done with its bytes:
+//!
+//! | State | Type | Bytes |
+//! | --- | --- | --- |
+//! | received | [`RxMbuf`] | may be read: a PMD may have given another mbuf the same bytes |
+//! | exclusive | [`Mbuf`] | may be read and written |
+//! | in flight | none here: the crate that hands it to a device has it | the device's |
+//! | to send | [`TxMbuf`] | complete, in one segment; the NIC's with the next flush |
+//!
+//! [`RxMbuf::into_exclusive`] and [`Mbuf::into_tx`] check what the next state promises.
 
 use std::{
     fmt,
     marker::PhantomData,
     mem::{self, offset_of},
+    ops::Deref,
     ptr::NonNull,
     slice,
 };
@@ -41,7 +53,7 @@ const TPID: [u8; 2] = [0x81, 0x00];
 /// Bits of a tag control information that name the VLAN; the others are priority and drop eligibility.
 const VLAN_BITS: u16 = 0x0fff;
 
-/// An mbuf chain that nobody else holds. Dropping it returns it to its mempool.
+/// An mbuf chain that nobody else holds, and whose bytes no other mbuf shares. Dropping it returns it to its mempool.
 ///
 /// The first segment's bytes are the frame's head, and for every PMD with rooms of a whole frame, all of it.
 #[repr(transparent)]
@@ -59,7 +71,8 @@ impl Mbuf {
     /// Takes an mbuf over.
     ///
     /// # Safety
-    /// `raw` is a valid mbuf chain of a live mempool, and nothing else uses or frees it from now on.
+    /// `raw` is a valid mbuf chain of a live mempool, and nothing else uses or frees it from now on; no other mbuf shares
+    /// the bytes of its segments.
     #[inline]
     pub unsafe fn from_raw(raw: NonNull<rte_mbuf>) -> Self {
         Self { raw, _not_sync: PhantomData }
@@ -112,8 +125,7 @@ impl Mbuf {
     #[inline]
     pub fn data_mut(&mut self) -> &mut [u8] {
         let length = usize::from(self.head().data_len);
-        // SAFETY: as for `data`; self is borrowed mutably, and `is_exclusive` was checked where the frame
-        // came in, so no other mbuf shows the same bytes.
+        // SAFETY: as for `data`; self is borrowed mutably, and no other mbuf shares its bytes (`from_raw`).
         unsafe { slice::from_raw_parts_mut(self.data_ptr(), length) }
     }
 
@@ -169,17 +181,6 @@ impl Mbuf {
         unsafe { dpdk_sys::dpdk_shim_mbuf_linearize(self.raw.as_ptr()) == 0 }
     }
 
-    /// True if no other mbuf shares the bytes of any segment, so that they may be written.
-    #[inline]
-    pub fn is_exclusive(&self) -> bool {
-        let head = self.head();
-        if head.nb_segs == 1 {
-            return head.refcnt == 1 && head.ol_flags & SHARED == 0;
-        }
-        // SAFETY: reads the valid chain that self owns.
-        unsafe { dpdk_sys::dpdk_shim_mbuf_exclusive(self.raw.as_ptr()) != 0 }
-    }
-
     /// True if a tag was taken out of the frame, by the port or by [`Mbuf::take_tag`].
     #[inline]
     pub fn is_tag_taken(&self) -> bool {
@@ -228,6 +229,7 @@ impl Mbuf {
     /// Puts the tag that was taken out back into the bytes, with its priority, so that no port needs to know how to.
     /// Without a VLAN the frame stays untagged. False, and nothing is changed, if there is no room before the frame,
     /// or it is shorter than its addresses.
+    #[cold]
     #[must_use]
     pub fn put_tag(&mut self) -> bool {
         if self.vlan() != 0 {
@@ -253,10 +255,16 @@ impl Mbuf {
         true
     }
 
-    /// Asks the CPU for the frame's first cache line, before it is read.
+    /// The frame, ready to be sent: with the tag that was taken out back in its bytes.
+    ///
+    /// # Errors
+    /// The frame, if it has several segments or there is no room for its tag.
     #[inline]
-    pub fn prefetch(&self) {
-        crate::prefetch_at(self.data_ptr());
+    pub fn into_tx(mut self) -> std::result::Result<TxMbuf, Self> {
+        if self.segments() != 1 || self.is_tag_taken() && !self.put_tag() {
+            return Err(self);
+        }
+        Ok(TxMbuf(self))
     }
 
     /// Makes this single-segment frame a copy of `source`, all segments of it, and its tag if one was taken
@@ -320,6 +328,94 @@ impl Mbuf {
     }
 }
 
+/// A received mbuf chain: owned, but a PMD may have given others the same bytes, so it derefs to a shared [`Mbuf`] only.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct RxMbuf(Mbuf);
+
+impl RxMbuf {
+    /// Takes an mbuf over.
+    ///
+    /// # Safety
+    /// `raw` is a valid mbuf chain of a live mempool, and nothing else uses or frees it from now on. Its bytes may be shared
+    /// with mbufs that are read only.
+    #[inline]
+    pub unsafe fn from_raw(raw: NonNull<rte_mbuf>) -> Self {
+        Self(Mbuf { raw, _not_sync: PhantomData })
+    }
+
+    /// The mbuf, to write, if no other shares the bytes of any segment.
+    ///
+    /// # Errors
+    /// The mbuf as it was.
+    #[inline]
+    pub fn into_exclusive(self) -> std::result::Result<Mbuf, Self> {
+        let head = self.0.head();
+        let exclusive = if head.nb_segs == 1 {
+            head.refcnt == 1 && head.ol_flags & SHARED == 0
+        } else {
+            // SAFETY: reads the valid chain that self owns.
+            unsafe { dpdk_sys::dpdk_shim_mbuf_exclusive(self.0.raw.as_ptr()) != 0 }
+        };
+        if exclusive { Ok(self.0) } else { Err(self) }
+    }
+
+    /// Gives the mbuf up to C code.
+    #[inline]
+    pub fn into_raw(self) -> NonNull<rte_mbuf> {
+        self.0.into_raw()
+    }
+
+    /// Prefetches the frame's first cache line.
+    #[inline]
+    pub fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch has no effect but on the cache, whatever the address; SSE is part of x86-64.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(self.0.data_ptr().cast());
+        }
+    }
+}
+
+impl From<Mbuf> for RxMbuf {
+    fn from(mbuf: Mbuf) -> Self {
+        Self(mbuf)
+    }
+}
+
+impl Deref for RxMbuf {
+    type Target = Mbuf;
+
+    #[inline]
+    fn deref(&self) -> &Mbuf {
+        &self.0
+    }
+}
+
+/// A complete frame in one segment, whose bytes no other mbuf shares: see [`Mbuf::into_tx`].
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct TxMbuf(Mbuf);
+
+impl TxMbuf {
+    /// Back from sending: to write again.
+    #[inline]
+    #[must_use]
+    pub fn into_mbuf(self) -> Mbuf {
+        self.0
+    }
+}
+
+impl Deref for TxMbuf {
+    type Target = Mbuf;
+
+    #[inline]
+    fn deref(&self) -> &Mbuf {
+        &self.0
+    }
+}
+
 impl Drop for Mbuf {
     #[inline]
     fn drop(&mut self) {
@@ -350,12 +446,12 @@ impl Iterator for Segments<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let segment = NonNull::new(self.next)?;
-        // SAFETY: a segment of a chain that is borrowed for 'frame; dropping this temporary Mbuf would free
-        // it, so it is wrapped.
-        let segment = mem::ManuallyDrop::new(unsafe { Mbuf::from_raw(segment) });
-        self.next = segment.head().next;
-        Some((segment.data_ptr(), usize::from(segment.head().data_len)))
+        let segment = NonNull::new(self.next)?.cast::<Head>();
+        // SAFETY: a segment of a chain that is borrowed for 'frame, so nobody writes its header; Head has rte_mbuf's
+        // layout (asserted below).
+        let head = unsafe { segment.as_ref() };
+        self.next = head.next;
+        Some((head.buf_addr.wrapping_add(usize::from(head.data_off)), usize::from(head.data_len)))
     }
 }
 
@@ -387,7 +483,8 @@ struct Head {
 
 const _: () = {
     // Rust's view of an mbuf array is C's: bursts hand over `*mut *mut rte_mbuf`.
-    assert!(mem::size_of::<Mbuf>() == mem::size_of::<*mut rte_mbuf>());
+    assert!(mem::size_of::<RxMbuf>() == mem::size_of::<*mut rte_mbuf>());
+    assert!(mem::size_of::<TxMbuf>() == mem::size_of::<*mut rte_mbuf>());
     // Head lies over rte_mbuf, in the headers this was built with.
     assert!(mem::size_of::<Head>() == dpdk_sys::DPDK_SHIM_MBUF_SIZE as usize);
     assert!(offset_of!(Head, buf_addr) == dpdk_sys::DPDK_SHIM_MBUF_BUF_ADDR as usize);

@@ -2,7 +2,7 @@
 
 use std::{fmt, mem::MaybeUninit, sync::Arc};
 
-use crate::{Mbuf, Mempool, started_port::Started};
+use crate::{Mempool, RxMbuf, TxMbuf, started_port::Started};
 
 /// Frames taken from or given to a queue at once.
 pub const BURST: usize = BURST_U16 as usize;
@@ -11,7 +11,7 @@ pub(crate) const BURST_U16: u16 = 32;
 /// Frames of one rx burst, taken out one by one.
 #[derive(Debug)]
 pub struct Burst {
-    mbufs: [MaybeUninit<Mbuf>; BURST],
+    mbufs: [MaybeUninit<RxMbuf>; BURST],
     next: usize,
     end: usize,
 }
@@ -24,15 +24,15 @@ impl Burst {
 
     /// The frames that are not yet taken out.
     #[inline]
-    pub fn frames(&self) -> &[Mbuf] {
+    pub fn frames(&self) -> &[RxMbuf] {
         let frames = &self.mbufs[self.next..self.end];
-        // SAFETY: `fill` initialised these, and they are not yet taken out; MaybeUninit has Mbuf's layout.
+        // SAFETY: `fill` initialised these, and they are not yet taken out; MaybeUninit has RxMbuf's layout.
         unsafe { std::slice::from_raw_parts(frames.as_ptr().cast(), frames.len()) }
     }
 
     /// Frees what is still in the burst, and has `fill` put frames at its start; returns how many it says it put.
     #[inline]
-    pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut [MaybeUninit<Mbuf>; BURST]) -> usize) -> usize {
+    pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut [MaybeUninit<RxMbuf>; BURST]) -> usize) -> usize {
         if self.next != self.end {
             self.for_each(drop);
         }
@@ -42,22 +42,35 @@ impl Burst {
         filled
     }
 
-    /// Moves the first frames of `from` into the burst, at most [`BURST`]; frames still in it are freed.
+    /// Takes each frame out of the burst and keeps those that `keep` gives back.
     #[inline]
-    pub fn refill(&mut self, from: &mut Vec<Mbuf>) {
-        self.fill(|places| {
-            let count = from.len().min(places.len());
-            for (place, frame) in places.iter_mut().zip(from.drain(..count)) {
-                place.write(frame);
+    pub fn retain(&mut self, mut keep: impl FnMut(RxMbuf) -> Option<RxMbuf>) {
+        let (start, end) = (self.next, self.end);
+        // What is kept is written behind this, to places whose frames have been taken out.
+        self.end = start;
+        for index in start..end {
+            // SAFETY: `fill` initialised mbufs[start..end], and each is taken out once.
+            let frame = unsafe { self.mbufs[index].assume_init_read() };
+            if let Some(frame) = keep(frame) {
+                self.mbufs[self.end].write(frame);
+                self.end += 1;
             }
-            count
-        });
+        }
     }
 
-    /// Asks the CPU for the first cache line of every frame.
+    /// Moves frames to the burst's end, as many as there is room for; the others stay, in order.
+    pub fn append(&mut self, frames: &mut Vec<RxMbuf>) {
+        let count = frames.len().min(BURST - self.end);
+        for frame in frames.drain(..count) {
+            self.mbufs[self.end].write(frame);
+            self.end += 1;
+        }
+    }
+
+    /// Prefetches the first cache line of every frame.
     #[inline]
     pub fn prefetch(&self) {
-        self.frames().iter().for_each(Mbuf::prefetch);
+        self.frames().iter().for_each(RxMbuf::prefetch);
     }
 }
 
@@ -68,10 +81,10 @@ impl Default for Burst {
 }
 
 impl Iterator for Burst {
-    type Item = Mbuf;
+    type Item = RxMbuf;
 
     #[inline]
-    fn next(&mut self) -> Option<Mbuf> {
+    fn next(&mut self) -> Option<RxMbuf> {
         if self.next == self.end {
             return None;
         }
@@ -115,7 +128,7 @@ impl RxQueue {
         let most = u16::try_from(most).unwrap_or(BURST_U16).min(BURST_U16);
         burst.fill(|places| {
             // SAFETY: rte_eth_rx_burst (rte_ethdev.h) wants a started port, a set-up queue used by no other
-            // thread, and room for `most` pointers: Started, &mut self and the array of BURST give these. Mbuf is
+            // thread, and room for `most` pointers: Started, &mut self and the array of BURST give these. RxMbuf is
             // transparent over the pointer, and what is received is owned by the caller.
             let received = unsafe {
                 dpdk_sys::dpdk_shim_rx_burst(self.port.number(), self.queue, places.as_mut_ptr().cast(), most)
@@ -144,7 +157,7 @@ pub struct TxQueue {
     queue: u16,
     /// Those from `sent` on wait, the others are the NIC's and not to be looked at. Never grows beyond the
     /// capacity made at start.
-    waiting: Vec<Mbuf>,
+    waiting: Vec<TxMbuf>,
     sent: usize,
 }
 
@@ -153,19 +166,17 @@ impl TxQueue {
         Self { port, queue, waiting: Vec::with_capacity(capacity), sent: 0 }
     }
 
-    /// Queues a single-segment frame for the next flush; gives it back if as many as the mempool has are
-    /// waiting already.
+    /// Queues a frame for the next flush.
     ///
     /// # Errors
-    /// The frame, when there is no place for it, it has several segments, or another mbuf shares its bytes.
+    /// The frame, if as many as the mempool has are waiting already.
     #[inline]
-    pub fn push(&mut self, frame: Mbuf) -> Result<(), Mbuf> {
+    pub fn push(&mut self, frame: TxMbuf) -> Result<(), TxMbuf> {
         if self.waiting.len() == self.waiting.capacity() {
             self.forget_sent();
-        }
-        let full = self.waiting.len() == self.waiting.capacity();
-        if full || frame.segments() != 1 || !frame.is_exclusive() {
-            return Err(frame);
+            if self.waiting.len() == self.waiting.capacity() {
+                return Err(frame);
+            }
         }
         self.waiting.push(frame);
         Ok(())

@@ -3,7 +3,7 @@
 use std::{ffi::CString, ptr::NonNull};
 
 use crate::{
-    Mbuf,
+    Mbuf, RxMbuf,
     eal::EalStarted,
     error::{Error, Result, check, last},
 };
@@ -83,10 +83,10 @@ impl PeerRing {
     }
 
     /// Takes the next frame that the port sent.
-    pub fn receive(&self) -> Option<Mbuf> {
+    pub fn receive(&self) -> Option<RxMbuf> {
         // SAFETY: rte_ring_dequeue (rte_ring.h) asks for a live ring; `ring` made it and it is never freed.
         let raw = unsafe { dpdk_sys::dpdk_shim_ring_dequeue(self.from_port.as_ptr()) };
         // SAFETY: the ring PMD enqueues mbufs that a tx burst gave up, and a dequeued object has no other owner.
-        NonNull::new(raw).map(|raw| unsafe { Mbuf::from_raw(raw) })
+        NonNull::new(raw).map(|raw| unsafe { RxMbuf::from_raw(raw) })
     }
 }

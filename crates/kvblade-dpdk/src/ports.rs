@@ -236,7 +236,7 @@ fn start_one(
         let advertises = queue == 0 || matches!(plan.way, Way::Macs(_));
         let mut lane = Lane::new(number, mac, *limits, queues, advertises);
         if BY_SYSTEM_CALL.contains(&info.driver.as_str()) {
-            lane = lane.in_long_bursts();
+            lane = lane.coalescing_tx();
         }
         if let Some(part) = part {
             lane = lane.spread(part);

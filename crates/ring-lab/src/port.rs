@@ -1,9 +1,9 @@
-//! What an lcore serves: a lane of a ring port, and exports of bdevs.
+//! What an lcore serves: the queue of a ring port, and exports of bdevs.
 
 use std::sync::Arc;
 
 use aoe_target::{Export, ExportId, Identity, MacAddr, PortId, PortLimits, Ports, ShelfSlot};
-use datapath::Lane;
+use datapath::PortQueue;
 use dpdk::{EalStarted, Mempool, Port, PortConfig};
 use spdk::Bdev;
 
@@ -18,12 +18,12 @@ pub fn eal() -> EalStarted {
     EalStarted::get().expect("the app has started EAL")
 }
 
-/// Starts port `number`, which has one queue pair, keeps it in `ports`, and makes a lane of it: with an MTU of 9000,
+/// Starts port `number`, which has one queue pair, keeps it in `ports`, and returns its queue: with an MTU of 9000,
 /// and [`frames::TARGET`] for its address.
 ///
 /// # Panics
 /// If the port does not start.
-pub fn lane(ports: &mut Vec<Port>, number: u16, pool: &Arc<Mempool>) -> Lane {
+pub fn port_queue(ports: &mut Vec<Port>, number: u16, pool: &Arc<Mempool>) -> PortQueue {
     let config =
         PortConfig { mempools: vec![Arc::clone(pool)], rx_descriptors: 256, tx_descriptors: 256, mtu: None };
     let port = Port::start(eal(), number, &config).expect("a ring port starts");
@@ -31,7 +31,7 @@ pub fn lane(ports: &mut Vec<Port>, number: u16, pool: &Arc<Mempool>) -> Lane {
     assert!(port.take_queues(0).is_none(), "a queue pair is handed out once");
     ports.push(port);
     let limits = PortLimits::for_mtu(9000).expect("9000 is enough");
-    Lane::new(PortId(number), MacAddr(frames::TARGET), limits, queues, true)
+    PortQueue::new(PortId(number), MacAddr(frames::TARGET), limits, queues, true)
 }
 
 /// The whole of `bdev` as an export at `text`, on all ports.

@@ -293,56 +293,6 @@ int spdk_shim_nvme_health(struct spdk_bdev_desc *desc, struct spdk_io_channel *c
 	return spdk_bdev_nvme_admin_passthru(desc, channel, &command, log, bytes, cb, arg);
 }
 
-struct memory_search {
-	spdk_shim_memory_found found;
-	void *arg;
-	void *address;
-};
-
-static void end_memory_search(struct spdk_bdev_io *io, bool success, void *ctx)
-{
-	struct memory_search *search = ctx;
-
-	(void)success;
-	spdk_bdev_free_io(io);
-	search->found(search->arg, search->address);
-	free(search);
-}
-
-static void see_memory(struct spdk_bdev_io *io, bool success, void *ctx)
-{
-	struct memory_search *search = ctx;
-	struct iovec *iovs = NULL;
-	int count = 0;
-
-	if (success) {
-		spdk_bdev_io_get_iovec(io, &iovs, &count);
-		if (count == 1)
-			search->address = iovs[0].iov_base;
-		/* Nothing was changed, so there is nothing to commit. */
-		if (spdk_bdev_zcopy_end(io, false, end_memory_search, search) == 0)
-			return;
-	}
-	end_memory_search(io, success, search);
-}
-
-int spdk_shim_bdev_find_memory(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel,
-			       spdk_shim_memory_found found, void *arg)
-{
-	struct memory_search *search = calloc(1, sizeof(*search));
-	int rc;
-
-	if (search == NULL)
-		return -ENOMEM;
-	search->found = found;
-	search->arg = arg;
-	/* "Populated", so that the bdev's statistics count a read and not a write. */
-	rc = spdk_bdev_zcopy_start(desc, channel, NULL, 0, 0, 1, true, see_memory, search);
-	if (rc != 0)
-		free(search);
-	return rc;
-}
-
 struct spdk_shim_fdsync {
 	io_context_t context;
 };

@@ -111,16 +111,6 @@ int spdk_shim_nvme_write(struct spdk_bdev_desc *desc, struct spdk_io_channel *ch
 int spdk_shim_nvme_health(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel, void *log,
 			  spdk_bdev_io_completion_cb cb, void *arg);
 
-/* Hears where block 0 of a bdev is; NULL if the bdev would not say. */
-typedef void (*spdk_shim_memory_found)(void *arg, void *address);
-/*
- * Asks a bdev that keeps its data in this process's memory where it is. Of one that does not, `found` hears the address
- * of a copy that is gone by then. Returns 0, and calls `found` once, later, on this thread; or a negative errno: -EBADF
- * for a descriptor that only reads.
- */
-int spdk_shim_bdev_find_memory(struct spdk_bdev_desc *desc, struct spdk_io_channel *channel,
-			       spdk_shim_memory_found found, void *arg);
-
 /*
  * Linux's asynchronous fdatasync (io_submit(2), IOCB_CMD_FDSYNC). `open` returns NULL and sets `*rc` on failure;
  * `submit` returns a negative errno, -EAGAIN when too many are under way; `poll` calls `done` with the argument

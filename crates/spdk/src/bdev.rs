@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    Durability, FileBeneath, FlushMethod, IoChannel, Thread, app,
+    Durability, FileBeneath, FlushMethod, Thread, app,
     durability::{Described, judge},
     error::{EINVAL, Error, Result, check},
     rpc::collect,
@@ -51,9 +51,6 @@ pub struct BdevInfo {
     pub unmaps: bool,
     /// True if it is an NVMe drive that tells of its health ([`crate::IoKind::Health`]) through this descriptor.
     pub health: bool,
-    /// True if its data is one piece of this process's memory, and it says where through this descriptor
-    /// ([`IoChannel::data_place`]).
-    pub in_memory: bool,
 }
 
 impl BdevInfo {
@@ -90,7 +87,7 @@ pub enum BdevEvent {
 type OnEvent = Box<dyn Fn(BdevEvent)>;
 
 /// An open bdev. Clones share one descriptor, which is closed on the thread that opened it when the last
-/// clone and the last [`IoChannel`] are gone.
+/// clone and the last [`crate::IoChannel`] are gone.
 #[derive(Clone)]
 pub struct Bdev {
     pub(crate) inner: Arc<Descriptor>,
@@ -186,9 +183,6 @@ unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevI
         let alignment = spdk_sys::spdk_bdev_get_buf_align(bdev);
         let supported = |kind| spdk_sys::spdk_bdev_io_type_supported(bdev, kind);
         let verdict = judge(&name, write, alignment, &look);
-        // One that stands on others may have the question answered by several, or by a copy. SPDK takes it for a write.
-        let in_memory =
-            described.product == "Malloc disk" && write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_ZCOPY);
         Ok(BdevInfo {
             write_cache: described.write_cache || verdict.durability == Durability::Cached,
             name,
@@ -206,7 +200,6 @@ unsafe fn read_info(bdev: *mut spdk_sys::spdk_bdev, write: bool) -> Result<BdevI
             unmaps: write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_UNMAP),
             // SPDK takes no NVMe command from a descriptor that only reads.
             health: verdict.nvme && write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_NVME_ADMIN),
-            in_memory,
         })
     }
 }
@@ -300,14 +293,6 @@ impl Bdev {
         self.blocks().saturating_mul(u64::from(self.info().sectors_per_block()))
     }
 
-    /// A way into it for the current SPDK thread.
-    ///
-    /// # Errors
-    /// `EINVAL` outside an SPDK thread, `ENOMEM` if the bdev can't make one (removed, or out of resources).
-    pub fn channel(&self) -> Result<IoChannel> {
-        IoChannel::open(self.clone())
-    }
-
     /// The name of the bdev that goes by `name`, which may be an alias, if there is one. On the app's thread.
     pub fn own_name(name: &str) -> Option<String> {
         let name = CString::new(name).ok()?;
@@ -337,10 +322,6 @@ impl Bdev {
 impl Descriptor {
     pub(crate) fn raw(&self) -> *mut spdk_sys::spdk_bdev_desc {
         self.raw.as_ptr()
-    }
-
-    pub(crate) fn info(&self) -> &BdevInfo {
-        &self.info
     }
 
     pub(crate) fn bdev(&self) -> *mut spdk_sys::spdk_bdev {

@@ -3,7 +3,7 @@
 //!
 //! In the order things happen: [`app::run`] starts the event framework; a [`Subsystem`] takes part in its
 //! start and stop; [`Thread::pinned`] gives each reactor a thread of ours and [`Poller`] makes it turn;
-//! [`Bdev::open`] opens a block device and [`Bdev::channel`] one lcore's way into it; [`IoChannel::submit`]
+//! [`Bdev::open`] opens a block device and [`IoChannel::open`] one lcore's way into it; [`IoChannel::submit`]
 //! consumes an mbuf and [`CompletionQueue::poll`] gives it back, once each. [`rpc`] answers methods on SPDK's
 //! own JSON-RPC server.
 //!
@@ -12,23 +12,25 @@
 pub mod app;
 mod bdev;
 mod channel;
-mod completion;
 mod durability;
 mod eal_arguments;
 mod error;
 mod fdsync;
 mod health;
-mod memory;
-mod rmw;
+mod in_flight;
 pub mod rpc;
+mod sector_buffers;
+mod sector_io;
+mod sectors;
 mod subsystem;
 mod thread;
 
 pub use bdev::{Bdev, BdevEvent, BdevInfo, after_examine};
-pub use channel::{Io, IoChannel, IoKind, MAX_SEGMENTS, Outcome};
-pub use completion::{Completed, CompletionQueue, private_size};
+pub use channel::{Completed, CompletionQueue, IoChannel};
 pub use durability::{Durability, FileBeneath, FlushMethod, NVME_HAS_ENABLE_FLUSH};
 pub use error::{Error, Result};
 pub use health::{HEALTH_LOG_BYTES, HealthLog};
+pub use in_flight::{Io, IoKind, MAX_SEGMENTS, Outcome, private_size};
+pub use sectors::{SECTOR_BYTES, Sectors};
 pub use subsystem::{Finished, Initialized, Subsystem, add_subsystem};
 pub use thread::{Poller, Thread};

@@ -43,14 +43,8 @@ impl Index {
     /// The first export at an address, or [`NONE`].
     #[inline(always)]
     pub(super) fn head(&self, address: ShelfSlot) -> u32 {
-        *self.place(address)
-    }
-
-    /// Where that stands, to be prefetched.
-    #[inline(always)]
-    pub(super) fn place(&self, address: ShelfSlot) -> &u32 {
         let page = self.shelves[usize::from(address.shelf.0)];
-        &self.pages[usize::from(page)].heads[usize::from(address.slot.0)]
+        self.pages[usize::from(page)].heads[usize::from(address.slot.0)]
     }
 
     /// Has `head` stand for an address, an export's id or [`NONE`].

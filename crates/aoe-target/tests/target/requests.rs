@@ -48,27 +48,6 @@ fn parse_copies_out_what_decides() {
 }
 
 #[test]
-fn what_is_foreseen_is_what_is_parsed() {
-    let foreseen = |frame: &[u8]| Request::foresee(frame).map(|ahead| (ahead.lba, ahead.sectors));
-    let read = ata(0x24, 8, 0x0605_0403_0201);
-    assert_eq!(foreseen(&read), Some((0x0605_0403_0201, 8)));
-    assert_eq!(Request::foresee(&read).map(|ahead| ahead.address), Some(parse(&read).unwrap().address));
-    let Disposition::Submit(io) = admit(&export(), &ata(0x24, 2, 5)) else { panic!("a read") };
-    assert_eq!(foreseen(&ata(0x24, 2, 5)), Some((io.lba, 2)));
-    // With 28 bits the high half of the fourth byte is none of the LBA.
-    let mut short = ata(0x20, 1, 0x4f00_0007);
-    short[24] &= !0x40;
-    assert_eq!(foreseen(&short), Some((0x0f00_0007, 1)));
-    let mut other = read.clone();
-    other[13] = 0;
-    assert_eq!(foreseen(&other), None, "another EtherType");
-    assert_eq!(foreseen(&config(0, b"")), None);
-    for length in 0..36 {
-        assert_eq!(foreseen(&read[..length]), None, "{length} bytes");
-    }
-}
-
-#[test]
 fn frames_that_are_no_requests_are_dropped_by_name() {
     let good = ata(0x24, 1, 0);
     let changed = |at: usize, byte: u8| {

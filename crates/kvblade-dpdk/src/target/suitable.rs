@@ -131,7 +131,6 @@ pub(super) mod tests {
             takes_writes: true,
             unmaps: false,
             health: false,
-            in_memory: false,
         }
     }
 

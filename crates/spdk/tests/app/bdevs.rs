@@ -26,8 +26,7 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
         ("writers_share_a_claim_and_a_claim_to_read_keeps_them_out", once(claims)),
         ("a_channel_may_be_dropped_on_another_thread_of_its_reactor", dropped_elsewhere()),
         ("io_goes_through_the_frame_and_comes_back_once", io()),
-        ("a_bdev_in_memory_says_where_its_data_is", places()),
-        ("a_channel_that_goes_before_that_answer_holds_nothing", no_place_any_more()),
+        ("a_closed_channel_holds_nothing", closed()),
         ("a_descriptor_that_only_reads_flushes_nothing_and_writes_nothing", read_only()),
     ]
 }
@@ -252,41 +251,7 @@ fn io() -> Step {
     ])
 }
 
-fn places() -> Step {
-    thread_local!(static OPEN: RefCell<Option<Bench>> = const { RefCell::new(None) });
-    chain(vec![
-        io_on(
-            || Bench::open("m0", true),
-            |bench| bench.submit(IoKind::Write, 9, 1, &[0xa9; 512], 1),
-            1,
-            |ended| assert_eq!(outcomes(&ended), [Outcome::Done]),
-        ),
-        once(|| {
-            let bench = Bench::open("m0", true);
-            assert!(bench.bdev.info().in_memory && bench.channel.is_in_memory());
-            assert_eq!(bench.channel.data_place(9), None, "the bdev was asked a moment ago");
-            OPEN.set(Some(bench));
-        }),
-        until(|| {
-            OPEN.with_borrow(|open| open.as_ref().is_some_and(|open| open.channel.data_place(9).is_some()))
-        }),
-        once(|| {
-            let bench = OPEN.take().expect("opened above");
-            let place = bench.channel.data_place(9).expect("just seen");
-            // SAFETY: the malloc bdev's memory (512 bytes at each sector), which stays while it is open; nothing else
-            // is under way on it.
-            assert_eq!(unsafe { *place.cast::<[u8; 512]>() }, [0xa9; 512]);
-            assert!(bench.channel.data_place(2047).is_some());
-            assert_eq!(bench.channel.data_place(2048), None, "beyond the end");
-        }),
-        once(|| {
-            let bdev = Bdev::open("m3", false, |_| ()).expect("it is there");
-            assert!(!bdev.info().in_memory, "to this descriptor it does not say");
-        }),
-    ])
-}
-
-fn no_place_any_more() -> Step {
+fn closed() -> Step {
     let params = json!({ "name": "m4", "num_blocks": 2048, "block_size": 512 });
     chain(vec![
         asks("bdev_malloc_create", params, |answer| {

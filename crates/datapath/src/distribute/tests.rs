@@ -1,6 +1,6 @@
 use super::*;
 
-/// How much more than its even share a lane may get of many requests; and of the first few hundred.
+/// How much more than its even share a queue may get of many requests; and of the first few hundred.
 const FAR: f64 = 1.05;
 const NEAR: f64 = 1.25;
 
@@ -33,32 +33,32 @@ const TAGS: [(&str, Tag); 5] = [
     ("a number", |nth| nth),
 ];
 
-/// The largest lane's share, as a multiple of the even one.
-fn imbalance(lanes: usize, initiators: u32, requests: u32, tag: Tag) -> f64 {
-    let mut load = vec![0u32; lanes];
+/// The largest queue's share, as a multiple of the even one.
+fn imbalance(queues: usize, initiators: u32, requests: u32, tag: Tag) -> f64 {
+    let mut load = vec![0u32; queues];
     for initiator in 0..initiators {
         let mut bytes = frame(initiator, 0, false);
         let at = bytes.len() - 4;
         for nth in 0..requests {
             bytes[at..].copy_from_slice(&tag(nth).to_be_bytes());
-            load[lane_of(&bytes, lanes).expect("long enough")] += 1;
+            load[queue_of(&bytes, queues).expect("long enough")] += 1;
         }
     }
-    let (most, all) = (*load.iter().max().expect("a lane"), load.iter().sum::<u32>());
-    f64::from(most) * lanes as f64 / f64::from(all)
+    let (most, all) = (*load.iter().max().expect("a queue"), load.iter().sum::<u32>());
+    f64::from(most) * queues as f64 / f64::from(all)
 }
 
 #[test]
-fn every_lane_gets_its_share_from_1_10_and_100_initiators() {
+fn every_queue_gets_its_share_from_1_10_and_100_initiators() {
     for (name, tag) in TAGS {
-        for lanes in [2usize, 3, 4, 8, 16, 24] {
+        for queues in [2usize, 3, 4, 8, 16, 24] {
             for (initiators, requests) in [(1, 20_000), (10, 4_000), (100, 1_000)] {
-                let far = imbalance(lanes, initiators, requests, tag);
-                println!("{name}: {lanes} lanes, {initiators} initiators: {far:.3}");
-                assert!(far <= FAR, "{name}: {lanes} lanes, {initiators} initiators: {far:.3}");
-                let few = u32::try_from(64 * lanes).expect("few") / initiators.min(10);
-                let near = imbalance(lanes, initiators, few, tag);
-                assert!(near <= NEAR, "{name}: {lanes} lanes, {initiators} initiators, soon: {near:.3}");
+                let far = imbalance(queues, initiators, requests, tag);
+                println!("{name}: {queues} queues, {initiators} initiators: {far:.3}");
+                assert!(far <= FAR, "{name}: {queues} queues, {initiators} initiators: {far:.3}");
+                let few = u32::try_from(64 * queues).expect("few") / initiators.min(10);
+                let near = imbalance(queues, initiators, few, tag);
+                assert!(near <= NEAR, "{name}: {queues} queues, {initiators} initiators, soon: {near:.3}");
             }
         }
     }
@@ -68,11 +68,11 @@ fn every_lane_gets_its_share_from_1_10_and_100_initiators() {
 fn a_tag_of_a_vlan_changes_nothing_and_short_frames_are_nobodys() {
     for nth in 0..100 {
         let (plain, tagged) = (frame(3, nth, false), frame(3, nth, true));
-        assert_eq!(lane_of(&plain, 7), lane_of(&tagged, 7));
-        assert!(lane_of(&plain, 7).is_some_and(|lane| lane < 7));
-        assert_eq!(lane_of(&plain, 1), Some(0));
+        assert_eq!(queue_of(&plain, 7), queue_of(&tagged, 7));
+        assert!(queue_of(&plain, 7).is_some_and(|queue| queue < 7));
+        assert_eq!(queue_of(&plain, 1), Some(0));
         for short in 0..plain.len() {
-            assert_eq!(lane_of(&plain[..short], 7), None, "{short} bytes");
+            assert_eq!(queue_of(&plain[..short], 7), None, "{short} bytes");
         }
     }
 }

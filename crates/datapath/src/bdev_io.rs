@@ -1,0 +1,147 @@
+//! A request as bdev I/O: which I/O comes first, which one follows, and what the reply says of the last one's outcome.
+//!
+//! A read, write or flush is one I/O. A write whose reply says that it is durable may be two ([`SyncPolicy`]), TRIM is one
+//! for each of its ranges, and SMART turns the drive's log into the requested page: [`Next`] says which of these is left.
+
+use aoe_target::{BdevIo, BdevOp, Export, Health, HealthUse, IoOutcome, PAYLOAD_OFFSET, Ranges, SMART_BYTES};
+use dpdk::Mbuf;
+use spdk::{HealthLog, Io, IoChannel, IoKind, Outcome, Sectors};
+
+use crate::{
+    backing::SyncPolicy,
+    inflight::{Next, PAYLOAD},
+};
+
+/// What is to be done for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Todo {
+    /// Submit this, and when it has ended well, go on with that.
+    Submit(Io, Next),
+    /// Reply.
+    Reply(IoOutcome),
+}
+
+/// What is done first for a request that the export has admitted.
+#[inline(always)]
+pub(crate) fn first(
+    export: &Export,
+    channel: &IoChannel,
+    sync: SyncPolicy,
+    io: &BdevIo,
+    frame: &Mbuf,
+) -> Todo {
+    let sectors = Sectors { first: export.first_sector + io.lba, count: u32::from(io.sectors) };
+    let submit = |kind, next| Todo::Submit(Io { kind, sectors, payload: PAYLOAD }, next);
+    match io.op {
+        BdevOp::Read => submit(IoKind::Read, Next::Reply),
+        BdevOp::Write => {
+            let (kind, next) = write(sync, || channel.can_force(sectors, frame));
+            submit(kind, next)
+        }
+        BdevOp::Flush => flush(),
+        BdevOp::Trim => trim(export, sync, io, frame, 0),
+        BdevOp::Health(use_of) => submit(IoKind::Health, Next::Health(use_of)),
+    }
+}
+
+/// What is done next, after an I/O that has ended well.
+#[cold]
+pub(crate) fn next(export: &Export, sync: SyncPolicy, io: &BdevIo, next: Next, frame: &mut Mbuf) -> Todo {
+    match next {
+        Next::Reply => Todo::Reply(IoOutcome::Ok),
+        Next::Flush => flush(),
+        Next::Unmap(from) => trim(export, sync, io, frame, from),
+        Next::Health(use_of) => Todo::Reply(health(use_of, frame)),
+    }
+}
+
+/// How a write goes to the bdev. `can_force`: one command with FUA carries it.
+#[inline]
+fn write(sync: SyncPolicy, can_force: impl FnOnce() -> bool) -> (IoKind, Next) {
+    match sync {
+        SyncPolicy::Nothing => (IoKind::Write, Next::Reply),
+        SyncPolicy::Fua if can_force() => (IoKind::WriteFua, Next::Reply),
+        SyncPolicy::Flush | SyncPolicy::Fua => (IoKind::Write, Next::Flush),
+    }
+}
+
+/// A flush, after which there is nothing left but the reply.
+fn flush() -> Todo {
+    let io = Io { kind: IoKind::Flush, sectors: Sectors::default(), payload: PAYLOAD };
+    Todo::Submit(io, Next::Reply)
+}
+
+/// The I/O for the next range of TRIM's payload, from entry `from` on; after the last one a flush, where the reply says
+/// that what was given up stays so.
+fn trim(export: &Export, sync: SyncPolicy, io: &BdevIo, frame: &Mbuf, from: u16) -> Todo {
+    let Some(payload) = frame.data().get(PAYLOAD_OFFSET..PAYLOAD_OFFSET + io.data_len()) else {
+        return Todo::Reply(IoOutcome::Aborted);
+    };
+    match Ranges::new(payload).next_from(from) {
+        Some((range, next)) => {
+            let sectors = Sectors { first: export.first_sector + range.lba, count: u32::from(range.sectors) };
+            Todo::Submit(Io { kind: IoKind::Unmap, sectors, payload: PAYLOAD }, Next::Unmap(next))
+        }
+        None if from == 0 || sync == SyncPolicy::Nothing => Todo::Reply(IoOutcome::Ok),
+        None => flush(),
+    }
+}
+
+/// Makes the requested page of the drive's log in the frame's payload, or the verdict.
+fn health(use_of: HealthUse, frame: &mut Mbuf) -> IoOutcome {
+    let page = frame.data_mut().get_mut(PAYLOAD_OFFSET..);
+    let Some(page) = page.and_then(<[u8]>::first_chunk_mut::<SMART_BYTES>) else {
+        return IoOutcome::DeviceFault;
+    };
+    let health = health_of(&HealthLog::parse(page));
+    match use_of {
+        HealthUse::Data => health.write_data(page),
+        HealthUse::Thresholds => health.write_thresholds(page),
+        HealthUse::Status if health.critical => return IoOutcome::Failing,
+        HealthUse::Status => {}
+    }
+    IoOutcome::Ok
+}
+
+fn health_of(log: &HealthLog) -> Health {
+    Health {
+        critical: log.critical_warning != 0,
+        temperature: log.temperature,
+        power_on_hours: log.power_on_hours,
+        power_cycles: log.power_cycles,
+        unsafe_shutdowns: log.unsafe_shutdowns,
+        media_errors: log.media_errors,
+        spare: log.spare,
+        spare_threshold: log.spare_threshold,
+        used: log.used,
+    }
+}
+
+/// What the reply says of an I/O's outcome.
+#[inline]
+pub(crate) fn outcome_of(outcome: Outcome) -> IoOutcome {
+    match outcome {
+        Outcome::Done => IoOutcome::Ok,
+        Outcome::MediaError => IoOutcome::MediaError,
+        Outcome::OutOfRange => IoOutcome::OutOfRange,
+        Outcome::Aborted => IoOutcome::Aborted,
+        Outcome::DeviceFault => IoOutcome::DeviceFault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_answered_after_what_makes_it_durable() {
+        for (sync, can_force, expected) in [
+            (SyncPolicy::Nothing, true, (IoKind::Write, Next::Reply)),
+            (SyncPolicy::Flush, true, (IoKind::Write, Next::Flush)),
+            (SyncPolicy::Fua, true, (IoKind::WriteFua, Next::Reply)),
+            (SyncPolicy::Fua, false, (IoKind::Write, Next::Flush)),
+        ] {
+            assert_eq!(write(sync, || can_force), expected, "{sync:?}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What an mbuf remembers of its request while the bdev works on it; the rest is in the frame.
+
+use aoe_target::{BdevIo, ExportId, HealthUse, PAYLOAD_OFFSET};
+
+/// The addresses of frames' data are a multiple of this at least: head room and headers are. Port queues whose mempools
+/// are made for it ([`dpdk::Mempool::aligned`]) have more.
+pub const PAYLOAD_ALIGNMENT: usize = 4;
+
+/// Bytes into an untagged frame where its data starts, for such mempools.
+#[expect(clippy::cast_possible_truncation, reason = "36")]
+pub const PAYLOAD: u16 = PAYLOAD_OFFSET as u16;
+
+const _: () = {
+    assert!(PAYLOAD_OFFSET == 36);
+    // Mbuf buffers start at a multiple of 8, after a 64-byte aligned header and a private area of a multiple of 8; or,
+    // in a pool made for larger alignments, where those put the data, which are multiples of 4.
+    assert!((dpdk::HEADROOM as usize + PAYLOAD_OFFSET).is_multiple_of(PAYLOAD_ALIGNMENT));
+    assert!(private_size().is_multiple_of(8));
+};
+
+/// The context of a request in flight. It lies in its mbuf's private area, so it has no lifetime of its own: the request
+/// is in flight as long as this is there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InFlight {
+    /// Index of the port queue that the reply leaves by.
+    pub(crate) queue: usize,
+    pub(crate) export: ExportId,
+    pub(crate) io: BdevIo,
+    pub(crate) next: Next,
+}
+
+/// The continuation of a request: what to do when its I/O has ended well. A failed one is answered at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Reply.
+    Reply,
+    /// Flush what was written, then reply.
+    Flush,
+    /// Unmap the next range, from this entry of TRIM's payload on.
+    Unmap(u16),
+    /// Make the requested SMART page of the drive's log, then reply.
+    Health(HealthUse),
+}
+
+/// Private bytes that the mempool of a port queue needs for each mbuf.
+pub const fn private_size() -> u16 {
+    spdk::private_size::<InFlight>()
+}

@@ -1,0 +1,106 @@
+//! How much an lcore takes in per turn, and when replies leave.
+//!
+//! Rule 1, the rx budget: a turn stops receiving once the frames it took and the data of the requests it submitted
+//! exceed [`RX_BUDGET`] bytes. A turn works in steps (submit all, complete all, send all), so the budget keeps what
+//! a step leaves in the core's own cache for the next one, and bounds the time that completions and other ports wait.
+//!
+//! Rule 2, the tx flush: replies leave at the end of the turn that made them. A queue whose PMD makes a system call
+//! for each tx burst holds them, but only while it is neither idle nor full: while the turn submitted requests of this
+//! queue, and the replies do not fill a burst. A NIC's queue is never held: its burst costs one doorbell.
+
+use dpdk::BURST;
+
+/// Bytes that one turn takes in: half of a common L1 data cache (48 to 64 KiB), and a small part of L2.
+pub const RX_BUDGET: usize = 32 * 1024;
+
+/// What a frame counts beside its request's data: its mbuf, headers and the state of its I/O.
+pub(crate) const FRAME_BYTES: usize = 512;
+
+/// Frames taken from a queue with one call. The budget is checked between two calls, so a turn exceeds it by less than
+/// the data of this many requests. Vector PMDs take multiples of 4 or 8.
+pub const RX_BURST: usize = 8;
+
+/// Replies that are worth a system call.
+const TX_FULL: usize = 3 * BURST / 4;
+
+/// One turn's rx budget, and the rule for tx.
+#[derive(Debug, Default)]
+pub(crate) struct Pacing {
+    /// Bytes left of the budget.
+    left: usize,
+}
+
+impl Pacing {
+    /// Starts a turn with a whole budget.
+    #[inline]
+    pub(crate) fn start_turn(&mut self) {
+        self.left = RX_BUDGET;
+    }
+
+    /// Whether this turn may receive another burst.
+    #[inline]
+    pub(crate) fn may_receive(&self) -> bool {
+        self.left > 0
+    }
+
+    /// Counts received frames.
+    #[inline]
+    pub(crate) fn received(&mut self, frames: usize) {
+        self.left = self.left.saturating_sub(frames * FRAME_BYTES);
+    }
+
+    /// Counts the data of a submitted request.
+    #[inline]
+    pub(crate) fn submitted(&mut self, bytes: usize) {
+        self.left = self.left.saturating_sub(bytes);
+    }
+}
+
+/// Whether a coalescing queue holds `replies` for another turn. `submitted`: this turn submitted requests of the queue,
+/// whose replies may join these.
+#[inline]
+pub(crate) fn holds(replies: usize, submitted: bool) -> bool {
+    submitted && replies < TX_FULL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Requests of `bytes` bytes that a turn takes from a queue with no end of them.
+    fn taken(bytes: usize) -> usize {
+        let mut pacing = Pacing::default();
+        pacing.start_turn();
+        let mut requests = 0;
+        while pacing.may_receive() {
+            pacing.received(RX_BURST);
+            (0..RX_BURST).for_each(|_| pacing.submitted(bytes));
+            requests += RX_BURST;
+        }
+        requests
+    }
+
+    #[test]
+    fn the_budget_bounds_a_turn() {
+        for bytes in [0, 512, 1024, 1536, 2048, 4096, 8192, 8704] {
+            let requests = taken(bytes);
+            let all = requests * (bytes + FRAME_BYTES);
+            assert!(all >= RX_BUDGET, "{bytes}: {requests}");
+            assert!(all < RX_BUDGET + RX_BURST * (bytes + FRAME_BYTES), "{bytes}: {requests}");
+        }
+    }
+
+    #[test]
+    fn a_turn_without_budget_receives_nothing() {
+        assert!(!Pacing::default().may_receive());
+    }
+
+    #[test]
+    fn replies_are_held_neither_by_an_idle_queue_nor_by_a_full_one() {
+        for replies in 1..=2 * BURST {
+            assert!(!holds(replies, false), "idle: nothing would join {replies} replies");
+        }
+        assert!(holds(1, true));
+        assert!(!holds(BURST, true), "full");
+    }
+}

@@ -1,0 +1,290 @@
+//! A port queue: one lcore's rx and tx queue pair of a port, with what the lcore must know of the port and its counters.
+
+use aoe_target::{
+    DropCounters, DropReason, Export, MacAddr, PortCounters, PortId, PortLimits, Reply, emit_advertisement,
+};
+use dpdk::{Burst, Mbuf, RxInterrupts, RxMbuf, RxQueue, TxQueue};
+
+use crate::{
+    distribute::{Distribution, DistributionCounters},
+    pacing,
+};
+
+/// Bytes at the start of a frame that parsing wants in one piece (`Request::parse`), with a VLAN tag.
+const HEAD: usize = 64 + dpdk::VLAN_TAG;
+
+/// A queue pair of a port. Written for each frame, so it shares no cache line with another lcore's data on the heap; nor
+/// the line beside it, which CPUs fetch along.
+#[repr(align(128))]
+#[derive(Debug)]
+pub struct PortQueue {
+    /// Among its lcore's queues.
+    index: usize,
+    port: PortId,
+    mac: MacAddr,
+    limits: PortLimits,
+    /// One lcore of each port sends its advertisements.
+    advertises: bool,
+    coalesces_tx: bool,
+    /// Requests of this queue were submitted in this turn.
+    submitted: bool,
+    /// Before the queues: frames in its rings are freed before their mempools.
+    distribution: Option<Box<Distribution>>,
+    rx: RxQueue,
+    tx: TxQueue,
+    counters: PortCounters,
+    drops: DropCounters,
+}
+
+const _: () = assert!(align_of::<PortQueue>() == 128 && size_of::<PortQueue>().is_multiple_of(128));
+
+/// A port queue's counters at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct PortQueueStats {
+    /// The port.
+    pub port: PortId,
+    /// Frames and bytes.
+    pub counters: PortCounters,
+    /// Frames without an answer, by reason.
+    pub drops: DropCounters,
+    /// Replies that wait for room in the NIC's ring now.
+    pub tx_waiting: usize,
+    /// Frames handed to other queues of the port; zeros where its frames are not distributed by software.
+    pub distribution: DistributionCounters,
+}
+
+impl PortQueue {
+    /// A queue pair of `port`. `advertises` on one queue of each port.
+    pub fn new(
+        port: PortId,
+        mac: MacAddr,
+        limits: PortLimits,
+        queues: (RxQueue, TxQueue),
+        advertises: bool,
+    ) -> Self {
+        let (rx, tx) = queues;
+        Self {
+            index: 0,
+            port,
+            mac,
+            limits,
+            advertises,
+            coalesces_tx: false,
+            submitted: false,
+            distribution: None,
+            rx,
+            tx,
+            counters: PortCounters::default(),
+            drops: DropCounters::default(),
+        }
+    }
+
+    /// The same queue, for a PMD that makes a system call for each tx burst: it holds replies for a turn in which further
+    /// requests came, so that more leave with one call.
+    #[must_use]
+    pub fn coalescing_tx(mut self) -> Self {
+        self.coalesces_tx = true;
+        self
+    }
+
+    /// The same queue, which takes its part in distributing its port's frames.
+    #[must_use]
+    pub fn distributed(mut self, part: Distribution) -> Self {
+        self.distribution = Some(Box::new(part));
+        self
+    }
+
+    /// Whether other queues of the port hand it frames.
+    #[must_use]
+    pub fn is_distributed(&self) -> bool {
+        self.distribution.is_some()
+    }
+
+    /// Its index among its lcore's queues.
+    #[inline]
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Says which of its lcore's queues it is.
+    pub(crate) fn set_index(&mut self, index: usize) {
+        self.index = index;
+    }
+
+    #[inline]
+    pub(crate) fn port(&self) -> PortId {
+        self.port
+    }
+
+    #[inline]
+    pub(crate) fn mac(&self) -> MacAddr {
+        self.mac
+    }
+
+    #[inline]
+    pub(crate) fn limits(&self) -> PortLimits {
+        self.limits
+    }
+
+    /// Whether it sends its port's advertisements.
+    pub(crate) fn advertises(&self) -> bool {
+        self.advertises
+    }
+
+    /// The counters so far.
+    pub(crate) fn stats(&self) -> PortQueueStats {
+        let mut drops = self.drops;
+        drops.add(DropReason::TxLinkDown, self.tx.lost());
+        let distribution = self.distribution.as_ref().map(|part| part.counters()).unwrap_or_default();
+        PortQueueStats {
+            port: self.port,
+            counters: self.counters,
+            drops,
+            tx_waiting: self.tx.waiting(),
+            distribution,
+        }
+    }
+
+    /// Adds the rx queue's interrupt to `interrupts`.
+    pub(crate) fn add_interrupt(&self, interrupts: &mut RxInterrupts) -> dpdk::Result<()> {
+        interrupts.add(&self.rx)
+    }
+
+    /// Fills `burst` with frames that have arrived, at most `most`; where the port's frames are distributed, it keeps
+    /// those that this queue serves. Returns how many arrived.
+    #[inline]
+    pub(crate) fn receive(&mut self, burst: &mut Burst, most: usize) -> usize {
+        let received = self.rx.poll_at_most(burst, most);
+        burst.prefetch();
+        if let Some(part) = &mut self.distribution {
+            part.distribute(burst, self.rx.mempool());
+        }
+        received
+    }
+
+    /// Fills `burst` with frames that other queues handed over, at most `most`. Returns how many.
+    pub(crate) fn take_over(&mut self, burst: &mut Burst, most: usize) -> usize {
+        let Some(part) = &mut self.distribution else { return 0 };
+        let frames = part.take_over(burst, most);
+        burst.prefetch();
+        frames
+    }
+
+    /// Whether no frame that another queue handed over is still to be served.
+    pub(crate) fn is_inbox_empty(&self) -> bool {
+        self.distribution.as_ref().is_none_or(|part| part.is_inbox_empty())
+    }
+
+    /// Counts a received frame and makes it exclusive, with its head in one piece. `None` if it was dropped. A PMD that
+    /// shares or splits mbufs costs a copy here; none does for an Ethernet port whose mbufs have room for whole frames.
+    #[inline(always)]
+    pub(crate) fn accept(&mut self, frame: RxMbuf) -> Option<Mbuf> {
+        self.counters.rx_frames += 1;
+        self.counters.rx_bytes += frame.frame_len() as u64;
+        let mut frame = match frame.into_exclusive() {
+            Ok(frame) => frame,
+            Err(shared) => self.copy_of(&shared)?,
+        };
+        if frame.data().len() < HEAD.min(frame.frame_len()) && !frame.linearize() {
+            self.drop(frame, DropReason::NoRoom);
+            return None;
+        }
+        Some(frame)
+    }
+
+    /// A copy of a frame that may not be written; `None`, and a drop is counted, if there is no mbuf or room for it.
+    #[cold]
+    fn copy_of(&mut self, shared: &Mbuf) -> Option<Mbuf> {
+        let Some(mut own) = self.alloc() else {
+            self.drops.count(DropReason::NoMbuf);
+            return None;
+        };
+        if !own.copy_from(shared) {
+            self.drop(own, DropReason::NoRoom);
+            return None;
+        }
+        Some(own)
+    }
+
+    /// A fresh mbuf of its mempool.
+    pub(crate) fn alloc(&self) -> Option<Mbuf> {
+        self.rx.mempool().alloc()
+    }
+
+    /// Notes that a request of this queue was submitted in this turn.
+    #[inline]
+    pub(crate) fn note_submitted(&mut self) {
+        self.submitted = true;
+    }
+
+    /// Writes a reply over its request and queues it.
+    #[inline]
+    pub(crate) fn reply(&mut self, export: &Export, reply: &Reply, mut frame: Mbuf) {
+        // A write's data may lie in further segments, which a reply has no use for.
+        if frame.segments() > 1 {
+            frame.truncate_to_first_segment();
+        }
+        let written = frame.resize(reply.frame_len())
+            && reply.emit(frame.data_mut(), self.mac, export, self.limits).is_some();
+        if written { self.send(frame) } else { self.drop(frame, DropReason::NoRoom) }
+    }
+
+    /// Queues an advertisement of `export` for `destination`, in `frame`.
+    pub(crate) fn advertise(&mut self, export: &Export, destination: MacAddr, mut frame: Mbuf) {
+        let room = frame.room();
+        let length = frame
+            .resize(room)
+            .then(|| emit_advertisement(frame.data_mut(), self.mac, destination, export, self.limits))
+            .flatten();
+        if !length.is_some_and(|length| frame.resize(length)) {
+            return self.drop(frame, DropReason::NoRoom);
+        }
+        if let Some(vlan) = export.vlan() {
+            frame.tag(vlan.get());
+        }
+        self.counters.advertisements += 1;
+        self.send(frame);
+    }
+
+    /// Queues a frame that is complete but for its tag. Without the tag it must not leave its VLAN, so it is dropped if
+    /// there is no room for it.
+    #[inline]
+    fn send(&mut self, frame: Mbuf) {
+        let frame = match frame.into_tx() {
+            Ok(frame) => frame,
+            Err(frame) => return self.drop(frame, DropReason::NoRoom),
+        };
+        let bytes = frame.frame_len() as u64;
+        match self.tx.push(frame) {
+            Ok(()) => {
+                self.counters.tx_frames += 1;
+                self.counters.tx_bytes += bytes;
+            }
+            // The queue holds as many frames as its mempool has; only frames of other pools could exceed it.
+            Err(frame) => self.drop(frame.into_mbuf(), DropReason::NoRoom),
+        }
+    }
+
+    /// Frees a frame that gets no answer, and counts why.
+    #[inline]
+    pub(crate) fn drop(&mut self, frame: Mbuf, reason: DropReason) {
+        self.drops.count(reason);
+        drop(frame);
+    }
+
+    /// Hands the replies of this turn to the NIC, unless they are held. Whether it took any.
+    #[inline]
+    pub(crate) fn flush(&mut self) -> bool {
+        let replies = self.tx.waiting();
+        let submitted = std::mem::take(&mut self.submitted);
+        if replies == 0 || self.coalesces_tx && pacing::holds(replies, submitted) {
+            return false;
+        }
+        self.tx.flush() > 0
+    }
+
+    /// Replies that wait.
+    pub(crate) fn tx_waiting(&self) -> usize {
+        self.tx.waiting()
+    }
+}

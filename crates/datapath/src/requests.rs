@@ -1,0 +1,316 @@
+//! A request's way through an lcore: a frame is parsed and routed to its export, the export admits the request, its bdev
+//! carries it out, and the reply is written over it.
+//!
+//! What the control plane decides leaves this way to `deferred`; what concerns many exports, to `fanout`.
+
+use aoe_target::{
+    BdevIo, BdevOp, Disposition, DropReason, Export, ExportId, IoOutcome, PAYLOAD_OFFSET, PortId, Reply,
+    Request, Route, ShelfSlot, Verdict,
+};
+use dpdk::{Burst, Mbuf, RxMbuf};
+use spdk::{Completed, CompletionQueue, IoKind};
+
+use crate::{
+    backing::{Backing, Exports},
+    bdev_io::{self, Todo},
+    deferred::{Deferred, DeferredRequests, DeferredSender},
+    fanout::{Fanouts, SLICE, Step},
+    inflight::{InFlight, Next},
+    pacing::{Pacing, RX_BURST},
+    port_queue::PortQueue,
+    tag,
+};
+
+/// An lcore's exports, and the requests to them.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    pub(crate) exports: Exports,
+    pub(crate) bdevs: CompletionQueue<InFlight>,
+    fanouts: Fanouts,
+    deferred: DeferredRequests,
+    pacing: Pacing,
+}
+
+impl Requests {
+    /// # Errors
+    /// What [`CompletionQueue::new`] says.
+    pub(crate) fn new() -> spdk::Result<Self> {
+        Ok(Self {
+            exports: Exports::new(),
+            bdevs: CompletionQueue::new()?,
+            fanouts: Fanouts::new(),
+            deferred: DeferredRequests::default(),
+            pacing: Pacing::default(),
+        })
+    }
+
+    /// Answers the requests that bdevs have finished, or goes on with what is left to do for them. Whether there were any.
+    #[inline]
+    pub(crate) fn complete(&mut self, queues: &mut [PortQueue]) -> bool {
+        self.bdevs.advance();
+        let mut completed = false;
+        while let Some(Completed { mut frame, context, outcome }) = self.bdevs.poll() {
+            completed = true;
+            let mut outcome = bdev_io::outcome_of(outcome);
+            let (export, backing) = self.exports.export_of(context.export);
+            if context.next != Next::Reply && outcome == IoOutcome::Ok {
+                match go_on(export, backing, &self.bdevs, context, frame) {
+                    Some(ended) => (frame, outcome) = ended,
+                    // The bdev has it again.
+                    None => continue,
+                }
+            }
+            backing.ended();
+            backing.counters().completed(&context.io, outcome);
+            queues[context.queue].reply(export, &Reply::completed(&context.io, outcome), frame);
+        }
+        completed
+    }
+
+    /// Starts a turn's receiving.
+    #[inline]
+    pub(crate) fn start_receiving(&mut self) {
+        self.pacing.start_turn();
+    }
+
+    /// Whether the turn's budget allows further frames.
+    #[inline]
+    pub(crate) fn may_receive(&self) -> bool {
+        self.pacing.may_receive()
+    }
+
+    /// Receives from a queue until it is empty or the turn's budget is used. Whether there was a frame.
+    #[inline]
+    pub(crate) fn receive(&mut self, queue: &mut PortQueue) -> bool {
+        let mut received = false;
+        let mut burst = Burst::new();
+        while self.pacing.may_receive() {
+            let handed = if queue.is_distributed() { self.take_over(queue) } else { 0 };
+            let arrived = queue.receive(&mut burst, RX_BURST);
+            if arrived > 0 {
+                self.pacing.received(arrived);
+                self.serve(queue, &mut burst);
+            }
+            received |= arrived + handed > 0;
+            if arrived < RX_BURST && handed < RX_BURST {
+                break;
+            }
+        }
+        received
+    }
+
+    /// Serves frames that other queues of the port handed over. Returns how many.
+    #[inline(never)]
+    pub(crate) fn take_over(&mut self, queue: &mut PortQueue) -> usize {
+        let mut burst = Burst::new();
+        let frames = queue.take_over(&mut burst, RX_BURST);
+        self.pacing.received(frames);
+        self.serve(queue, &mut burst);
+        frames
+    }
+
+    /// Serves the frames of a burst. All that this calls for a read or write, down to SPDK, is `inline(always)` and so
+    /// becomes one function: else the compiler takes another part of it out with each edit elsewhere, for 50 to 200
+    /// instructions a request (benches/instructions).
+    #[inline(never)]
+    fn serve(&mut self, queue: &mut PortQueue, burst: &mut Burst) {
+        for frame in burst {
+            self.serve_frame(queue, frame);
+        }
+    }
+
+    /// Parses a frame and brings its request to its export, or drops it.
+    #[inline(always)]
+    fn serve_frame(&mut self, queue: &mut PortQueue, frame: RxMbuf) {
+        let Some(mut frame) = queue.accept(frame) else { return };
+        let mut parsed = Request::parse(frame.data(), frame.frame_len());
+        if parsed == Err(DropReason::NotAoe) {
+            parsed = tag::parse_tagged(&mut frame);
+        }
+        let request = match parsed {
+            Ok(request) if request.is_for(queue.mac()) => request,
+            Ok(_) => return queue.drop(frame, DropReason::NotOurMac),
+            Err(reason) => return queue.drop(frame, reason),
+        };
+        if request.contiguous_len(frame.frame_len()) > frame.data().len() && !frame.linearize() {
+            return queue.drop(frame, DropReason::ConfigSplit);
+        }
+        let vlan = if frame.is_tag_taken() { tag::vlan_of(&frame) } else { Ok(None) };
+        let vlan = match vlan {
+            Ok(vlan) => vlan,
+            Err(reason) => return queue.drop(frame, reason),
+        };
+        match self.exports.route(queue.port(), vlan, request.address) {
+            Route::One(export) => self.admit(queue, export, &request, frame),
+            Route::Many(pattern) => self.fanouts.push_request(queue, vlan, pattern, frame),
+            Route::None => queue.drop(frame, DropReason::UnknownShelfSlot),
+        }
+    }
+
+    /// Does what the export decides on a request.
+    #[inline(always)]
+    fn admit(&mut self, queue: &mut PortQueue, id: ExportId, request: &Request, frame: Mbuf) {
+        // Routing found it a moment ago.
+        let Some((export, backing)) = self.exports.serving(id) else {
+            return queue.drop(frame, DropReason::UnknownShelfSlot);
+        };
+        let disposition = export.admit(request, frame.data(), frame.frame_len(), queue.limits());
+        backing.counters().admitted(request, &disposition);
+        match disposition {
+            Disposition::Submit(io) => {
+                if submit(export, backing, &self.bdevs, queue, &io, frame) {
+                    queue.note_submitted();
+                    self.pacing.submitted(io.data_len());
+                }
+            }
+            Disposition::Reply(reply) => queue.reply(export, &reply, frame),
+            Disposition::Drop(reason) => queue.drop(frame, reason),
+            Disposition::Consult => match self.deferred.send(Deferred::new(queue.index(), id, frame)) {
+                Ok(()) => backing.started(),
+                Err(frame) => queue.drop(frame, DropReason::ConsultFull),
+            },
+        }
+    }
+
+    /// Does a slice of the oldest fan-out. Whether there was one.
+    #[inline]
+    pub(crate) fn fan_out(&mut self, queues: &mut [PortQueue]) -> bool {
+        let has_work = !self.fanouts.is_empty();
+        if has_work {
+            self.fan_out_slice(queues);
+        }
+        has_work
+    }
+
+    #[cold]
+    fn fan_out_slice(&mut self, queues: &mut [PortQueue]) {
+        let Some(mut fanout) = self.fanouts.pop() else { return };
+        let queue = &mut queues[fanout.queue()];
+        for _ in 0..SLICE {
+            match fanout.step(&self.exports, queue) {
+                Step::Admit(id, frame) => match Request::parse(frame.data(), frame.frame_len()) {
+                    Ok(request) => self.admit(queue, id, &request, frame),
+                    Err(reason) => queue.drop(frame, reason),
+                },
+                Step::Done => {}
+                Step::Pause => break,
+                Step::End => return self.fanouts.end(&fanout),
+            }
+        }
+        self.fanouts.put_back(fanout);
+    }
+
+    /// See [`crate::Lcore::advertise`].
+    pub(crate) fn advertise(&mut self, queues: &[PortQueue], port: Option<PortId>, pattern: ShelfSlot) {
+        self.fanouts.push_advertisements(queues, port, pattern);
+    }
+
+    /// Forgets all fan-outs.
+    pub(crate) fn cancel_fanouts(&mut self) {
+        self.fanouts.clear();
+    }
+
+    /// See [`crate::Lcore::defer_to`].
+    pub(crate) fn defer_to(&mut self, sender: DeferredSender) {
+        self.deferred.set_sender(sender);
+    }
+
+    /// Answers a deferred request as the verdict says, with the state that was published last.
+    pub(crate) fn complete_deferred(
+        &mut self,
+        queues: &mut [PortQueue],
+        request: Deferred,
+        verdict: Verdict,
+    ) {
+        let (queue, id, frame) = request.into_parts();
+        let queue = &mut queues[queue];
+        self.deferred.returned();
+        let (export, backing) = self.exports.export_of(id);
+        backing.ended();
+        match Reply::verdict(export, verdict, queue.limits()) {
+            Ok(reply) => {
+                backing.counters().answered(&reply);
+                queue.reply(export, &reply, frame);
+            }
+            Err(reason) => queue.drop(frame, reason),
+        }
+    }
+
+    /// Whether something is in flight: at bdevs or in the control plane.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        self.bdevs.in_flight() > 0 || self.deferred.is_pending()
+    }
+
+    /// Whether something is still to be done without a frame or a completion.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.fanouts.is_empty() || self.exports.is_reaping()
+    }
+}
+
+/// Hands a request to its bdev, or answers it. Whether the bdev has it.
+#[inline(always)]
+fn submit(
+    export: &Export,
+    backing: &mut Backing,
+    bdevs: &CompletionQueue<InFlight>,
+    queue: &mut PortQueue,
+    io: &BdevIo,
+    mut frame: Mbuf,
+) -> bool {
+    if !make_room(&mut frame, io) {
+        queue.drop(frame, DropReason::NoRoom);
+        return false;
+    }
+    let todo = match backing.channel() {
+        Some(channel) => bdev_io::first(export, channel, backing.sync(), io, &frame),
+        None => Todo::Reply(IoOutcome::DeviceFault),
+    };
+    let (outcome, frame) = match todo {
+        Todo::Submit(first, next) => {
+            backing.counters().fua_writes += u64::from(first.kind == IoKind::WriteFua);
+            let context = InFlight { queue: queue.index(), export: export.id(), io: *io, next };
+            match backing.submit(bdevs, first, frame, context) {
+                Ok(()) => {
+                    backing.started();
+                    return true;
+                }
+                Err(frame) => (IoOutcome::DeviceFault, frame),
+            }
+        }
+        Todo::Reply(outcome) => (outcome, frame),
+    };
+    backing.counters().completed(io, outcome);
+    queue.reply(export, &Reply::completed(io, outcome), frame);
+    false
+}
+
+/// Makes the frame as long as a read's data asks for; the initiator's trailing bytes, if any, give way. Whether it is.
+#[inline(always)]
+fn make_room(frame: &mut Mbuf, io: &BdevIo) -> bool {
+    if !matches!(io.op, BdevOp::Read | BdevOp::Health(_)) {
+        return true;
+    }
+    if frame.segments() > 1 {
+        frame.truncate_to_first_segment();
+    }
+    frame.resize(PAYLOAD_OFFSET + io.data_len())
+}
+
+/// Goes on with a request whose I/O has ended well. `None` if the bdev has it again; else it is to be answered.
+#[cold]
+fn go_on(
+    export: &Export,
+    backing: &mut Backing,
+    bdevs: &CompletionQueue<InFlight>,
+    context: InFlight,
+    mut frame: Mbuf,
+) -> Option<(Mbuf, IoOutcome)> {
+    match bdev_io::next(export, backing.sync(), &context.io, context.next, &mut frame) {
+        Todo::Reply(outcome) => Some((frame, outcome)),
+        Todo::Submit(io, next) => {
+            backing.counters().write_flushes += u64::from(io.kind == IoKind::Flush);
+            let resubmitted = backing.submit(bdevs, io, frame, InFlight { next, ..context });
+            resubmitted.err().map(|frame| (frame, IoOutcome::DeviceFault))
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! A request in flight: what it asks of its bdev, where its state lies, and what it points to.
+//!
+//! All state of a request in flight lies in the private area of its mbuf ([`Slot`]), so that submitting allocates
+//! nothing. An mbuf in flight is a [`Submitted`]: the bdev may read and write its bytes, so none of this crate's safe
+//! code reaches them; only the header in the private area is ours.
+
+use std::{
+    cell::{Cell, RefCell},
+    ffi::{c_int, c_void},
+    mem::{self, ManuallyDrop, MaybeUninit},
+    ptr::NonNull,
+};
+
+use dpdk::Mbuf;
+
+use crate::{
+    Bdev, Thread,
+    fdsync::FdSync,
+    sector_buffers::SectorBuffers,
+    sectors::{BlockSize, Blocks, Sectors},
+};
+
+/// Segments of an mbuf that one I/O can cover.
+pub const MAX_SEGMENTS: usize = 8;
+
+/// What to do with a bdev.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IoKind {
+    /// Sectors into the frame.
+    Read,
+    /// The frame's bytes into sectors.
+    Write,
+    /// As [`IoKind::Write`], with NVMe's Force Unit Access: on stable media when it ends. Only where
+    /// [`IoChannel::can_force`](crate::IoChannel::can_force). Bypasses the bdev layer's counts of writes.
+    WriteFua,
+    /// Everything written and completed before to stable media. Covers the whole bdev; the range is not looked at.
+    Flush,
+    /// The content of the blocks that lie wholly in the range is no longer needed; the frame is not looked at. For a bdev
+    /// with [`crate::BdevInfo::unmaps`].
+    Unmap,
+    /// NVMe's log page of health information ([`crate::HEALTH_LOG_BYTES`]) into the frame; the range is not looked at.
+    /// For a bdev with [`crate::BdevInfo::health`].
+    Health,
+}
+
+/// One I/O of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Io {
+    /// What to do.
+    pub kind: IoKind,
+    /// Where on the bdev.
+    pub sectors: Sectors,
+    /// Bytes into the frame where the data starts.
+    pub payload: u16,
+}
+
+/// How an I/O ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// The medium could not be read or written there.
+    MediaError,
+    /// Beyond the bdev's end.
+    OutOfRange,
+    /// The bdev can't do this, or not now: removed, reset, claimed, read-only.
+    Aborted,
+    /// Any other failure of the device.
+    DeviceFault,
+}
+
+/// A channel's handles, at a fixed address while I/O is in flight. What every request reads comes first, in a cache line
+/// of its own: with many exports it is seldom in the cache.
+#[repr(C, align(64))]
+pub(crate) struct Channel {
+    pub(crate) raw: NonNull<spdk_sys::spdk_io_channel>,
+    pub(crate) desc: *mut spdk_sys::spdk_bdev_desc,
+    pub(crate) block_size: BlockSize,
+    /// What the bdev wants buffers' addresses to be a multiple of.
+    pub(crate) alignment: u32,
+    pub(crate) in_flight: Cell<u32>,
+    pub(crate) bdev: Bdev,
+    /// A reactor runs several SPDK threads on one of the system's.
+    pub(crate) owner: Thread,
+}
+
+impl Channel {
+    /// Descriptor and channel, as SPDK's calls want them.
+    #[inline]
+    pub(crate) fn handles(&self) -> (*mut spdk_sys::spdk_bdev_desc, *mut spdk_sys::spdk_io_channel) {
+        (self.desc, self.raw.as_ptr())
+    }
+}
+
+/// What this crate keeps of a request in flight.
+#[repr(C)]
+pub(crate) struct Header {
+    /// The next in a [`List`].
+    next: *mut c_void,
+    pub(crate) queue: NonNull<QueueHead>,
+    pub(crate) channel: NonNull<Channel>,
+    pub(crate) io: Io,
+    /// The I/O's range in blocks, where it is whole blocks.
+    pub(crate) blocks: Option<Blocks>,
+    /// Files that a flush has synced.
+    pub(crate) synced: usize,
+    pub(crate) outcome: Outcome,
+    pub(crate) iov_count: c_int,
+    /// The first `iov_count` are written.
+    pub(crate) iov: [MaybeUninit<spdk_sys::iovec>; MAX_SEGMENTS],
+}
+
+/// A request's state in its mbuf's private area: ours, then the caller's context.
+#[repr(C)]
+pub(crate) struct Slot<C> {
+    pub(crate) header: Header,
+    pub(crate) context: C,
+}
+
+/// Bytes of private area that an mbuf needs for requests with context `C`: a multiple of 8, as mempools want.
+pub const fn private_size<C>() -> u16 {
+    let size = mem::size_of::<Slot<C>>().next_multiple_of(8);
+    assert!(size <= 1024);
+    #[expect(clippy::cast_possible_truncation, reason = "at most 1024")]
+    let size = size as u16;
+    size
+}
+
+/// An mbuf in flight: given up by [`submit`](crate::IoChannel::submit) until [`CompletionQueue::poll`] gives it back.
+///
+/// Whoever has the token moves the request on: it is consumed by what hands the request to SPDK, to a list or back to
+/// the caller, and comes into being again in SPDK's callback.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct Submitted(NonNull<c_void>);
+
+impl Submitted {
+    /// Puts a request's state into its mbuf and gives the mbuf up. `None`, and the mbuf is as it was, if its private area
+    /// is too small.
+    #[inline(always)]
+    pub(crate) fn new<C>(
+        frame: Mbuf,
+        queue: NonNull<QueueHead>,
+        channel: NonNull<Channel>,
+        io: Io,
+        context: C,
+    ) -> std::result::Result<Self, Mbuf> {
+        const { assert!(mem::align_of::<Slot<C>>() <= 8, "a mempool's private areas are 8-byte aligned") };
+        let (area, size) = frame.private_area();
+        if size < mem::size_of::<Slot<C>>() {
+            return Err(frame);
+        }
+        let header = Header {
+            next: std::ptr::null_mut(),
+            queue,
+            channel,
+            io,
+            blocks: None,
+            synced: 0,
+            outcome: Outcome::Aborted,
+            iov_count: 0,
+            iov: [const { MaybeUninit::uninit() }; MAX_SEGMENTS],
+        };
+        // SAFETY: the private area is large enough and aligned, as was just seen, and belongs to this mbuf's owner.
+        unsafe { area.cast::<Slot<C>>().write(Slot { header, context }) };
+        Ok(Self(frame.into_raw().cast()))
+    }
+
+    /// The argument for SPDK's callback, from which [`Submitted::from_arg`] makes the token again.
+    #[inline]
+    pub(crate) fn into_arg(self) -> *mut c_void {
+        self.0.as_ptr()
+    }
+
+    /// # Safety
+    /// `arg` comes from [`Submitted::into_arg`], and nothing else makes a token of it.
+    #[inline]
+    pub(crate) unsafe fn from_arg(arg: *mut c_void) -> Self {
+        // SAFETY: `into_arg` gives no null.
+        Self(unsafe { NonNull::new_unchecked(arg) })
+    }
+
+    #[inline]
+    pub(crate) fn place(&self) -> NonNull<Header> {
+        // SAFETY: a mempool's element is an rte_mbuf and its private area (rte_mbuf.h, rte_mbuf_to_priv), in which
+        // `new` put the header first.
+        unsafe { self.0.cast::<dpdk_sys::rte_mbuf>().add(1) }.cast()
+    }
+
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: `new` wrote it, and only the token's owner reaches it.
+        unsafe { self.place().as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn header_mut(&mut self) -> &mut Header {
+        // SAFETY: as in `header`.
+        unsafe { self.place().as_mut() }
+    }
+
+    /// Gives the request back to its queue.
+    #[inline]
+    pub(crate) fn finish(mut self, outcome: Outcome) {
+        self.header_mut().outcome = outcome;
+        let in_flight = &self.channel().in_flight;
+        in_flight.set(in_flight.get() - 1);
+        self.queue().ended.push(self);
+    }
+
+    /// Has the request start again on the next turn.
+    pub(crate) fn retry_later(self) {
+        self.queue().waiting.push(self);
+    }
+
+    /// The queue that the request goes back to.
+    #[inline]
+    pub(crate) fn queue<'a>(&self) -> &'a QueueHead {
+        // SAFETY: a completion queue's head stays while requests are in flight (`CompletionQueue::drop`); it is only
+        // read, its members are cells.
+        unsafe { self.header().queue.as_ref() }
+    }
+
+    /// The channel that the request goes through.
+    #[inline]
+    pub(crate) fn channel<'a>(&self) -> &'a Channel {
+        // SAFETY: a channel stays while I/O is in flight on it (`IoChannel::drop`).
+        unsafe { self.header().channel.as_ref() }
+    }
+
+    /// Ends the flight: the mbuf belongs to the caller.
+    ///
+    /// # Safety
+    /// No bdev has the request.
+    #[inline]
+    pub(crate) unsafe fn into_frame(self) -> Mbuf {
+        // SAFETY: `new` gave up a valid mbuf that this token stands for.
+        unsafe { Mbuf::from_raw(self.0.cast()) }
+    }
+
+    /// Calls `look` with the mbuf.
+    ///
+    /// # Safety
+    /// No bdev has the request's bytes meanwhile.
+    pub(crate) unsafe fn with_frame<R>(&self, look: impl FnOnce(&Mbuf) -> R) -> R {
+        // SAFETY: `new` gave up a valid mbuf that this token stands for; it is not dropped here.
+        let frame = ManuallyDrop::new(unsafe { Mbuf::from_raw(self.0.cast()) });
+        look(&frame)
+    }
+
+    /// Points the iovecs at `bytes` bytes of the frame from `offset` on. False if it does not hold them, or in more than
+    /// [`MAX_SEGMENTS`] segments.
+    #[inline(always)]
+    pub(crate) fn cover(&mut self, offset: usize, bytes: usize) -> bool {
+        // SAFETY: as in `with_frame`; the bytes are not read here, and the header is not part of what `frame` reaches.
+        let frame = ManuallyDrop::new(unsafe { Mbuf::from_raw(self.0.cast()) });
+        self.header_mut().cover(&frame, offset, bytes)
+    }
+}
+
+impl Header {
+    #[inline(always)]
+    fn cover(&mut self, frame: &Mbuf, offset: usize, bytes: usize) -> bool {
+        let (mut left, mut skip) = (bytes, offset);
+        let mut count = 0;
+        for (start, length) in frame.segments_raw() {
+            if left == 0 {
+                break;
+            }
+            if skip >= length {
+                skip -= length;
+                continue;
+            }
+            let Some(iov) = self.iov.get_mut(count) else { return false };
+            let covered = (length - skip).min(left);
+            iov.write(spdk_sys::iovec { iov_base: start.wrapping_add(skip).cast(), iov_len: covered });
+            left -= covered;
+            skip = 0;
+            count += 1;
+        }
+        self.iov_count = c_int::try_from(count).unwrap_or(0);
+        left == 0
+    }
+
+    /// Whether SPDK copies these bytes through a bounce buffer for a bdev that wants `alignment` (a power of two): by
+    /// the rule of `_are_iovs_aligned` (lib/bdev/bdev.c), which does so for all of an I/O if one address is not a
+    /// multiple.
+    #[inline(always)]
+    pub(crate) fn bounces(&self, alignment: u32) -> bool {
+        let count = usize::try_from(self.iov_count).unwrap_or(0);
+        let mask = alignment.wrapping_sub(1) as usize;
+        // SAFETY: the first `iov_count` are written.
+        self.iov.iter().take(count).any(|iov| unsafe { iov.assume_init_ref() }.iov_base.addr() & mask != 0)
+    }
+
+    /// The iovecs, of which SPDK looks at the first `iov_count`.
+    #[inline]
+    pub(crate) fn iovs(&mut self) -> *mut spdk_sys::iovec {
+        self.iov.as_mut_ptr().cast()
+    }
+}
+
+/// A singly linked list through the headers of requests in flight.
+pub(crate) struct List {
+    first: Cell<*mut c_void>,
+    last: Cell<*mut c_void>,
+}
+
+impl List {
+    pub(crate) const fn new() -> Self {
+        Self { first: Cell::new(std::ptr::null_mut()), last: Cell::new(std::ptr::null_mut()) }
+    }
+
+    #[inline]
+    pub(crate) fn push(&self, mut request: Submitted) {
+        request.header_mut().next = std::ptr::null_mut();
+        let arg = request.into_arg();
+        if self.first.get().is_null() {
+            self.first.set(arg);
+        } else {
+            // SAFETY: `last` is in the list, which owns it.
+            let mut last = ManuallyDrop::new(unsafe { Submitted::from_arg(self.last.get()) });
+            last.header_mut().next = arg;
+        }
+        self.last.set(arg);
+    }
+
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Submitted> {
+        let first = NonNull::new(self.first.get())?;
+        // SAFETY: the list owns what it holds, and gives it up here.
+        let request = unsafe { Submitted::from_arg(first.as_ptr()) };
+        self.first.set(request.header().next);
+        Some(request)
+    }
+
+    /// The requests that are in the list now; those that join it meanwhile stay.
+    pub(crate) fn take(&self) -> Self {
+        Self { first: Cell::new(self.first.replace(std::ptr::null_mut())), last: Cell::new(self.last.get()) }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.get().is_null()
+    }
+}
+
+/// The part of a completion queue that requests point to, at a fixed address. Written for each request, so it shares no
+/// cache line with another lcore's data on the heap; nor the line beside it, which CPUs fetch along.
+#[repr(align(128))]
+pub(crate) struct QueueHead {
+    /// Requests for the next poll.
+    pub(crate) ended: List,
+    /// Requests to start again.
+    pub(crate) waiting: List,
+    pub(crate) in_flight: Cell<u32>,
+    /// Requests that were put off for want of SPDK's memory.
+    pub(crate) waits: Cell<u64>,
+    /// I/Os that SPDK copied.
+    pub(crate) bounced: Cell<u64>,
+    pub(crate) fdsync: RefCell<FdSync>,
+    pub(crate) sector_buffers: SectorBuffers,
+    /// Requests that wait for one of these.
+    pub(crate) waiting_for_buffer: List,
+}
+
+impl QueueHead {
+    pub(crate) fn new(fdsync: FdSync) -> Self {
+        Self {
+            ended: List::new(),
+            waiting: List::new(),
+            in_flight: Cell::new(0),
+            waits: Cell::new(0),
+            bounced: Cell::new(0),
+            fdsync: RefCell::new(fdsync),
+            sector_buffers: SectorBuffers::none(),
+            waiting_for_buffer: List::new(),
+        }
+    }
+
+    /// Counts a request that waits for SPDK's memory.
+    pub(crate) fn count_wait(&self) {
+        self.waits.set(self.waits.get() + 1);
+    }
+
+    /// Counts an I/O that SPDK copies.
+    #[inline]
+    pub(crate) fn count_bounced(&self) {
+        self.bounced.set(self.bounced.get() + 1);
+    }
+}
+
+const _: () = {
+    // Both are written for each request, each in an allocation of its own.
+    assert!(mem::align_of::<QueueHead>() == 128 && mem::size_of::<QueueHead>().is_multiple_of(128));
+    assert!(mem::align_of::<Channel>() == 64 && mem::size_of::<Channel>().is_multiple_of(64));
+};
+
+/// The outcome of a completed I/O, which is freed.
+///
+/// # Safety
+/// SPDK has just completed `io`, which is ours, with this `success`.
+pub(crate) unsafe fn outcome_of_io(io: *mut spdk_sys::spdk_bdev_io, success: bool) -> Outcome {
+    let outcome = if success {
+        Outcome::Done
+    } else {
+        let (mut cdw0, mut status_type, mut status) = (0, 0, 0);
+        // SAFETY: the caller's promise (spdk/bdev.h).
+        unsafe { spdk_sys::spdk_bdev_io_get_nvme_status(io, &mut cdw0, &mut status_type, &mut status) };
+        outcome_of(status_type, status)
+    };
+    // SAFETY: the caller's promise: it is freed here and nowhere else.
+    unsafe { spdk_sys::spdk_bdev_free_io(io) };
+    outcome
+}
+
+/// What an NVMe status (spdk/nvme_spec.h: type, code) means for a request.
+fn outcome_of(status_type: c_int, status: c_int) -> Outcome {
+    match (status_type, status) {
+        (0, 0x80) => Outcome::OutOfRange,
+        // Invalid opcode or field, aborted by request or by a deleted queue, namespace write protected.
+        (0, 0x01 | 0x02 | 0x07 | 0x08 | 0x20) => Outcome::Aborted,
+        (2, _) => Outcome::MediaError,
+        _ => Outcome::DeviceFault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nvme_statuses_map_to_outcomes() {
+        assert_eq!(outcome_of(0, 0x80), Outcome::OutOfRange);
+        assert_eq!(outcome_of(0, 0x01), Outcome::Aborted);
+        assert_eq!(outcome_of(0, 0x08), Outcome::Aborted);
+        assert_eq!(outcome_of(2, 0x81), Outcome::MediaError, "unrecovered read error");
+        assert_eq!(outcome_of(2, 0x80), Outcome::MediaError, "write fault");
+        assert_eq!(outcome_of(0, 0x06), Outcome::DeviceFault, "internal device error");
+        assert_eq!(outcome_of(7, 0xff), Outcome::DeviceFault);
+    }
+}
