@@ -1,9 +1,9 @@
 //! Step one, parse: is this frame a request, and what does it ask?
 
 use aoe_wire::{
-    AoeCommand, AtaRepr, CONFIG_LEN, ConfigCommand, ConfigRepr, ETHERTYPE_AOE,
-    EthernetHeader, Header, KEYED_LEN, KEYED_STATUS_LEN, KeyedCommand, MASK_LEN, MAX_CONFIG_STRING, MacAddr,
-    MaskArgs, MaskCommand, RESERVE_LEN, ReserveArgs, ReserveCommand, SECTOR_BYTES, ShelfSlot, VERSION,
+    AoeCommand, AtaRepr, CONFIG_LEN, ConfigCommand, ConfigRepr, ETHERTYPE_AOE, EthernetHeader, Header,
+    KEYED_LEN, KEYED_STATUS_LEN, KeyedCommand, MASK_LEN, MAX_CONFIG_STRING, MacAddr, MaskArgs, MaskCommand,
+    RESERVE_LEN, ReserveArgs, ReserveCommand, SECTOR_BYTES, ShelfSlot, VERSION,
 };
 use ata::{AtaCommand, Taskfile};
 
