@@ -149,7 +149,8 @@ fn serve(
         if received > 0 {
             burst.prefetch();
             for frame in &mut burst {
-                if let Some(reply) = link.answer(frame, &mut payload) {
+                let Ok(frame) = frame.into_exclusive() else { continue };
+                if let Some(Ok(reply)) = link.answer(frame, &mut payload).map(Mbuf::into_tx) {
                     ensure!(tx.push(reply).is_ok(), "more replies wait than there are mbufs");
                 }
             }

@@ -125,7 +125,9 @@ fn send(lane: &mut Lane, mut frame: Vec<u8>) {
     {
         mbuf.data_mut().copy_from_slice(&frame);
         // A queue that has as many waiting as there are mbufs has lost its link.
-        let _ = lane.tx.push(mbuf);
+        if let Ok(mbuf) = mbuf.into_tx() {
+            let _ = lane.tx.push(mbuf);
+        }
         lane.tx.flush();
     }
 }

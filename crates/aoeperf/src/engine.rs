@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use aoe_initiator::ShelfSlot;
 use aoe_initiator::wire::{ATA_DATA_OFFSET, Mac, SECTOR, ata};
-use dpdk::{Burst, Mbuf, tsc};
+use dpdk::{Burst, Mbuf, RxMbuf, tsc};
 
 use self::complaints::Complaints;
 use crate::flow::{RoundTrip, Window};
@@ -165,7 +165,7 @@ impl Engine {
 
     /// A frame has come; `now` is when.
     #[inline]
-    fn arrived(&mut self, frame: Mbuf, now: u64) {
+    fn arrived(&mut self, frame: RxMbuf, now: u64) {
         let data = frame.data();
         let Some(head) = Head::of(data) else { return self.odd(frame, now) };
         let Some((index, slot)) = self.slots.outstanding(head.tag()) else {
@@ -205,8 +205,8 @@ impl Engine {
 
     /// Uses the slot of a request that is over, and the mbuf of its reply, for the next.
     #[inline]
-    fn restart(&mut self, index: u32, frame: Mbuf) {
-        if self.start(index, Some(frame)) == Start::Later {
+    fn restart(&mut self, index: u32, frame: RxMbuf) {
+        if self.start(index, frame.into_exclusive().ok()) == Start::Later {
             self.idle.push_back(index);
         }
     }
@@ -268,7 +268,7 @@ impl Engine {
             if is_write && let Some(disk) = &mut target.disk {
                 slot.generation = disk.stamp(lba, &mut data[ATA_DATA_OFFSET..]);
             }
-            if lane.tx.push(frame).is_ok() {
+            if frame.into_tx().is_ok_and(|frame| lane.tx.push(frame).is_ok()) {
                 return Start::Sent;
             }
         }

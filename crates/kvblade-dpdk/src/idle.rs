@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use datapath::idle::RestBy;
-use datapath::{Idle, Lane, Lcore};
+use datapath::{Idle, Lcore, PortQueue};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
 /// Longest `sleep=`, in microseconds: what else a reactor has to do, RPCs among them, waits as long.
@@ -41,24 +41,24 @@ impl IdleOption {
         }
     }
 
-    /// What an lcore with these lanes does.
+    /// What an lcore with these queues does.
     ///
     /// # Errors
     /// One sentence, if one of its ports has no interrupts.
-    pub(crate) fn on(self, core: u32, lanes: &[Lane]) -> Result<Idle, String> {
+    pub(crate) fn on(self, core: u32, queues: &[PortQueue]) -> Result<Idle, String> {
         let rest = match self {
             Self::Poll => return Ok(Idle::Poll),
             Self::Pause => RestBy::Pause,
             Self::Sleep(time) => RestBy::Sleep(time),
             // No interrupt tells of a frame that another lcore hands over.
-            Self::Interrupt if lanes.iter().any(Lane::is_spread) => {
+            Self::Interrupt if queues.iter().any(PortQueue::is_distributed) => {
                 tracing::info!(lcore = core, "pauses when idle: other lcores hand it frames");
                 RestBy::Pause
             }
             Self::Interrupt => {
                 let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
                     .map_err(|error| format!("lcore {core}: epoll_create1: {error}"))?;
-                let interrupts = Lcore::interrupts(lanes, epoll.0).map_err(|error| {
+                let interrupts = Lcore::interrupts(queues, epoll.0).map_err(|error| {
                     format!(
                         "--idle interrupt: a port of lcore {core} has no interrupts of rx queues ({error}): pause and \
                          sleep=MICROSECONDS do without"

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use aoe_target::{MacAddr, PortId, PortLimits, PortSet};
 use control::{PortInfo, PortTable};
-use datapath::Lane;
+use datapath::PortQueue;
 use dpdk::{EalStarted, Interface, Port, PortUse};
 
 use crate::args::MTU_MIN;
@@ -50,12 +50,12 @@ pub(crate) struct PortOptions {
 
 /// Every port, started.
 pub(crate) struct Ports {
-    /// Keeps them running; the lanes do too.
+    /// Keeps them running; the queues do too.
     pub(crate) started: Vec<Started>,
     /// For the control plane.
     pub(crate) table: PortTable,
     /// Each core's share.
-    pub(crate) lanes: BTreeMap<u32, Vec<Lane>>,
+    pub(crate) queues: BTreeMap<u32, Vec<PortQueue>>,
 }
 
 /// A started port.
@@ -140,7 +140,7 @@ pub(crate) fn start(eal: EalStarted, cores: &[u32], options: &PortOptions) -> Re
     for port in &planned {
         pools.expect(&port.cores, &port.rooms);
     }
-    let mut ports = Ports { started: Vec::new(), table: PortTable::default(), lanes: BTreeMap::new() };
+    let mut ports = Ports { started: Vec::new(), table: PortTable::default(), queues: BTreeMap::new() };
     for port in &planned {
         start_one(eal, port, options, &mut pools, &mut ports)?;
     }
@@ -232,16 +232,16 @@ fn start_one(
     let number = PortId(info.number);
     for ((queue, core), (mac, part)) in (0u16..).zip(cores).zip(spread) {
         let queues = port.take_queues(queue).ok_or_else(|| format!("port {name}: queue {queue} is taken"))?;
-        // A lane with an address of its own tells of it itself.
+        // A queue with an address of its own advertises it itself.
         let advertises = queue == 0 || matches!(plan.way, Way::Macs(_));
-        let mut lane = Lane::new(number, mac, *limits, queues, advertises);
+        let mut queue = PortQueue::new(number, mac, *limits, queues, advertises);
         if BY_SYSTEM_CALL.contains(&info.driver.as_str()) {
-            lane = lane.coalescing_tx();
+            queue = queue.coalescing_tx();
         }
         if let Some(part) = part {
-            lane = lane.spread(part);
+            queue = queue.distributed(part);
         }
-        ports.lanes.entry(*core).or_default().push(lane);
+        ports.queues.entry(*core).or_default().push(queue);
     }
     tracing::info!(
         port = info.number,

@@ -140,8 +140,8 @@ fn try_start(done: Initialized) -> Result<(), String> {
     needs::warn_of_drives_across_nodes(&options.needs.drives, &cores);
     let mut lcores = Vec::new();
     for core in &cores {
-        let lanes = ports.lanes.remove(core).unwrap_or_default();
-        let idle = match options.idle.on(*core, &lanes) {
+        let queues = ports.queues.remove(core).unwrap_or_default();
+        let idle = match options.idle.on(*core, &queues) {
             Ok(idle) => idle,
             Err(sentence) => {
                 done.fail(95);
@@ -155,7 +155,7 @@ fn try_start(done: Initialized) -> Result<(), String> {
                 let _ = reporter.send(move || note_failure(&format!("lcore {core}: {error}")));
             }
         };
-        match Remote::start(core, lanes, started) {
+        match Remote::start(core, queues, started) {
             Ok(lcore) => {
                 // One that can't be told has ended, which it tells of itself.
                 let _ = lcore.send(move |lcore| lcore.rest_by(idle));

@@ -153,8 +153,9 @@ mod tests {
                 sectors.iter().all(|sector| one_by_one.contains(sector))
             };
             let expected: Vec<u64> = (0..80).filter(is_inside).collect();
-            let found = size.inside(sectors).map(|Blocks { first, count }| (first..first + count).collect());
-            assert_eq!(found.unwrap_or_default(), expected, "{size:?} {sectors:?}");
+            let found: Vec<u64> =
+                size.inside(sectors).map_or(0..0, |found| found.first..found.first + found.count).collect();
+            assert_eq!(found, expected, "{size:?} {sectors:?}");
         });
     }
 

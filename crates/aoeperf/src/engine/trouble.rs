@@ -3,7 +3,7 @@
 use aoe_initiator::ShelfSlot;
 use aoe_initiator::error::error_name;
 use aoe_initiator::wire::{ATA_DATA_OFFSET, Body, Reply, ata, command};
-use dpdk::Mbuf;
+use dpdk::RxMbuf;
 
 use super::{Engine, TX_BACKLOG};
 use crate::frame::{Head, Request};
@@ -21,7 +21,7 @@ fn words(slot: &Slot) -> String {
 impl Engine {
     /// A frame that is no ATA reply without an AoE error: advertisements and others' frames mean nothing here.
     #[cold]
-    pub(super) fn odd(&mut self, frame: Mbuf, now: u64) {
+    pub(super) fn odd(&mut self, frame: RxMbuf, now: u64) {
         let Ok(reply) = Reply::parse(frame.data()) else { return };
         if !reply.is_response() || matches!(reply.body, Body::Config(_)) && reply.command == command::CONFIG {
             return;
@@ -54,7 +54,7 @@ impl Engine {
 
     /// An ATA failure, or a read's reply with too little data.
     #[cold]
-    pub(super) fn failed(&mut self, index: u32, frame: Mbuf, now: u64) {
+    pub(super) fn failed(&mut self, index: u32, frame: RxMbuf, now: u64) {
         let slot = *self.slots.at(index);
         let address = self.targets[slot.target as usize].address;
         if let Some(head) = Head::of(frame.data()) {
@@ -167,6 +167,6 @@ impl Engine {
                 disk.stamp_again(slot.lba, slot.generation, &mut data[ATA_DATA_OFFSET..]);
             }
         }
-        lane.tx.push(frame).is_ok()
+        frame.into_tx().is_ok_and(|frame| lane.tx.push(frame).is_ok())
     }
 }

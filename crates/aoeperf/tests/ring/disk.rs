@@ -172,7 +172,7 @@ pub(crate) fn serve(disks: &mut [Disk], peers: &[&PeerRing]) {
         while let Some(frame) = peer.receive() {
             let meant = disks.iter_mut().find(|disk| disk.is_meant(lane, frame.data()));
             let disk = meant.unwrap_or_else(|| panic!("for nobody: {:02x?}", &frame.data()[..36]));
-            disk.take(lane, frame, peer);
+            disk.take(lane, frame.into_exclusive().expect("nobody shares it"), peer);
         }
     }
 }

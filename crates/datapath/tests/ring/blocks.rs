@@ -9,10 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use aoe_target::{Export, ExportId, Identity, Ports};
 use datapath::Remote;
 use dpdk::{Mbuf, Mempool, PeerRing, Port, ring_port};
+use ring_lab::frames::{self, DATA, pattern, status, tag};
 use spdk::Bdev;
 
-use crate::frames::{self, DATA, pattern, status, tag};
-use crate::{Bench, RING, Step};
+use crate::bench::{Bench, RING};
+use crate::script::{Scenario, Step};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("every_place_in_a_large_block_is_read_and_written", every_place),
+    ("neighbours_in_a_large_block_keep_their_updates", neighbours),
+    ("more_unaligned_requests_than_buffers_are_all_answered", more_than_buffers),
+];
 
 /// Slot of the export of the whole bdev, and of one that starts in the middle of its first block.
 const WHOLE: u8 = 40;
@@ -40,7 +47,7 @@ fn open() -> Bdev {
 
 /// One request at a time: every place in a block times every count, written through both exports, read back with a
 /// sector on each side, and compared with an array of bytes.
-pub(crate) fn every_place() -> Step {
+fn every_place() -> Step {
     let mut plan: VecDeque<(u8, u64, usize)> = VecDeque::new();
     for slot in [WHOLE, SHIFTED] {
         for place in 0..8 {
@@ -150,9 +157,9 @@ struct Second {
 fn second(bench: &Bench, bdev: &Bdev) -> Second {
     let (number, peer) = ring_port(ring_lab::eal(), "wire2", RING).expect("another ring port");
     let mut ports = Vec::new();
-    let lane = crate::lane(&mut ports, number, &bench.second_pool);
+    let queue = ring_lab::port_queue(&mut ports, number, &bench.second_pool);
     let core = spdk::app::cores().last().copied().expect("a reactor");
-    let remote = Remote::start(core, vec![lane], |started| started.expect("an lcore")).expect("a thread");
+    let remote = Remote::start(core, vec![queue], |started| started.expect("an lcore")).expect("a thread");
     let added = Arc::new(AtomicBool::new(false));
     let (noted, bdev) = (Arc::clone(&added), bdev.clone());
     let sent = remote.send(move |lcore| {
@@ -165,7 +172,7 @@ fn second(bench: &Bench, bdev: &Bdev) -> Second {
 
 /// Two lcores, each with channels of its own, write to different sectors of the same block all the time: no sector may
 /// end with anything but what was last written to it.
-pub(crate) fn neighbours() -> Step {
+fn neighbours() -> Step {
     let mut setup: Option<(Bdev, Second)> = None;
     let mut writers = [0, 1].map(|first| Writer { first, sent: 0, answered: 0 });
     let mut reading = false;
@@ -236,7 +243,7 @@ pub(crate) fn neighbours() -> Step {
 }
 
 /// More unaligned requests at once than there are buffers for: they wait, and all are answered.
-pub(crate) fn more_than_buffers() -> Step {
+fn more_than_buffers() -> Step {
     const REQUESTS: u32 = 600;
     let mut bdev = None;
     let mut sent = 0;

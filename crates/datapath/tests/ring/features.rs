@@ -3,11 +3,20 @@
 use std::sync::Arc;
 
 use aoe_target::{Claims, ExportId, Features};
+use ring_lab::export;
+use ring_lab::frames::{self, DATA, pattern, status};
 use spdk::Bdev;
 
-use crate::frames::{self, DATA, pattern, status};
-use crate::scenarios::{chain, exchange, silence};
-use crate::{Bench, Step, export};
+use crate::bench::Bench;
+use crate::script::{Scenario, Step, chain, exchange, silence};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("trim_zeroes_its_ranges_and_no_other_sector", trim),
+    ("trim_beyond_the_end_does_nothing", trim_beyond),
+    ("a_write_with_the_cache_off_is_flushed", cache_off),
+    ("a_write_through_disk_flushes_each_write_where_that_makes_it_last", write_through),
+    ("disks_without_the_features_abort", not_offered),
+];
 
 /// The slot of an export that a scenario adds.
 const SLOT: u8 = 9;
@@ -47,7 +56,7 @@ const TRIMS: Features = Features {
     solid_state: false,
 };
 
-pub(crate) fn trim() -> Step {
+fn trim() -> Step {
     chain(vec![
         exchange(
             |bench| {
@@ -84,7 +93,7 @@ pub(crate) fn trim() -> Step {
     ])
 }
 
-pub(crate) fn trim_beyond() -> Step {
+fn trim_beyond() -> Step {
     chain(vec![
         exchange(
             |bench| {
@@ -115,7 +124,7 @@ pub(crate) fn trim_beyond() -> Step {
     ])
 }
 
-pub(crate) fn cache_off() -> Step {
+fn cache_off() -> Step {
     let flushes = |bench: &Bench| {
         let exports = bench.lcore.snapshot().exports;
         exports.iter().find(|(id, _)| *id == ExportId(9)).map(|(_, counters)| counters.write_flushes)
@@ -144,7 +153,7 @@ pub(crate) fn cache_off() -> Step {
 }
 
 /// Writes to a write-through export of one bdev, and how many flushes that took.
-pub(crate) fn write_through() -> Step {
+fn write_through() -> Step {
     let round = |bdev: fn(&Bench) -> Bdev, cache_on: bool, want: u64| {
         exchange(
             move |bench| {
@@ -183,7 +192,7 @@ pub(crate) fn write_through() -> Step {
     ])
 }
 
-pub(crate) fn not_offered() -> Step {
+fn not_offered() -> Step {
     let refused = exchange(
         |bench| {
             let file = bench.file.clone();

@@ -1,147 +1,181 @@
-//! The whole way of a request on a real EAL port and real bdevs, without any interface or hugepage: a port
-//! made of two rings, whose far end this test holds, and a malloc and an aio bdev.
+//! A request's whole way on a real EAL port and real bdevs, without any interface or hugepage: a port made of two
+//! rings, whose far end the test holds, and malloc, aio and stacked bdevs.
 //!
-//! The lcore's turn is called by hand, once each time the reactor comes around, so that bdevs make their
-//! progress in between as they do in the target.
+//! The lcore's turn is called by hand, once each time the reactor comes around, so that bdevs make progress in between
+//! as they do in the target.
+//!
+//! Each scenario runs in a process of its own, with bdevs, port and lcore of its own: alone, in any order, and without
+//! harm to the others if it fails. `cargo test -p datapath --test ring -- WORD` runs those whose name contains WORD.
 
+mod bench;
 mod blocks;
+mod distributed;
+mod errors;
+mod exports;
 mod features;
-mod lanes;
-mod scenarios;
-mod spreads;
+mod flushes;
+mod pacing;
+mod requests;
+mod script;
 mod vlans;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::process::{Command, ExitCode};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use datapath::Lcore;
-use dpdk::{Mempool, PeerRing, Port, ring_port};
-pub(crate) use ring_lab::{export, frames, lane};
+use bench::Bench;
+use script::{Scenario, Step};
 use serde_json::json;
-use spdk::{Bdev, Poller, app};
+use spdk::{Poller, app};
 
-/// Frames each ring holds, less one.
-pub(crate) const RING: u32 = 64;
-/// Mbufs of the lane's pool.
-pub(crate) const MBUFS: u32 = 2047;
 /// Turns after which a scenario that has not got its replies has failed. Not a time: a turn without work
 /// takes well under a microsecond, a disk's answer many turns.
 const MAX_TURNS: u32 = 20_000_000;
+/// Turns after a scenario in which every mbuf must come back.
+const LAST_TURNS: u32 = 1_000_000;
+/// Names the scenario that a child process runs.
+const SCENARIO: &str = "KVBLADE_RING_SCENARIO";
 
-/// What scenarios work on.
-pub(crate) struct Bench {
-    pub(crate) lcore: Lcore,
-    pub(crate) peer: PeerRing,
-    /// Frames are made in a pool of their own, so that the lane's can be counted.
-    pub(crate) outside: Arc<Mempool>,
-    pub(crate) pool: Arc<Mempool>,
-    /// For a second lcore.
-    pub(crate) second_pool: Arc<Mempool>,
-    pub(crate) malloc: Bdev,
-    pub(crate) file: Bdev,
-    pub(crate) path: std::path::PathBuf,
+fn scenarios() -> Vec<Scenario> {
+    [
+        requests::SCENARIOS,
+        flushes::SCENARIOS,
+        errors::SCENARIOS,
+        exports::SCENARIOS,
+        vlans::SCENARIOS,
+        blocks::SCENARIOS,
+        features::SCENARIOS,
+        pacing::SCENARIOS,
+        distributed::SCENARIOS,
+    ]
+    .concat()
 }
 
-/// One scenario, called once before each turn with what has arrived since; says when it is finished.
-pub(crate) type Step = Box<dyn FnMut(&mut Bench, Vec<Vec<u8>>) -> bool>;
-
-fn set_up(path: std::path::PathBuf, ports: &mut Vec<Port>) -> Bench {
-    let (number, peer) = ring_port(ring_lab::eal(), "wire", RING).expect("a ring port");
-    let pool = Mempool::new(ring_lab::eal(), "lane", MBUFS, datapath::private_size(), 9216, None)
-        .expect("memory for mbufs");
-    let outside =
-        Mempool::new(ring_lab::eal(), "outside", 1023, datapath::private_size(), 9216, None).expect("memory");
-    let second_pool =
-        Mempool::new(ring_lab::eal(), "second", 1023, datapath::private_size(), 9216, None).expect("memory");
-    let mut lcore = Lcore::new(vec![lane(ports, number, &pool)]).expect("an lcore");
-    let malloc = Bdev::open("m0", true, |_| ()).expect("the malloc bdev");
-    let file = Bdev::open("f0", true, |_| ()).expect("the aio bdev");
-    lcore.add(export(0, "1.1", &malloc), &malloc).expect("the table is empty");
-    lcore.add(export(1, "1.2", &file), &file).expect("another address");
-    Bench { lcore, peer, outside, pool, second_pool, malloc, file, path }
-}
-
-fn main() {
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    file.as_file().set_len(8 << 20).expect("room for it");
-    let path = file.path().to_owned();
-    let [left, right] = [(); 2].map(|()| {
-        let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        file.as_file().set_len(1 << 20).expect("room for it");
-        file
-    });
-    // 200 bdev I/Os at most, so that a burst of requests must wait for SPDK's memory; more than the compare-and-writes
-    // that two lcores can have under way, each of which needs a second one.
-    let bdevs = [
-        json!({ "method": "bdev_set_options", "params": { "bdev_io_pool_size": 200, "bdev_io_cache_size": 50 } }),
-        json!({ "method": "bdev_malloc_create", "params": { "name": "m0", "num_blocks": 16384, "block_size": 512 } }),
-        json!({ "method": "bdev_malloc_create", "params": { "name": "m4", "num_blocks": 64, "block_size": 4096 } }),
-        json!({ "method": "bdev_aio_create", "params": { "name": "f0", "filename": path, "block_size": 512 } }),
-        json!({ "method": "bdev_aio_create", "params": { "name": "f1", "filename": left.path(), "block_size": 512 } }),
-        json!({ "method": "bdev_aio_create", "params": { "name": "f2", "filename": right.path(), "block_size": 512 } }),
-        json!({ "method": "bdev_raid_create",
-          "params": { "name": "r0", "strip_size_kb": 4, "raid_level": "raid0", "base_bdevs": ["f1", "f2"] } }),
-        json!({ "method": "bdev_passthru_create", "params": { "name": "s0", "base_bdev_name": "r0" } }),
-    ];
-    // A second reactor, where there is a CPU for it, so that two lcores really meet in one block.
-    let cores = match std::thread::available_parallelism() {
-        Ok(cpus) if cpus.get() > 1 => "0,1",
-        _ => "0",
-    };
-    let results = Rc::new(RefCell::new((0u32, 0u32)));
-    let outcome = Rc::clone(&results);
-    let code = ring_lab::run("ring", cores, &bdevs, move || run_all(path, outcome));
-    let (passed, failed) = *results.borrow();
-    let verdict = if failed == 0 && code == 0 && passed > 0 { "ok" } else { "FAILED" };
+fn main() -> ExitCode {
+    let scenarios = scenarios();
+    if let Some(name) = std::env::var_os(SCENARIO) {
+        let (_, make) = scenarios.iter().find(|(known, _)| name == *known).expect("a scenario's name");
+        return run(*make);
+    }
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let chosen: Vec<&str> = scenarios
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| words.is_empty() || words.iter().any(|word| name.contains(word.as_str())))
+        .collect();
+    let all = scenarios.len();
+    println!("\nrunning {} ring scenarios", chosen.len());
+    let failed = chosen.iter().filter(|name| !passes(name)).count();
+    let (passed, filtered) = (chosen.len() - failed, all - chosen.len());
+    let ran_none = words.is_empty() && passed == 0;
+    let verdict = if failed == 0 && !ran_none { "ok" } else { "FAILED" };
     println!(
-        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out"
+        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out"
     );
-    std::process::exit(i32::from(verdict != "ok"));
+    if verdict == "ok" { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs a scenario in a process of its own; shows what it printed if it fails.
+fn passes(name: &str) -> bool {
+    let own = std::env::current_exe().expect("this program's path");
+    let output = Command::new(own).env(SCENARIO, name).output().expect("this program runs again");
+    let passed = output.status.success();
+    println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+    if !passed {
+        println!("{}", output.status);
+        println!("{}", String::from_utf8_lossy(&output.stdout));
+        println!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    passed
 }
 
 thread_local! {
     static DRIVER: RefCell<Option<Poller>> = const { RefCell::new(None) };
 }
 
-/// Runs the scenarios one after the other from a poller, then stops the app.
-fn run_all(path: std::path::PathBuf, results: Rc<RefCell<(u32, u32)>>) {
-    let mut ports = Vec::new();
-    let mut bench = Some(set_up(path, &mut ports));
-    let mut scenarios = scenarios::all().into_iter();
-    let mut current: Option<(&'static str, Step, u32)> = None;
-    println!("\nrunning the ring scenarios");
+/// Runs SPDK's app with this one scenario.
+fn run(make: fn() -> Step) -> ExitCode {
+    let sized = |bytes| {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.as_file().set_len(bytes).expect("room for it");
+        file
+    };
+    let files = [sized(8 << 20), sized(1 << 20), sized(1 << 20)];
+    let aio = |name, file: &tempfile::NamedTempFile| {
+        let params = json!({ "name": name, "filename": file.path(), "block_size": 512 });
+        json!({ "method": "bdev_aio_create", "params": params })
+    };
+    let malloc = |name, num_blocks: u32, block_size: u32| {
+        let params = json!({ "name": name, "num_blocks": num_blocks, "block_size": block_size });
+        json!({ "method": "bdev_malloc_create", "params": params })
+    };
+    let raid = |name, level, bases: [&str; 2]| {
+        let params = json!({ "name": name, "strip_size_kb": if level == "raid1" { 0 } else { 4 }, "raid_level": level,
+            "base_bdevs": bases });
+        json!({ "method": "bdev_raid_create", "params": params })
+    };
+    // 200 bdev I/Os at most, so that a burst of requests must wait for SPDK's memory; more than the compare-and-writes
+    // that two lcores can have in flight, each of which needs a second one.
+    let pool = json!({ "bdev_io_pool_size": 200, "bdev_io_cache_size": 50 });
+    let failing = json!({ "name": "EE_r1", "io_type": "flush", "error_type": "failure",
+        "num": flushes::FAILURES });
+    let bdevs = [
+        json!({ "method": "bdev_set_options", "params": pool }),
+        malloc("m0", 16384, 512),
+        malloc("m4", 64, 4096),
+        aio("f0", &files[0]),
+        aio("f1", &files[1]),
+        aio("f2", &files[2]),
+        raid("r0", "raid0", ["f1", "f2"]),
+        json!({ "method": "bdev_passthru_create", "params": { "name": "s0", "base_bdev_name": "r0" } }),
+        malloc("m1", 2048, 512),
+        malloc("m2", 2048, 512),
+        raid("r1", "raid1", ["m1", "m2"]),
+        json!({ "method": "bdev_error_create", "params": { "base_name": "r1" } }),
+        json!({ "method": "bdev_error_inject_error", "params": failing }),
+    ];
+    // A second reactor, where there is a CPU for it, so that two lcores really meet in one block.
+    let cores = match std::thread::available_parallelism() {
+        Ok(cpus) if cpus.get() > 1 => "0,1",
+        _ => "0",
+    };
+    let passed = Rc::new(Cell::new(false));
+    let noted = Rc::clone(&passed);
+    let code = ring_lab::run("ring", cores, &bdevs, move || drive(make(), noted));
+    if code == 0 && passed.get() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Calls the scenario before each turn of the lcore, from a poller, and stops the app when it has ended.
+fn drive(mut scenario: Step, passed: Rc<Cell<bool>>) {
+    let mut bench = Some(Bench::set_up());
+    let (mut turns, mut finished_at) = (0, None);
     let driver = Poller::register(Duration::ZERO, move || {
         let Some(state) = &mut bench else { return false };
-        let Some((name, step, turns)) = &mut current else {
-            current = scenarios.next().map(|(name, step)| (name, step, 0));
-            if current.is_none() {
-                bench = None;
-                ports.clear();
-                DRIVER.take();
-                app::stop(0);
+        turns += 1;
+        let arrived: Vec<Vec<u8>> =
+            std::iter::from_fn(|| state.peer.receive()).map(|frame| frame.data().to_vec()).collect();
+        let ended = match finished_at {
+            None => {
+                if scenario(state, arrived) {
+                    finished_at = Some(turns);
+                }
+                (turns > MAX_TURNS).then_some(false)
             }
+            Some(_) if state.is_quiet() => Some(true),
+            Some(at) => (turns > at + LAST_TURNS).then_some(false),
+        };
+        let Some(good) = ended else {
+            state.lcore.turn();
             return true;
         };
-        *turns += 1;
-        let arrived =
-            std::iter::from_fn(|| state.peer.receive()).map(|frame| frame.data().to_vec()).collect();
-        // A failed assertion ends this scenario and the test: what it left under way would confuse the next.
-        let finished = step(state, arrived);
-        if finished {
-            println!("test {name} ... ok");
-            results.borrow_mut().0 += 1;
-            current = None;
-        } else if *turns > MAX_TURNS {
-            println!("test {name} ... FAILED: no progress after {turns} turns: {:?}", state.lcore.snapshot());
-            results.borrow_mut().1 += 1;
-            bench = None;
-            DRIVER.take();
-            app::stop(1);
-        } else {
-            state.lcore.turn();
+        if !good {
+            println!("finished: {finished_at:?}; turns: {turns}; {}", state.describe());
         }
+        passed.set(good);
+        bench = None;
+        DRIVER.take();
+        app::stop(i32::from(!good));
         true
     });
     DRIVER.set(Some(driver.expect("a poller")));

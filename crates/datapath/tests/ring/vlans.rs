@@ -1,10 +1,11 @@
 //! VLANs: who is reached by which tag, and that what came tagged leaves tagged.
 
 use aoe_target::{DropReason, ExportId, ShelfSlot, VlanId};
+use ring_lab::frames::{self, DATA, check_reply, pattern, status, tag};
 
-use crate::Step;
-use crate::frames::{self, DATA, check_reply, pattern, status, tag};
-use crate::scenarios::{chain, exchange, silence};
+use crate::script::{Scenario, Step, chain, exchange, silence};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[("what_comes_tagged_leaves_tagged_and_vlans_are_apart", all)];
 
 const ID: ExportId = ExportId(9);
 /// Priority 3, VLAN 100.
@@ -23,12 +24,12 @@ fn untagged(frame: &[u8], tci: u16) -> Vec<u8> {
 }
 
 /// 1.9 in VLAN 100 beside the exports outside of any.
-pub(crate) fn all() -> Step {
+fn all() -> Step {
     let data = pattern(77, 16);
     let written = data.clone();
     chain(vec![
         Box::new(|bench, _| {
-            let export = crate::export(ID.0, "1.9", &bench.malloc).in_vlan(VlanId::new(100));
+            let export = ring_lab::export(ID.0, "1.9", &bench.malloc).in_vlan(VlanId::new(100));
             bench.lcore.add(Box::new(export), &bench.malloc).expect("1.9 is free");
             true
         }),

@@ -78,7 +78,8 @@ fn frames_that_come_through_a_port_are_aligned_too() {
     assert_eq!(rx.poll(&mut burst), 1);
     let frame = burst.next().expect("the frame");
     assert!(place(&frame, 36).is_multiple_of(512));
-    tx.push(frame).expect("a place");
+    let frame = frame.into_exclusive().expect("nobody shares it");
+    tx.push(frame.into_tx().expect("one segment")).expect("a place");
     assert_eq!(tx.flush(), 1);
     assert_eq!(peer.receive().expect("the frame").data(), [7; 1500]);
     assert_eq!(pool.available(), 127);

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use dpdk::{Burst, FlowRule, Mbuf, Mempool, Port, frame_ring, port, ring_port, ring_port_with_queues, tsc};
+use dpdk::{Burst, FlowRule, Mempool, Port, RxMbuf, frame_ring, port, ring_port, ring_port_with_queues, tsc};
 
 use crate::{frame, pool, unique};
 
-fn numbered(pool: &Mempool, numbers: std::ops::Range<u8>) -> Vec<Mbuf> {
-    numbers.map(|number| frame(pool, &[number; 60])).collect()
+fn numbered(pool: &Mempool, numbers: std::ops::Range<u8>) -> Vec<RxMbuf> {
+    numbers.map(|number| frame(pool, &[number; 60]).into()).collect()
 }
 
 fn numbers(burst: &mut Burst) -> Vec<u8> {
@@ -84,7 +84,7 @@ fn several_threads_hand_over_and_each_frame_arrives_once() {
                         assert!(frame.resize(5));
                         frame.data_mut()[0] = thread;
                         frame.data_mut()[1..].copy_from_slice(&made.to_be_bytes());
-                        frames.push(frame);
+                        frames.push(frame.into());
                         made += 1;
                     }
                     if sender.send(&mut frames) == 0 {

@@ -52,7 +52,8 @@ fn a_port_counts_what_goes_through_it() {
     let mut burst = dpdk::Burst::new();
     assert_eq!(wire.rx.poll(&mut burst), 5);
     for frame in burst.by_ref().take(2) {
-        wire.tx.push(frame).expect("room");
+        let frame = frame.into_exclusive().expect("nobody shares it");
+        wire.tx.push(frame.into_tx().expect("one segment")).expect("room");
     }
     assert_eq!(wire.tx.flush(), 2);
     let stats = wire.port.stats().expect("counters");

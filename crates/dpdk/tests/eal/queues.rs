@@ -1,6 +1,6 @@
 //! Bursts in order, nothing lost where a ring is full, every mbuf back in the end.
 
-use dpdk::{BURST, Burst, Mbuf, Mempool, PeerRing, Port, ring_port};
+use dpdk::{BURST, Burst, Mbuf, Mempool, PeerRing, Port, RxMbuf, TxMbuf, ring_port};
 
 use crate::{Wire, frame, one_queue, unique, wire};
 
@@ -9,15 +9,19 @@ fn received(peer: &PeerRing) -> Vec<u8> {
     std::iter::from_fn(|| peer.receive()).map(|frame| frame.data()[0]).collect()
 }
 
-fn numbered(wire: &Wire, number: u8) -> Mbuf {
-    frame(&wire.pool, &[number; 60])
+fn numbered(wire: &Wire, number: u8) -> TxMbuf {
+    to_send(frame(&wire.pool, &[number; 60]))
+}
+
+fn to_send(frame: Mbuf) -> TxMbuf {
+    frame.into_tx().expect("one segment without a tag")
 }
 
 #[test]
 fn frames_arrive_in_order_in_bursts() {
     let mut wire = wire(64, 127);
     for number in 0..40 {
-        wire.peer.send(numbered(&wire, number)).expect("the ring holds 63");
+        wire.peer.send(frame(&wire.pool, &[number; 60])).expect("the ring holds 63");
     }
     let mut burst = Burst::new();
     assert_eq!(wire.rx.poll(&mut burst), BURST);
@@ -36,12 +40,12 @@ fn frames_arrive_in_order_in_bursts() {
 fn frames_left_in_a_burst_are_freed_by_the_next_poll_and_at_its_end() {
     let mut wire = wire(64, 127);
     for number in 0..20 {
-        wire.peer.send(numbered(&wire, number)).expect("room");
+        wire.peer.send(frame(&wire.pool, &[number; 60])).expect("room");
     }
     let mut burst = Burst::default();
     wire.rx.poll(&mut burst);
     assert_eq!(burst.next().map(|frame| frame.data()[0]), Some(0));
-    wire.peer.send(numbered(&wire, 77)).expect("room");
+    wire.peer.send(frame(&wire.pool, &[77; 60])).expect("room");
     assert_eq!(wire.rx.poll(&mut burst), 1);
     assert_eq!(wire.pool.available(), 126, "all but 77 are back");
     drop(burst);
@@ -95,7 +99,7 @@ fn more_than_the_pool_has_cannot_wait() {
     let other = crate::pool(511, 512);
     let mut pushed = 0;
     let refused = loop {
-        match wire.tx.push(frame(&other, b"frame")) {
+        match wire.tx.push(to_send(frame(&other, b"frame"))) {
             Ok(()) => pushed += 1,
             Err(frame) => break frame,
         }
@@ -111,11 +115,42 @@ fn more_than_the_pool_has_cannot_wait() {
 
 #[test]
 fn a_frame_in_segments_is_not_sent() {
-    let mut wire = wire(8, 31);
-    let mut chained = numbered(&wire, 1);
-    chained.chain(numbered(&wire, 2)).expect("two segments");
-    let refused = wire.tx.push(chained).expect_err("one segment a frame");
-    assert_eq!((refused.segments(), wire.tx.waiting()), (2, 0));
+    let wire = wire(8, 31);
+    let mut chained = frame(&wire.pool, &[1; 60]);
+    chained.chain(frame(&wire.pool, &[2; 60])).expect("two segments");
+    let refused = chained.into_tx().expect_err("one segment a frame");
+    assert_eq!((refused.segments(), refused.frame_len()), (2, 120), "given back as it was");
+}
+
+#[test]
+fn a_burst_keeps_and_takes_what_it_is_told() {
+    let mut wire = wire(64, 127);
+    for number in 0..10 {
+        wire.peer.send(frame(&wire.pool, &[number; 60])).expect("room");
+    }
+    let mut burst = Burst::new();
+    assert_eq!(wire.rx.poll_at_most(&mut burst, 8), 8);
+    assert_eq!(burst.next().map(|frame| frame.data()[0]), Some(0));
+    let mut odd = Vec::new();
+    burst.retain(|frame| {
+        if frame.data()[0] % 2 == 0 {
+            return Some(frame);
+        }
+        odd.push(frame);
+        None
+    });
+    let numbers = |frames: &[RxMbuf]| frames.iter().map(|frame| frame.data()[0]).collect::<Vec<u8>>();
+    assert_eq!((numbers(burst.frames()), numbers(&odd)), (vec![2, 4, 6], vec![1, 3, 5, 7]));
+    burst.append(&mut odd);
+    assert!(odd.is_empty());
+    assert_eq!(numbers(burst.frames()), [2, 4, 6, 1, 3, 5, 7]);
+    // More than a burst holds: the others stay.
+    let mut many: Vec<RxMbuf> = (0..40).map(|number| frame(&wire.pool, &[number; 60]).into()).collect();
+    burst.append(&mut many);
+    let room = BURST - 8;
+    assert_eq!((many.len(), many[0].data()[0]), (40 - room, u8::try_from(room).expect("few")));
+    drop((burst, many));
+    assert_eq!(wire.pool.available(), 127 - 2, "two are still in the ring");
 }
 
 #[test]
@@ -128,7 +163,7 @@ fn a_queue_that_ends_frees_what_waits_and_the_pool_goes_with_the_port() {
     let port = Port::start(eal, number, &one_queue(&pool)).expect("a ring port starts");
     let (rx, mut tx) = port.take_queues(0).expect("its queue pair");
     for number in 0..30 {
-        tx.push(frame(&pool, &[number; 60])).expect("a place");
+        tx.push(to_send(frame(&pool, &[number; 60]))).expect("a place");
     }
     assert_eq!(tx.flush(), 7);
     assert_eq!(received(&peer).len(), 7);

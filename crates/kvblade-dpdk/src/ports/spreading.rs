@@ -1,7 +1,7 @@
 //! Before the first frame: how the frames of a started port come to its lcores.
 
 use aoe_target::{MacAddr, PortId};
-use datapath::{Spread, SpreadBy};
+use datapath::{DistributeBy, Distribution};
 use dpdk::{EalStarted, FlowRule, Port};
 
 use super::{PortOptions, pools::shared_mbufs};
@@ -16,7 +16,7 @@ pub(super) fn spread_over(
     plan: &Plan,
     options: &PortOptions,
     eal: EalStarted,
-) -> Result<Vec<(MacAddr, Option<Spread>)>, String> {
+) -> Result<Vec<(MacAddr, Option<Distribution>)>, String> {
     let name = &info.name;
     let lanes = cores.len();
     let mut macs = vec![MacAddr(info.mac); lanes];
@@ -36,9 +36,9 @@ pub(super) fn spread_over(
         Way::Macs(given) => {
             macs.clone_from(given);
             why = steer(port, name, given);
-            Some(SpreadBy::Address(given.clone()))
+            Some(DistributeBy::Address(given.clone()))
         }
-        Way::Software => Some(SpreadBy::Hash),
+        Way::Software => Some(DistributeBy::Hash),
     };
     let parts = match by {
         None => (0..lanes).map(|_| None).collect::<Vec<_>>(),
@@ -46,7 +46,7 @@ pub(super) fn spread_over(
             let mbufs = shared_mbufs(options.mbufs, lanes);
             let node = cores.first().and_then(|core| spdk::app::numa_node(*core));
             let parts =
-                Spread::over(eal, PortId(info.number), lanes, &by, plan.way.ring_capacity(mbufs), node)
+                Distribution::over(eal, PortId(info.number), lanes, &by, plan.way.ring_capacity(mbufs), node)
                     .map_err(|error| format!("port {name}: rings between {lanes} lcores: {error}"))?;
             parts.into_iter().map(Some).collect()
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use aoe_target::{Claims, DropReason, Export, ExportId, Guard, MacAddr, ShelfSlot, Verdict, VlanId};
 use claims_store::{Kept, Opened, SaveError, Store, Writer};
 use control::{ClearInitiatorState, ErrorCode, Method, RpcError, StatePart, kept_claims};
-use datapath::{Consult, Remote, mailbox};
+use datapath::{Deferred, Remote, deferred_channel};
 use serde_json::{Value, json};
 use spdk::{Poller, Thread};
 
@@ -64,7 +64,7 @@ pub(super) struct Keeper {
     app: Thread,
     lcores: Vec<Remote>,
     /// By lcore.
-    mailboxes: Vec<Receiver<Consult>>,
+    mailboxes: Vec<Receiver<Deferred>>,
     state: State,
     held: BTreeMap<ExportId, Held>,
     changes: u64,
@@ -100,7 +100,7 @@ enum Job {
 /// A request and the lcore it came from.
 struct Asked {
     lcore: usize,
-    consult: Consult,
+    consult: Deferred,
 }
 
 /// A change on its way to the disk, then to the lcores.
@@ -126,9 +126,9 @@ impl Keeper {
     pub(super) fn start(app: Thread, lcores: Vec<Remote>, state: State) -> Result<Self, String> {
         let mut mailboxes = Vec::new();
         for lcore in &lcores {
-            let (mailbox, receiver) = mailbox();
+            let (sender, receiver) = deferred_channel();
             mailboxes.push(receiver);
-            lcore.send(move |lcore| lcore.consult_by(mailbox)).map_err(|error| error.to_string())?;
+            lcore.send(move |lcore| lcore.defer_to(sender)).map_err(|error| error.to_string())?;
         }
         let poller = Poller::register(PERIOD, || with(|target| target.keeper.collect()).unwrap_or(false))
             .map_err(|error| error.to_string())?;
@@ -369,7 +369,7 @@ impl Keeper {
         let Asked { lcore, consult } = from;
         if let Some(lcore) = self.lcores.get(lcore) {
             // An lcore that has ended has no use for it.
-            let _ = lcore.send(move |lcore| lcore.answer(consult, verdict));
+            let _ = lcore.send(move |lcore| lcore.complete_deferred(consult, verdict));
         }
     }
 

@@ -57,19 +57,19 @@ fn counted(operation: u64, core: u32, snapshot: Snapshot) {
 }
 
 fn stats_of(core: u32, snapshot: Snapshot) -> LcoreStats {
-    let ports = snapshot.lanes.into_iter().map(|lane| PortStats {
-        port: lane.port,
-        counters: lane.counters,
-        drops: lane.drops,
-        tx_waiting: lane.tx_waiting,
-        handed_over: lane.spread.handed_over,
-        taken_over: lane.spread.taken_over,
+    let ports = snapshot.queues.into_iter().map(|queue| PortStats {
+        port: queue.port,
+        counters: queue.counters,
+        drops: queue.drops,
+        tx_waiting: queue.tx_waiting,
+        handed_over: queue.distribution.handed_over,
+        taken_over: queue.distribution.taken_over,
     });
     LcoreStats {
         core,
         turns: snapshot.turns,
         busy_turns: snapshot.busy_turns,
-        under_way: snapshot.under_way,
+        under_way: snapshot.in_flight,
         bdev_waits: snapshot.bdev_waits,
         bounced: snapshot.bounced,
         exports: snapshot.exports,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use dpdk::Mempool;
 use serde_json::json;
-use spdk::{Bdev, BdevEvent, CompletionQueue, Durability, FlushMethod, Io, IoChannel, IoKind, Outcome};
+use spdk::{
+    Bdev, BdevEvent, CompletionQueue, Durability, FlushMethod, Io, IoChannel, IoKind, Outcome, Sectors,
+};
 
 use crate::threads::neighbour;
 use crate::{Step, asks, chain, once, turns, until};
@@ -113,7 +115,10 @@ fn dropped_elsewhere() -> Step {
         once(move || {
             let thread = neighbour();
             let bdev = Bdev::open("m2", true, |_| ()).expect("it is there");
-            let opens = thread.send(move || LEFT.set(Some(bdev.channel().expect("a channel"))));
+            let opens = thread.send(move || {
+                let queue = CompletionQueue::<u32>::new().expect("an aio context");
+                LEFT.set(Some(IoChannel::open(&bdev, &queue).expect("a channel")));
+            });
             opens.expect("room");
             *made.borrow_mut() = Some(thread);
         }),
@@ -138,8 +143,8 @@ struct Bench {
 impl Bench {
     fn open(name: &str, write: bool) -> Self {
         let bdev = Bdev::open(name, write, |_| ()).expect("it is there");
-        let channel = bdev.channel().expect("a channel");
         let queue = CompletionQueue::new().expect("an aio context");
+        let channel = IoChannel::open(&bdev, &queue).expect("a channel");
         let pool = Mempool::new(
             crate::eal(),
             &format!("pool_{name}_{write}"),
@@ -151,11 +156,11 @@ impl Bench {
         Self { bdev, channel, queue, pool: pool.expect("memory") }
     }
 
-    fn submit(&self, kind: IoKind, block: u64, blocks: u32, bytes: &[u8], tag: u32) {
+    fn submit(&self, kind: IoKind, first: u64, count: u32, bytes: &[u8], tag: u32) {
         let mut frame = self.pool.alloc().expect("an mbuf");
         assert!(frame.resize(usize::from(PAYLOAD) + bytes.len()));
         frame.data_mut()[usize::from(PAYLOAD)..].copy_from_slice(bytes);
-        let io = Io { kind, block, blocks, payload: PAYLOAD };
+        let io = Io { kind, sectors: Sectors { first, count }, payload: PAYLOAD };
         self.channel.submit(&self.queue, io, frame, tag).expect("private areas are large enough");
     }
 
@@ -183,7 +188,7 @@ fn io_on(
         if let Some((make, submit)) = open.take() {
             let made = make();
             submit(&made);
-            assert_eq!(made.queue.under_way() as usize, count);
+            assert_eq!(made.queue.in_flight() as usize, count);
             bench = Some(made);
         }
         let Some(state) = &bench else { return true };
@@ -191,7 +196,7 @@ fn io_on(
         if ended.len() < count {
             return false;
         }
-        assert_eq!((state.queue.under_way(), state.channel.under_way()), (0, 0));
+        assert_eq!((state.queue.in_flight(), state.channel.in_flight()), (0, 0));
         assert_eq!(state.pool.available(), state.pool.size(), "every mbuf is back");
         assert!(format!("{state:?}", state = state.bdev).contains(&state.bdev.info().name));
         ended.sort_by_key(|(tag, ..)| *tag);
@@ -244,9 +249,9 @@ fn io() -> Step {
             let bench = Bench::open("m0", true);
             let small = Mempool::new(crate::eal(), "small", 15, 8, 1024, None).expect("memory");
             let frame = small.alloc().expect("an mbuf");
-            let io = Io { kind: IoKind::Flush, block: 0, blocks: 0, payload: PAYLOAD };
+            let io = Io { kind: IoKind::Flush, sectors: Sectors::default(), payload: PAYLOAD };
             bench.channel.submit(&bench.queue, io, frame, 0).expect_err("no place for its state");
-            assert_eq!((bench.queue.under_way(), bench.channel.under_way()), (0, 0));
+            assert_eq!((bench.queue.in_flight(), bench.channel.in_flight()), (0, 0));
         }),
     ])
 }
@@ -257,7 +262,8 @@ fn closed() -> Step {
         asks("bdev_malloc_create", params, |answer| {
             assert_eq!(answer["result"], json!("m4"));
             let bdev = Bdev::open("m4", true, |_| ()).expect("it is there");
-            drop(bdev.channel().expect("a channel"));
+            let queue = CompletionQueue::<u32>::new().expect("an aio context");
+            drop(IoChannel::open(&bdev, &queue).expect("a channel"));
         }),
         // Which SPDK answers when descriptor and channels are closed.
         asks("bdev_malloc_delete", json!({ "name": "m4" }), |answer| {

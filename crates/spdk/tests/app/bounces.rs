@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use dpdk::{DataAlignment, Mempool};
 use serde_json::json;
-use spdk::{Bdev, CompletionQueue, Io, IoChannel, IoKind, Outcome};
+use spdk::{Bdev, CompletionQueue, Io, IoChannel, IoKind, Outcome, SECTOR_BYTES, Sectors};
 
 use crate::bdevs::PAYLOAD;
 use crate::{Step, asks, chain, once};
@@ -134,19 +134,19 @@ impl Bench {
             }
         };
         let direct = std::fs::OpenOptions::new().read(true).custom_flags(O_DIRECT).open(file(name)).is_ok();
-        let channel = bdev.channel().expect("a channel");
         let queue = CompletionQueue::new().expect("an aio context");
+        let channel = IoChannel::open(&bdev, &queue).expect("a channel");
         Self { channel, queue, pool: pool.expect("memory"), payloads: Vec::new(), direct }
     }
 
-    fn submit(&mut self, kind: IoKind, number: usize, block_size: usize) {
+    fn submit(&mut self, kind: IoKind, number: usize) {
         let mut frame = self.pool.alloc().expect("an mbuf");
         assert!(frame.resize(usize::from(PAYLOAD) + BYTES));
         frame.data_mut().fill(if kind == IoKind::Write { byte(number) } else { 0 });
         self.payloads.push(frame.data().as_ptr().addr() + usize::from(PAYLOAD));
-        let blocks = BYTES / block_size;
-        let (block, blocks) = ((number * blocks) as u64, u32::try_from(blocks).expect("16 at most"));
-        let io = Io { kind, block, blocks, payload: PAYLOAD };
+        let count = BYTES / SECTOR_BYTES;
+        let sectors = Sectors { first: (number * count) as u64, count: u32::try_from(count).expect("16") };
+        let io = Io { kind, sectors, payload: PAYLOAD };
         self.channel.submit(&self.queue, io, frame, number).expect("private areas are large enough");
     }
 
@@ -197,7 +197,7 @@ fn on_a_file(name: &'static str, block_size: usize, alignment: Option<u16>, expe
             // Writes first, all at once; then the reads.
             while submitted < REQUESTS || (ended >= REQUESTS && submitted < 2 * REQUESTS) {
                 let kind = if submitted < REQUESTS { IoKind::Write } else { IoKind::Read };
-                bench.submit(kind, submitted % REQUESTS, block_size);
+                bench.submit(kind, submitted % REQUESTS);
                 submitted += 1;
             }
             bench.queue.advance();

@@ -1,20 +1,28 @@
-//! Two lcores on one port with two queue pairs, all of whose requests come in by the first queue: spread by hash, and
-//! by station address. Both lcores are turned here, so that it is known what each had the chance to do.
+//! Two lcores on one port with two queue pairs, all of whose requests come in by the first queue: distributed by hash, and
+//! by address. Both lcores are turned here, so that it is known what each had the chance to do.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aoe_target::{DropReason, MacAddr, PortId, PortLimits, ShelfSlot};
-use datapath::{Lane, Lcore, Spread, SpreadBy, SpreadCounters};
+use datapath::{DistributeBy, Distribution, DistributionCounters, Lcore, PortQueue};
 use dpdk::{Mempool, PeerRing, Port, PortConfig, ring_port_with_queues};
+use ring_lab::export;
+use ring_lab::frames::{self, tag};
 
-use crate::frames::{self, tag};
-use crate::{Bench, Step, export};
+use crate::bench::Bench;
+use crate::script::{Scenario, Step};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("requests_are_distributed_by_hash_and_none_is_lost_in_a_ring", by_hash),
+    ("each_lcore_gets_about_half_by_hash", by_hash_in_halves),
+    ("each_lcore_answers_under_its_own_address", by_address),
+];
 
 const MBUFS: u32 = 1023;
-/// Frames that a ring between the lcores holds when they are dealt by hash.
+/// Frames that a ring between the lcores holds when they are distributed by hash.
 const HANDED: u32 = 7;
-/// The second lane's own station address.
+/// The second queue's own address.
 const SECOND: [u8; 6] = [6, 0, 0, 0, 0, 1];
 
 struct Pair {
@@ -25,7 +33,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(bench: &Bench, name: &str, by: &SpreadBy, capacity: u32) -> Self {
+    fn new(bench: &Bench, name: &str, by: &DistributeBy, capacity: u32) -> Self {
         let (number, peers) = ring_port_with_queues(ring_lab::eal(), name, 256, 2).expect("a ring port");
         let pool =
             Mempool::new(ring_lab::eal(), name, MBUFS, datapath::private_size(), 9216, None).expect("memory");
@@ -37,16 +45,17 @@ impl Pair {
         };
         let port = Port::start(ring_lab::eal(), number, &config).expect("a ring port starts");
         let limits = PortLimits::for_mtu(9000).expect("9000 is enough");
-        let parts = Spread::over(ring_lab::eal(), PortId(number), 2, by, capacity, None).expect("two rings");
+        let parts =
+            Distribution::over(ring_lab::eal(), PortId(number), 2, by, capacity, None).expect("two rings");
         let lcores = (0u16..).zip(parts).map(|(queue, part)| {
             let queues = port.take_queues(queue).expect("two queue pairs");
             let mac = match by {
-                SpreadBy::Hash => MacAddr(frames::TARGET),
-                SpreadBy::Address(macs) => macs[usize::from(queue)],
+                DistributeBy::Hash => MacAddr(frames::TARGET),
+                DistributeBy::Address(macs) => macs[usize::from(queue)],
             };
-            let advertises = queue == 0 || matches!(by, SpreadBy::Address(_));
-            let lane = Lane::new(PortId(number), mac, limits, queues, advertises).spread(part);
-            let mut lcore = Lcore::new(vec![lane]).expect("an lcore");
+            let advertises = queue == 0 || matches!(by, DistributeBy::Address(_));
+            let queue = PortQueue::new(PortId(number), mac, limits, queues, advertises).distributed(part);
+            let mut lcore = Lcore::new(vec![queue]).expect("an lcore");
             lcore.add(export(0, "1.1", &bench.malloc), &bench.malloc).expect("an empty table");
             lcore
         });
@@ -68,8 +77,8 @@ impl Pair {
         })
     }
 
-    fn counters(&self, lcore: usize) -> SpreadCounters {
-        self.lcores[lcore].snapshot().lanes[0].spread
+    fn counters(&self, lcore: usize) -> DistributionCounters {
+        self.lcores[lcore].snapshot().queues[0].distribution
     }
 
     /// Drops lcores and port; every mbuf must be back.
@@ -88,7 +97,7 @@ impl Pair {
 /// lcores itself.
 fn with_pair(
     name: &'static str,
-    by: SpreadBy,
+    by: DistributeBy,
     capacity: u32,
     mut script: impl FnMut(&mut Pair, [Vec<Vec<u8>>; 2]) -> bool + 'static,
 ) -> Step {
@@ -106,11 +115,11 @@ fn with_pair(
 
 /// Requests by hash: the second lcore does not turn for a while, and the first serves what its ring has no room for;
 /// then both are stopped with frames in the ring, and answer them.
-pub(crate) fn by_hash() -> Step {
+fn by_hash() -> Step {
     const REQUESTS: u32 = 120;
     let (mut begun, mut stopped) = (false, false);
     let mut answered = [BTreeSet::new(), BTreeSet::new()];
-    with_pair("hash", SpreadBy::Hash, HANDED, move |pair, sent| {
+    with_pair("hash", DistributeBy::Hash, HANDED, move |pair, sent| {
         if !begun {
             begun = true;
             (0..REQUESTS).for_each(|tag| pair.send(&frames::read(1, tag, u64::from(tag), 1)));
@@ -148,11 +157,11 @@ pub(crate) fn by_hash() -> Step {
 }
 
 /// Both lcores turn: each gets about half, and answers by its own tx queue; then they go with frames in the ring.
-pub(crate) fn by_hash_in_halves() -> Step {
+fn by_hash_in_halves() -> Step {
     const REQUESTS: u32 = 128;
     let (mut begun, mut leaving) = (false, false);
     let mut answered = [0, 0];
-    with_pair("halves", SpreadBy::Hash, 127, move |pair, sent| {
+    with_pair("halves", DistributeBy::Hash, 127, move |pair, sent| {
         if !begun {
             begun = true;
             (0..REQUESTS).for_each(|tag| pair.send(&frames::read(1, tag << 16, 0, 1)));
@@ -160,7 +169,7 @@ pub(crate) fn by_hash_in_halves() -> Step {
         if leaving {
             // The first lcore's reads are the bdev's until they end; those in the ring are freed with it.
             pair.lcores[0].turn();
-            return pair.lcores[0].under_way() == 0;
+            return pair.lcores[0].in_flight() == 0;
         }
         pair.lcores.iter_mut().for_each(|lcore| _ = lcore.turn());
         (answered[0], answered[1]) = (answered[0] + sent[0].len(), answered[1] + sent[1].len());
@@ -168,8 +177,8 @@ pub(crate) fn by_hash_in_halves() -> Step {
             return false;
         }
         assert!(answered.iter().all(|count| (50..=78).contains(count)), "{answered:?}");
-        let snapshots = pair.lcores.iter().map(|lcore| lcore.snapshot().lanes[0]);
-        let frames: Vec<u64> = snapshots.map(|lane| lane.counters.rx_frames).collect();
+        let snapshots = pair.lcores.iter().map(|lcore| lcore.snapshot().queues[0]);
+        let frames: Vec<u64> = snapshots.map(|queue| queue.counters.rx_frames).collect();
         assert_eq!(frames, answered.map(|count| count as u64), "a frame counts where it is served");
         // One burst, which is never served.
         (0..32).for_each(|tag| pair.send(&frames::read(1, tag << 16, 0, 1)));
@@ -186,13 +195,13 @@ fn to(mac: [u8; 6], mut frame: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-/// A station address for each lcore.
-pub(crate) fn by_address() -> Step {
+/// An address for each lcore.
+fn by_address() -> Step {
     let macs = vec![MacAddr(frames::TARGET), MacAddr(SECOND)];
     let mut begun = false;
     let mut replies: [Vec<Vec<u8>>; 2] = [Vec::new(), Vec::new()];
     let mut quiet = 0;
-    with_pair("macs", SpreadBy::Address(macs), MBUFS, move |pair, sent| {
+    with_pair("macs", DistributeBy::Address(macs), MBUFS, move |pair, sent| {
         if !begun {
             begun = true;
             // To each address, in one queue.
@@ -236,11 +245,12 @@ pub(crate) fn by_address() -> Step {
                 "one advertisement"
             );
         }
-        let drops =
-            |reason| pair.lcores.iter().map(|lcore| lcore.snapshot().lanes[0].drops.get(reason)).sum::<u64>();
+        let drops = |reason| {
+            pair.lcores.iter().map(|lcore| lcore.snapshot().queues[0].drops.get(reason)).sum::<u64>()
+        };
         assert_eq!((drops(DropReason::ConsultFull), drops(DropReason::NotOurMac)), (1, 1));
-        assert_eq!(pair.counters(0), SpreadCounters { handed_over: 32, taken_over: 0, ring_full: 0 });
-        assert_eq!(pair.counters(1), SpreadCounters { handed_over: 0, taken_over: 32, ring_full: 0 });
+        assert_eq!(pair.counters(0), DistributionCounters { handed_over: 32, taken_over: 0, ring_full: 0 });
+        assert_eq!(pair.counters(1), DistributionCounters { handed_over: 0, taken_over: 32, ring_full: 0 });
         true
     })
 }

@@ -1,11 +1,18 @@
 //! Pacing: how much a turn takes in, and when replies leave. Each scenario has an lcore and ports of its own.
 
-use datapath::{Lane, Lcore, RX_BUDGET, RX_BURST};
+use datapath::{Lcore, PortQueue, RX_BUDGET, RX_BURST};
 use dpdk::{PeerRing, Port, ring_port};
-use ring_lab::{export, lane};
+use ring_lab::frames::{self, check_reply, tag};
+use ring_lab::{export, port_queue};
 
-use crate::frames::{self, check_reply, tag};
-use crate::{Bench, Step};
+use crate::bench::Bench;
+use crate::script::{Scenario, Step};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("the_rx_budget_bounds_a_turn", budget),
+    ("replies_leave_in_the_turn_that_makes_them", at_once),
+    ("coalesced_replies_wait_neither_while_idle_nor_when_full", coalesced),
+];
 
 const FRAMES: u32 = 256;
 /// Sectors and bytes of each read of the busy port.
@@ -22,12 +29,12 @@ struct Running {
 }
 
 impl Running {
-    fn new(bench: &Bench, names: &[&str], shape: fn(Lane) -> Lane) -> Self {
+    fn new(bench: &Bench, names: &[&str], shape: fn(PortQueue) -> PortQueue) -> Self {
         let mut ports = Vec::new();
         let rings = names.iter().map(|name| ring_port(ring_lab::eal(), name, FRAMES).expect("a ring port"));
         let (numbers, peers): (Vec<u16>, Vec<PeerRing>) = rings.unzip();
-        let lanes = numbers.iter().map(|port| shape(lane(&mut ports, *port, &bench.second_pool)));
-        let mut lcore = Lcore::new(lanes.collect()).expect("an lcore");
+        let queues = numbers.iter().map(|port| shape(port_queue(&mut ports, *port, &bench.second_pool)));
+        let mut lcore = Lcore::new(queues.collect()).expect("an lcore");
         lcore.add(export(0, "1.1", &bench.malloc), &bench.malloc).expect("the table is empty");
         Self { lcore, answered: vec![0; peers.len()], peers, _ports: ports }
     }
@@ -42,7 +49,7 @@ impl Running {
 
     /// Frames received so far, by port.
     fn received(&self) -> Vec<u64> {
-        self.lcore.snapshot().lanes.iter().map(|lane| lane.counters.rx_frames).collect()
+        self.lcore.snapshot().queues.iter().map(|queue| queue.counters.rx_frames).collect()
     }
 
     /// One turn. Returns the frames that it received, by port.
@@ -62,18 +69,18 @@ impl Running {
 
     /// Replies that wait.
     fn waiting(&self) -> usize {
-        self.lcore.snapshot().lanes.iter().map(|lane| lane.tx_waiting).sum()
+        self.lcore.snapshot().queues.iter().map(|queue| queue.tx_waiting).sum()
     }
 }
 
 /// A port with many requests: no turn takes in more than its budget and a burst; and another port's only request is
 /// received by the second turn after it came.
-pub(crate) fn budget() -> Step {
+fn budget() -> Step {
     const REQUESTS: u32 = 100;
     let mut running: Option<Running> = None;
     Box::new(move |bench, _| {
         let state = running.get_or_insert_with(|| {
-            let mut state = Running::new(bench, &["busy", "quiet"], |lane| lane);
+            let mut state = Running::new(bench, &["busy", "quiet"], |queue| queue);
             (0..REQUESTS).for_each(|tag| state.send(bench, 0, tag, SECTORS));
             let first = state.turn();
             assert!(first[0] > 0, "a turn with frames receives");
@@ -85,7 +92,7 @@ pub(crate) fn budget() -> Step {
         let received = state.turn();
         let bytes = usize::try_from(received[0]).expect("few") * BYTES;
         assert!(bytes < RX_BUDGET + RX_BURST * BYTES, "one turn received {received:?}");
-        let done = state.answered == [REQUESTS, 1] && state.lcore.under_way() == 0;
+        let done = state.answered == [REQUESTS, 1] && state.lcore.in_flight() == 0;
         if done {
             running = None;
         }
@@ -94,13 +101,13 @@ pub(crate) fn budget() -> Step {
 }
 
 /// The replies of a port leave in the turn that makes them.
-pub(crate) fn at_once() -> Step {
-    replies("once", |lane| lane, |_, waiting, _| assert_eq!(waiting, 0))
+fn at_once() -> Step {
+    replies("once", |queue| queue, |_, waiting, _| assert_eq!(waiting, 0))
 }
 
 /// Those of a port that coalesces them wait only in a turn in which further requests came, and fewer than a burst do.
-pub(crate) fn coalesced() -> Step {
-    replies("coalesced", Lane::coalescing_tx, |received, waiting, most| {
+fn coalesced() -> Step {
+    replies("coalesced", PortQueue::coalescing_tx, |received, waiting, most| {
         assert!(waiting == 0 || received > 0, "{waiting} replies wait, and nothing came");
         assert!(waiting < dpdk::BURST, "a full burst waits");
         *most = waiting.max(*most);
@@ -109,7 +116,7 @@ pub(crate) fn coalesced() -> Step {
 
 /// Requests that come a few at a time. `check` is called after each turn with the frames that it received, the replies that
 /// wait, and what it noted.
-fn replies(name: &'static str, shape: fn(Lane) -> Lane, check: fn(u64, usize, &mut usize)) -> Step {
+fn replies(name: &'static str, shape: fn(PortQueue) -> PortQueue, check: fn(u64, usize, &mut usize)) -> Step {
     const REQUESTS: u32 = 200;
     const AT_ONCE: u32 = 5;
     let mut running: Option<Running> = None;
@@ -122,7 +129,7 @@ fn replies(name: &'static str, shape: fn(Lane) -> Lane, check: fn(u64, usize, &m
         }
         let received = state.turn();
         check(received[0], state.waiting(), &mut most);
-        let done = state.answered == [REQUESTS] && state.lcore.under_way() == 0;
+        let done = state.answered == [REQUESTS] && state.lcore.in_flight() == 0;
         if done {
             println!("most replies that waited: {most}");
             running = None;

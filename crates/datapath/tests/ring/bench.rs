@@ -1,0 +1,97 @@
+//! What a scenario works on: an lcore on a port made of two rings, with a malloc and an aio bdev.
+
+use std::sync::Arc;
+
+use aoe_target::DropReason;
+use datapath::Lcore;
+use dpdk::{Mbuf, Mempool, PeerRing, Port, ring_port};
+use ring_lab::{eal, export, port_queue};
+use spdk::Bdev;
+
+/// Frames each ring holds, less one.
+pub(crate) const RING: u32 = 64;
+/// Mbufs of the port's pool.
+const MBUFS: u32 = 2047;
+
+/// What a scenario works on.
+pub(crate) struct Bench {
+    pub(crate) lcore: Lcore,
+    pub(crate) peer: PeerRing,
+    /// Frames are made in a pool of their own, so that the port's can be counted.
+    pub(crate) outside: Arc<Mempool>,
+    pool: Arc<Mempool>,
+    /// For a second lcore.
+    pub(crate) second_pool: Arc<Mempool>,
+    /// Exported as 1.1.
+    pub(crate) malloc: Bdev,
+    /// Exported as 1.2.
+    pub(crate) file: Bdev,
+    _ports: Vec<Port>,
+}
+
+impl Bench {
+    /// Fresh port, lcore and pools; bdevs m0 and f0 exported.
+    pub(crate) fn set_up() -> Self {
+        let (number, peer) = ring_port(eal(), "wire", RING).expect("a ring port");
+        let make = |name, size| Mempool::new(eal(), name, size, datapath::private_size(), 9216, None);
+        let pool = make("port", MBUFS).expect("memory for mbufs");
+        let outside = make("outside", 1023).expect("memory for mbufs");
+        let second_pool = make("second", 1023).expect("memory for mbufs");
+        let mut ports = Vec::new();
+        let mut lcore = Lcore::new(vec![port_queue(&mut ports, number, &pool)]).expect("an lcore");
+        let malloc = Bdev::open("m0", true, |_| ()).expect("the malloc bdev");
+        let file = Bdev::open("f0", true, |_| ()).expect("the aio bdev");
+        lcore.add(export(0, "1.1", &malloc), &malloc).expect("the table is empty");
+        lcore.add(export(1, "1.2", &file), &file).expect("another address");
+        Self { lcore, peer, outside, pool, second_pool, malloc, file, _ports: ports }
+    }
+
+    /// Every mbuf is where it came from, and nothing is in flight.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let is_full = |pool: &Mempool| pool.available() == pool.size();
+        let pools = [&self.pool, &self.outside, &self.second_pool];
+        self.lcore.in_flight() == 0 && pools.iter().all(|pool| is_full(pool))
+    }
+
+    /// A frame of the initiator's.
+    fn mbuf(&self, bytes: &[u8]) -> Mbuf {
+        let mut frame = self.outside.alloc().expect("a mbuf for the initiator");
+        assert!(frame.resize(bytes.len()));
+        frame.data_mut().copy_from_slice(bytes);
+        frame
+    }
+
+    /// Sends a frame in one segment; false if the ring is full.
+    pub(crate) fn send(&self, bytes: &[u8]) -> bool {
+        self.peer.send(self.mbuf(bytes)).is_ok()
+    }
+
+    /// Sends a frame in segments that end at `cuts`.
+    pub(crate) fn send_segments(&self, bytes: &[u8], cuts: &[usize]) {
+        let mut start = 0;
+        let mut whole: Option<Mbuf> = None;
+        for end in cuts.iter().copied().chain([bytes.len()]) {
+            let segment = self.mbuf(&bytes[start..end]);
+            start = end;
+            match &mut whole {
+                None => whole = Some(segment),
+                Some(head) => head.chain(segment).expect("few segments"),
+            }
+        }
+        self.peer.send(whole.expect("a first segment")).expect("room in the ring");
+    }
+
+    pub(crate) fn drops(&self, reason: DropReason) -> u64 {
+        self.lcore.snapshot().queues.iter().map(|queue| queue.drops.get(reason)).sum()
+    }
+
+    /// Frames that the port has received.
+    pub(crate) fn received(&self) -> u64 {
+        self.lcore.snapshot().queues.iter().map(|queue| queue.counters.rx_frames).sum()
+    }
+
+    /// What is known of a scenario that failed.
+    pub(crate) fn describe(&self) -> String {
+        format!("mbufs: {} of {MBUFS}; {:?}", self.pool.available(), self.lcore.snapshot())
+    }
+}

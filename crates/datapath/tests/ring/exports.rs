@@ -1,0 +1,85 @@
+//! Exports that come and go, and are advertised.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use aoe_target::{ExportId, ShelfSlot};
+use ring_lab::export;
+use ring_lab::frames::{self, check_reply, pattern, status, tag};
+
+use crate::script::{Scenario, Step, chain, exchange, silence};
+
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("a_removed_export_answers_what_it_has_first", removal),
+    ("an_offline_export_faults_at_once", offline),
+    ("advertisements_go_to_everybody", advertisements),
+];
+
+fn removal() -> Step {
+    let done = Rc::new(Cell::new(false));
+    let noted = Rc::clone(&done);
+    chain(vec![
+        exchange(
+            |bench| {
+                for tag in 0..40 {
+                    assert!(bench.send(&frames::write(2, tag, u64::from(tag) * 16, &pattern(tag, 16))));
+                }
+                // The kernel has them now, before any can have ended here: bdevs make progress between two steps only.
+                let before = bench.received();
+                while bench.received() < before + 40 {
+                    bench.lcore.turn();
+                }
+                assert!(bench.lcore.in_flight() > 0, "the file's writes are in flight");
+                bench.lcore.remove(ExportId(1), move || noted.set(true));
+                assert!(bench.send(&frames::read(2, 99, 0, 1)), "comes too late");
+            },
+            40,
+            |_, replies| assert!(replies.iter().all(|reply| status(reply) == (0x40, 0))),
+        ),
+        silence(1000),
+        Box::new(move |bench, _| {
+            assert!(done.get(), "the last answer ends the removal");
+            assert_eq!(bench.lcore.snapshot().exports.len(), 1);
+            let (malloc, file) = (bench.malloc.clone(), bench.file.clone());
+            // And in again, under the same number.
+            bench.lcore.add(export(1, "1.2", &file), &file).expect("its place is free");
+            let taken = bench.lcore.add(export(2, "1.2", &malloc), &malloc);
+            assert!(taken.is_err(), "an address is served once");
+            true
+        }),
+    ])
+}
+
+fn offline() -> Step {
+    exchange(
+        |bench| {
+            bench.lcore.take_offline(ExportId(1));
+            assert!(bench.send(&frames::read(2, 1, 0, 1)));
+            assert!(bench.send(&frames::write(2, 2, 0, &pattern(1, 1))));
+            assert!(bench.send(&frames::query(1, 2, 3)));
+            assert!(bench.send(&frames::read(1, 4, 0, 1)));
+        },
+        4,
+        |_, replies| {
+            assert_eq!(status(&replies[0]).0, 0x61, "device fault");
+            assert_eq!(status(&replies[1]).0, 0x61);
+            check_reply(&replies[2], 1, 2, 1);
+            assert_eq!(status(&replies[3]), (0x40, 0), "the other export goes on");
+        },
+    )
+}
+
+fn advertisements() -> Step {
+    exchange(
+        |bench| bench.lcore.advertise(None, ShelfSlot::WILDCARD),
+        2,
+        |_, replies| {
+            for reply in &replies {
+                assert_eq!(reply[..6], [0xff; 6]);
+                assert_eq!(reply[6..12], frames::TARGET);
+                assert_eq!((reply[14], reply[19], tag(reply)), (0x18, 1, 0));
+                assert_eq!(reply.len(), 60);
+            }
+        },
+    )
+}
