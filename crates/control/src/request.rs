@@ -1,4 +1,4 @@
-//! The methods of the RPC server and what each takes: one row of [`with_methods`] and one struct for each.
+//! The methods of the RPC server and what each takes: one row of [`with_methods`](crate::with_methods) and one struct for each.
 
 use aoe_target::{Shelf, ShelfSlot, Slot, VlanId};
 use schemars::JsonSchema;
