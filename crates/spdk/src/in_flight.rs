@@ -126,7 +126,7 @@ pub const fn private_size<C>() -> u16 {
     size
 }
 
-/// An mbuf in flight: given up by [`submit`](crate::IoChannel::submit) until [`CompletionQueue::poll`] gives it back.
+/// An mbuf in flight: given up by [`submit`](crate::IoChannel::submit) until [`poll`](crate::CompletionQueue::poll) gives it back.
 ///
 /// Whoever has the token moves the request on: it is consumed by what hands the request to SPDK, to a list or back to
 /// the caller, and comes into being again in SPDK's callback.
