@@ -8,7 +8,7 @@
 
 pub mod backing_file;
 pub mod error;
-pub mod kept_claims;
+pub mod initiator_state;
 pub mod options;
 pub mod port;
 pub mod rbd;

@@ -1,4 +1,4 @@
-//! What management answers: the exports, the counters, and the calls that would make the present state again.
+//! Answers of the RPC server: the exports, the counters, and the calls that would restore the present state.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +18,9 @@ pub struct ExportInfo {
     pub shelf: u16,
     /// Slot, 0 to 254.
     pub slot: u8,
-    /// The bdev's name as it was given, which may be an alias; also when it is gone.
+    /// The bdev's name as it was given, which may be an alias. It stays when the bdev is gone.
     pub bdev_name: String,
-    /// What SPDK calls it.
+    /// The bdev's own names.
     #[serde(default)]
     pub bdev: BdevNames,
     /// Size in bytes, a multiple of 512.
@@ -30,10 +30,10 @@ pub struct ExportInfo {
     pub options: ExportOptions,
     /// `waiting` (the bdev can't be served yet), `creating`, `online`, `offline` (the bdev is gone) or `deleting`.
     pub state: String,
-    /// Why it waits; `null` in every other state.
+    /// The reason why it waits; `null` in every other state.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Served on every port there is, rather than on ports that were listed.
+    /// Served on all ports, rather than on listed ones.
     pub all_ports: bool,
     /// The ports that serve it.
     pub ports: Vec<ExportPort>,
@@ -47,7 +47,7 @@ impl ExportInfo {
     }
 }
 
-/// What SPDK calls the bdev of an export.
+/// The names of the bdev of an export in SPDK.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BdevNames {
     /// Its own name, which is no alias.
@@ -67,7 +67,7 @@ pub struct ExportPort {
     pub netif: Option<String>,
 }
 
-/// One lcore's counters at one moment, as its thread read them.
+/// The counters of one lcore at one moment, as its own thread read them.
 #[derive(Debug, Clone, Default)]
 pub struct LcoreStats {
     /// The lcore.
@@ -76,11 +76,11 @@ pub struct LcoreStats {
     pub turns: u64,
     /// Those in which there was work.
     pub busy_turns: u64,
-    /// Requests that bdevs have now.
-    pub under_way: u32,
-    /// How often a request was put off to the next turn for want of SPDK's memory.
+    /// Requests in flight: submitted to bdevs and not completed.
+    pub in_flight: u32,
+    /// How often a request was postponed to the next turn because SPDK had no memory for it.
     pub bdev_waits: u64,
-    /// Reads and writes that SPDK copied, because their data did not lie at their bdev's alignment.
+    /// Reads and writes that SPDK copied, because their data did not have their bdev's alignment.
     pub bounced: u64,
     /// By export.
     pub exports: Vec<(ExportId, ExportCounters)>,
@@ -88,7 +88,7 @@ pub struct LcoreStats {
     pub ports: Vec<PortStats>,
 }
 
-/// What one lcore counted on one port.
+/// The counters of one lcore on one port.
 #[derive(Debug, Clone, Copy)]
 pub struct PortStats {
     /// The port.
@@ -97,7 +97,7 @@ pub struct PortStats {
     pub counters: PortCounters,
     /// Frames without an answer, by reason.
     pub drops: DropCounters,
-    /// Replies that wait for room in the NIC's ring now.
+    /// Replies that wait for room in the NIC's ring.
     pub tx_waiting: usize,
     /// Frames that this lcore received and handed to another, which serves them.
     pub handed_over: u64,
@@ -196,7 +196,9 @@ impl Registry {
                 "lcore": lcore.core,
                 "turns": lcore.turns,
                 "busy_turns": lcore.busy_turns,
-                "under_way": lcore.under_way,
+                "in_flight": lcore.in_flight,
+                // The name of the release before, for programs that still read it.
+                "under_way": lcore.in_flight,
                 "bdev_waits": lcore.bdev_waits,
                 "bounced": lcore.bounced,
                 "rx_frames": sum(&|port| port.counters.rx_frames),

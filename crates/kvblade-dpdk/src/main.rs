@@ -97,7 +97,7 @@ fn run() -> Result<ExitCode, LaunchError> {
     reserve::see_to(&command, provision.needed, &host)?;
     preflight::check(&command, &launch, &host)?;
     provision.log(&command, &host);
-    let state = target::State::open(&command.state_dir)?;
+    let state = target::StateStore::open(&command.state_dir)?;
     serve(&command, &launch, state)
 }
 
@@ -113,7 +113,7 @@ enum Purpose {
 fn serve(
     command: &CommandLine,
     launch: &LaunchConfig,
-    state: target::State,
+    state: target::StateStore,
 ) -> Result<ExitCode, LaunchError> {
     let failed =
         |what: &str, error: &dyn std::error::Error| LaunchError::environment(format!("{what}: {error}"));

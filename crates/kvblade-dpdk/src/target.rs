@@ -1,13 +1,16 @@
-//! The running target as the control plane holds it: ports, lcores, exports, and what is under way between
-//! them. All of it lives on the app's thread; lcores are reached, and answer, by messages.
+//! The running target in the control plane: ports, lcores, exports, and the operations that lcores carry out.
+//!
+//! All of it lives on the app's thread. Lcores are reached by messages and report by messages ([`lcores`]).
 
 mod announce;
+mod bdev_events;
 mod calls;
 mod create;
 mod delete;
-mod keeper;
+mod lcores;
 mod loading;
 mod read_claims;
+mod state_manager;
 mod stats;
 mod suitable;
 mod waiting;
@@ -23,10 +26,11 @@ use datapath::Remote;
 use serde_json::Value;
 use spdk::{Bdev, Finished, Initialized, Poller, Thread};
 
-use keeper::Keeper;
-pub(crate) use keeper::State;
+use lcores::{App, Lcores, Undelivered, Unreached};
 pub(crate) use loading::{Configuration, carry_out};
 use read_claims::ReadClaims;
+use state_manager::StateManager;
+pub(crate) use state_manager::StateStore;
 use waiting::Waiting;
 use watchdog::Watchdog;
 
@@ -35,31 +39,31 @@ use crate::notify::service_manager;
 use crate::ports::{self, PortOptions, Started};
 use crate::rpc::Answer;
 
-/// How long the start waits for links: NICs negotiate, and Linux tells of its interfaces' links up to a second late. A
-/// port whose cable is not in is served when it has one; one that other processes connect to is not waited for.
+/// How long the start waits for links: NICs negotiate, and Linux reports the links of its interfaces up to a second late.
+/// A port without a link is served when it gets one. A port that other processes connect to is not waited for.
 const LINK_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often links are looked at.
+/// Period of the look at links.
 const LINK_PERIOD: Duration = Duration::from_millis(500);
 
 thread_local! {
-    static OPTIONS: RefCell<Option<(PortOptions, State)>> = const { RefCell::new(None) };
+    static OPTIONS: RefCell<Option<(PortOptions, StateStore)>> = const { RefCell::new(None) };
     static TARGET: RefCell<Option<Target>> = const { RefCell::new(None) };
     /// Why the program does not start: the first reason given.
     static FAILURE: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// Set once start-up is over, when failures no longer end the program. Not in the target, which is being
-    /// worked on when something fails.
+    /// Set once start-up is over, when failures no longer end the program. Not in the target, which may be borrowed where
+    /// something fails.
     static READY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Everything the control plane knows.
 pub(super) struct Target {
-    app: Thread,
     /// Before the ports: it may hold frames of their mempools.
-    keeper: Keeper,
+    state_manager: StateManager,
     ports: Vec<Started>,
     links: Vec<bool>,
-    lcores: Vec<Remote>,
+    lcores: Lcores,
+    _undelivered: Undelivered,
     registry: Registry,
     /// The open bdevs of exports that every lcore has.
     bdevs: BTreeMap<ExportId, Bdev>,
@@ -71,7 +75,7 @@ pub(super) struct Target {
     stopping: Option<Finished>,
 }
 
-/// What waits for answers of lcores, by a number that the answers carry.
+/// Operations that wait for reports of lcores, by a number that the reports carry.
 #[derive(Default)]
 struct Operations {
     next: u64,
@@ -88,13 +92,13 @@ impl Operations {
     }
 }
 
-/// Remembers what the operator said, and what initiators keep, for [`start`]. Before the app runs, on its thread.
-pub(crate) fn prepare(options: PortOptions, state: State, configuration: Configuration) {
+/// Stores the options and the state store for [`start`]. Before the app runs, on its thread.
+pub(crate) fn prepare(options: PortOptions, state: StateStore, configuration: Configuration) {
     OPTIONS.set(Some((options, state)));
     loading::prepare(configuration);
 }
 
-/// Remembers why the program does not start, unless it has started, or there is a reason already.
+/// Stores why the program does not start. The first reason counts; after the start there is none.
 pub(crate) fn note_failure(sentence: &str) {
     if !READY.get() {
         FAILURE.with_borrow_mut(|failure| {
@@ -127,7 +131,14 @@ pub(crate) fn start(done: Initialized) {
 
 fn try_start(done: Initialized) -> Result<(), String> {
     let (options, state) = OPTIONS.take().ok_or("the aoe subsystem was started without its options")?;
-    let app = Thread::current().ok_or("the aoe subsystem was started outside SPDK's app thread")?;
+    let thread = Thread::current().ok_or("the aoe subsystem was started outside SPDK's app thread")?;
+    let (app, undelivered) = match App::new(thread) {
+        Ok(made) => made,
+        Err(error) => {
+            done.fail(error.errno);
+            return Err(error.to_string());
+        }
+    };
     let eal = dpdk::EalStarted::get().ok_or("the aoe subsystem was started before EAL")?;
     let cores = spdk::app::cores();
     let mut ports = match ports::start(eal, &cores, &options) {
@@ -148,17 +159,15 @@ fn try_start(done: Initialized) -> Result<(), String> {
                 return Err(sentence);
             }
         };
-        let (app, core) = (app.clone(), *core);
-        let reporter = app.clone();
+        let (core, reporter) = (*core, app.clone());
         let started = move |result: spdk::Result<()>| {
             if let Err(error) = result {
-                let _ = reporter.send(move || note_failure(&format!("lcore {core}: {error}")));
+                reporter.send(move || note_failure(&format!("lcore {core}: {error}")));
             }
         };
         match Remote::start(core, queues, started) {
             Ok(lcore) => {
-                // One that can't be told has ended, which it tells of itself.
-                let _ = lcore.send(move |lcore| lcore.rest_by(idle));
+                lcores::tell(&lcore, "how to idle", move |lcore| lcore.rest_by(idle));
                 lcores.push(lcore);
             }
             Err(error) => {
@@ -167,19 +176,20 @@ fn try_start(done: Initialized) -> Result<(), String> {
             }
         }
     }
-    let keeper = match Keeper::start(app.clone(), lcores.clone(), state) {
-        Ok(keeper) => keeper,
+    let lcores = Lcores::new(app, lcores);
+    let state_manager = match StateManager::start(lcores.clone(), state) {
+        Ok(state_manager) => state_manager,
         Err(sentence) => {
             done.fail(12);
             return Err(sentence);
         }
     };
     let target = Target {
-        app,
-        keeper,
+        state_manager,
         links: vec![false; ports.started.len()],
         ports: ports.started,
         lcores,
+        _undelivered: undelivered,
         registry: Registry::new(ports.table),
         bdevs: BTreeMap::new(),
         read_claims: ReadClaims::default(),
@@ -207,8 +217,12 @@ fn wait_for_links(done: Initialized) -> Result<(), String> {
             Some((sentence, true)) => Some(Err(sentence)),
             Some(_) => (Instant::now() > deadline).then_some(Ok(())),
         };
+        // The next look comes in 10 ms.
         let Some(verdict) = verdict else { return false };
-        let Some(done) = done.take() else { return false };
+        let Some(done) = done.take() else {
+            tracing::error!("links are waited for after the start");
+            return false;
+        };
         // Completing may start the next subsystem and, with it, everything else: the poller ends first.
         with(|target| {
             target.watch = None;
@@ -275,7 +289,7 @@ pub(crate) fn ready() {
         crate::logging::limit_foreign_lines();
         let waiting = target.registry.waiting().len();
         let exports = target.registry.exports().len() - waiting;
-        tracing::info!(exports, waiting, ports = target.ports.len(), lcores = target.lcores.len(), "ready");
+        tracing::info!(exports, waiting, ports = target.ports.len(), lcores = target.lcores.count(), "ready");
         match Watchdog::start(&target.lcores) {
             Ok(watchdog) => target.watchdog = Some(watchdog),
             Err(error) => {
@@ -291,26 +305,23 @@ pub(crate) fn ready() {
 
 /// Carries out what an RPC asks for.
 pub(crate) fn act(action: Action, answer: Answer) {
-    let mut answer = Some(answer);
-    with(|target| {
-        let Some(answer) = answer.take() else { return };
-        match action {
-            Action::CreateExport(request) => target.create(request, answer),
-            Action::DeleteExport(request) => target.delete(&request, answer),
-            Action::GetExports(_) => {
-                target.follow_names();
-                answer.give(&target.exports());
-            }
-            Action::Announce(request) => target.announce(request, answer),
-            Action::GetStats(_) => target.count(answer),
-            Action::ClearInitiatorState(request) => target.clear_initiator_state(&request, answer),
+    // Without a target the answer is dropped, which answers with an error.
+    with(move |target| match action {
+        Action::CreateExport(request) => target.create(request, answer),
+        Action::DeleteExport(request) => target.delete(&request, answer),
+        Action::GetExports(_) => {
+            target.follow_names();
+            answer.give(&target.exports());
         }
+        Action::ClearInitiatorState(request) => target.clear_initiator_state(&request, answer),
+        Action::Announce(request) => target.announce(request, answer),
+        Action::GetStats(_) => target.count(answer),
     });
 }
 
 /// The RPC calls that would make the exports there are.
 pub(crate) fn config() -> Value {
-    // What is to make bdevs that are missing is in no other subsystem's configuration.
+    // Entries that make missing bdevs are in no other subsystem's configuration.
     let mut calls = loading::awaited();
     let config = with(|target| {
         target.follow_names();
@@ -323,7 +334,8 @@ pub(crate) fn config() -> Value {
 }
 
 impl Target {
-    /// SPDK tells nobody when a volume gets another name, and what is saved must find its bdev again.
+    /// Takes over new names of bdevs. SPDK has no event for a volume that is renamed, and a saved configuration must find
+    /// its bdev again.
     fn follow_names(&mut self) {
         for (id, bdev) in &self.bdevs {
             let name = self.registry.get(*id).map(|record| record.bdev_name.clone());
@@ -332,38 +344,45 @@ impl Target {
             }
         }
     }
+
+    /// A report came that no operation waits for. While the target stops, operations have ended before their reports.
+    fn nothing_waits(&self, what: &'static str, operation: u64, core: u32) {
+        if self.stopping.is_none() {
+            tracing::error!(
+                what,
+                operation,
+                lcore = core,
+                "an lcore reports on an operation that there is not"
+            );
+        }
+    }
 }
 
-/// Stops the lcores after what is under way, then closes bdevs and ports; then drops `done`.
+/// Stops the lcores after the requests in flight, then closes bdevs and ports; then drops `done`.
 pub(crate) fn stop(done: Finished) {
     waiting::stop();
     loading::stop();
+    // Without a target the start has failed before there was one, and dropping `done` lets SPDK go on.
     let Some(mut target) = TARGET.take() else { return };
-    service_manager().tell("STOPPING=1\nSTATUS=answering what is under way");
+    service_manager().tell("STOPPING=1\nSTATUS=answering requests in flight");
     target.watch = None;
     target.watchdog = None;
-    // Their callers are told that the target gave their calls up.
+    // Pending calls are answered with an error.
     target.operations = Operations::default();
-    target.keeper.give_up_calls();
-    let lcores = std::mem::take(&mut target.lcores);
+    target.state_manager.give_up_calls();
     target.stopping = Some(done);
-    let app = target.app.clone();
-    let count = lcores.len();
+    let lcores = target.lcores.clone();
+    let count = lcores.count();
     TARGET.set(Some(target));
     if count == 0 {
         finish();
     }
-    for lcore in lcores {
-        let core = lcore.core();
-        let reporter = app.clone();
-        let stopped = move |unanswered: u32| {
-            let _ = reporter.send(move || lcore_stopped(count, unanswered));
-        };
-        if let Err(error) = lcore.stop(stopped) {
-            tracing::error!(lcore = core, %error, "this lcore can't be told to stop");
-            lcore_stopped(count, 0);
+    lcores.stop(move |core, unanswered| {
+        if let Err(Unreached) = unanswered {
+            tracing::error!(lcore = core, "an lcore does not stop: {Unreached}");
         }
-    }
+        lcore_stopped(count, unanswered.unwrap_or(0));
+    });
 }
 
 thread_local! {
@@ -380,8 +399,8 @@ fn lcore_stopped(of: usize, unanswered: u32) {
         return;
     }
     if unanswered > 0 {
-        // SPDK would wait for these bdevs for ever. The RPC server and its socket are gone by now. What the bdevs
-        // may still work on is not taken apart.
+        // SPDK would wait for these bdevs for ever. The RPC server and its socket are gone by now. Memory that the bdevs
+        // may still use is not freed.
         std::mem::forget(TARGET.take());
         eprintln!(
             "kvblade-dpdk: {unanswered} requests in flight are left without an answer: their bdevs have not answered \
@@ -394,7 +413,10 @@ fn lcore_stopped(of: usize, unanswered: u32) {
 
 /// Closes what the lcores no longer use.
 fn finish() {
-    let Some(mut target) = TARGET.take() else { return };
+    let Some(mut target) = TARGET.take() else {
+        tracing::error!("the target has ended twice");
+        return;
+    };
     let done = target.stopping.take();
     // Bdevs and ports are closed here; SPDK goes on with its own subsystems after that.
     drop(target);

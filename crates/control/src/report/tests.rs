@@ -118,7 +118,7 @@ fn counters_are_summed_over_lcores() {
             core,
             turns: 10,
             busy_turns: 4,
-            under_way: 2,
+            in_flight: 2,
             bdev_waits: 1,
             bounced: 5,
             exports: vec![(one, ExportCounters { reads, ..Default::default() })],
@@ -144,7 +144,7 @@ fn counters_are_summed_over_lcores() {
     assert_eq!(
         report["lcores"][1],
         json!({
-            "lcore": 3, "turns": 10, "busy_turns": 4, "under_way": 2, "bdev_waits": 1, "bounced": 5,
+            "lcore": 3, "turns": 10, "busy_turns": 4, "in_flight": 2, "under_way": 2, "bdev_waits": 1, "bounced": 5,
             "rx_frames": 8, "tx_frames": 0, "handed_over": 5, "taken_over": 2,
         })
     );

@@ -171,7 +171,7 @@ fn refusals_name_the_part_and_what_is_allowed() {
         ("1.1=malloc:64M,ro=1", &["ro takes no value", "'1'"]),
         ("1.1=malloc:64M,length=0", &["length '0'", "from 1"]),
         ("1.1=malloc:64M,buffers=1", &["buffers '1'", "from 2 to 512"]),
-        ("1.1=malloc:64M,offset", &["unknown option 'offset'", "offset=SECTORS"]),
+        ("1.1=malloc:64M,offset", &["offset lacks its value", "write offset=SECTORS"]),
         ("1.1=malloc:64M,ro,ro", &["'ro' is given twice", "once"]),
         ("1.1=aio:/a,b", &["unknown option 'b'", "',,'"]),
         ("1.1=nvme:", &["'' is no PCI address", "DDDD:BB:DD.F"]),

@@ -1,19 +1,16 @@
-//! `aoe_announce`, and the announcements the target makes by itself.
+//! `aoe_announce`, and the advertisements that the target sends by itself.
 
 use aoe_target::{PortId, ShelfSlot};
 use control::Announce;
-use datapath::Remote;
 use serde_json::Value;
 
 use super::Target;
+use super::lcores::Lcores;
 use crate::rpc::Answer;
 
-/// Has the exports that `pattern` means announced, on one port or on all.
-pub(super) fn send(lcores: &[Remote], port: Option<PortId>, pattern: ShelfSlot) {
-    for lcore in lcores {
-        // An lcore that can't be told has ended, and its exports with it.
-        let _ = lcore.send(move |lcore| lcore.advertise(port, pattern));
-    }
+/// Has the exports that match `pattern` advertised, on one port or on all.
+pub(super) fn send(lcores: &Lcores, port: Option<PortId>, pattern: ShelfSlot) {
+    lcores.tell("to advertise", move |lcore| lcore.advertise(port, pattern));
 }
 
 impl Target {

@@ -1,29 +1,30 @@
-//! `aoe_create_export`: a bdev opened, its export given to every lcore.
+//! `aoe_create_export`: opens a bdev and gives its export to every lcore.
 
 use std::time::{Duration, Instant};
 
 use aoe_target::{Export, ExportId, Features, Guard, PortId, VlanId};
 use control::options::CacheMode;
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
-use datapath::{AddError, PAYLOAD_ALIGNMENT};
-use spdk::{Bdev, BdevEvent, BdevInfo, Durability, FlushMethod, Poller};
+use datapath::PAYLOAD_ALIGNMENT;
+use spdk::{Bdev, BdevInfo, Durability, FlushMethod, Poller};
 
+use super::bdev_events::bdev_event;
 use super::suitable::{check, is_examined, open_failed, served};
 use super::{Target, announce, read_claims, with};
 use crate::ports::Started;
 use crate::rpc::Answer;
 
-/// An export on its way to the lcores.
+/// An export that lcores are adding.
 pub(super) struct Creating {
     id: ExportId,
     bdev: Bdev,
     waiting: usize,
     failed: Option<String>,
-    /// `None` for an export that waited: nobody asks any more.
+    /// `None` for an export that waited for its bdev: no call waits for it.
     answer: Option<Answer>,
 }
 
-/// A request that is tried again.
+/// A creation that is tried again.
 pub(super) struct Postponed {
     request: CreateExport,
     answer: Answer,
@@ -33,17 +34,17 @@ pub(super) struct Postponed {
     _poller: Poller,
 }
 
-/// How long a request waits for modules of SPDK that look at new bdevs: they read some blocks.
+/// How long a creation waits for the modules of SPDK that examine new bdevs: they read some blocks.
 const EXAMINE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a bdev that they have open is tried again.
+/// How often a bdev that a module examines is tried again.
 const EXAMINE_PERIOD: Duration = Duration::from_millis(10);
 
-/// Why an export is not made.
+/// The reason why an export is not created.
 enum Refusal {
-    /// A module of SPDK looks at its bdev.
+    /// A module of SPDK examines its bdev.
     Examined(RpcError),
-    /// There is no such bdev, or not yet: volumes come when their store has been read.
+    /// The bdev does not exist, or not yet: volumes appear when their store has been read.
     Missing(RpcError),
     Final(RpcError),
 }
@@ -65,9 +66,8 @@ impl Target {
         let since = since.filter(|since| since.elapsed() < EXAMINE_PATIENCE);
         match (self.admit(&request, since.is_none(), None), since) {
             (Ok((mut export, bdev)), _) => {
-                let name = self.file_name(export.id());
-                self.keeper.hold(&mut export, name);
-                self.spread(export, bdev, Some(answer));
+                self.register(&mut export);
+                self.add_everywhere(export, bdev, Some(answer));
             }
             (Err(Refusal::Examined(error)), Some(_)) => {
                 self.postpone(request, answer, since, EXAMINE_PERIOD, &error);
@@ -77,7 +77,7 @@ impl Target {
                 let again = move || {
                     with(|target| target.again(operation));
                 };
-                // Without memory for that, the poller is left.
+                // If SPDK has no memory for this, the poller still tries again.
                 if let Err(error) = spdk::after_examine(again) {
                     tracing::warn!(%error, "an export waits for its bdev longer than it need");
                 }
@@ -113,7 +113,7 @@ impl Target {
     }
 
     fn again(&mut self, operation: u64) {
-        // The poller and the end of an examination may both come here.
+        // Both the poller and the end of an examination call this; the first one takes the request.
         if let Some(Postponed { request, answer, since, .. }) = self.operations.postponed.remove(&operation) {
             self.attempt(request, answer, since);
         }
@@ -125,19 +125,31 @@ impl Target {
     /// Why it can't be made now; it waits on.
     pub(super) fn resume(&mut self, id: ExportId, last: bool) -> Result<(), RpcError> {
         let request = self.registry.get(id).map(|record| self.registry.request_of(record));
-        let Some(request) = request else { return Ok(()) };
+        let Some(request) = request else {
+            let why = format!("an export is gone that was to be made: its number is {}", id.0);
+            return Err(RpcError::new(ErrorCode::Internal, why));
+        };
         match self.admit(&request, last, Some(id)) {
             Ok((mut export, bdev)) => {
-                let name = self.file_name(id);
-                self.keeper.hold(&mut export, name);
-                self.spread(export, bdev, None);
+                self.register(&mut export);
+                self.add_everywhere(export, bdev, None);
                 Ok(())
             }
             Err(Refusal::Examined(error) | Refusal::Missing(error) | Refusal::Final(error)) => Err(error),
         }
     }
 
-    /// Takes back what the registry knows of an export that is not made: all of it, or that it waited no more.
+    /// Gives the export the initiator state that was saved for it.
+    fn register(&mut self, export: &mut Export) {
+        let Some(record) = self.registry.get(export.id()) else {
+            tracing::error!(export = %export.address(), "an export is created that is not in the registry");
+            return;
+        };
+        let name = self.file_name(record);
+        self.state_manager.register(export, name);
+    }
+
+    /// Takes an export that is not made out of the registry, or puts it back among those that wait.
     fn let_go(&mut self, id: ExportId, waits: Option<ExportId>, why: &RpcError) {
         match waits {
             Some(id) => self.resumed_in_vain(id, why),
@@ -182,12 +194,12 @@ impl Target {
         own_name: &str,
         waits: Option<ExportId>,
     ) -> Result<(Export, Bdev), Refusal> {
-        let watched = own_name.to_owned();
-        let bdev = Bdev::open(own_name, !request.options.read_only, move |event| bdev_event(&watched, event))
-            .map_err(|error| {
-                let refusal = open_failed(&request.bdev_name, &error);
-                if is_examined(&error) { Refusal::Examined(refusal) } else { Refusal::Final(refusal) }
-            })?;
+        let (app, watched) = (self.lcores.app().clone(), own_name.to_owned());
+        let events = move |event| bdev_event(&app, &watched, event);
+        let bdev = Bdev::open(own_name, !request.options.read_only, events).map_err(|error| {
+            let refusal = open_failed(&request.bdev_name, &error);
+            if is_examined(&error) { Refusal::Examined(refusal) } else { Refusal::Final(refusal) }
+        })?;
         check(bdev.info(), request)?;
         let record = match waits {
             Some(id) => self.registry.resume(id, &served(&bdev)?)?,
@@ -204,63 +216,78 @@ impl Target {
     }
 
     /// Gives the export to every lcore.
-    fn spread(&mut self, export: Export, bdev: Bdev, answer: Option<Answer>) {
+    fn add_everywhere(&mut self, export: Export, bdev: Bdev, answer: Option<Answer>) {
         let operation = self.operations.number();
         let creating = Creating {
             id: export.id(),
             bdev: bdev.clone(),
-            waiting: self.lcores.len(),
+            waiting: self.lcores.count(),
             failed: None,
             answer,
         };
         self.operations.creating.insert(operation, creating);
-        for lcore in &self.lcores {
-            let (export, bdev, app) = (Box::new(export.clone()), bdev.clone(), self.app.clone());
-            let core = lcore.core();
-            let sent = lcore.send(move |lcore| {
-                let result = lcore.add(export, &bdev);
-                // The descriptor is closed on the app's thread, also by the last of its handles.
-                let _ = app.send(move || {
-                    drop(bdev);
-                    created(operation, core, result);
-                });
-            });
-            if let Err(error) = sent {
-                let app = self.app.clone();
-                let _ = app.send(move || created(operation, core, Err(AddError::Channel(error))));
-            }
+        self.lcores.ask(
+            move |lcore| {
+                let result = lcore.add(Box::new(export), &bdev);
+                (result, bdev)
+            },
+            move |core, result| {
+                let failed = match result {
+                    Ok((Ok(()), _)) => None,
+                    Ok((Err(error), _)) => Some(error.to_string()),
+                    Err(unreached) => Some(unreached.to_string()),
+                };
+                // With the result the bdev is dropped: its descriptor is closed on the app's thread, also by the last handle.
+                with(|target| target.added(operation, core, failed));
+            },
+        );
+    }
+
+    /// An lcore has the export, or failed to take it.
+    fn added(&mut self, operation: u64, core: u32, failed: Option<String>) {
+        let Some(mut creating) = self.operations.creating.remove(&operation) else {
+            return self.nothing_waits("a creation", operation, core);
+        };
+        if let Some(sentence) = failed {
+            creating.failed.get_or_insert(format!("lcore {core}: {sentence}"));
+        }
+        creating.waiting = creating.waiting.saturating_sub(1);
+        if creating.waiting > 0 {
+            self.operations.creating.insert(operation, creating);
+            return;
+        }
+        match creating.failed.take() {
+            Some(sentence) => self.take_back(creating, sentence),
+            None => self.created(creating),
         }
     }
 
-    fn created(&mut self, operation: u64, core: u32, result: Result<(), AddError>) {
-        let Some(creating) = self.operations.creating.get_mut(&operation) else { return };
-        creating.waiting -= 1;
-        if let Err(error) = result {
-            creating.failed.get_or_insert(format!("lcore {core}: {error}"));
+    /// Takes an export back that not every lcore could take.
+    fn take_back(&mut self, creating: Creating, sentence: String) {
+        let Creating { id, bdev, answer, .. } = creating;
+        self.lcores.tell("to remove an export", move |lcore| lcore.remove(id, || ()));
+        self.state_manager.unregister(id);
+        let error = RpcError::new(ErrorCode::NoMemory, sentence);
+        let waits = answer.is_none().then_some(id);
+        self.abandon(id, waits, &error, bdev);
+        if let Some(answer) = answer {
+            answer.refuse(&error);
         }
-        if creating.waiting > 0 {
-            return;
-        }
-        let Some(Creating { id, bdev, failed, answer, .. }) = self.operations.creating.remove(&operation)
-        else {
-            return;
-        };
-        if let Some(sentence) = failed {
-            for lcore in &self.lcores {
-                let _ = lcore.send(move |lcore| lcore.remove(id, || ()));
-            }
-            self.keeper.release(id);
-            let error = RpcError::new(ErrorCode::NoMemory, sentence);
-            let waits = answer.is_none().then_some(id);
-            self.abandon(id, waits, &error, bdev);
-            if let Some(answer) = answer {
-                answer.refuse(&error);
-            }
-            return;
-        }
+    }
+
+    /// Every lcore serves the export.
+    fn created(&mut self, creating: Creating) {
+        let Creating { id, bdev, answer, .. } = creating;
         self.registry.created(id);
         let own_name = bdev.info().name.clone();
-        let Some(record) = self.registry.get(id) else { return };
+        let Some(record) = self.registry.get(id) else {
+            tracing::error!(
+                export = id.0,
+                bdev = own_name,
+                "an export was created that is not in the registry"
+            );
+            return;
+        };
         if record.state == State::Online {
             log_durability(bdev.info(), record.options.read_only, record.options.cache);
             self.log_bounces(record, bdev.info());
@@ -282,18 +309,18 @@ impl Target {
         if record.address.is_refused_by_linux() {
             tracing::warn!(export = %record.address, "Linux initiators ignore shelf 4095: only others can use this export");
         }
-        // At the start all are announced together, when every one of them is there.
+        // At the start all exports are advertised together, when every one of them is there.
         if super::is_ready() {
             announce::send(&self.lcores, None, record.address);
         }
         if let Some(answer) = answer {
             answer.give(&self.shown(record));
         }
-        // What happened before the bdev was among those that are looked at.
+        // The bdev may have changed its size before it was in `bdevs`.
         self.bdev_resized(&own_name);
     }
 
-    /// Says on which ports SPDK copies what this export's bdev reads and writes.
+    /// Logs on which ports SPDK copies the data of this export because of its alignment.
     fn log_bounces(&self, record: &Record, info: &BdevInfo) {
         let (bdev, wants) = (info.name.as_str(), info.alignment);
         let serves = |port: &&Started| record.ports.contains(PortId(port.number));
@@ -321,50 +348,6 @@ impl Target {
         drop(bdev);
         self.follow_read_claim(&own_name);
     }
-
-    fn bdev_gone(&mut self, own_name: &str) {
-        // SPDK lets the bdev go when its handles and the lcores' channels are closed.
-        self.read_claims.release(own_name);
-        for id in self.registry.bdev_removed(own_name) {
-            tracing::warn!(bdev = %own_name, export = id.0, "the bdev was removed: its export answers with a device fault");
-            for lcore in &self.lcores {
-                let _ = lcore.send(move |lcore| lcore.take_offline(id));
-            }
-            self.bdevs.remove(&id);
-        }
-    }
-
-    fn bdev_resized(&mut self, own_name: &str) {
-        let Some(sectors) = self.bdevs.values().find(|bdev| bdev.info().name == own_name).map(Bdev::sectors)
-        else {
-            return;
-        };
-        for id in self.registry.bdev_resized(own_name, sectors) {
-            let Some(sectors) = self.registry.get(id).map(|record| record.sectors) else { continue };
-            tracing::info!(bdev = %own_name, export = id.0, sectors, "the bdev has a new size");
-            for lcore in &self.lcores {
-                let _ = lcore.send(move |lcore| lcore.resize(id, sectors));
-            }
-        }
-    }
-}
-
-fn created(operation: u64, core: u32, result: Result<(), AddError>) {
-    with(|target| target.created(operation, core, result));
-}
-
-/// Hears of an exported bdev, on the app's thread.
-pub(super) fn bdev_event(own_name: &str, event: BdevEvent) {
-    // SPDK may call while the target is being worked on (a close can bring a removal to its end), so the event
-    // is taken up afterwards.
-    let Some(app) = spdk::Thread::current() else { return };
-    let own_name = own_name.to_owned();
-    let _ = app.send(move || {
-        with(|target| match event {
-            BdevEvent::Removed => target.bdev_gone(&own_name),
-            BdevEvent::Resized => target.bdev_resized(&own_name),
-        });
-    });
 }
 
 /// The export as lcores serve it.
@@ -384,16 +367,16 @@ fn export_of(record: &Record, info: &BdevInfo) -> Result<Export, RpcError> {
     Ok(export)
 }
 
-/// What the IDENTIFY page may claim for this bdev.
+/// The features that the IDENTIFY page may report for this bdev.
 fn features_of(info: &BdevInfo, first_sector: u64) -> Features {
     let sectors_per_block = info.sectors_per_block().max(1);
     let into_block = first_sector % u64::from(sectors_per_block);
     Features {
-        // On or off is for the claims to say, and off must be possible.
+        // Initiator state turns the cache on and off, so off must be possible.
         write_cache: (info.write_cache && info.flush != FlushMethod::Impossible).then_some(true),
         smart: info.health.then_some(true),
         trim_blocks: u8::from(info.unmaps),
-        // NVMe is for media that do not rotate; what is behind another bdev is not known.
+        // NVMe media do not rotate. The media behind other bdevs are unknown.
         solid_state: info.health,
         physical_exponent: u8::try_from(sectors_per_block.ilog2()).unwrap_or(0),
         // Below 8: blocks have 4096 bytes at most.
@@ -401,7 +384,7 @@ fn features_of(info: &BdevInfo, first_sector: u64) -> Features {
     }
 }
 
-/// Says what an operator should know of how this bdev keeps and takes data.
+/// Logs how durable the data on this bdev is, for the operator.
 fn log_durability(info: &BdevInfo, read_only: bool, cache: CacheMode) {
     let bdev = info.name.as_str();
     match (&info.durability, cache) {
@@ -432,7 +415,7 @@ fn log_durability(info: &BdevInfo, read_only: bool, cache: CacheMode) {
     }
 }
 
-/// The alignments of those among an export's ports whose frames this bdev can't use as they are, with their names.
+/// The ports whose frames this bdev can't use without a copy, each with its alignment.
 fn bouncing<'a>(wanted: usize, ports: impl Iterator<Item = (&'a str, usize)>) -> Vec<(&'a str, usize)> {
     ports.filter(|(_, alignment)| *alignment < wanted).collect()
 }

@@ -1,13 +1,14 @@
-//! `aoe_delete_export`: requests under way are answered before the answer says that it is gone.
+//! `aoe_delete_export`: requests in flight are answered before the deletion is.
 
-use aoe_target::ExportId;
+use aoe_target::{ExportId, Ports};
 use control::{DeleteExport, Deletion};
 use serde_json::Value;
 
+use super::lcores::Unreached;
 use super::{Target, with};
 use crate::rpc::Answer;
 
-/// A delete that lcores are carrying out.
+/// A deletion that lcores are carrying out.
 pub(super) struct Deleting {
     deletions: Vec<Deletion>,
     waiting: usize,
@@ -22,84 +23,71 @@ impl Target {
             Err(error) => return answer.refuse(&error),
         };
         let operation = self.operations.number();
-        let waiting = self.lcores.len() * deletions.len();
+        let waiting = self.lcores.count() * deletions.len();
         for deletion in &deletions {
+            let done = move |core, result: Result<(), Unreached>| {
+                with(|target| target.deleted(operation, core, result));
+            };
             match *deletion {
-                Deletion::Remove(id) => self.remove_everywhere(operation, id),
-                Deletion::Rebind(id, ports) => {
-                    for lcore in &self.lcores {
-                        let app = self.app.clone();
-                        let sent = lcore.send(move |lcore| {
-                            lcore.rebind(id, ports);
-                            let _ = app.send(move || deleted(operation));
-                        });
-                        self.or_deleted(operation, sent);
-                    }
-                }
+                Deletion::Remove(id) => self
+                    .lcores
+                    .ask_later(move |lcore, report| lcore.remove(id, move || report.give(())), done),
+                Deletion::Rebind(id, ports) => self.lcores.ask(
+                    move |lcore| {
+                        lcore.rebind(id, ports);
+                    },
+                    done,
+                ),
             }
         }
         self.operations.deleting.insert(operation, Deleting { deletions, waiting, answer });
     }
 
-    fn remove_everywhere(&self, operation: u64, id: ExportId) {
-        for lcore in &self.lcores {
-            let app = self.app.clone();
-            let sent = lcore.send(move |lcore| {
-                lcore.remove(id, move || {
-                    let _ = app.send(move || deleted(operation));
-                });
-            });
-            self.or_deleted(operation, sent);
+    /// An lcore has drained an export, or serves nothing any more.
+    fn deleted(&mut self, operation: u64, core: u32, result: Result<(), Unreached>) {
+        if let Err(Unreached) = result {
+            tracing::error!(lcore = core, "an lcore does not take part in a deletion: {Unreached}");
         }
-    }
-
-    /// An lcore that can't be told serves nothing.
-    fn or_deleted(&self, operation: u64, sent: spdk::Result<()>) {
-        if sent.is_err() {
-            let _ = self.app.send(move || deleted(operation));
-        }
-    }
-
-    fn deleted(&mut self, operation: u64) {
-        let Some(deleting) = self.operations.deleting.get_mut(&operation) else { return };
-        deleting.waiting -= 1;
-        if deleting.waiting > 0 {
-            return;
-        }
-        let Some(Deleting { deletions, answer, .. }) = self.operations.deleting.remove(&operation) else {
-            return;
+        let Some(mut deleting) = self.operations.deleting.remove(&operation) else {
+            return self.nothing_waits("a deletion", operation, core);
         };
+        deleting.waiting = deleting.waiting.saturating_sub(1);
+        if deleting.waiting > 0 {
+            self.operations.deleting.insert(operation, deleting);
+            return;
+        }
+        let Deleting { deletions, answer, .. } = deleting;
         for deletion in deletions {
             match deletion {
-                Deletion::Remove(id) => {
-                    if let Some(record) = self.registry.get(id) {
-                        tracing::info!(export = %record.place(), bdev = %record.bdev_name, "no longer served");
-                    }
-                    if let Some(bdev) = self.registry.get(id).map(|record| record.bdev_name.clone()) {
-                        self.waits_no_more(id, &bdev);
-                    }
-                    let own_name = self.registry.get(id).map(|record| record.bdev.name.clone());
-                    self.bdevs.remove(&id);
-                    self.keeper.release(id);
-                    self.registry.removed(id);
-                    if let Some(own_name) = own_name {
-                        self.follow_read_claim(&own_name);
-                    }
-                }
-                Deletion::Rebind(id, ports) => {
-                    if let Some(record) = self.registry.get(id) {
-                        tracing::info!(export = %record.place(), %ports, "served on fewer ports");
-                    }
-                    self.registry.rebound(id);
-                    let name = self.file_name(id);
-                    self.keeper.rename(id, name);
-                }
+                Deletion::Remove(id) => self.removed(id),
+                Deletion::Rebind(id, ports) => self.rebound(id, ports),
             }
         }
         answer.give(&Value::Bool(true));
     }
-}
 
-fn deleted(operation: u64) {
-    with(|target| target.deleted(operation));
+    fn removed(&mut self, id: ExportId) {
+        let Some(record) = self.registry.get(id) else {
+            tracing::error!(export = id.0, "an export was deleted that is not in the registry");
+            return;
+        };
+        tracing::info!(export = %record.place(), bdev = %record.bdev_name, "no longer served");
+        let (bdev_name, own_name) = (record.bdev_name.clone(), record.bdev.name.clone());
+        self.waits_no_more(id, &bdev_name);
+        self.bdevs.remove(&id);
+        self.state_manager.unregister(id);
+        self.registry.removed(id);
+        self.follow_read_claim(&own_name);
+    }
+
+    fn rebound(&mut self, id: ExportId, ports: Ports) {
+        self.registry.rebound(id);
+        let Some(record) = self.registry.get(id) else {
+            tracing::error!(export = id.0, "an export left ports that is not in the registry");
+            return;
+        };
+        tracing::info!(export = %record.place(), %ports, "served on fewer ports");
+        let name = self.file_name(record);
+        self.state_manager.rename(id, name);
+    }
 }

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use spdk::Bdev;
 
-use super::{Target, create};
+use super::Target;
+use super::bdev_events::bdev_event;
+use super::lcores::App;
 
 /// The claims, by the own names of the bdevs.
 #[derive(Default)]
@@ -22,10 +24,10 @@ impl ReadClaims {
     }
 
     /// Claims the bdev, if it is not yet.
-    fn hold(&mut self, own_name: &str) -> spdk::Result<()> {
+    fn hold(&mut self, app: &App, own_name: &str) -> spdk::Result<()> {
         if !self.0.contains_key(own_name) {
-            let watched = own_name.to_owned();
-            let events = move |event| create::bdev_event(&watched, event);
+            let (app, watched) = (app.clone(), own_name.to_owned());
+            let events = move |event| bdev_event(&app, &watched, event);
             self.0.insert(own_name.to_owned(), Bdev::open_against_writers(own_name, events)?);
         }
         Ok(())
@@ -36,7 +38,7 @@ impl Target {
     /// Claims the bdev if it is served and not written, and ends that claim otherwise.
     pub(super) fn settle_read_claim(&mut self, own_name: &str) -> spdk::Result<()> {
         if self.registry.is_only_read(own_name) {
-            return self.read_claims.hold(own_name);
+            return self.read_claims.hold(self.lcores.app(), own_name);
         }
         self.read_claims.release(own_name);
         Ok(())

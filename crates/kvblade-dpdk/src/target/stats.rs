@@ -1,9 +1,10 @@
-//! `aoe_get_exports` and `aoe_get_stats`: what the control plane knows, and what every lcore counted.
+//! `aoe_get_exports` and `aoe_get_stats`: the exports that the control plane knows, and the counters of every lcore.
 
 use control::{LcoreStats, PortStats};
 use datapath::Snapshot;
 use serde_json::Value;
 
+use super::lcores::Unreached;
 use super::{Target, with};
 use crate::rpc::Answer;
 
@@ -20,40 +21,36 @@ impl Target {
         self.registry.exports().into_iter().map(|record| self.shown(record)).collect()
     }
 
-    /// Carries out `aoe_get_stats`: each lcore copies its own counters, nothing is shared with it.
+    /// Carries out `aoe_get_stats`: each lcore copies its own counters, so none are shared with it.
     pub(super) fn count(&mut self, answer: Answer) {
         let operation = self.operations.number();
-        let counting = Counting { lcores: Vec::new(), waiting: self.lcores.len(), answer };
+        let counting = Counting { lcores: Vec::new(), waiting: self.lcores.count(), answer };
         self.operations.counting.insert(operation, counting);
-        for lcore in &self.lcores {
-            let (core, app) = (lcore.core(), self.app.clone());
-            let sent = lcore.send(move |lcore| {
-                let snapshot = lcore.snapshot();
-                let _ = app.send(move || counted(operation, core, snapshot));
-            });
-            if sent.is_err() {
-                let _ = self.app.send(move || counted(operation, core, Snapshot::default()));
-            }
-        }
+        self.lcores.ask(
+            |lcore| lcore.snapshot(),
+            move |core, snapshot| {
+                with(|target| target.counted(operation, core, snapshot));
+            },
+        );
     }
 
-    fn counted(&mut self, operation: u64, core: u32, snapshot: Snapshot) {
-        let Some(counting) = self.operations.counting.get_mut(&operation) else { return };
-        counting.lcores.push(stats_of(core, snapshot));
-        counting.waiting -= 1;
-        if counting.waiting > 0 {
-            return;
-        }
-        let Some(Counting { mut lcores, answer, .. }) = self.operations.counting.remove(&operation) else {
-            return;
+    /// An lcore that can't be reached has counters of 0.
+    fn counted(&mut self, operation: u64, core: u32, snapshot: Result<Snapshot, Unreached>) {
+        let Some(mut counting) = self.operations.counting.remove(&operation) else {
+            return self.nothing_waits("counters", operation, core);
         };
-        lcores.sort_by_key(|stats| stats.core);
-        answer.give(&self.registry.stats_report(&lcores));
+        if let Err(Unreached) = snapshot {
+            tracing::error!(lcore = core, "an lcore has no counters: {Unreached}");
+        }
+        counting.lcores.push(stats_of(core, snapshot.unwrap_or_default()));
+        counting.waiting = counting.waiting.saturating_sub(1);
+        if counting.waiting > 0 {
+            self.operations.counting.insert(operation, counting);
+            return;
+        }
+        counting.lcores.sort_by_key(|stats| stats.core);
+        counting.answer.give(&self.registry.stats_report(&counting.lcores));
     }
-}
-
-fn counted(operation: u64, core: u32, snapshot: Snapshot) {
-    with(|target| target.counted(operation, core, snapshot));
 }
 
 fn stats_of(core: u32, snapshot: Snapshot) -> LcoreStats {
@@ -69,7 +66,7 @@ fn stats_of(core: u32, snapshot: Snapshot) -> LcoreStats {
         core,
         turns: snapshot.turns,
         busy_turns: snapshot.busy_turns,
-        under_way: snapshot.in_flight,
+        in_flight: snapshot.in_flight,
         bdev_waits: snapshot.bdev_waits,
         bounced: snapshot.bounced,
         exports: snapshot.exports,

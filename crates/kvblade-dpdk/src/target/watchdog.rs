@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use datapath::Remote;
 use spdk::Poller;
 
+use super::lcores::Lcores;
 use super::{Target, with};
 use crate::notify::{ServiceManager, service_manager};
 
@@ -72,7 +72,7 @@ impl Watched {
 
 impl Watchdog {
     /// Starts looking, and tells the service manager that the target serves. On the app's thread.
-    pub(super) fn start(lcores: &[Remote]) -> spdk::Result<Self> {
+    pub(super) fn start(lcores: &Lcores) -> spdk::Result<Self> {
         let now = Instant::now();
         let watched = lcores.iter().map(|lcore| Watched::new(lcore.core(), lcore.turns(), now)).collect();
         let period = service_manager().watchdog().map_or(PERIOD, |time| PERIOD.min(time / LOOKS));
@@ -88,11 +88,12 @@ impl Target {
     /// Looks at every lcore once.
     pub(super) fn watch_lcores(&mut self) {
         let exports = self.registry.exports().len();
-        let (ports, count) = (self.ports.len(), self.lcores.len());
+        let (ports, count) = (self.ports.len(), self.lcores.count());
+        // It starts at the end of the start, and ends as the stop begins.
         let Some(watchdog) = &mut self.watchdog else { return };
         let now = Instant::now();
         let mut all_turn = true;
-        for (watched, lcore) in watchdog.lcores.iter_mut().zip(&self.lcores) {
+        for (watched, lcore) in watchdog.lcores.iter_mut().zip(self.lcores.iter()) {
             all_turn &= watched.look(lcore.turns(), now);
         }
         let stuck: Vec<u32> =

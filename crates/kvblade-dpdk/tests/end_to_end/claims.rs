@@ -72,7 +72,7 @@ pub(crate) fn mac(initiator: &Initiator) -> [u8; 6] {
 
 /// What `aoe_get_exports` says is kept on the first export.
 pub(crate) fn kept(target: &Target) -> Value {
-    target.rpc().call("aoe_get_exports", Value::Null)[0]["claims"].clone()
+    target.rpc().call("aoe_get_exports", Value::Null)[0]["initiator_state"].clone()
 }
 
 /// One sector read of LBA 0 by a frame.
@@ -162,7 +162,7 @@ fn a_mask_silences_everybody_else_and_advertisements_go_to_its_addresses() {
     assert_eq!((&heard[..6], &heard[20..24]), (&own[..], &[0; 4][..]));
     assert_eq!(initiator.receive_raw(QUIET).unwrap(), None, "one for each address");
     // The operator lets everybody in again.
-    target.rpc().call("aoe_clear_claims", json!({ "shelf": 1, "slot": 1, "what": "mask" }));
+    target.rpc().call("aoe_clear_initiator_state", json!({ "shelf": 1, "slot": 1, "part": "mask" }));
     assert_eq!(kept(&target)["mask"], json!([]));
     target.stop();
 }

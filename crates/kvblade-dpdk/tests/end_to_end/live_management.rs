@@ -27,7 +27,7 @@ fn an_export_made_and_deleted_by_rpc_is_listed_announced_counted_and_gone() {
         "offset": 0, "length": null, "buffers": 16, "allow": [], "deny": [], "serial": "kvblade-1.2",
         "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "vlan": null, "state": "online", "reason": null,
         "all_ports": false, "cache": "write-through", "ports": ports,
-        "claims": {
+        "initiator_state": {
             "config": "", "mask": [], "closed": null,
             "reservation": { "macs": [], "keys": [], "owner": null, "type": 0 },
         },

@@ -116,6 +116,6 @@ impl Rpc {
     #[track_caller]
     pub(crate) fn under_way(&mut self) -> u64 {
         let stats = self.call("aoe_get_stats", Value::Null);
-        stats["lcores"].as_array().unwrap().iter().map(|lcore| lcore["under_way"].as_u64().unwrap()).sum()
+        stats["lcores"].as_array().unwrap().iter().map(|lcore| lcore["in_flight"].as_u64().unwrap()).sum()
     }
 }

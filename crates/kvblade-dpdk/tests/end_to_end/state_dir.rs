@@ -71,7 +71,7 @@ fn deleting_an_export_keeps_its_claims_and_one_made_again_finds_them() {
     let exports = rpc.call("aoe_get_exports", Value::Null);
     rpc.call("aoe_delete_export", json!({ "shelf": 1, "slot": 1 }));
     let again = json!({ "shelf": 1, "slot": 1, "bdev_name": exports[0]["bdev_name"] });
-    assert_eq!(rpc.call("aoe_create_export", again)["claims"]["config"], "kept");
+    assert_eq!(rpc.call("aoe_create_export", again)["initiator_state"]["config"], "kept");
     assert_eq!(string(&answer(&mut initiator, &config_request(own, 0, b""))), b"kept");
     target.stop();
 }

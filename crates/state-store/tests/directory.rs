@@ -5,15 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::mpsc::channel;
 
-use claims_store::{Kept, OpenError, Opened, Store, Writer};
+use state_store::{OpenError, Opened, Store, Stored, Writer};
 use tempfile::TempDir;
 
 fn open(path: &Path) -> Opened<String> {
     Store::open(path, |payload| Ok(payload.to_owned())).unwrap()
 }
 
-fn intact(text: &str) -> Option<Kept<String>> {
-    Some(Kept::Intact(text.to_owned()))
+fn intact(text: &str) -> Option<Stored<String>> {
+    Some(Stored::Intact(text.to_owned()))
 }
 
 #[test]
@@ -21,16 +21,16 @@ fn what_was_saved_is_there_when_it_is_opened_again() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("made/when/missing");
     let opened = open(&path);
-    assert!(opened.kept.is_empty() && opened.set_aside.is_empty());
+    assert!(opened.stored.is_empty() && opened.set_aside.is_empty());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
     opened.store.save("1.2", "first").unwrap();
     opened.store.save("1.2", "second").unwrap();
     opened.store.save("1.2@t0", "other").unwrap();
     drop(opened);
     let opened = open(&path);
-    assert_eq!(opened.kept.len(), 2);
-    assert_eq!(opened.kept.get("1.2").cloned(), intact("second"));
-    assert_eq!(opened.kept.get("1.2@t0").cloned(), intact("other"));
+    assert_eq!(opened.stored.len(), 2);
+    assert_eq!(opened.stored.get("1.2").cloned(), intact("second"));
+    assert_eq!(opened.stored.get("1.2@t0").cloned(), intact("other"));
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_crash_before_the_rename_leaves_what_was_there() {
         let temporary = directory.path().join(".1.2.new");
         fs::write(&temporary, part).unwrap();
         let opened = open(directory.path());
-        assert_eq!(opened.kept.get("1.2").cloned(), intact("old"));
+        assert_eq!(opened.stored.get("1.2").cloned(), intact("old"));
         assert_eq!(opened.set_aside, []);
         assert!(!temporary.exists());
     }
@@ -79,7 +79,7 @@ fn a_truncated_or_altered_file_is_set_aside_at_every_byte() {
     for bytes in cut.chain(altered) {
         fs::write(&path, &bytes).unwrap();
         let opened = open(directory.path());
-        assert!(matches!(opened.kept.get("1.2"), Some(Kept::Unknown(_))), "{bytes:?}");
+        assert!(matches!(opened.stored.get("1.2"), Some(Stored::Unknown(_))), "{bytes:?}");
         let aside = opened.set_aside[0].moved_to.clone().unwrap();
         assert_eq!(fs::read(&aside).unwrap(), bytes, "kept as it was");
         assert!(!path.exists());
@@ -94,14 +94,14 @@ fn what_was_damaged_stays_unknown_until_it_is_saved_again() {
     fs::write(&path, "nonsense").unwrap();
     for _ in 0..3 {
         let opened = open(directory.path());
-        assert!(matches!(opened.kept.get("1.2"), Some(Kept::Unknown(_))), "{opened:?}");
+        assert!(matches!(opened.stored.get("1.2"), Some(Stored::Unknown(_))), "{opened:?}");
     }
     let opened = open(directory.path());
-    let Some(Kept::Unknown(why)) = opened.kept.get("1.2") else { panic!("{opened:?}") };
+    let Some(Stored::Unknown(why)) = opened.stored.get("1.2") else { panic!("{opened:?}") };
     assert_eq!(why, "1.2.damaged-1 was set aside as damaged");
     opened.store.save("1.2", "anew").unwrap();
     drop(opened);
-    assert_eq!(open(directory.path()).kept.get("1.2").cloned(), intact("anew"));
+    assert_eq!(open(directory.path()).stored.get("1.2").cloned(), intact("anew"));
     fs::write(&path, "worse").unwrap();
     let opened = open(directory.path());
     assert!(opened.set_aside[0].moved_to.as_ref().unwrap().ends_with("1.2.damaged-2"), "{opened:?}");
@@ -144,7 +144,7 @@ fn what_can_not_be_saved_changes_nothing() {
     assert!(opened.store.save("1.3", &"x".repeat(8 << 20)).is_err());
     drop(opened);
     fs::remove_dir(obstacle).unwrap();
-    assert_eq!(open(directory.path()).kept.get("1.2").cloned(), intact("old"));
+    assert_eq!(open(directory.path()).stored.get("1.2").cloned(), intact("old"));
 }
 
 #[test]
@@ -161,5 +161,5 @@ fn the_writer_saves_in_order_and_ends_when_all_is_saved() {
     drop(writer);
     drop(done);
     assert_eq!(results.iter().collect::<Vec<_>>(), (0..20).map(|number| (number, true)).collect::<Vec<_>>());
-    assert_eq!(open(directory.path()).kept.get("1.2").cloned(), intact("19"));
+    assert_eq!(open(directory.path()).stored.get("1.2").cloned(), intact("19"));
 }

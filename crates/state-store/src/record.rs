@@ -1,8 +1,8 @@
-//! What a file contains: one line with version, length and checksum, then the payload, a line break last.
+//! The contents of a file: one line with version, length and checksum, then the payload and a line break.
 
 use std::fmt;
 
-/// First word of every file.
+/// First word of every file. It is older than the words of today and stays, so that files of earlier releases are read.
 const MAGIC: &str = "kvblade-claims";
 
 /// The version written, and the only one read.
@@ -11,21 +11,21 @@ pub const VERSION: u32 = 1;
 /// Largest payload, in bytes: 255 reservation keys of 255 addresses each need a third of it.
 pub const PAYLOAD_MAX: usize = 4 * 1024 * 1024;
 
-/// Why a file is not what was written.
+/// Why the contents of a file are not those that were written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Damage {
     /// Another version, or none.
     Version(String),
     /// Shorter or longer than its first line says.
     Length {
-        /// Bytes that there are.
+        /// Bytes in the file.
         found: usize,
-        /// Bytes that there should be.
+        /// Bytes by its first line.
         expected: usize,
     },
-    /// The checksum of what is there.
+    /// The checksum differs.
     Checksum,
-    /// Not as this program writes it.
+    /// Not in the form that this program writes.
     Form(&'static str),
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Damage {
         match self {
             Self::Version(found) => write!(f, "its version is '{found}', and this program reads {VERSION}"),
             Self::Length { found, expected } => {
-                write!(f, "it has {found} bytes of claims where its first line says {expected}")
+                write!(f, "it has {found} bytes of state where its first line says {expected}")
             }
             Self::Checksum => f.write_str("its checksum is wrong"),
             Self::Form(what) => f.write_str(what),
@@ -43,7 +43,7 @@ impl fmt::Display for Damage {
 }
 
 fn first_line(payload: &str) -> String {
-    format!("{MAGIC} {VERSION} {} {:08x}\n", payload.len(), crc32(payload.as_bytes()))
+    format!("{MAGIC} {VERSION} {} {:08x}\n", payload.len(), crc32fast::hash(payload.as_bytes()))
 }
 
 /// The file's bytes for this payload.
@@ -64,7 +64,7 @@ pub fn decode(bytes: &[u8]) -> Result<&str, Damage> {
     let (line, rest) = text.split_once('\n').ok_or(Damage::Form("its first line is cut off"))?;
     let words: Vec<&str> = line.split(' ').collect();
     let [MAGIC, version, length, _] = words[..] else {
-        return Err(Damage::Form("its first line is not that of a claims file"));
+        return Err(Damage::Form("its first line is not that of a state file"));
     };
     if version != VERSION.to_string() {
         return Err(Damage::Version(version.chars().take(20).flat_map(char::escape_default).collect()));
@@ -79,19 +79,6 @@ pub fn decode(bytes: &[u8]) -> Result<&str, Damage> {
     if written.strip_suffix('\n') != Some(line) { Err(Damage::Checksum) } else { Ok(payload) }
 }
 
-/// CRC-32 as IEEE 802.3 and zlib compute it: finds every single wrong bit. At the pace of an initiator's config
-/// string, without a table.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(
-            crc ^ u32::from(*byte),
-            |crc, _| {
-                if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 }
-            },
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_checksum_is_crc_32() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926, "the check value of CRC-32/ISO-HDLC");
+        assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926, "the check value of CRC-32/ISO-HDLC");
     }
 
     #[test]
@@ -134,10 +121,10 @@ mod tests {
         assert_eq!(said(b"kvblade-claims 7 0 00000000\n\n"), "its version is '7', and this program reads 1");
         assert_eq!(
             said(b"kvblade-claims 1 3 00000000\nab\n"),
-            "it has 2 bytes of claims where its first line says 3"
+            "it has 2 bytes of state where its first line says 3"
         );
         assert_eq!(said(b"kvblade-claims 1 2 00000000\nab\n"), "its checksum is wrong");
-        assert_eq!(said(b"hello\n"), "its first line is not that of a claims file");
+        assert_eq!(said(b"hello\n"), "its first line is not that of a state file");
         assert_eq!(said(b""), "its first line is cut off");
         assert_eq!(said(b"\xff\n"), "it is no text");
     }

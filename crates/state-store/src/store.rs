@@ -1,4 +1,4 @@
-//! The directory: a lock for one writer, one file for each export, and what is damaged set aside.
+//! The directory: a lock for one writer and one file for each export. Damaged files are set aside.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -24,14 +24,15 @@ pub struct Store {
     _lock: Flock<File>,
 }
 
-/// What is known of an export from before.
+/// The state of an export that the directory has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept<T> {
-    /// What was saved last.
+pub enum Stored<T> {
+    /// As it was saved last.
     Intact(T),
-    /// Something was saved and can't be read: nobody knows who may use the export. The sentence says why. It stays
-    /// so, over restarts, until something is saved for it: a file that was set aside and has no successor is the
-    /// mark.
+    /// State was saved and can't be read, so who may use the export is unknown. The sentence says why.
+    ///
+    /// It stays unknown, over restarts, until state is saved for the export: a file that was set aside and has no
+    /// successor marks it.
     Unknown(String),
 }
 
@@ -46,14 +47,14 @@ pub struct SetAside {
     pub reason: String,
 }
 
-/// A store with everything that was in it.
+/// A store with its contents.
 #[derive(Debug)]
 pub struct Opened<T> {
-    /// To save with.
+    /// The store.
     pub store: Store,
-    /// By the name that [`name::of_export`] makes. What is not here was never saved.
-    pub kept: BTreeMap<String, Kept<T>>,
-    /// What was found damaged now.
+    /// By the name that [`name::of_export`] makes. Exports that are not in it never had state saved.
+    pub stored: BTreeMap<String, Stored<T>>,
+    /// The files that were found damaged now.
     pub set_aside: Vec<SetAside>,
 }
 
@@ -78,7 +79,7 @@ pub enum OpenError {
     },
 }
 
-/// Why something was not saved.
+/// Why state was not saved.
 #[derive(Debug, Error)]
 #[error("{}: {what}: {error}", path.display())]
 pub struct SaveError {
@@ -87,9 +88,15 @@ pub struct SaveError {
     error: io::Error,
 }
 
+impl SaveError {
+    pub(crate) fn writer_ended(name: &str) -> Self {
+        Self { path: name.into(), what: "it can't be saved", error: io::Error::other("the writer has ended") }
+    }
+}
+
 impl Store {
-    /// Opens the directory, made with mode 0700 if it is not there, and reads what is in it. `decode` makes what the
-    /// caller works with of a payload, or says what is wrong with it. Blocks on the disk.
+    /// Opens the directory, made with mode 0700 if it is not there, and reads what is in it. `decode` makes the
+    /// caller's value of a payload, or returns what is wrong with it. Blocks on the disk.
     ///
     /// # Errors
     /// [`OpenError`]. A damaged file is no error: it is renamed to `NAME.damaged-N` and reported in
@@ -114,7 +121,7 @@ impl Store {
     }
 
     fn read_all<T>(self, decode: impl Fn(&str) -> Result<T, String>) -> io::Result<Opened<T>> {
-        let mut kept = BTreeMap::new();
+        let mut stored = BTreeMap::new();
         let mut marks = BTreeMap::new();
         let mut set_aside = Vec::new();
         for entry in fs::read_dir(&self.path)? {
@@ -127,23 +134,23 @@ impl Store {
                 });
                 match read {
                     Ok(value) => {
-                        kept.insert(file, Kept::Intact(value));
+                        stored.insert(file, Stored::Intact(value));
                     }
                     Err(reason) => {
                         let moved_to = self.set_aside(&file);
-                        kept.insert(file.clone(), Kept::Unknown(reason.clone()));
+                        stored.insert(file.clone(), Stored::Unknown(reason.clone()));
                         set_aside.push(SetAside { name: file, moved_to, reason });
                     }
                 }
             } else if file.starts_with('.') && file.ends_with(".new") {
-                // A save that a crash ended before it counted.
-                let _ = fs::remove_file(self.path.join(file));
+                // A crash ended this save before its rename. The next save for the export truncates what can't be removed.
+                fs::remove_file(self.path.join(file)).ok();
             }
         }
         for (name, file) in marks {
-            kept.entry(name).or_insert_with(|| Kept::Unknown(format!("{file} was set aside as damaged")));
+            stored.entry(name).or_insert_with(|| Stored::Unknown(format!("{file} was set aside as damaged")));
         }
-        Ok(Opened { store: self, kept, set_aside })
+        Ok(Opened { store: self, stored, set_aside })
     }
 
     /// Renames a damaged file; `None` if that can't be done.
@@ -152,8 +159,8 @@ impl Store {
             .map(|number| self.path.join(format!("{name}{}{number}", name::SET_ASIDE)))
             .find(|path| fs::symlink_metadata(path).is_err())?;
         fs::rename(self.path.join(name), &aside).ok()?;
-        // Without it a crash might bring the damaged file back under its name, where it is found again.
-        let _ = self.directory.sync_all();
+        // If this fails, a crash may bring the damaged file back under its name, where the next start finds it again.
+        self.directory.sync_all().ok();
         Some(aside)
     }
 
@@ -163,12 +170,12 @@ impl Store {
         &self.path
     }
 
-    /// Puts `payload` in the place of what was saved for `name`, wholly or not at all, and returns when it would
-    /// outlast a power failure. Blocks on the disk.
+    /// Replaces the payload of `name`, wholly or not at all, and returns when the new one would survive a power failure.
+    /// Blocks on the disk.
     ///
     /// # Errors
-    /// [`SaveError`]. What was saved before counts then; only if the last step failed (making the rename durable)
-    /// may a restart find the new one.
+    /// [`SaveError`]. The state saved before is in effect then. Only if the last step failed (making the rename durable),
+    /// a restart may find the new state.
     pub fn save(&self, name: &str, payload: &str) -> Result<(), SaveError> {
         let temporary = self.path.join(format!(".{name}.new"));
         let path = self.path.join(name);
@@ -183,8 +190,8 @@ impl Store {
             .map_err(failed("it can't be written"))
             .and_then(|()| fs::rename(&temporary, &path).map_err(failed("it can't be put in its place")));
         if written.is_err() {
-            // What a full disk has no room for must not take up the rest of it.
-            let _ = fs::remove_file(&temporary);
+            // A partial file must not take up the rest of a full disk. The error of the write is the one that is returned.
+            fs::remove_file(&temporary).ok();
         }
         written?;
         self.directory.sync_all().map_err(failed("its directory can't be synced"))

@@ -1,14 +1,15 @@
-//! What initiators keep on an export, as text: for its file in the state directory, and for answers.
+//! Initiator state as text: for the file of an export in the state directory, and for answers.
 
 use aoe_target::claims::{Key, MaskList, Registration, Reservation, ReservationType};
 use aoe_target::{Claims, ConfigString, MacAddr};
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The payload of a file that stands for claims nobody knows; [`from_payload`] refuses it.
+/// The payload for an export whose initiator state is unknown. [`from_payload`] refuses it.
 pub const UNKNOWN: &str = "{\"unknown\":true}";
 
-/// A file's payload. Bytes are written as hex digits, addresses with colons.
+/// The payload of a file. Bytes are hex digits in lower case; MAC addresses have colons.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Payload {
@@ -30,20 +31,20 @@ struct KeyPayload {
     macs: Vec<String>,
 }
 
-/// The claims as a file keeps them.
+/// The payload for this initiator state.
 #[must_use]
 pub fn to_payload(claims: &Claims) -> String {
     let held = &claims.reservation;
     json!(Payload {
-        config: hex(claims.config.as_bytes()),
+        config: HEXLOWER.encode(claims.config.as_bytes()),
         mask: texts(claims.mask.as_slice()),
         reserved_by: texts(held.macs()),
         keys: held
             .registrations()
             .iter()
-            .map(|one| KeyPayload { key: hex(&one.key.0), macs: texts(&one.macs) })
+            .map(|one| KeyPayload { key: HEXLOWER.encode(&one.key.0), macs: texts(&one.macs) })
             .collect(),
-        owner: held.owner().map(|key| hex(&key.0)),
+        owner: held.owner().map(|key| HEXLOWER.encode(&key.0)),
         reservation_type: held.kind() as u8,
         generation: held.generation(),
         write_cache: claims.write_cache,
@@ -52,13 +53,13 @@ pub fn to_payload(claims: &Claims) -> String {
     .to_string()
 }
 
-/// The claims in a file's payload.
+/// The initiator state in a payload.
 ///
 /// # Errors
-/// A sentence on the first thing in it that can't be.
+/// A sentence on the first value that is not possible.
 pub fn from_payload(text: &str) -> Result<Claims, String> {
     if text == UNKNOWN {
-        return Err("its claims were unknown when it was written".into());
+        return Err("its initiator state was unknown when it was written".into());
     }
     let payload: Payload = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let said = |error: aoe_target::ClaimsError| error.to_string();
@@ -80,8 +81,8 @@ pub fn from_payload(text: &str) -> Result<Claims, String> {
     Ok(Claims { config, mask, reservation, write_cache: payload.write_cache, smart: payload.smart })
 }
 
-/// The claims as `aoe_get_exports` shows them. `closed` says why nobody is answered, if so. The config string's bytes
-/// that are not printable ASCII stand as escapes.
+/// Initiator state as `aoe_get_exports` shows it. `closed` is the reason why the export answers nobody, if it does not.
+/// Bytes of the config string that are not printable ASCII are escaped.
 #[must_use]
 pub fn report(claims: &Claims, closed: Option<&str>) -> Value {
     let held = &claims.reservation;
@@ -90,30 +91,18 @@ pub fn report(claims: &Claims, closed: Option<&str>) -> Value {
         "mask": texts(claims.mask.as_slice()),
         "reservation": {
             "macs": texts(held.macs()),
-            "keys": held.registrations().iter().map(|one| hex(&one.key.0)).collect::<Vec<_>>(),
-            "owner": held.owner().map(|key| hex(&key.0)),
+            "keys": held.registrations().iter().map(|one| HEXLOWER.encode(&one.key.0)).collect::<Vec<_>>(),
+            "owner": held.owner().map(|key| HEXLOWER.encode(&key.0)),
             "type": held.kind() as u8,
         },
         "closed": closed,
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn bytes(hex: &str) -> Result<Vec<u8>, String> {
-    let digit = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let pairs = hex.as_bytes().chunks(2);
-    let decoded = pairs.map(|pair| match pair {
-        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-        _ => None,
-    });
-    decoded.collect::<Option<_>>().ok_or_else(|| format!("'{hex}' is not written in pairs of hex digits"))
+    HEXLOWER
+        .decode(hex.as_bytes())
+        .map_err(|_| format!("'{hex}' is not written in pairs of hex digits in lower case"))
 }
 
 fn key(text: &str) -> Result<Key, String> {
@@ -161,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn state_survives_the_way_to_a_file_and_back() {
         let plain = Reservation::from_parts(
             vec![MacAddr([2, 0, 0, 0, 0, 1])],
             Vec::new(),
@@ -176,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_is_refused_in_words() {
+    fn impossible_state_is_refused_in_words() {
         let whole = to_payload(&full());
         for (from, to, part) in [
             ("\"mask\"", "\"musk\"", "musk"),
@@ -195,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_claims_fit_a_file() {
+    fn the_largest_state_fits_a_file() {
         let macs: Vec<MacAddr> = (0..255).map(|last| MacAddr([2, 0, 0, 0, 0, last])).collect();
         let keys = (1..=255)
             .map(|key| Registration { key: Key([key - 1, 1, 1, 1, 1, 1, 1, 1]), macs: macs.clone() });

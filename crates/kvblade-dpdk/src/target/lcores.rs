@@ -1,0 +1,215 @@
+//! Messages from the control plane to the lcores, and their reports back to the app's thread.
+//!
+//! Every report arrives. A message that an lcore does not run, because it could not be sent or because the lcore has
+//! exited, reports [`Unreached`]. A report that SPDK has no message for is taken from a queue by a poller.
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use datapath::{Lcore, Remote};
+use spdk::{Poller, Thread};
+
+/// How often the queue of reports that SPDK had no message for is looked into.
+const PERIOD: Duration = Duration::from_millis(10);
+
+/// Work for the app's thread.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The way to the app's thread, from any thread.
+#[derive(Clone)]
+pub(super) struct App {
+    thread: Thread,
+    undelivered: Sender<Work>,
+}
+
+/// Takes what SPDK had no message for. Lives as long as the target.
+pub(super) struct Undelivered {
+    _poller: Poller,
+}
+
+/// Work on its way. Dropped before it is done, it goes into the queue.
+struct Parcel {
+    work: Option<Work>,
+    undelivered: Sender<Work>,
+}
+
+impl App {
+    /// The way to this thread.
+    ///
+    /// # Errors
+    /// SPDK's, if it has no memory for a poller.
+    pub(super) fn new(thread: Thread) -> spdk::Result<(Self, Undelivered)> {
+        let (undelivered, queue) = channel::<Work>();
+        let poller = Poller::register(PERIOD, move || deliver(&queue))?;
+        Ok((Self { thread, undelivered }, Undelivered { _poller: poller }))
+    }
+
+    /// Runs `work` on the app's thread, soon.
+    pub(super) fn send(&self, work: impl FnOnce() + Send + 'static) {
+        let parcel = Parcel { work: Some(Box::new(work)), undelivered: self.undelivered.clone() };
+        if let Err(error) = self.thread.send(move || parcel.open()) {
+            tracing::warn!(%error, "a message to the app's thread is delivered by a poller");
+        }
+    }
+}
+
+/// Does what is in the queue. True if there was anything.
+fn deliver(queue: &Receiver<Work>) -> bool {
+    let mut any = false;
+    for work in queue.try_iter() {
+        work();
+        any = true;
+    }
+    any
+}
+
+impl Parcel {
+    fn open(mut self) {
+        if let Some(work) = self.work.take() {
+            work();
+        }
+    }
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take()
+            && self.undelivered.send(work).is_err()
+        {
+            // The target has ended, and with it everything that waits for reports.
+            tracing::debug!("a report came after the end of the target");
+        }
+    }
+}
+
+/// An lcore did not run a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unreached;
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it has exited, or SPDK has no memory for a message to it")
+    }
+}
+
+type Done<R> = Box<dyn FnOnce(Result<R, Unreached>) + Send>;
+
+/// The duty of an lcore to report on a message. Dropped without a result, it reports [`Unreached`].
+pub(super) struct Report<R: Send + 'static> {
+    app: App,
+    done: Option<Done<R>>,
+}
+
+impl<R: Send + 'static> Report<R> {
+    fn new(app: &App, done: impl FnOnce(Result<R, Unreached>) + Send + 'static) -> Self {
+        Self { app: app.clone(), done: Some(Box::new(done)) }
+    }
+
+    /// Reports.
+    pub(super) fn give(mut self, result: R) {
+        self.send(Ok(result));
+    }
+
+    fn send(&mut self, result: Result<R, Unreached>) {
+        if let Some(done) = self.done.take() {
+            self.app.send(move || done(result));
+        }
+    }
+}
+
+impl<R: Send + 'static> Drop for Report<R> {
+    fn drop(&mut self) {
+        self.send(Err(Unreached));
+    }
+}
+
+/// The lcores, in the order of their start.
+#[derive(Clone)]
+pub(super) struct Lcores {
+    app: App,
+    all: Rc<[Remote]>,
+}
+
+impl Lcores {
+    pub(super) fn new(app: App, all: Vec<Remote>) -> Self {
+        Self { app, all: all.into() }
+    }
+
+    pub(super) fn app(&self) -> &App {
+        &self.app
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, Remote> {
+        self.all.iter()
+    }
+
+    /// Runs `work` on each lcore. `done` is called on the app's thread, once for each, with the number of its core.
+    pub(super) fn ask<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Lcore) -> R + Clone + Send + 'static,
+        done: impl FnOnce(u32, Result<R, Unreached>) + Clone + Send + 'static,
+    ) {
+        self.ask_later(move |lcore, report| report.give(work(lcore)), done);
+    }
+
+    /// As [`Self::ask`], for work that reports when it is finished.
+    pub(super) fn ask_later<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Lcore, Report<R>) + Clone + Send + 'static,
+        done: impl FnOnce(u32, Result<R, Unreached>) + Clone + Send + 'static,
+    ) {
+        for lcore in self.iter() {
+            let (core, work, done) = (lcore.core(), work.clone(), done.clone());
+            let report = Report::new(&self.app, move |result| done(core, result));
+            // The report is a part of the message, and reports if that is dropped.
+            if let Err(error) = lcore.send(move |lcore| work(lcore, report)) {
+                tracing::error!(lcore = core, %error, "an lcore can't be reached");
+            }
+        }
+    }
+
+    /// Runs `work` on each lcore, without a report. `what` is named where that fails.
+    pub(super) fn tell(&self, what: &'static str, work: impl FnOnce(&mut Lcore) + Clone + Send + 'static) {
+        for lcore in self.iter() {
+            tell(lcore, what, work.clone());
+        }
+    }
+
+    /// Runs `work` on the lcore of this index.
+    pub(super) fn tell_one(
+        &self,
+        index: usize,
+        what: &'static str,
+        work: impl FnOnce(&mut Lcore) + Send + 'static,
+    ) {
+        match self.all.get(index) {
+            Some(lcore) => tell(lcore, what, work),
+            None => tracing::error!(index, what, "there is no such lcore"),
+        }
+    }
+
+    /// Stops every lcore. `stopped` is called on the app's thread, once for each, with the number of requests that bdevs
+    /// have not answered.
+    pub(super) fn stop(&self, stopped: impl FnOnce(u32, Result<u32, Unreached>) + Clone + Send + 'static) {
+        for lcore in self.iter() {
+            let (core, stopped) = (lcore.core(), stopped.clone());
+            let report = Report::new(&self.app, move |result| stopped(core, result));
+            if let Err(error) = lcore.clone().stop(move |unanswered| report.give(unanswered)) {
+                tracing::error!(lcore = core, %error, "an lcore can't be told to stop");
+            }
+        }
+    }
+}
+
+/// Runs `work` on one lcore, without a report.
+pub(super) fn tell(lcore: &Remote, what: &'static str, work: impl FnOnce(&mut Lcore) + Send + 'static) {
+    if let Err(error) = lcore.send(work) {
+        tracing::error!(lcore = lcore.core(), what, %error, "an lcore can't be reached");
+    }
+}

@@ -1,0 +1,471 @@
+//! The state manager: the one authority on the initiator state of each export.
+//!
+//! An lcore defers a request that may change initiator state to it. The change is decided, saved, published to every
+//! lcore, and only then is the request answered. Each export has one change at a time.
+//!
+//! A change that can't be saved is not made, and its request is dropped: the initiator retransmits. No AoE error means
+//! "not now"; error 3, device unavailable, would speak of the disk, which is there.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use aoe_target::{Applied, Claims, DropReason, Export, ExportId, Guard, MacAddr, ShelfSlot, Verdict, VlanId};
+use control::{ClearInitiatorState, ErrorCode, Method, RpcError, StatePart, initiator_state};
+use datapath::{Deferred, deferred_channel};
+use serde_json::{Value, json};
+use spdk::Poller;
+use state_store::{Opened, SaveError, Store, Stored, Writer};
+
+use super::lcores::{Lcores, Unreached};
+use super::{Target, announce, is_ready, with};
+use crate::args::LaunchError;
+use crate::rpc::Answer;
+
+/// How often the mailboxes of the lcores are looked into. Config strings and lists change at people's pace.
+const PERIOD: Duration = Duration::from_millis(1);
+
+/// At most one line on failed saves in this time; initiators can cause them.
+const FAILURE_PERIOD: Duration = Duration::from_secs(10);
+
+/// The state store: the directory as it was read, and the thread that writes to it.
+pub(crate) struct StateStore {
+    writer: Writer,
+    saved: BTreeMap<String, Stored<Arc<Claims>>>,
+}
+
+impl StateStore {
+    /// Opens the state directory. Before SPDK starts ([`Writer::start`]).
+    ///
+    /// # Errors
+    /// One sentence that names the directory.
+    pub(crate) fn open(path: &std::path::Path) -> Result<Self, LaunchError> {
+        let decode = |payload: &str| initiator_state::from_payload(payload).map(Arc::new);
+        let Opened { store, stored, set_aside } =
+            Store::open(path, decode).map_err(|error| LaunchError::environment(error.to_string()))?;
+        for damaged in set_aside {
+            let now =
+                damaged.moved_to.map_or("it could not be renamed".into(), |path| path.display().to_string());
+            tracing::error!(
+                file = %path.join(&damaged.name).display(),
+                reason = %damaged.reason,
+                kept_as = %now,
+                "damaged state: its export answers nobody until {} clears it",
+                ClearInitiatorState::NAME
+            );
+        }
+        let writer = Writer::start(store)
+            .map_err(|error| LaunchError::environment(format!("the thread for --state-dir: {error}")))?;
+        Ok(Self { writer, saved: stored })
+    }
+}
+
+/// The initiator state of every export, on the app's thread.
+pub(super) struct StateManager {
+    lcores: Lcores,
+    /// Deferred requests, by the index of their lcore.
+    mailboxes: Vec<Receiver<Deferred>>,
+    store: StateStore,
+    managed: BTreeMap<ExportId, Managed>,
+    changes: u64,
+    failures: u64,
+    failure_logged: Option<Instant>,
+    _poller: Poller,
+}
+
+/// The initiator state of one export.
+struct Managed {
+    /// Name of its file.
+    name: String,
+    address: ShelfSlot,
+    allow: Arc<[MacAddr]>,
+    deny: Arc<[MacAddr]>,
+    /// The state that every lcore has.
+    state: Arc<Claims>,
+    guard: Option<Arc<Guard>>,
+    /// The reason why the export answers nobody.
+    closed: Option<String>,
+    queue: VecDeque<Job>,
+    change: Option<Change>,
+}
+
+/// Work that may change initiator state.
+enum Job {
+    Deferred(Request),
+    Clear(StatePart, Answer),
+    /// The export has left ports, so its file gets another name.
+    Rename(String),
+}
+
+/// A request that an lcore deferred, and the index of the lcore.
+struct Request {
+    lcore: usize,
+    deferred: Deferred,
+}
+
+/// A change that is being saved, then published.
+struct Change {
+    number: u64,
+    next: Arc<Claims>,
+    /// The export stays closed, for this reason.
+    closed: Option<String>,
+    /// Lcores that do not have the new state yet.
+    waiting: usize,
+    end: End,
+}
+
+/// The requester of a change.
+enum End {
+    Deferred(Request, Verdict),
+    Clear(Answer),
+    Nobody,
+}
+
+impl StateManager {
+    /// Has every lcore put its deferred requests into a mailbox.
+    pub(super) fn start(lcores: Lcores, store: StateStore) -> Result<Self, String> {
+        let mut mailboxes = Vec::new();
+        for lcore in lcores.iter() {
+            let (sender, receiver) = deferred_channel();
+            mailboxes.push(receiver);
+            lcore.send(move |lcore| lcore.defer_to(sender)).map_err(|error| error.to_string())?;
+        }
+        let poller =
+            Poller::register(PERIOD, || with(|target| target.state_manager.collect()).unwrap_or(false))
+                .map_err(|error| error.to_string())?;
+        Ok(Self {
+            lcores,
+            mailboxes,
+            store,
+            managed: BTreeMap::new(),
+            changes: 0,
+            failures: 0,
+            failure_logged: None,
+            _poller: poller,
+        })
+    }
+
+    /// Takes charge of an export that is being created, and gives it the state that was saved under this file name.
+    pub(super) fn register(&mut self, export: &mut Export, name: String) {
+        let (state, closed) = match self.store.saved.get(&name) {
+            None => (Arc::default(), None),
+            Some(Stored::Intact(state)) => (Arc::clone(state), None),
+            Some(Stored::Unknown(why)) => (Arc::default(), Some(why.clone())),
+        };
+        if let Some(why) = &closed {
+            tracing::error!(
+                export = %export.address(),
+                reason = %why,
+                "its mask and reservation are unknown: it answers nobody until {} clears them",
+                ClearInitiatorState::NAME
+            );
+        }
+        let guard = Guard::build(&export.allow, &export.deny, &state, closed.is_some());
+        // No lcore has the export yet, so nothing uses the state before.
+        drop(export.publish(Arc::clone(&state), guard.clone()));
+        let managed = Managed {
+            name,
+            address: export.address(),
+            allow: Arc::clone(&export.allow),
+            deny: Arc::clone(&export.deny),
+            state,
+            guard,
+            closed,
+            queue: VecDeque::new(),
+            change: None,
+        };
+        self.managed.insert(export.id(), managed);
+    }
+
+    /// Gives up an export that no lcore serves any more. Its file stays. Requests that still wait are answered.
+    pub(super) fn unregister(&mut self, id: ExportId) {
+        let Some(Managed { queue, change, .. }) = self.managed.remove(&id) else {
+            // An export that waited for its bdev was never registered.
+            return;
+        };
+        let ends = change.into_iter().map(|change| change.end);
+        let jobs = queue.into_iter().map(|job| match job {
+            Job::Deferred(request) => End::Deferred(request, Verdict::Drop(DropReason::UnknownShelfSlot)),
+            Job::Clear(_, answer) => End::Clear(answer),
+            Job::Rename(_) => End::Nobody,
+        });
+        for end in ends.chain(jobs) {
+            match end {
+                End::Deferred(request, _) => {
+                    self.answer(request, Verdict::Drop(DropReason::UnknownShelfSlot));
+                }
+                End::Clear(answer) => answer.refuse(&not_served()),
+                End::Nobody => {}
+            }
+        }
+    }
+
+    /// The export has left ports: its state goes to the file of its new name.
+    pub(super) fn rename(&mut self, id: ExportId, name: String) {
+        self.enqueue(id, Job::Rename(name));
+    }
+
+    /// Clears a part of the state.
+    pub(super) fn clear(&mut self, id: ExportId, part: StatePart, answer: Answer) {
+        self.enqueue(id, Job::Clear(part, answer));
+    }
+
+    /// The state of an export, for answers.
+    pub(super) fn report(&self, id: ExportId) -> Value {
+        let managed = self.managed.get(&id);
+        managed
+            .map_or(Value::Null, |managed| initiator_state::report(&managed.state, managed.closed.as_deref()))
+    }
+
+    /// Pending RPC calls are answered with an error. Deferred requests are still decided.
+    pub(super) fn give_up_calls(&mut self) {
+        for managed in self.managed.values_mut() {
+            // An answer that is dropped is an error.
+            managed.queue.retain(|job| !matches!(job, Job::Clear(..)));
+            if let Some(change) = &mut managed.change
+                && matches!(change.end, End::Clear(_))
+            {
+                change.end = End::Nobody;
+            }
+        }
+    }
+
+    /// Takes the requests that lie in the mailboxes. True if there was one.
+    fn collect(&mut self) -> bool {
+        let taken: Vec<Request> = (0..)
+            .zip(&self.mailboxes)
+            .flat_map(|(lcore, mailbox)| mailbox.try_iter().map(move |deferred| Request { lcore, deferred }))
+            .collect();
+        let any = !taken.is_empty();
+        for request in taken {
+            self.enqueue(request.deferred.export(), Job::Deferred(request));
+        }
+        any
+    }
+
+    fn enqueue(&mut self, id: ExportId, job: Job) {
+        match (self.managed.get_mut(&id), job) {
+            (Some(managed), job) => {
+                managed.queue.push_back(job);
+                self.advance(id);
+            }
+            // Its creation failed on another lcore.
+            (None, Job::Deferred(request)) => {
+                self.answer(request, Verdict::Drop(DropReason::UnknownShelfSlot));
+            }
+            (None, Job::Clear(_, answer)) => answer.refuse(&not_served()),
+            // An export that waits for its bdev gets the state of its name when it is created.
+            (None, Job::Rename(_)) => {}
+        }
+    }
+
+    /// Carries out the jobs of an export, up to the next change.
+    fn advance(&mut self, id: ExportId) {
+        // Both ends of the loop are ordinary: no job is left, or a change is under way and comes back here.
+        while let Some(managed) = self.managed.get_mut(&id)
+            && managed.change.is_none()
+            && let Some(job) = managed.queue.pop_front()
+        {
+            let mut next = Claims::clone(&managed.state);
+            let (closed, end) = match job {
+                Job::Deferred(request) => {
+                    let applied = match managed.admits(request.deferred.request()) {
+                        Ok(()) => next.apply(request.deferred.request()),
+                        Err(reason) => Applied { verdict: Verdict::Drop(reason), changed: false },
+                    };
+                    if !applied.changed {
+                        self.answer(request, applied.verdict);
+                        continue;
+                    }
+                    (None, End::Deferred(request, applied.verdict))
+                }
+                Job::Clear(part, answer) => {
+                    if managed.closed.is_some() && part != StatePart::All {
+                        answer.refuse(&unknown_as_a_whole(managed.address));
+                        continue;
+                    }
+                    clear(&mut next, part);
+                    (None, End::Clear(answer))
+                }
+                Job::Rename(name) => {
+                    managed.name = name;
+                    (managed.closed.clone(), End::Nobody)
+                }
+            };
+            self.changes += 1;
+            let number = self.changes;
+            let payload = match &closed {
+                None => initiator_state::to_payload(&next),
+                Some(_) => initiator_state::UNKNOWN.to_owned(),
+            };
+            managed.change =
+                Some(Change { number, next: Arc::new(next), closed, waiting: self.lcores.count(), end });
+            let app = self.lcores.app().clone();
+            self.store.writer.save(managed.name.clone(), payload, move |result| {
+                app.send(move || {
+                    with(|target| target.state_manager.saved(id, number, result));
+                });
+            });
+        }
+    }
+
+    /// A save has ended. The export may be gone meanwhile, and its requests are answered then.
+    fn saved(&mut self, id: ExportId, number: u64, result: Result<(), SaveError>) {
+        let Some(managed) = self.managed.get_mut(&id) else {
+            tracing::debug!(export = id.0, "state was saved for an export that is gone");
+            return;
+        };
+        let Some(change) = managed.change.take_if(|change| change.number == number) else {
+            tracing::error!(export = %managed.address, number, "a save has ended that nothing waits for");
+            return;
+        };
+        if let Err(error) = result {
+            match change.end {
+                End::Deferred(request, _) => self.answer(request, Verdict::Drop(DropReason::NotStored)),
+                End::Clear(answer) => answer.refuse(&RpcError::new(ErrorCode::Internal, error.to_string())),
+                End::Nobody => {}
+            }
+            self.log_failure(&error);
+            return self.advance(id);
+        }
+        let saved = match &change.closed {
+            None => Stored::Intact(Arc::clone(&change.next)),
+            Some(why) => Stored::Unknown(why.clone()),
+        };
+        self.store.saved.insert(managed.name.clone(), saved);
+        managed.guard = Guard::build(&managed.allow, &managed.deny, &change.next, change.closed.is_some());
+        let (state, guard) = (Arc::clone(&change.next), managed.guard.clone());
+        managed.change = Some(change);
+        self.lcores.ask(
+            // The state before is freed on the app's thread.
+            move |lcore| lcore.publish(id, state, guard),
+            move |core, old| {
+                if let Err(Unreached) = old {
+                    tracing::error!(
+                        export = id.0,
+                        lcore = core,
+                        "new initiator state is not published: {Unreached}"
+                    );
+                }
+                drop(old);
+                with(|target| target.state_manager.published(id, number));
+            },
+        );
+    }
+
+    /// An lcore has the new state, or serves nothing any more.
+    fn published(&mut self, id: ExportId, number: u64) {
+        let Some(managed) = self.managed.get_mut(&id) else {
+            tracing::debug!(export = id.0, "state was published for an export that is gone");
+            return;
+        };
+        let Some(mut change) = managed.change.take_if(|change| change.number == number) else {
+            tracing::error!(export = %managed.address, number, "a publication has ended that nothing waits for");
+            return;
+        };
+        change.waiting = change.waiting.saturating_sub(1);
+        if change.waiting > 0 {
+            managed.change = Some(change);
+            return;
+        }
+        let is_announced = managed.state.config != change.next.config
+            || (managed.closed.is_some() && change.closed.is_none());
+        managed.state = change.next;
+        managed.closed = change.closed;
+        let address = managed.address;
+        match change.end {
+            End::Deferred(request, verdict) => self.answer(request, verdict),
+            End::Clear(answer) => {
+                tracing::info!(export = %address, "initiator state cleared, by {}", ClearInitiatorState::NAME);
+                answer.give(&Value::Bool(true));
+            }
+            End::Nobody => {}
+        }
+        if is_announced && is_ready() {
+            announce::send(&self.lcores, None, address);
+        }
+        self.advance(id);
+    }
+
+    /// Returns a request to its lcore with the verdict on it.
+    fn answer(&self, request: Request, verdict: Verdict) {
+        let Request { lcore, deferred } = request;
+        self.lcores.tell_one(lcore, "to complete a deferred request", move |lcore| {
+            lcore.complete_deferred(deferred, verdict);
+        });
+    }
+
+    fn log_failure(&mut self, error: &SaveError) {
+        self.failures += 1;
+        if self.failure_logged.is_some_and(|logged| logged.elapsed() < FAILURE_PERIOD) {
+            return;
+        }
+        self.failure_logged = Some(Instant::now());
+        tracing::error!(%error, failures = self.failures, "initiator state can't be saved: changes are refused");
+    }
+}
+
+impl Managed {
+    /// Whether the sender is admitted. The mask may have changed since the lcore admitted it.
+    fn admits(&self, frame: &[u8]) -> Result<(), DropReason> {
+        let Some(guard) = &self.guard else { return Ok(()) };
+        let source = frame.get(6..12).and_then(|source| source.first_chunk()).ok_or(DropReason::Runt)?;
+        guard.hears(MacAddr(*source))
+    }
+}
+
+fn clear(state: &mut Claims, part: StatePart) {
+    let empty = Claims::default();
+    match part {
+        StatePart::Config => state.config = empty.config,
+        StatePart::Mask => state.mask = empty.mask,
+        StatePart::Reservation => state.reservation = empty.reservation,
+        StatePart::All => *state = empty,
+    }
+}
+
+fn not_served() -> RpcError {
+    let why = "the export is being created or deleted: wait until that request is answered";
+    RpcError::new(ErrorCode::Busy, why)
+}
+
+fn unknown_as_a_whole(address: ShelfSlot) -> RpcError {
+    RpcError::new(
+        ErrorCode::Unsuitable,
+        format!(
+            "the initiator state of {address} is unknown as a whole, so no part can be cleared alone: part must be all"
+        ),
+    )
+}
+
+impl Target {
+    /// Carries out `aoe_clear_initiator_state`.
+    pub(super) fn clear_initiator_state(&mut self, request: &ClearInitiatorState, answer: Answer) {
+        match self.registry.one(request.address, request.vlan, request.port.as_ref()) {
+            Ok(record) => {
+                let id = record.id;
+                self.state_manager.clear(id, request.part, answer);
+            }
+            Err(error) => answer.refuse(&error),
+        }
+    }
+
+    /// The name of the state file of an export.
+    pub(super) fn file_name(&self, record: &control::Record) -> String {
+        let ports: Vec<&str> = self.registry.ports_of(record).iter().map(|port| port.name.as_str()).collect();
+        let listed = (record.ports != aoe_target::Ports::All).then_some(ports.as_slice());
+        let vlan = record.options.vlan.map(VlanId::get);
+        state_store::name::of_export(&record.address.to_string(), vlan, listed)
+    }
+
+    /// An export as answers show it, with its initiator state.
+    pub(super) fn shown(&self, record: &control::Record) -> Value {
+        let mut info = json!(self.registry.info(record));
+        let state = self.state_manager.report(record.id);
+        // The name of the release before, for programs that still read it.
+        info["claims"] = state.clone();
+        info["initiator_state"] = state;
+        info
+    }
+}
