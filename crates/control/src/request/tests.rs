@@ -10,6 +10,7 @@ fn address(shelf: u16, slot: u8) -> ShelfSlot {
     ShelfSlot::new(Shelf(shelf), Slot(slot))
 }
 
+#[allow(clippy::needless_update, reason = "an option that is added need not be named here")]
 fn many_options() -> ExportOptions {
     ExportOptions {
         read_only: true,
