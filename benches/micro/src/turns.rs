@@ -13,7 +13,7 @@ use datapath::Lcore;
 use dpdk::{Mempool, PeerRing, Port, ring_port};
 use ring_lab::frames;
 use serde_json::json;
-use spdk::{Bdev, Poller, app};
+use spdk::Poller;
 
 use crate::Kind;
 
@@ -84,7 +84,7 @@ pub fn run_every(every: u32, mut step: impl FnMut(&mut Turns) -> bool + 'static)
             // Everything that is SPDK's or DPDK's goes before the app does.
             turns = None;
             DRIVER.take();
-            app::stop(0);
+            ring_lab::stop(0);
             true
         });
         DRIVER.set(Some(driver.expect("a poller")));
@@ -132,7 +132,7 @@ impl Turns {
                 // In which its channel is closed.
                 self.lcore.turn();
             }
-            let opened = Bdev::open(bdev, true, |_| ()).expect("a bdev's name");
+            let opened = ring_lab::open(bdev);
             let export = ring_lab::export(0, &format!("1.{SLOT}"), &opened);
             self.lcore.add(export, &opened).expect("the table is empty");
             self.exported = Some(bdev);

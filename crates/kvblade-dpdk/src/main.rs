@@ -40,6 +40,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use notify::service_manager;
 use ports::PortOptions;
 use preflight::reserve;
+use spdk::App;
 use spdk::app::{AppOptions, LogLevel, LogLine};
 use subsystem::AoeSubsystem;
 
@@ -119,9 +120,11 @@ fn serve(
         |what: &str, error: &dyn std::error::Error| LaunchError::environment(format!("{what}: {error}"));
 
     dpdk::eal::log_to(logging::dpdk_log).map_err(|error| failed("DPDK's log", &error))?;
-    spdk::add_subsystem::<AoeSubsystem>().map_err(|error| failed("the aoe subsystem", &error))?;
-    rpc::register();
+    let mut app = App::new().map_err(|error| failed("SPDK", &error))?;
+    app.add_subsystem::<AoeSubsystem>().map_err(|error| failed("the aoe subsystem", &error))?;
+    rpc::register(&mut app);
     target::prepare(
+        &app,
         PortOptions {
             mtu: command.mtu,
             mbufs: command.mbufs,
@@ -161,7 +164,7 @@ fn serve(
         log: Some(spdk_log),
         log_verbose: tracing::enabled!(target: "spdk", tracing::Level::DEBUG),
     };
-    let code = spdk::app::run(&options, target::ready).map_err(|error| failed("SPDK", &error))?;
+    let code = app.run(&options, target::ready).map_err(|error| failed("SPDK", &error))?;
     match target::failure() {
         Some(sentence) => Err(LaunchError::environment(sentence)),
         None if code == 0 => Ok(ExitCode::SUCCESS),

@@ -5,7 +5,8 @@ use std::sync::Once;
 
 use control::{Action, RpcError};
 use serde_json::{Value, json};
-use spdk::rpc::{INVALID_PARAMS, Method, Phases, Request, register as register_method};
+use spdk::App;
+use spdk::rpc::{INVALID_PARAMS, Method, Phases, Request};
 
 use crate::loading::Phase;
 use crate::target;
@@ -23,8 +24,8 @@ macro_rules! c_name {
 /// Registers one type for each name, for SPDK calls a handler without its method's name.
 macro_rules! register_methods {
     ( $( $method:ident = $name:literal $(, formerly $former:literal)?; )+ ) => {
-        /// Registers every method. Before the app runs.
-        pub(crate) fn register() {
+        /// Registers every method.
+        pub(crate) fn register(app: &mut App) {
             $(
                 {
                     struct Current;
@@ -37,7 +38,7 @@ macro_rules! register_methods {
                         }
                     }
 
-                    register_method::<Current>();
+                    app.register::<Current>();
                 }
                 $({
                     struct Former;
@@ -54,11 +55,11 @@ macro_rules! register_methods {
                         }
                     }
 
-                    register_method::<Former>();
+                    app.register::<Former>();
                 })?
             )+
-            register_method::<LoadStartup>();
-            register_method::<LoadRuntime>();
+            app.register::<LoadStartup>();
+            app.register::<LoadRuntime>();
         }
     };
 }

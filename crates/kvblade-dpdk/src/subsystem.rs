@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use spdk::{Finished, Initialized, Subsystem};
+use spdk::{AppThread, Finished, Initialized, Subsystem};
 
 use crate::target;
 
@@ -13,15 +13,15 @@ impl Subsystem for AoeSubsystem {
     const NAME: &'static CStr = c"aoe";
     const DEPENDS: &'static [&'static CStr] = &[c"bdev"];
 
-    fn init(done: Initialized) {
-        target::start(done);
+    fn init(app: AppThread<'_>, done: Initialized) {
+        target::start(app, done);
     }
 
-    fn fini(done: Finished) {
+    fn fini(_: AppThread<'_>, done: Finished) {
         target::stop(done);
     }
 
-    fn config() -> String {
-        target::config().to_string()
+    fn config(app: AppThread<'_>) -> String {
+        target::config(app).to_string()
     }
 }

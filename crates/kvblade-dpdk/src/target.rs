@@ -23,8 +23,9 @@ use std::time::{Duration, Instant};
 use aoe_target::{ExportId, PortId, ShelfSlot};
 use control::{Action, Registry};
 use datapath::Remote;
+use dpdk::EalStarted;
 use serde_json::Value;
-use spdk::{Bdev, Finished, Initialized, Poller, Thread};
+use spdk::{AppThread, Bdev, Finished, Initialized, Poller, Thread};
 
 use lcores::{App, Lcores, Undelivered, Unreached};
 pub(crate) use loading::{Configuration, carry_out};
@@ -93,9 +94,14 @@ impl Operations {
 }
 
 /// Stores the options and the state store for [`start`]. Before the app runs, on its thread.
-pub(crate) fn prepare(options: PortOptions, state: StateStore, configuration: Configuration) {
+pub(crate) fn prepare(
+    app: &spdk::App,
+    options: PortOptions,
+    state: StateStore,
+    configuration: Configuration,
+) {
     OPTIONS.set(Some((options, state)));
-    loading::prepare(configuration);
+    loading::prepare(app, configuration);
 }
 
 /// Stores why the program does not start. The first reason counts; after the start there is none.
@@ -123,13 +129,13 @@ fn with<R>(work: impl FnOnce(&mut Target) -> R) -> Option<R> {
 }
 
 /// Starts ports and lcores; `done` is completed when every lcore turns and every link is up.
-pub(crate) fn start(done: Initialized) {
-    if let Err(sentence) = try_start(done) {
+pub(crate) fn start(app: AppThread<'_>, done: Initialized) {
+    if let Err(sentence) = try_start(app.eal(), done) {
         note_failure(&sentence);
     }
 }
 
-fn try_start(done: Initialized) -> Result<(), String> {
+fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
     let (options, state) = OPTIONS.take().ok_or("the aoe subsystem was started without its options")?;
     let thread = Thread::current().ok_or("the aoe subsystem was started outside SPDK's app thread")?;
     let (app, undelivered) = match App::new(thread) {
@@ -139,7 +145,6 @@ fn try_start(done: Initialized) -> Result<(), String> {
             return Err(error.to_string());
         }
     };
-    let eal = dpdk::EalStarted::get().ok_or("the aoe subsystem was started before EAL")?;
     let cores = spdk::app::cores();
     let mut ports = match ports::start(eal, &cores, &options) {
         Ok(ports) => ports,
@@ -280,7 +285,7 @@ fn watch_links() {
 }
 
 /// Runs when all subsystems are up and the configuration is carried out.
-pub(crate) fn ready() {
+pub(crate) fn ready(_: AppThread<'_>) {
     READY.set(true);
     with(|target| {
         // Only now is it certain that the program starts; before, no initiator is told of anything.
@@ -310,7 +315,8 @@ pub(crate) fn act(action: Action, answer: Answer) {
         Action::CreateExport(request) => target.create(request, answer),
         Action::DeleteExport(request) => target.delete(&request, answer),
         Action::GetExports(_) => {
-            target.follow_names();
+            // Names that can't be followed are reported as they were.
+            AppThread::with(|app| target.follow_names(app)).unwrap_or_default();
             answer.give(&target.exports());
         }
         Action::ClearInitiatorState(request) => target.clear_initiator_state(&request, answer),
@@ -320,11 +326,11 @@ pub(crate) fn act(action: Action, answer: Answer) {
 }
 
 /// The RPC calls that would make the exports there are.
-pub(crate) fn config() -> Value {
+pub(crate) fn config(app: AppThread<'_>) -> Value {
     // Entries that make missing bdevs are in no other subsystem's configuration.
-    let mut calls = loading::awaited();
+    let mut calls = loading::awaited(app);
     let config = with(|target| {
-        target.follow_names();
+        target.follow_names(app);
         target.registry.config()
     });
     if let Some(Value::Array(exports)) = config {
@@ -336,10 +342,10 @@ pub(crate) fn config() -> Value {
 impl Target {
     /// Takes over new names of bdevs. SPDK has no event for a volume that is renamed, and a saved configuration must find
     /// its bdev again.
-    fn follow_names(&mut self) {
+    fn follow_names(&mut self, app: AppThread<'_>) {
         for (id, bdev) in &self.bdevs {
             let name = self.registry.get(*id).map(|record| record.bdev_name.clone());
-            if name.is_some_and(|name| !bdev.is_called(&name)) {
+            if name.is_some_and(|name| !bdev.is_called(app, &name)) {
                 self.registry.bdev_renamed(*id);
             }
         }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 
 use serde_json::{Value, json};
-use spdk::app::{self, AppOptions};
+use spdk::{App, app::AppOptions};
 
 /// Runs SPDK's app on this thread, with reactors on `cores` (as EAL's `-l`), until it is stopped; returns its exit
 /// code. `bdevs` are calls of SPDK's RPC methods, carried out before `start` runs on the app's SPDK thread.
@@ -27,5 +27,6 @@ pub fn run(name: &str, cores: &str, bdevs: &[Value], start: impl FnOnce() + 'sta
         config_file: Some(format!("/proc/self/fd/{}", memfd.as_raw_fd())),
         ..AppOptions::default()
     };
-    app::run(&options, start).expect("options without NUL bytes")
+    let app = App::new().expect("one app in a process");
+    app.run(&options, |_| start()).expect("options without NUL bytes")
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aoe_target::{Export, ExportId, Identity, MacAddr, PortId, PortLimits, Ports, ShelfSlot};
 use datapath::PortQueue;
 use dpdk::{EalStarted, Mempool, Port, PortConfig};
-use spdk::Bdev;
+use spdk::{AppThread, Bdev};
 
 use crate::frames;
 
@@ -16,6 +16,24 @@ use crate::frames;
 #[must_use]
 pub fn eal() -> EalStarted {
     EalStarted::get().expect("the app has started EAL")
+}
+
+/// Opens a bdev to write, on the app's thread.
+///
+/// # Panics
+/// On another thread, or without such a bdev.
+#[must_use]
+pub fn open(name: &str) -> Bdev {
+    let opened = AppThread::with(|app| Bdev::open(app, name, true, |_| ())).expect("the app's thread");
+    opened.unwrap_or_else(|error| panic!("bdev {name}: {error}"))
+}
+
+/// Ends the app, on its thread.
+///
+/// # Panics
+/// On another thread.
+pub fn stop(code: i32) {
+    AppThread::with(|app| app.stop(code)).expect("the app's thread");
 }
 
 /// Starts port `number`, which has one queue pair, keeps it in `ports`, and returns its queue: with an MTU of 9000,

@@ -1,8 +1,9 @@
-//! Before the first frame and after the last: SPDK's event framework, its reactors and its log.
+//! The app: SPDK's event framework, from the start of its reactors to their end, and its log.
 
 use std::{
-    cell::{Cell, RefCell},
-    ffi::{CStr, CString, c_char, c_int, c_void},
+    cell::RefCell,
+    ffi::{CString, c_char, c_int, c_void},
+    marker::PhantomData,
     ptr, slice,
     sync::{
         OnceLock,
@@ -11,9 +12,18 @@ use std::{
 };
 
 use crate::{
+    app_thread::AppThread,
+    c_string::text,
     eal_arguments::EalArguments,
     error::{EALREADY, EINVAL, Error, Result},
+    rpc::{self, Method},
+    stage::{self, Stage},
+    subsystem::{self, Subsystem},
     thread,
+};
+pub use crate::{
+    cores::{cores, current_core, numa_node},
+    stage::asked_to_stop,
 };
 
 /// How the app starts; `None` leaves SPDK's default.
@@ -46,7 +56,7 @@ pub struct AppOptions {
 /// A log line of SPDK's.
 #[derive(Debug, Clone, Copy)]
 pub struct LogLine<'a> {
-    /// How grave it is.
+    /// Its level.
     pub level: LogLevel,
     /// The C file, line and function that wrote it.
     pub file: &'a str,
@@ -54,7 +64,7 @@ pub struct LogLine<'a> {
     pub line: i32,
     /// The function.
     pub function: &'a str,
-    /// What it says, without a line end.
+    /// Its text, without a line end.
     pub text: &'a str,
 }
 
@@ -73,22 +83,10 @@ pub enum LogLevel {
     Debug,
 }
 
-/// A log line's way out. Called on whatever thread logs.
+/// Receives a log line, on the thread that logs it.
 pub type LogSink = fn(LogLine<'_>);
 
 static LOG_SINK: OnceLock<LogSink> = OnceLock::new();
-
-/// A C string as text; empty for NULL.
-///
-/// # Safety
-/// `string` is NULL or NUL-terminated, and stays as it is while this call runs.
-pub(crate) unsafe fn text(string: *const c_char) -> String {
-    if string.is_null() {
-        return String::new();
-    }
-    // SAFETY: the caller's promise.
-    unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
-}
 
 extern "C" fn log_line(
     level: c_int,
@@ -106,21 +104,22 @@ extern "C" fn log_line(
         spdk_sys::SPDK_LOG_INFO => LogLevel::Info,
         _ => LogLevel::Debug,
     };
-    // SAFETY: the shim passes NUL-terminated strings, and `length` readable bytes.
-    let (file, function, message) = unsafe {
-        (
-            text(file),
-            text(function),
-            String::from_utf8_lossy(slice::from_raw_parts(message.cast::<u8>(), length)),
-        )
-    };
+    // SAFETY: log_line in the shim, the only caller, passes a NUL-terminated string, which stays during the call.
+    let file = unsafe { text(file) };
+    // SAFETY: as for the file.
+    let function = unsafe { text(function) };
+    // SAFETY: the shim passes a buffer of its own with `length` bytes in it, and waits for this function to return.
+    let message = unsafe { slice::from_raw_parts(message.cast::<u8>(), length) };
+    let message = String::from_utf8_lossy(message);
     sink(LogLine { level, file: &file, line, function: &function, text: &message });
 }
 
 /// SPDK's name and version, as "SPDK v26.01".
 pub fn version() -> String {
-    // SAFETY: a static string.
-    unsafe { text(spdk_sys::spdk_shim_version()) }
+    // SAFETY: the shim returns a literal.
+    let version = unsafe { spdk_sys::spdk_shim_version() };
+    // SAFETY: a NUL-terminated literal.
+    unsafe { text(version) }
 }
 
 /// The release SPDK was built as: year and month, such as (26, 1).
@@ -128,96 +127,107 @@ pub(crate) fn release() -> (u32, u32) {
     (spdk_sys::SPDK_VERSION_MAJOR, spdk_sys::SPDK_VERSION_MINOR)
 }
 
-/// How far the app is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Subsystems start, or all is up: it may stop at once.
-    Stoppable,
-    /// The configuration is carried out, by RPCs. SPDK does not end these when it stops: they would go on with
-    /// subsystems that are gone (seen with 26.05: a malloc bdev made after the accel framework's end).
-    Loading,
-}
+/// What to do once the subsystems are up and the configuration is carried out.
+type Start = Box<dyn FnOnce(AppThread<'_>)>;
 
 thread_local! {
-    /// What to do once the subsystems are up and the configuration is carried out.
-    static START: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
-    static STAGE: Cell<Stage> = const { Cell::new(Stage::Stoppable) };
-    /// A signal has asked for the end.
-    static ASKED_TO_STOP: Cell<bool> = const { Cell::new(false) };
-}
-
-/// A subsystem of ours starts; SPDK has carried out the part of the configuration that comes before subsystems. A signal
-/// that came meanwhile takes effect now.
-pub(crate) fn starts() {
-    eal_has_started();
-    STAGE.set(Stage::Stoppable);
-    if asked_to_stop() {
-        stop(0);
-    }
-}
-
-/// A subsystem of ours is up; as it comes after those it depends on, SPDK's configuration follows soon.
-pub(crate) fn loads() {
-    STAGE.set(Stage::Loading);
-}
-
-/// Whether a signal has come that is to end the app. On the app's thread.
-pub fn asked_to_stop() -> bool {
-    ASKED_TO_STOP.get()
-}
-
-/// In what SPDK calls once its reactors run.
-fn eal_has_started() {
-    // SAFETY: spdk_app_start starts EAL before it makes the first thread, on which this runs, and has it cleaned up by a
-    // destructor (lib/env_dpdk/init.c).
-    unsafe { dpdk::EalStarted::assume() };
+    static START: RefCell<Option<Start>> = const { RefCell::new(None) };
 }
 
 extern "C" fn start(_: *mut c_void) {
-    eal_has_started();
-    STAGE.set(Stage::Stoppable);
-    if asked_to_stop() {
-        stop(0);
-    } else if let Some(start) = START.take() {
-        start();
+    // SAFETY: spdk_app_start calls its start function on the app's thread (spdk/event.h); the proof is not kept beyond
+    // this call.
+    let app = unsafe { AppThread::new() };
+    if !stage::enter_stoppable(app)
+        && let Some(start) = START.take()
+    {
+        start(app);
     }
 }
 
-/// SIGINT or SIGTERM, on the app's thread.
+/// SIGINT or SIGTERM.
 extern "C" fn shut_down() {
-    ASKED_TO_STOP.set(true);
-    if STAGE.get() == Stage::Stoppable {
-        stop(0);
+    // SAFETY: SPDK calls shutdown_cb on the app's thread (the handler of the signal sends a
+    // message there, lib/event/app.c); the proof is not kept beyond this call.
+    stage::ask_to_stop(unsafe { AppThread::new() });
+}
+
+/// The app before it runs, of which there is one in a process. Subsystems and RPC methods are added to it.
+///
+/// Not `Send`: they are added on the thread that runs it.
+#[derive(Debug)]
+pub struct App {
+    _this_thread: PhantomData<*mut ()>,
+}
+
+impl App {
+    /// Takes the app.
+    ///
+    /// # Errors
+    /// `EALREADY` the second time.
+    pub fn new() -> Result<Self> {
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+        if TAKEN.swap(true, Ordering::Relaxed) {
+            return Err(Error { call: "spdk_app_start", errno: EALREADY });
+        }
+        Ok(Self { _this_thread: PhantomData })
+    }
+
+    /// Adds a subsystem. A second one of the same name is an error of SPDK's start.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn add_subsystem<S: Subsystem>(&mut self) -> Result<()> {
+        // SAFETY: the app does not run yet, for running consumes it, and there is no other App, so this is the only thread
+        // that uses SPDK's list of subsystems.
+        unsafe { subsystem::add::<S>() }
+    }
+
+    /// Whether a subsystem of that name is linked into this program, or was added.
+    pub fn has_subsystem(&self, name: &str) -> bool {
+        let Ok(name) = CString::new(name) else { return false };
+        // SAFETY: spdk_subsystem_exists (spdk/init.h) reads SPDK's list of subsystems, and the name, which is
+        // NUL-terminated. No other thread uses the list, as in `add_subsystem`.
+        unsafe { spdk_sys::spdk_subsystem_exists(name.as_ptr()) }
+    }
+
+    /// Registers an RPC method; once per name.
+    pub fn register<M: Method>(&mut self) {
+        rpc::register::<M>();
     }
 }
 
-/// Runs the event framework on this thread until [`stop`], SIGINT or SIGTERM, and returns its exit code; then
-/// all subsystems are finished. Once per process.
-///
-/// `start` runs on the app's SPDK thread, on this thread. A signal that comes while the configuration is carried
-/// out takes effect after that, instead of `start`.
-///
-/// # Errors
-/// `EINVAL` if an option has a NUL byte, or SPDK can't pass on an EAL argument, which is then logged;
-/// `EALREADY` the second time.
-pub fn run(options: &AppOptions, start_fn: impl FnOnce() + 'static) -> Result<i32> {
-    static RAN: AtomicBool = AtomicBool::new(false);
+impl App {
+    /// Runs the event framework on this thread until [`AppThread::stop`], SIGINT or SIGTERM, and returns its exit code;
+    /// by then all subsystems are finished.
+    ///
+    /// `start_fn` runs on the app's SPDK thread, which is this thread. A signal that comes while the configuration is
+    /// carried out takes effect after that, instead of `start_fn`.
+    ///
+    /// # Errors
+    /// `EINVAL` if an option has a NUL byte, or SPDK can't pass on an EAL argument, which is then logged.
+    pub fn run(self, options: &AppOptions, start_fn: impl FnOnce(AppThread<'_>) + 'static) -> Result<i32> {
+        run(options, Box::new(start_fn))
+    }
+}
+
+fn run(options: &AppOptions, start_fn: Start) -> Result<i32> {
     let call = "spdk_app_start";
     let invalid = Error { call, errno: EINVAL };
     let string = |value: &str| CString::new(value).map_err(|_| invalid);
     let optional = |value: &Option<String>| value.as_deref().map(string).transpose();
-    let say = |level, text: &str| {
+    let log = |level, text: &str| {
         if let Some(sink) = options.log {
             sink(LogLine { level, file: file!(), line: 0, function: "run", text });
         }
     };
     let eal = EalArguments::sort(&options.eal_arguments, release(), dpdk::eal::release());
     let eal = eal.map_err(|sentence| {
-        say(LogLevel::Error, &sentence);
+        log(LogLevel::Error, &sentence);
         invalid
     })?;
     for warning in &eal.warnings {
-        say(LogLevel::Warn, warning);
+        log(LogLevel::Warn, warning);
     }
     let name = string(&options.name)?;
     let reactor_mask = optional(&options.reactor_mask)?;
@@ -246,55 +256,19 @@ pub fn run(options: &AppOptions, start_fn: impl FnOnce() + 'static) -> Result<i3
         shutdown: Some(shut_down),
         log_level: if options.log_verbose { spdk_sys::SPDK_LOG_DEBUG } else { spdk_sys::SPDK_LOG_NOTICE },
     };
-    if RAN.swap(true, Ordering::Relaxed) {
-        return Err(Error { call, errno: EALREADY });
-    }
     if let Some(sink) = options.log {
         LOG_SINK.get_or_init(|| sink);
     }
-    START.set(Some(Box::new(start_fn)));
+    START.set(Some(start_fn));
     // SPDK begins with a part of the configuration.
-    STAGE.set(if options.config_file.is_some() { Stage::Loading } else { Stage::Stoppable });
-    // SAFETY: spdk_app_start (spdk/event.h) runs until the app stops; every string outlives it, also where SPDK
-    // keeps it.
+    stage::enter(if options.config_file.is_some() { Stage::Loading } else { Stage::Stoppable });
+    // SAFETY: spdk_app_start (spdk/event.h) asks for options whose strings are NULL or NUL-terminated. They live in this
+    // function until it returns; SPDK keeps none beyond spdk_app_fini. It is called once: there was one App.
     let code = unsafe { spdk_sys::spdk_shim_app_start(&app, Some(start), ptr::null_mut()) };
-    // What has not started by now never does.
+    // An app that did not get so far never starts.
     START.set(None);
     thread::forget_all();
-    // SAFETY: after spdk_app_start has returned, as spdk/event.h wants.
+    // SAFETY: spdk_app_fini (spdk/event.h) is to be called once, after spdk_app_start has returned.
     unsafe { spdk_sys::spdk_app_fini() };
     Ok(code)
-}
-
-/// Ends the app with exit code `code`, after all subsystems have finished. From any SPDK thread.
-pub fn stop(code: i32) {
-    // SAFETY: spdk_app_stop (spdk/event.h) may be called from any thread of a running app.
-    unsafe { spdk_sys::spdk_app_stop(code) };
-}
-
-/// The reactors' cores, in ascending order. After the app started.
-pub fn cores() -> Vec<u32> {
-    let mut cores = Vec::new();
-    // SAFETY: no conditions (spdk/env.h); UINT32_MAX ends the list.
-    unsafe {
-        let none = spdk_sys::spdk_shim_no_core();
-        let mut core = spdk_sys::spdk_env_get_first_core();
-        while core != none {
-            cores.push(core);
-            core = spdk_sys::spdk_env_get_next_core(core);
-        }
-    }
-    cores
-}
-
-/// The core this thread's reactor runs on.
-pub fn current_core() -> u32 {
-    // SAFETY: no condition (spdk/env.h).
-    unsafe { spdk_sys::spdk_env_get_current_core() }
-}
-
-/// The NUMA node of a core, where known.
-pub fn numa_node(core: u32) -> Option<u32> {
-    // SAFETY: takes any number (spdk/env.h).
-    u32::try_from(unsafe { spdk_sys::spdk_shim_core_numa_node(core) }).ok()
 }

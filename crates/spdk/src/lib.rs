@@ -1,17 +1,21 @@
 //! Safe SPDK, where a request waits for its bdev: the app and its reactors, threads and pollers, bdevs, and
 //! I/O straight between a bdev and the bytes of an mbuf.
 //!
-//! In the order things happen: [`app::run`] starts the event framework; a [`Subsystem`] takes part in its
-//! start and stop; [`Thread::pinned`] gives each reactor a thread of ours and [`Poller`] makes it turn;
-//! [`Bdev::open`] opens a block device and [`IoChannel::open`] one lcore's way into it; [`IoChannel::submit`]
+//! In the order things happen: [`App::run`] starts the event framework; a [`Subsystem`] takes part in its start and
+//! stop; [`AppThread`] proves that code runs on the control plane's thread; [`Thread::pinned`] gives each reactor a thread
+//! of ours and [`Poller`] makes it turn; [`Bdev::open`] opens a block device and [`IoChannel::open`] one lcore's way into
+//! it; [`IoChannel::submit`]
 //! consumes an mbuf and [`CompletionQueue::poll`] gives it back, once each. [`rpc`] answers methods on SPDK's
 //! own JSON-RPC server.
 //!
 //! Thread rules are types: what belongs to one SPDK thread is not `Send`.
 
 pub mod app;
+mod app_thread;
 mod bdev;
+mod c_string;
 mod channel;
+mod cores;
 mod durability;
 mod eal_arguments;
 mod error;
@@ -22,9 +26,12 @@ pub mod rpc;
 mod sector_buffers;
 mod sector_io;
 mod sectors;
+mod stage;
 mod subsystem;
 mod thread;
 
+pub use app::App;
+pub use app_thread::AppThread;
 pub use bdev::{Bdev, BdevEvent, BdevInfo, after_examine};
 pub use channel::{Completed, CompletionQueue, IoChannel};
 pub use durability::{Durability, FileBeneath, FlushMethod, NVME_HAS_ENABLE_FLUSH};
@@ -32,5 +39,5 @@ pub use error::{Error, Result};
 pub use health::{HEALTH_LOG_BYTES, HealthLog};
 pub use in_flight::{Io, IoKind, MAX_SEGMENTS, Outcome, private_size};
 pub use sectors::{SECTOR_BYTES, Sectors};
-pub use subsystem::{Finished, Initialized, Subsystem, add_subsystem};
+pub use subsystem::{Finished, Initialized, Subsystem};
 pub use thread::{Poller, Thread};

@@ -1,18 +1,20 @@
-//! Management: methods of ours on SPDK's JSON-RPC server.
+//! Methods of ours on SPDK's JSON-RPC server, and further servers.
 
 use std::{
-    ffi::{CStr, CString, c_char, c_void},
+    ffi::{CStr, CString},
     fmt,
     marker::PhantomData,
     path::Path,
     ptr::NonNull,
-    slice,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use crate::{
-    Poller,
+    app_thread::AppThread,
+    c_string::collect,
     error::{EINVAL, EIO, Error, Result},
+    thread::Poller,
 };
 
 /// JSON-RPC's "invalid params" (spdk/jsonrpc.h).
@@ -41,24 +43,23 @@ impl Phases {
     }
 }
 
+/// Held while SPDK's list of methods is read or changed from here. SPDK's servers read it too, but only while the app
+/// runs, when it changes no more: [`register`] needs the app before it runs.
+static METHODS: Mutex<()> = Mutex::new(());
+
 /// When SPDK takes the method of that name, ours or its own; `None` if there is no such method.
 pub fn phases(method: &str) -> Option<Phases> {
     let method = CString::new(method).ok()?;
     let mut mask = 0;
-    // SAFETY: reads the list of methods (spdk/rpc.h), which constructors and `register` fill before the app runs.
+    let _list = METHODS.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: spdk_rpc_get_method_state_mask (spdk/rpc.h) reads a NUL-terminated name and the list of methods, and writes
+    // the mask. SPDK's modules add methods before `main`, and `register` does with the lock.
     let code = unsafe { spdk_sys::spdk_rpc_get_method_state_mask(method.as_ptr(), &mut mask) };
     let has = |bit: u32| mask & bit != 0;
     (code == 0).then(|| Phases {
         startup: has(spdk_sys::SPDK_RPC_STARTUP),
         runtime: has(spdk_sys::SPDK_RPC_RUNTIME),
     })
-}
-
-/// Whether a subsystem of that name is linked into this program. On the app's thread.
-pub fn subsystem_exists(name: &str) -> bool {
-    let Ok(name) = CString::new(name) else { return false };
-    // SAFETY: reads SPDK's list of subsystems (spdk/init.h), which is complete before the app runs.
-    unsafe { spdk_sys::spdk_subsystem_exists(name.as_ptr()) }
 }
 
 /// A further RPC server at a socket of its own, beside the one that [`crate::app::AppOptions::rpc_socket`] names.
@@ -71,20 +72,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at `path`, and serves on this thread, the app's.
+    /// Listens at `path`, and serves on the app's thread.
     ///
     /// # Errors
-    /// `EINVAL` outside an SPDK thread and for a path with a NUL byte, `EIO` if SPDK can't listen there, which it logs.
-    pub fn listen(path: &Path) -> Result<Self> {
+    /// `EINVAL` for a path with a NUL byte, `EIO` if SPDK can't listen there, which it logs.
+    pub fn listen(_: AppThread<'_>, path: &Path) -> Result<Self> {
         let call = "spdk_rpc_server_listen";
         let invalid = Error { call, errno: EINVAL };
         let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| invalid)?;
-        // SAFETY: the path is copied (spdk/rpc.h).
+        // SAFETY: spdk_rpc_server_listen (spdk/rpc.h) copies the NUL-terminated path. Its handlers run where the server is
+        // polled: on this thread, the app's, by the poller below.
         let raw = unsafe { spdk_sys::spdk_rpc_server_listen(path.as_ptr()) };
         let raw = NonNull::new(raw).ok_or(Error { call, errno: EIO })?;
         let mut server = Self { raw: Some(raw), poller: None };
         server.poller = Some(Poller::register(Self::PERIOD, move || {
-            // SAFETY: the server is closed after this poller's end, on the thread that runs it.
+            // SAFETY: spdk_rpc_server_accept (spdk/rpc.h) takes a server that is not closed. `drop` ends this poller before
+            // it closes the server, on this thread.
             unsafe { spdk_sys::spdk_rpc_server_accept(raw.as_ptr()) };
             false
         })?);
@@ -100,8 +103,8 @@ impl Drop for Server {
         // No accept after this.
         self.poller = None;
         if let Some(raw) = self.raw.take() {
-            // SAFETY: a listening server, on the thread that polled it, and polls it no more. SPDK takes its connection
-            // from each call that waits.
+            // SAFETY: spdk_rpc_server_close (spdk/rpc.h) takes a listening server, once. A Server is not Send, so this is
+            // the thread that polled it, and the poller has ended. SPDK detaches the calls that still wait.
             unsafe { spdk_sys::spdk_rpc_server_close(raw.as_ptr()) };
         }
     }
@@ -130,21 +133,24 @@ pub trait Method {
 #[derive(Debug)]
 pub struct Request {
     raw: Option<NonNull<spdk_sys::spdk_jsonrpc_request>>,
-    _app_thread: PhantomData<*mut ()>,
+    _not_send: PhantomData<*mut ()>,
 }
 
 impl Request {
     /// Answers with the text of a JSON value.
     pub fn result(mut self, json: &str) {
         let Some(raw) = self.raw.take() else { return };
-        // SAFETY: an unanswered request (spdk/jsonrpc.h); a NULL writer means that no answer is wanted.
-        unsafe {
-            let writer = spdk_sys::spdk_jsonrpc_begin_result(raw.as_ptr());
-            if !writer.is_null() {
-                spdk_sys::spdk_json_write_val_raw(writer, json.as_ptr().cast(), json.len());
-                spdk_sys::spdk_jsonrpc_end_result(raw.as_ptr(), writer);
-            }
+        // SAFETY: spdk_jsonrpc_begin_result (spdk/jsonrpc.h) takes an unanswered request. `handle` makes one Request for
+        // each call, and an answer takes the pointer out of it.
+        let writer = unsafe { spdk_sys::spdk_jsonrpc_begin_result(raw.as_ptr()) };
+        // A NULL writer means that no answer is wanted.
+        if writer.is_null() {
+            return;
         }
+        // SAFETY: the writer expects one value. The text's bytes are readable, and copied.
+        unsafe { spdk_sys::spdk_json_write_val_raw(writer, json.as_ptr().cast(), json.len()) };
+        // SAFETY: spdk_jsonrpc_end_result (spdk/jsonrpc.h) takes the request with its writer, once.
+        unsafe { spdk_sys::spdk_jsonrpc_end_result(raw.as_ptr(), writer) };
     }
 
     /// Answers with an error: a JSON-RPC code, or a negative errno as SPDK's own methods do.
@@ -155,7 +161,8 @@ impl Request {
     fn send_error(&mut self, code: i32, message: &str) {
         let Some(raw) = self.raw.take() else { return };
         let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
-        // SAFETY: an unanswered request; the message is copied.
+        // SAFETY: spdk_jsonrpc_send_error_response (spdk/jsonrpc.h) takes an unanswered request, as in `result`, and copies
+        // the NUL-terminated message.
         unsafe { spdk_sys::spdk_jsonrpc_send_error_response(raw.as_ptr(), code, message.as_ptr()) };
     }
 }
@@ -166,22 +173,14 @@ impl Drop for Request {
     }
 }
 
-/// Collects text that C code hands over piece by piece, in the `Vec<u8>` at `ctx`. A piece may end inside of a
-/// character.
-pub(crate) extern "C" fn collect(ctx: *mut c_void, piece: *const c_char, length: usize) {
-    // SAFETY: callers pass `&mut Vec<u8>` as ctx, and the shim `length` readable bytes.
-    let (text, bytes) =
-        unsafe { (&mut *ctx.cast::<Vec<u8>>(), slice::from_raw_parts(piece.cast::<u8>(), length)) };
-    text.extend_from_slice(bytes);
-}
-
 extern "C" fn handle<M: Method>(
     request: *mut spdk_sys::spdk_jsonrpc_request,
     params: *const spdk_sys::spdk_json_val,
 ) {
-    let request = Request { raw: NonNull::new(request), _app_thread: PhantomData };
+    let request = Request { raw: NonNull::new(request), _not_send: PhantomData };
     let mut text = Vec::new();
-    // SAFETY: params is NULL or a decoded value that stays while the handler runs; `collect` takes a Vec.
+    // SAFETY: SPDK passes NULL or a decoded value that stays while the handler runs (spdk/rpc.h). The shim passes the Vec to
+    // `collect` during this call only.
     let code = unsafe { spdk_sys::spdk_shim_json_text(params, Some(collect), (&raw mut text).cast()) };
     if code != 0 {
         request.error(INTERNAL_ERROR, "out of memory while reading the parameters");
@@ -191,10 +190,10 @@ extern "C" fn handle<M: Method>(
     M::call(Some(&*text).filter(|text| !text.is_empty()), request);
 }
 
-/// Registers `M`. Before [`crate::app::run`], from the same thread; once per name.
-pub fn register<M: Method>() {
-    // SAFETY: spdk_rpc_register_method (spdk/rpc.h) copies the name; the app does not run yet.
-    unsafe {
-        spdk_sys::spdk_rpc_register_method(M::NAME.as_ptr(), Some(handle::<M>), M::PHASES.mask());
-    }
+/// Registers `M`, of an app that does not run yet.
+pub(crate) fn register<M: Method>() {
+    let _list = METHODS.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: spdk_rpc_register_method (spdk/rpc.h) copies the name and changes the list of methods, which the lock
+    // protects. App::register, the only caller, is called before the app and SPDK's servers run.
+    unsafe { spdk_sys::spdk_rpc_register_method(M::NAME.as_ptr(), Some(handle::<M>), M::PHASES.mask()) };
 }

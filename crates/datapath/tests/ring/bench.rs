@@ -39,8 +39,8 @@ impl Bench {
         let second_pool = make("second", 1023).expect("memory for mbufs");
         let mut ports = Vec::new();
         let mut lcore = Lcore::new(vec![port_queue(&mut ports, number, &pool)]).expect("an lcore");
-        let malloc = Bdev::open("m0", true, |_| ()).expect("the malloc bdev");
-        let file = Bdev::open("f0", true, |_| ()).expect("the aio bdev");
+        let malloc = ring_lab::open("m0");
+        let file = ring_lab::open("f0");
         lcore.add(export(0, "1.1", &malloc), &malloc).expect("the table is empty");
         lcore.add(export(1, "1.2", &file), &file).expect("another address");
         Self { lcore, peer, outside, pool, second_pool, malloc, file, _ports: ports }

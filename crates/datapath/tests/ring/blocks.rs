@@ -42,7 +42,7 @@ fn export(slot: u8, bdev: &Bdev) -> Box<Export> {
 }
 
 fn open() -> Bdev {
-    Bdev::open("m4", true, |_| ()).expect("the malloc bdev of 4096-byte blocks")
+    ring_lab::open("m4")
 }
 
 /// One request at a time: every place in a block times every count, written through both exports, read back with a

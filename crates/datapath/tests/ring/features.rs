@@ -184,7 +184,7 @@ fn write_through() -> Step {
         pause(),
         round(|bench| bench.file.clone(), false, 3),
         pause(),
-        round(|_| Bdev::open("s0", true, |_| ()).expect("the stack on files"), true, 3),
+        round(|_| ring_lab::open("s0"), true, 3),
         pause(),
         // Nothing would last longer.
         round(|bench| bench.malloc.clone(), true, 0),

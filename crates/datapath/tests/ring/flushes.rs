@@ -4,7 +4,6 @@
 
 use ring_lab::frames::{pattern, status};
 use ring_lab::{export, frames};
-use spdk::Bdev;
 
 use crate::bench::Bench;
 use crate::script::{Scenario, Step, chain, exchange, once};
@@ -27,7 +26,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 
 /// Exports EE_r1.
 fn add(bench: &mut Bench, write_through: bool) {
-    let bdev = Bdev::open("EE_r1", true, |_| ()).expect("the bdev that fails flushes");
+    let bdev = ring_lab::open("EE_r1");
     let mut disk = export(30, "1.30", &bdev);
     disk.write_through = write_through;
     disk.features.write_cache = Some(true);

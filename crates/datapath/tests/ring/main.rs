@@ -27,7 +27,7 @@ use std::time::Duration;
 use bench::Bench;
 use script::{Scenario, Step};
 use serde_json::json;
-use spdk::{Poller, app};
+use spdk::Poller;
 
 /// Turns after which a scenario that has not got its replies has failed. Not a time: a turn without work
 /// takes well under a microsecond, a disk's answer many turns.
@@ -175,7 +175,7 @@ fn drive(mut scenario: Step, passed: Rc<Cell<bool>>) {
         passed.set(good);
         bench = None;
         DRIVER.take();
-        app::stop(i32::from(!good));
+        ring_lab::stop(i32::from(!good));
         true
     });
     DRIVER.set(Some(driver.expect("a poller")));

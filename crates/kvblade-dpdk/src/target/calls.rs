@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use serde_json::{Deserializer, Value, json};
-use spdk::rpc::Server;
+use spdk::{AppThread, rpc::Server};
 
 use crate::loading::Refusal;
 
@@ -22,7 +22,9 @@ impl Session {
     /// Listens at `socket` and connects to it. On the app's thread.
     pub(super) fn open(socket: &Path) -> Result<Self, String> {
         let failed = |error: &dyn std::fmt::Display| format!("'{}' can't be used: {error}", socket.display());
-        let server = Server::listen(socket).map_err(|error| failed(&error))?;
+        let server = AppThread::with(|app| Server::listen(app, socket))
+            .and_then(|listening| listening)
+            .map_err(|error| failed(&error))?;
         let stream = UnixStream::connect(socket).map_err(|error| failed(&error))?;
         stream.set_nonblocking(true).map_err(|error| failed(&error))?;
         Ok(Self { stream, _server: server, last_id: 0, unsent: Vec::new(), received: Vec::new() })

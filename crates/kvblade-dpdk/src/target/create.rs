@@ -6,7 +6,7 @@ use aoe_target::{Export, ExportId, Features, Guard, PortId, VlanId};
 use control::options::CacheMode;
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::PAYLOAD_ALIGNMENT;
-use spdk::{Bdev, BdevInfo, Durability, FlushMethod, Poller};
+use spdk::{AppThread, Bdev, BdevInfo, Durability, FlushMethod, Poller};
 
 use super::bdev_events::bdev_event;
 use super::suitable::{check, is_examined, open_failed, served};
@@ -78,7 +78,9 @@ impl Target {
                     with(|target| target.again(operation));
                 };
                 // If SPDK has no memory for this, the poller still tries again.
-                if let Err(error) = spdk::after_examine(again) {
+                if let Err(error) =
+                    AppThread::with(|app| spdk::after_examine(app, again)).and_then(|asked| asked)
+                {
                     tracing::warn!(%error, "an export waits for its bdev longer than it need");
                 }
             }
@@ -165,8 +167,10 @@ impl Target {
         waits: Option<ExportId>,
     ) -> Result<(Export, Bdev), Refusal> {
         let name = request.bdev_name.as_str();
-        let Some(own_name) = Bdev::own_name(name) else {
-            let names = Bdev::list();
+        let found =
+            AppThread::with(|app| Bdev::own_name(app, name)).map_err(|error| open_failed(name, &error))?;
+        let Some(own_name) = found else {
+            let names = AppThread::with(Bdev::list).unwrap_or_default();
             return Err(Refusal::Missing(unknown_bdev(name, names.iter().map(String::as_str))));
         };
         if !request.options.read_only {
@@ -196,7 +200,10 @@ impl Target {
     ) -> Result<(Export, Bdev), Refusal> {
         let (app, watched) = (self.lcores.app().clone(), own_name.to_owned());
         let events = move |event| bdev_event(&app, &watched, event);
-        let bdev = Bdev::open(own_name, !request.options.read_only, events).map_err(|error| {
+        let writes = !request.options.read_only;
+        let opened =
+            AppThread::with(|app| Bdev::open(app, own_name, writes, events)).and_then(|opened| opened);
+        let bdev = opened.map_err(|error| {
             let refusal = open_failed(&request.bdev_name, &error);
             if is_examined(&error) { Refusal::Examined(refusal) } else { Refusal::Final(refusal) }
         })?;

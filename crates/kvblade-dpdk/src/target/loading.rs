@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use control::{BackingFile, CreateExport, ErrorCode};
 use serde_json::Value;
-use spdk::Poller;
 use spdk::rpc::{INTERNAL_ERROR, Request};
+use spdk::{App, AppThread, Bdev, Poller};
 
 use super::calls::Session;
 use super::{is_ready, note_failure, with};
@@ -70,11 +70,11 @@ enum Work {
 }
 
 /// Sorts the entries. Before the app runs, on its thread.
-pub(super) fn prepare(configuration: Configuration) {
+pub(super) fn prepare(app: &App, configuration: Configuration) {
     let Configuration { entries, strict, socket, host } = configuration;
     let files =
         entries.iter().filter(|entry| matches!(entry.condition, Condition::File(_))).cloned().collect();
-    let (loader, passed_over) = Loader::new(entries, strict, rpc::phases, spdk::rpc::subsystem_exists);
+    let (loader, passed_over) = Loader::new(entries, strict, rpc::phases, |name| app.has_subsystem(name));
     for entry in passed_over {
         tracing::warn!("{entry}: passed over, for this program has no subsystem '{}'", entry.subsystem);
     }
@@ -119,8 +119,9 @@ pub(super) fn why_missing(bdev: &str) -> Option<String> {
 }
 
 /// The entries that are tried again and whose bdevs nobody has made meanwhile, for `save_config`.
-pub(super) fn awaited() -> Vec<Value> {
-    let is_missing = |awaited: &&Awaited| awaited.entry.name().and_then(spdk::Bdev::own_name).is_none();
+pub(super) fn awaited(app: AppThread<'_>) -> Vec<Value> {
+    let is_missing =
+        |awaited: &&Awaited| awaited.entry.name().and_then(|name| Bdev::own_name(app, name)).is_none();
     LOADING.with_borrow(|loading| {
         let awaited = loading.iter().flat_map(|loading| &loading.awaited);
         awaited.filter(is_missing).map(|awaited| awaited.entry.to_json()).collect()

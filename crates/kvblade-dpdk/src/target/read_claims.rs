@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use spdk::Bdev;
+use spdk::{AppThread, Bdev};
 
 use super::Target;
 use super::bdev_events::bdev_event;
@@ -28,7 +28,8 @@ impl ReadClaims {
         if !self.0.contains_key(own_name) {
             let (app, watched) = (app.clone(), own_name.to_owned());
             let events = move |event| bdev_event(&app, &watched, event);
-            self.0.insert(own_name.to_owned(), Bdev::open_against_writers(own_name, events)?);
+            let claimed = AppThread::with(|app| Bdev::open_against_writers(app, own_name, events))??;
+            self.0.insert(own_name.to_owned(), claimed);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use aoe_target::ExportId;
 use control::{CreateExport, RpcError};
-use spdk::{Bdev, Poller};
+use spdk::{AppThread, Bdev, Poller};
 
 use super::{Target, loading, with};
 use crate::logging;
@@ -76,7 +76,7 @@ impl Target {
         for id in self.registry.waiting() {
             let Some(record) = self.registry.get(id) else { continue };
             let bdev = record.bdev_name.clone();
-            if Bdev::own_name(&bdev).is_none() {
+            if !AppThread::with(|app| Bdev::own_name(app, &bdev)).is_ok_and(|name| name.is_some()) {
                 self.waiting.refused.remove(&id);
                 let reason =
                     loading::why_missing(&bdev).unwrap_or_else(|| format!("there is no bdev '{bdev}'"));

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use dpdk::Mempool;
 use serde_json::json;
 use spdk::{
-    Bdev, BdevEvent, CompletionQueue, Durability, FlushMethod, Io, IoChannel, IoKind, Outcome, Sectors,
+    AppThread, Bdev, BdevEvent, CompletionQueue, Durability, FlushMethod, Io, IoChannel, IoKind, Outcome,
+    Sectors,
 };
 
 use crate::threads::neighbour;
@@ -34,38 +35,40 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
 }
 
 fn descriptions() {
-    let mut names = Bdev::list();
+    let mut names = crate::list();
     names.sort();
     assert_eq!(names, ["m0", "m1", "m2", "m3"]);
-    let bdev = Bdev::open("m0", true, |_| ()).expect("it is there");
+    let bdev = crate::open("m0", true, |_| ()).expect("it is there");
     let info = bdev.info();
     assert_eq!((info.block_size, info.metadata_size, info.blocks, bdev.blocks()), (512, 0, 2048, 2048));
     assert_eq!((info.name.as_str(), info.files.len(), info.flush), ("m0", 0, FlushMethod::Nothing));
     assert_eq!((&info.durability, info.write_cache, info.fua), (&Durability::Memory, true, false));
-    let missing = Bdev::open("none", false, |_| ()).expect_err("there is none");
+    let missing = crate::open("none", false, |_| ()).expect_err("there is none");
     assert_eq!(missing.call, "spdk_bdev_open_ext");
     assert_eq!(missing.errno, 19, "ENODEV: {missing}");
-    assert_eq!(Bdev::open("a\0b", false, |_| ()).expect_err("no C string").errno, 22);
+    assert_eq!(crate::open("a\0b", false, |_| ()).expect_err("no C string").errno, 22);
 }
 
 fn names() {
-    let bdev = Bdev::open("m0", false, |_| ()).expect("it is there");
+    let own_name = |name| AppThread::with(|app| Bdev::own_name(app, name)).expect("here");
+    let bdev = crate::open("m0", false, |_| ()).expect("it is there");
     let uuid = bdev.info().uuid.clone();
+    let is_called = |name| AppThread::with(|app| bdev.is_called(app, name)).expect("here");
     assert_eq!((uuid.len(), uuid.matches('-').count()), (36, 4), "{uuid}");
     for name in ["m0", uuid.as_str()] {
-        assert_eq!(Bdev::own_name(name).as_deref(), Some("m0"), "{name}");
-        assert!(bdev.is_called(name), "{name}");
+        assert_eq!(own_name(name).as_deref(), Some("m0"), "{name}");
+        assert!(is_called(name), "{name}");
     }
-    assert_eq!(Bdev::open(&uuid, false, |_| ()).expect("by its alias").info().name, "m0");
+    assert_eq!(crate::open(&uuid, false, |_| ()).expect("by its alias").info().name, "m0");
     for name in ["m1", "", "a\0b"] {
-        assert!(!bdev.is_called(name), "{name}");
+        assert!(!is_called(name), "{name}");
     }
-    assert_eq!((Bdev::own_name("none"), Bdev::own_name("a\0b")), (None, None));
+    assert_eq!((own_name("none"), own_name("a\0b")), (None, None));
 }
 
 fn claims() {
-    let open = |write| Bdev::open("m0", write, |_| ());
-    let alone = || Bdev::open_against_writers("m0", |_| ());
+    let open = |write| crate::open("m0", write, |_| ());
+    let alone = || AppThread::with(|app| Bdev::open_against_writers(app, "m0", |_| ())).expect("here");
     // Writers share it with each other and with readers, not with one that wants no writers.
     let writers = [open(true).expect("the first"), open(true).expect("the second")];
     let reader = open(false).expect("a reader");
@@ -89,7 +92,7 @@ fn removal() -> Step {
     let (counted, read) = (Rc::clone(&told), told);
     chain(vec![
         once(move || {
-            let bdev = Bdev::open("m1", true, move |event| {
+            let bdev = crate::open("m1", true, move |event| {
                 assert_eq!(event, BdevEvent::Removed);
                 drop(OPEN.take());
                 // This closure, with what it holds, outlives the call.
@@ -103,7 +106,7 @@ fn removal() -> Step {
         turns(1000),
         once(move || {
             assert_eq!(read.get(), 1);
-            assert!(!Bdev::list().contains(&"m1".to_owned()), "nothing holds it");
+            assert!(!crate::list().contains(&"m1".to_owned()), "nothing holds it");
         }),
     ])
 }
@@ -114,7 +117,7 @@ fn dropped_elsewhere() -> Step {
     chain(vec![
         once(move || {
             let thread = neighbour();
-            let bdev = Bdev::open("m2", true, |_| ()).expect("it is there");
+            let bdev = crate::open("m2", true, |_| ()).expect("it is there");
             let opens = thread.send(move || {
                 let queue = CompletionQueue::<u32>::new().expect("an aio context");
                 LEFT.set(Some(IoChannel::open(&bdev, &queue).expect("a channel")));
@@ -142,7 +145,7 @@ struct Bench {
 
 impl Bench {
     fn open(name: &str, write: bool) -> Self {
-        let bdev = Bdev::open(name, write, |_| ()).expect("it is there");
+        let bdev = crate::open(name, write, |_| ()).expect("it is there");
         let queue = CompletionQueue::new().expect("an aio context");
         let channel = IoChannel::open(&bdev, &queue).expect("a channel");
         let pool = Mempool::new(
@@ -261,7 +264,7 @@ fn closed() -> Step {
     chain(vec![
         asks("bdev_malloc_create", params, |answer| {
             assert_eq!(answer["result"], json!("m4"));
-            let bdev = Bdev::open("m4", true, |_| ()).expect("it is there");
+            let bdev = crate::open("m4", true, |_| ()).expect("it is there");
             let queue = CompletionQueue::<u32>::new().expect("an aio context");
             drop(IoChannel::open(&bdev, &queue).expect("a channel"));
         }),
@@ -269,7 +272,7 @@ fn closed() -> Step {
         asks("bdev_malloc_delete", json!({ "name": "m4" }), |answer| {
             assert_eq!(answer["result"], json!(true))
         }),
-        once(|| assert!(!Bdev::list().contains(&"m4".to_owned()))),
+        once(|| assert!(!crate::list().contains(&"m4".to_owned()))),
     ])
 }
 

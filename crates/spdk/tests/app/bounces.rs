@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use dpdk::{DataAlignment, Mempool};
 use serde_json::json;
-use spdk::{Bdev, CompletionQueue, Io, IoChannel, IoKind, Outcome, SECTOR_BYTES, Sectors};
+use spdk::{CompletionQueue, Io, IoChannel, IoKind, Outcome, SECTOR_BYTES, Sectors};
 
 use crate::bdevs::PAYLOAD;
 use crate::{Step, asks, chain, once};
@@ -124,7 +124,7 @@ fn file(name: &str) -> PathBuf {
 
 impl Bench {
     fn open(name: &str, alignment: Option<u16>) -> Self {
-        let bdev = Bdev::open(name, true, |_| ()).expect("it is there");
+        let bdev = crate::open(name, true, |_| ()).expect("it is there");
         let (pool, private) = (format!("pool_{name}"), spdk::private_size::<usize>());
         let pool = match alignment {
             None => Mempool::new(crate::eal(), &pool, 63, private, 9216, None),

@@ -16,8 +16,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spdk::app::{self, AppOptions};
-use spdk::{Finished, Initialized, Poller, Subsystem, Thread, add_subsystem, rpc};
+use spdk::app::AppOptions;
+use spdk::{App, AppThread, Bdev, BdevEvent, Finished, Initialized, Poller, Subsystem, Thread, rpc};
 
 /// One test, called each time the reactor comes around; says when it is finished.
 pub(crate) type Step = Box<dyn FnMut() -> bool>;
@@ -37,17 +37,17 @@ impl Subsystem for Witness {
     const NAME: &'static std::ffi::CStr = c"witness";
     const DEPENDS: &'static [&'static std::ffi::CStr] = &[c"bdev"];
 
-    fn init(done: Initialized) {
+    fn init(_: AppThread<'_>, done: Initialized) {
         HEARD.with_borrow_mut(|heard| heard.push("init"));
         done.succeed();
     }
 
-    fn fini(_: Finished) {
+    fn fini(_: AppThread<'_>, _: Finished) {
         HEARD.with_borrow_mut(|heard| heard.push("fini"));
         assert!(!socket().exists(), "RPCs have ended before subsystems do");
     }
 
-    fn config() -> String {
+    fn config(_: AppThread<'_>) -> String {
         json!([{ "method": "witness", "params": { "heard": true } }]).to_string()
     }
 }
@@ -72,6 +72,21 @@ pub(crate) fn eal() -> dpdk::EalStarted {
     dpdk::EalStarted::get().expect("the app runs")
 }
 
+/// Ends the app.
+fn stop() {
+    AppThread::with(|app| app.stop(0)).expect("tests run on the app's thread");
+}
+
+/// Opens a bdev, on the app's thread.
+pub(crate) fn open(name: &str, write: bool, events: impl Fn(BdevEvent) + 'static) -> spdk::Result<Bdev> {
+    AppThread::with(|app| Bdev::open(app, name, write, events))?
+}
+
+/// The names of all bdevs.
+pub(crate) fn list() -> Vec<String> {
+    AppThread::with(Bdev::list).expect("tests run on the app's thread")
+}
+
 /// Where this test's RPC server listens.
 pub(crate) fn socket() -> PathBuf {
     std::env::temp_dir().join(format!("spdk-app-test-{}.sock", std::process::id()))
@@ -94,7 +109,8 @@ pub(crate) fn call(method: &str, params: &Value) -> Receiver<Value> {
             assert!(length > 0, "no answer but {:?}", String::from_utf8_lossy(&answer));
             answer.extend_from_slice(&piece[..length]);
             if let Ok(whole) = serde_json::from_slice(&answer) {
-                let _ = sender.send(whole);
+                // The step that waits may have failed, and with it the test.
+                sender.send(whole).unwrap_or_default();
                 return;
             }
         }
@@ -195,8 +211,11 @@ fn main() {
         .map(|name| json!({ "method": "bdev_malloc_create", "params": { "name": name, "num_blocks": 2048, "block_size": 512 } }));
     let document = json!({ "subsystems": [{ "subsystem": "bdev", "config": bdevs }] });
     std::fs::write(&config, document.to_string()).expect("a temporary file");
-    add_subsystem::<Witness>().expect("memory");
-    rpc::register::<Echo>();
+    let mut app = App::new().expect("the first in this process");
+    app.add_subsystem::<Witness>().expect("memory");
+    app.register::<Echo>();
+    assert!(app.has_subsystem("witness") && app.has_subsystem("bdev") && !app.has_subsystem("none"));
+    AppThread::with(|_| ()).expect_err("no app runs");
     let options = AppOptions {
         name: "spdk-app-test".into(),
         eal_arguments: "--no-huge --legacy-mem".into(),
@@ -208,32 +227,39 @@ fn main() {
     };
     let results = Rc::new(RefCell::new((0u32, 0u32)));
     let outcome = Rc::clone(&results);
-    let app_thread = Rc::new(RefCell::new(None));
-    let noted = Rc::clone(&app_thread);
-    let code = app::run(&options, move || {
-        *noted.borrow_mut() = Thread::current();
+    let sender = Rc::new(RefCell::new(None));
+    let noted = Rc::clone(&sender);
+    let code = app.run(&options, move |_| {
+        let app_thread = Thread::current().expect("the app's thread");
+        *noted.borrow_mut() = Some(std::thread::spawn(move || send_until_refused(&app_thread)));
         run_all(&outcome);
     });
-    finish(&config, &options, code, app_thread.take(), *results.borrow());
+    let refusal = sender.take().expect("start ran").join().expect("it ends with a refusal");
+    finish(&config, code, &refusal, *results.borrow());
+}
+
+/// Sends messages to the app's thread while the app runs and while it ends, until there is no such thread any more.
+fn send_until_refused(app_thread: &Thread) -> spdk::Error {
+    loop {
+        match app_thread.send(|| ()) {
+            Err(error) if error.errno == 3 => return error,
+            // Now and then SPDK has no memory for a message.
+            _ => std::thread::yield_now(),
+        }
+    }
 }
 
 /// What holds after the app has ended, and the result.
-fn finish(
-    config: &Path,
-    options: &AppOptions,
-    code: spdk::Result<i32>,
-    app_thread: Option<Thread>,
-    (passed, failed): (u32, u32),
-) {
+fn finish(config: &Path, code: spdk::Result<i32>, refusal: &spdk::Error, (passed, failed): (u32, u32)) {
     std::fs::remove_file(config).expect("the configuration was there");
     // EAL made a directory by SPDK's name for it, and leaves it.
-    let _ = std::fs::remove_dir_all(format!("/run/dpdk/spdk_pid{}", std::process::id()));
+    std::fs::remove_dir_all(format!("/run/dpdk/spdk_pid{}", std::process::id())).unwrap_or_default();
     assert_eq!(code, Ok(0));
     assert_eq!(HEARD.take(), ["init", "fini"]);
     assert!(Thread::current().is_none());
-    let app_thread = app_thread.expect("start runs on an SPDK thread");
-    assert_eq!(app_thread.send(|| ()).expect_err("it has ended").errno, 3);
-    let again = app::run(options, || ()).expect_err("once in a process");
+    AppThread::with(|_| ()).expect_err("the app has ended");
+    assert_eq!((refusal.call, refusal.errno), ("spdk_thread_send_msg", 3));
+    let again = App::new().expect_err("once in a process");
     assert_eq!((again.call, again.errno), ("spdk_app_start", 114));
     println!("test after_the_app_nothing_reaches_it ... ok");
     let passed = passed + 1;
@@ -255,7 +281,7 @@ fn run_all(results: &Rc<RefCell<(u32, u32)>>) {
             current = tests.next().map(|(name, step)| (name, step, 0));
             if current.is_none() {
                 DRIVER.take();
-                app::stop(0);
+                stop();
             }
             return true;
         };
@@ -268,7 +294,7 @@ fn run_all(results: &Rc<RefCell<(u32, u32)>>) {
             println!("test {name} ... FAILED: no end after {turns} turns");
             results.borrow_mut().1 += 1;
             DRIVER.take();
-            app::stop(0);
+            stop();
         }
         true
     });

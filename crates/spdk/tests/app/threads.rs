@@ -29,6 +29,8 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
 fn impossible() {
     let refused = |name, core| Thread::pinned(name, core).expect_err("it can't be").errno;
     assert_eq!(refused("a\0b", app::current_core()), 22, "no C string");
+    let app = Thread::current().expect("tests run on the app's thread");
+    assert_eq!(app.exit().expect_err("SPDK ends it").errno, 22);
     for core in [app::current_core() + 1, 1024, u32::MAX] {
         assert_eq!(refused("x", core), 22, "core {core} has no reactor");
     }
@@ -160,7 +162,7 @@ fn refused() -> Step {
     struct Sends(Thread);
     impl Drop for Sends {
         fn drop(&mut self) {
-            let _ = self.0.send(|| ());
+            self.0.send(|| ()).expect_err("the thread has ended");
         }
     }
     once(|| {
