@@ -1,4 +1,4 @@
-//! What a failed DPDK call says: its name and its errno.
+//! The failure of a DPDK call: its name and its errno.
 
 use std::ffi::CStr;
 
@@ -17,9 +17,11 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// DPDK's text for an errno.
 fn describe(errno: i32) -> String {
-    // SAFETY: rte_strerror (rte_errno.h) takes any number and returns a NUL-terminated string, static or in
-    // a per-lcore buffer that stays until this thread's next call.
-    let text = unsafe { CStr::from_ptr(dpdk_sys::rte_strerror(errno)) };
+    // SAFETY: rte_strerror (rte_errno.h) takes any number.
+    let text = unsafe { dpdk_sys::rte_strerror(errno) };
+    // SAFETY: rte_strerror returns a NUL-terminated string, static or in a buffer of this thread, which its next call
+    // changes; there is none before the text is copied.
+    let text = unsafe { CStr::from_ptr(text) };
     text.to_string_lossy().into_owned()
 }
 
@@ -30,7 +32,7 @@ pub(crate) fn check(call: &'static str, value: i32) -> Result<u32> {
 
 /// For functions that return NULL or -1 and leave `rte_errno`.
 pub(crate) fn last(call: &'static str) -> Error {
-    // SAFETY: reads this thread's rte_errno; no condition.
+    // SAFETY: the shim reads rte_errno, a variable of this thread.
     let errno = unsafe { dpdk_sys::dpdk_shim_errno() };
     Error { call, errno }
 }

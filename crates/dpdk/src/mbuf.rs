@@ -289,7 +289,8 @@ impl Mbuf {
         // A chain whose length is not the sum of its segments; PMDs do not make such.
         let whole = rest.is_empty();
         if !whole {
-            let _ = self.resize(before);
+            let restored = self.resize(before);
+            debug_assert!(restored, "the frame had this length before");
         } else if source.is_tag_taken() {
             let (flags, tci) = (source.head().ol_flags & TAGS, source.head().vlan_tci);
             let head = self.head_mut();

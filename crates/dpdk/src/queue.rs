@@ -230,12 +230,13 @@ impl TxQueue {
     fn forget_sent(&mut self) {
         let waiting = self.waiting();
         let start = self.waiting.as_mut_ptr();
-        // SAFETY: both ranges lie within the vector's length; afterwards only the moved frames count, and
-        // the consumed ones are neither dropped nor reachable.
-        unsafe {
-            std::ptr::copy(start.add(self.sent), start, waiting);
-            self.waiting.set_len(waiting);
-        }
+        // SAFETY: `sent` is at most the vector's length.
+        let rest = unsafe { start.add(self.sent) };
+        // SAFETY: both ranges lie within the vector's length, and may overlap. The PMD owns the frames before `sent`; they
+        // are overwritten, or cut off below, without being dropped.
+        unsafe { std::ptr::copy(rest, start, waiting) };
+        // SAFETY: the first `waiting` elements are the frames that are still owned, each once.
+        unsafe { self.waiting.set_len(waiting) };
         self.sent = 0;
     }
 }

@@ -173,13 +173,12 @@ unsafe fn name_of(bdev: *mut spdk_sys::spdk_bdev) -> String {
 /// bdevs are registered and unregistered (spdk_bdev_register and _unregister in lib/bdev/bdev.c assert it).
 fn registered(_: AppThread<'_>) -> impl Iterator<Item = *mut spdk_sys::spdk_bdev> {
     // SAFETY: spdk_bdev_first (spdk/bdev.h) reads the list of bdevs, which changes on this thread only.
-    let first = unsafe { spdk_sys::spdk_bdev_first() };
-    std::iter::successors(Some(first), |bdev| {
-        // SAFETY: spdk_bdev_next (spdk/bdev.h) takes a registered bdev: the last one that was found, and not the end of
-        // the list, at which take_while stops.
-        Some(unsafe { spdk_sys::spdk_bdev_next(*bdev) })
-    })
-    .take_while(|bdev| !bdev.is_null())
+    let first = NonNull::new(unsafe { spdk_sys::spdk_bdev_first() });
+    let all = std::iter::successors(first, |bdev| {
+        // SAFETY: spdk_bdev_next (spdk/bdev.h) takes a registered bdev, such as the one that was just found.
+        NonNull::new(unsafe { spdk_sys::spdk_bdev_next(bdev.as_ptr()) })
+    });
+    all.map(NonNull::as_ptr)
 }
 
 /// [`describe`] by name.

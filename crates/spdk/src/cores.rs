@@ -6,12 +6,12 @@ pub fn cores() -> Vec<u32> {
     let none = unsafe { spdk_sys::spdk_shim_no_core() };
     // SAFETY: spdk_env_get_first_core (spdk/env.h) reads EAL's table of lcores and has no condition.
     let first = unsafe { spdk_sys::spdk_env_get_first_core() };
-    std::iter::successors(Some(first), |core| {
-        // SAFETY: spdk_env_get_next_core (spdk/env.h) takes the last core that it or the first call returned.
-        Some(unsafe { spdk_sys::spdk_env_get_next_core(*core) })
-    })
-    .take_while(|core| *core != none)
-    .collect()
+    let is_core = |core: &u32| *core != none;
+    let all = std::iter::successors(Some(first).filter(is_core), |core| {
+        // SAFETY: spdk_env_get_next_core (spdk/env.h) takes a core that it or the first call returned.
+        Some(unsafe { spdk_sys::spdk_env_get_next_core(*core) }).filter(is_core)
+    });
+    all.collect()
 }
 
 /// The core of this thread's reactor.
