@@ -35,11 +35,13 @@ impl AppThread<'_> {
     /// # Safety
     /// The current SPDK thread is the app's, and stays so for the lifetime that the caller gives the proof.
     pub(crate) unsafe fn new() -> Self {
-        Self { _call: PhantomData, _not_send: PhantomData }
+        let app = Self { _call: PhantomData, _not_send: PhantomData };
+        // Recorded for [`EalStarted::get`].
+        app.eal();
+        app
     }
 
     /// The proof that EAL has started.
-    #[must_use]
     pub fn eal(self) -> EalStarted {
         // SAFETY: spdk_app_start starts EAL before it makes the app's thread, and SPDK calls rte_eal_cleanup from a
         // destructor only (lib/env_dpdk/init.c).
