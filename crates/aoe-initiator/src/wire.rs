@@ -6,6 +6,11 @@
 //! [`Reply::breaches`] then lists which rules for a target the reply breaks, so that a test can demand none
 //! and a load run can still talk to an old target.
 //!
+//! Who uses which part: [`Initiator`](crate::Initiator), [`queue`](crate::queue) and the tests of targets build requests
+//! with [`Envelope::frame`], [`AtaRequest::frame`] and [`config_frame`], and read answers with [`Reply::parse`]. A load
+//! tool writes and reads through [`AtaRequestMut`] and [`AtaReplyView`]. A program that plays the target reads requests
+//! with [`Received::parse`] and answers over them with [`Received::reply`].
+//!
 //! Offsets are from the first byte of the Ethernet header, frames are untagged. Source: AoEr11, sections 2
 //! and 3.
 
@@ -13,11 +18,24 @@ mod address;
 mod identity;
 mod reply;
 mod request;
+mod view;
 
 pub use address::{BadShelfSlot, Mac, ShelfSlot};
 pub use identity::Identity;
 pub use reply::{AtaReply, Body, ConfigReply, Malformed, Reply};
-pub use request::{AtaRequest, ConfigCommand, Envelope, config_frame};
+pub use request::{
+    AtaRequest, ConfigCommand, Envelope, Received, config_frame, mask_add_frame, reserve_frame,
+};
+pub use view::{AtaReplyView, AtaRequestMut};
+
+/// Byte 14 of a request, and the high nibble of a config message's version byte: AoE version 1.
+const VERSION_1: u8 = 0x10;
+/// The R flag, low nibble of byte 14.
+const FLAG_RESPONSE: u8 = 0x08;
+/// The E flag, as before.
+const FLAG_ERROR: u8 = 0x04;
+/// Flags that are reserved.
+const FLAG_RESERVED: u8 = 0x03;
 
 /// The EtherType of AoE.
 pub const ETHERTYPE: u16 = 0x88a2;
@@ -60,6 +78,10 @@ pub mod opcode {
     pub const FLUSH: u8 = 0xe7;
     /// FLUSH CACHE EXT.
     pub const FLUSH_EXT: u8 = 0xea;
+    /// SET FEATURES.
+    pub const SET_FEATURES: u8 = 0xef;
+    /// SMART.
+    pub const SMART: u8 = 0xb0;
     /// IDENTIFY DEVICE.
     pub const IDENTIFY: u8 = 0xec;
 }

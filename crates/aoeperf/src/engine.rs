@@ -12,12 +12,12 @@ mod trouble;
 use std::collections::VecDeque;
 
 use aoe_initiator::ShelfSlot;
-use aoe_initiator::wire::{ATA_DATA_OFFSET, Mac, SECTOR, ata};
+use aoe_initiator::wire::{ATA_DATA_OFFSET, AtaReplyView, Mac, SECTOR, ata};
 use dpdk::{Burst, Mbuf, RxMbuf, tsc};
 
 use self::complaints::Complaints;
 use crate::flow::{RoundTrip, Window};
-use crate::frame::{Head, Request, Template};
+use crate::frame::{Request, Template};
 use crate::pattern::Pattern;
 use crate::ports::Lane;
 use crate::slots::{Slots, State};
@@ -167,12 +167,12 @@ impl Engine {
     #[inline]
     fn arrived(&mut self, frame: RxMbuf, now: u64) {
         let data = frame.data();
-        let Some(head) = Head::of(data) else { return self.odd(frame, now) };
+        let Some(head) = AtaReplyView::of(data) else { return self.odd(frame, now) };
         let Some((index, slot)) = self.slots.outstanding(head.tag()) else {
             return self.unexpected(head.address());
         };
         let target = &mut self.targets[slot.target as usize];
-        if head.address() != target.address || head.destination() != slot.source {
+        if head.address() != target.address || head.dst().0 != slot.source {
             let address = head.address();
             return self.unexpected(address);
         }

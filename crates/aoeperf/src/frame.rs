@@ -1,26 +1,16 @@
-//! A request in an mbuf, from a template of its path; and the first look at a reply.
+//! A request in an mbuf, written from a template of its path.
 
 use aoe_initiator::wire::{
-    ATA_DATA_OFFSET, AtaRequest, Envelope, HEADER_LEN, MIN_FRAME, Mac, SECTOR, ShelfSlot, command,
+    ATA_DATA_OFFSET, AtaRequest, AtaRequestMut, Envelope, MIN_FRAME, Mac, SECTOR, ShelfSlot,
 };
 
-/// Where the sender's address stands.
-const SOURCE: usize = 6;
-/// Where the tag stands.
-const TAG: usize = 20;
-/// Where the registers stand.
-const REGISTERS: usize = HEADER_LEN;
-
-/// Bytes 12 to 15 of a reply without an AoE error: EtherType, version 1 and R, error 0.
-const REPLY: [u8; 4] = [0x88, 0xa2, 0x18, 0];
-
-/// The headers of requests to one target over one path, ready but for what differs from request to request.
+/// The headers of requests to one target over one path, complete but for the fields of [`Request`].
 #[derive(Debug, Clone)]
 pub struct Template {
     bytes: [u8; ATA_DATA_OFFSET],
 }
 
-/// What differs from request to request.
+/// The fields that differ from request to request.
 #[derive(Debug, Clone, Copy)]
 pub struct Request {
     /// Tag, bit 31 clear.
@@ -46,11 +36,8 @@ impl Request {
 impl Template {
     /// Headers of requests from any address to `address` at station `station`.
     pub fn new(address: ShelfSlot, station: Mac) -> Self {
-        let mut bytes = [0; ATA_DATA_OFFSET];
-        if let Some(header) = bytes.first_chunk_mut::<HEADER_LEN>() {
-            Envelope { dst: station, src: Mac([0; 6]), address, tag: 0 }.emit(command::ATA, header);
-        }
-        Self { bytes }
+        let envelope = Envelope { dst: station, src: Mac([0; 6]), address, tag: 0 };
+        Self { bytes: AtaRequestMut::template(&envelope) }
     }
 
     /// Writes the headers of `request` at the front of `frame`, which is [`Request::frame_len`] bytes long. The data
@@ -62,8 +49,9 @@ impl Template {
     pub fn write(&self, request: &Request, frame: &mut [u8]) {
         let (head, rest) = frame.split_first_chunk_mut::<ATA_DATA_OFFSET>().expect("a frame of 60 or more");
         *head = self.bytes;
-        head[SOURCE..SOURCE + 6].copy_from_slice(&request.source);
-        head[TAG..TAG + 4].copy_from_slice(&request.tag.to_be_bytes());
+        let mut headers = AtaRequestMut::new(head);
+        headers.set_src(Mac(request.source));
+        headers.set_tag(request.tag);
         let ata = if request.is_write {
             AtaRequest::write(request.lba, request.count)
         } else {
@@ -72,52 +60,7 @@ impl Template {
             }
             AtaRequest::read(request.lba, request.count)
         };
-        if let Some(registers) = head[REGISTERS..].first_chunk_mut() {
-            ata.emit(registers);
-        }
-    }
-}
-
-/// The headers of an ATA reply without an AoE error.
-#[derive(Debug, Clone, Copy)]
-pub struct Head<'a>(&'a [u8; ATA_DATA_OFFSET]);
-
-impl<'a> Head<'a> {
-    /// The headers, or `None` for every other kind of frame.
-    #[inline]
-    pub fn of(frame: &'a [u8]) -> Option<Self> {
-        let head = frame.first_chunk::<ATA_DATA_OFFSET>()?;
-        (head[12..16] == REPLY && head[19] == command::ATA).then_some(Self(head))
-    }
-
-    /// The request's tag.
-    #[inline]
-    pub fn tag(self) -> u32 {
-        u32::from_be_bytes([self.0[20], self.0[21], self.0[22], self.0[23]])
-    }
-
-    /// Who it is for.
-    #[inline]
-    pub fn destination(self) -> [u8; 6] {
-        [self.0[0], self.0[1], self.0[2], self.0[3], self.0[4], self.0[5]]
-    }
-
-    /// The export that answers.
-    #[inline]
-    pub fn address(self) -> ShelfSlot {
-        ShelfSlot { shelf: u16::from_be_bytes([self.0[16], self.0[17]]), slot: self.0[18] }
-    }
-
-    /// Status register.
-    #[inline]
-    pub fn status(self) -> u8 {
-        self.0[27]
-    }
-
-    /// Error register.
-    #[inline]
-    pub fn error(self) -> u8 {
-        self.0[25]
+        headers.set_request(&ata);
     }
 }
 
@@ -144,21 +87,5 @@ mod tests {
         assert_eq!(written(&Request { tag: 0x7654_3210, source, is_write: false, lba, count: 8 }), read);
         let write = AtaRequest::write(lba, 2).frame(&envelope, &[0xa5; 1024]);
         assert_eq!(written(&Request { tag: 0x7654_3210, source, is_write: true, lba, count: 2 }), write);
-    }
-
-    #[test]
-    fn only_ata_replies_without_an_error_are_taken() {
-        let mut frame =
-            written(&Request { tag: 9, source: [6, 0, 0, 0, 0, 1], is_write: false, lba: 1, count: 1 });
-        assert!(Head::of(&frame).is_none(), "a request");
-        frame[14] |= 0x08;
-        let head = Head::of(&frame).expect("a reply");
-        assert_eq!((head.tag(), head.address(), head.destination()), (9, ShelfSlot::new(0x1234, 5), TO.0));
-        for (at, value) in [(12, 0x08), (14, 0x1c), (14, 0x28), (15, 1), (19, 1)] {
-            let mut other = frame.clone();
-            other[at] = value;
-            assert!(Head::of(&other).is_none(), "byte {at} {value:#x}");
-        }
-        assert!(Head::of(&frame[..35]).is_none(), "cut off");
     }
 }

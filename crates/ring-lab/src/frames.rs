@@ -1,38 +1,31 @@
-//! Requests as bytes, written here by the protocol's tables and not by the code under test.
+//! Requests to the target on the ring, and checks of its replies, by the initiator's codec.
 
-/// The target's station address.
+use aoe_initiator::ShelfSlot;
+use aoe_initiator::wire::{
+    ATA_DATA_OFFSET, AtaRequest, Body, ConfigCommand, Envelope, Mac, Reply, SECTOR, ata, config_frame, opcode,
+};
+
+/// The target's MAC address.
 pub const TARGET: [u8; 6] = [2, 0, 0, 0, 0, 1];
-/// The initiator's.
+/// The initiator's MAC address.
 pub const INITIATOR: [u8; 6] = [2, 0, 0, 0, 0, 2];
 /// Offset of an ATA request's data.
-pub const DATA: usize = 36;
+pub const DATA: usize = ATA_DATA_OFFSET;
 
-/// An AoE header from the initiator to the target, of version 1.
-pub fn header(shelf: u16, slot: u8, command: u8, tag: u32) -> Vec<u8> {
-    let mut frame = Vec::new();
-    frame.extend(TARGET);
-    frame.extend(INITIATOR);
-    frame.extend([0x88, 0xa2, 0x10, 0]);
-    frame.extend(shelf.to_be_bytes());
-    frame.extend([slot, command]);
-    frame.extend(tag.to_be_bytes());
-    frame
+fn envelope(dst: [u8; 6], shelf: u16, slot: u8, tag: u32) -> Envelope {
+    Envelope { dst: Mac(dst), src: Mac(INITIATOR), address: ShelfSlot::new(shelf, slot), tag }
 }
 
 /// An ATA request with 48-bit addresses.
-pub fn ata(shelf: u16, slot: u8, tag: u32, command: u8, lba: u64, count: u8, data: &[u8]) -> Vec<u8> {
-    let mut frame = header(shelf, slot, 0, tag);
-    let flags = if data.is_empty() { 0x40 } else { 0x41 };
-    frame.extend([flags, 0, count, command]);
-    frame.extend(&lba.to_le_bytes()[..6]);
-    frame.extend([0, 0]);
-    frame.extend(data);
-    frame
+pub fn ata(shelf: u16, slot: u8, tag: u32, opcode: u8, lba: u64, count: u8, data: &[u8]) -> Vec<u8> {
+    let write = if data.is_empty() { 0 } else { ata::AFLAG_WRITE };
+    let request = AtaRequest { aflags: ata::AFLAG_LBA48 | write, feature: 0, count, opcode, lba };
+    request.frame(&envelope(TARGET, shelf, slot, tag), data)
 }
 
 /// A READ SECTOR(S) EXT of shelf 1.
 pub fn read(slot: u8, tag: u32, lba: u64, count: u8) -> Vec<u8> {
-    ata(1, slot, tag, 0x24, lba, count, &[])
+    ata(1, slot, tag, opcode::READ_EXT, lba, count, &[])
 }
 
 /// A WRITE SECTOR(S) EXT of shelf 1: whole sectors, at most 16.
@@ -40,21 +33,18 @@ pub fn read(slot: u8, tag: u32, lba: u64, count: u8) -> Vec<u8> {
 /// # Panics
 /// If they are more.
 pub fn write(slot: u8, tag: u32, lba: u64, data: &[u8]) -> Vec<u8> {
-    let count = u8::try_from(data.len() / 512).expect("at most 16 sectors");
-    ata(1, slot, tag, 0x34, lba, count, data)
+    let count = u8::try_from(data.len() / SECTOR).expect("at most 16 sectors");
+    ata(1, slot, tag, opcode::WRITE_EXT, lba, count, data)
 }
 
 /// A FLUSH CACHE EXT of shelf 1.
 pub fn flush(slot: u8, tag: u32) -> Vec<u8> {
-    ata(1, slot, tag, 0xea, 0, 0, &[])
+    ata(1, slot, tag, opcode::FLUSH_EXT, 0, 0, &[])
 }
 
-/// A query/config read without a string.
+/// A query/config read, sent to everybody.
 pub fn query(shelf: u16, slot: u8, tag: u32) -> Vec<u8> {
-    let mut frame = header(shelf, slot, 1, tag);
-    frame[..6].fill(0xff);
-    frame.extend([0; 8]);
-    frame
+    config_frame(&envelope([0xff; 6], shelf, slot, tag), ConfigCommand::Read, &[])
 }
 
 /// `sectors` sectors that are all different, and different for each seed.
@@ -70,32 +60,37 @@ pub fn pattern(seed: u32, sectors: usize) -> Vec<u8> {
     bytes
 }
 
+fn parsed(frame: &[u8]) -> Reply<'_> {
+    Reply::parse(frame).unwrap_or_else(|error| panic!("{error}: {frame:02x?}"))
+}
+
 /// A frame's tag.
 ///
 /// # Panics
-/// If the frame ends before it.
+/// If it is no AoE frame.
 pub fn tag(frame: &[u8]) -> u32 {
-    u32::from_be_bytes(frame[20..24].try_into().expect("four bytes"))
+    parsed(frame).tag
 }
 
 /// A reply's status and error registers.
 ///
 /// # Panics
-/// If it is none to an ATA command.
+/// If it is no reply to an ATA command.
 pub fn status(frame: &[u8]) -> (u8, u8) {
-    (frame[27], frame[25])
+    match parsed(frame).body {
+        Body::Ata(reply) => (reply.status, reply.error),
+        other => panic!("no ATA reply: {other:?}"),
+    }
 }
 
-/// Checks what every reply has in common.
+/// Checks the rules for every reply without an AoE error.
 ///
 /// # Panics
-/// If it has not.
+/// If the reply breaks one.
 pub fn check_reply(frame: &[u8], shelf: u16, slot: u8, command: u8) {
-    assert!(frame.len() >= 60, "padded to the least an Ethernet frame has: {}", frame.len());
-    assert_eq!(&frame[..6], INITIATOR, "to the initiator");
-    assert_eq!(&frame[6..12], TARGET, "from the port");
-    assert_eq!(&frame[12..14], [0x88, 0xa2]);
-    assert_eq!(frame[14], 0x18, "version 1, response, no error");
-    assert_eq!(&frame[16..18], shelf.to_be_bytes());
-    assert_eq!((frame[18], frame[19]), (slot, command));
+    let reply = parsed(frame);
+    assert_eq!(reply.breaches(), Vec::<String>::new(), "{reply:?}");
+    assert!(!reply.is_error(), "{reply:?}");
+    assert_eq!((reply.dst, reply.src), (Mac(INITIATOR), Mac(TARGET)), "{reply:?}");
+    assert_eq!((reply.address, reply.command), (ShelfSlot::new(shelf, slot), command), "{reply:?}");
 }

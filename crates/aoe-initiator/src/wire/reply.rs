@@ -1,12 +1,9 @@
 //! Replies: views over what was received, and the rules they have to keep.
 
 use super::{
-    ATA_DATA_OFFSET, CONFIG_STRING_OFFSET, ETHERTYPE, HEADER_LEN, MIN_FRAME, Mac, ShelfSlot, ata, command,
+    ATA_DATA_OFFSET, CONFIG_STRING_OFFSET, ETHERTYPE, FLAG_ERROR, FLAG_RESERVED, FLAG_RESPONSE, HEADER_LEN,
+    MIN_FRAME, Mac, ShelfSlot, ata, command,
 };
-
-const FLAG_RESPONSE: u8 = 0x08;
-const FLAG_ERROR: u8 = 0x04;
-const FLAG_RESERVED: u8 = 0x03;
 
 /// Why bytes are no AoE message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

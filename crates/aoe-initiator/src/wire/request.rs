@@ -1,10 +1,10 @@
 //! Requests: an envelope, then the registers of a command.
 
-use super::{ETHERTYPE, HEADER_LEN, Mac, SECTOR, ShelfSlot, ata, command, opcode};
+use super::{
+    ATA_DATA_OFFSET, ETHERTYPE, FLAG_ERROR, FLAG_RESPONSE, HEADER_LEN, Mac, SECTOR, ShelfSlot, VERSION_1,
+    ata, command, opcode,
+};
 use std::fmt;
-
-/// Byte 14 of a request, and the high nibble of a config message's version byte.
-const VERSION_1: u8 = 0x10;
 
 /// Who a request goes to, who it is from, and the tag its reply will carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +171,8 @@ pub enum ConfigCommand {
     Set = 3,
     /// Set whatever was there.
     ForceSet = 4,
+    /// Set if the string is the one sent first; the new one follows it with a length of its own.
+    TestAndReplace = 5,
 }
 
 /// A query/config frame with `string`. Not padded.
@@ -183,4 +185,72 @@ pub fn config_frame(envelope: &Envelope, config_command: ConfigCommand, string: 
     argument.extend_from_slice(&length.to_be_bytes());
     argument.extend_from_slice(string);
     envelope.frame(command::CONFIG, &argument)
+}
+
+/// A reserve/release frame: `command` 0 reads, 1 sets, 2 forces the list of `macs`. Not padded.
+///
+/// # Panics
+/// If there are more than 255 addresses, the most its count can hold.
+pub fn reserve_frame(envelope: &Envelope, command: u8, macs: &[Mac]) -> Vec<u8> {
+    let count = u8::try_from(macs.len()).expect("a list's length fits in 8 bits");
+    let mut argument = vec![command, count];
+    argument.extend(macs.iter().flat_map(|mac| mac.0));
+    envelope.frame(command::RESERVE, &argument)
+}
+
+/// A MAC mask frame that adds one address to the list. Not padded.
+pub fn mask_add_frame(envelope: &Envelope, mac: Mac) -> Vec<u8> {
+    const EDIT: u8 = 1;
+    const ADD: u8 = 1;
+    let mut argument = vec![0, EDIT, 0, 1, 0, ADD];
+    argument.extend(mac.0);
+    envelope.frame(command::MASK, &argument)
+}
+
+/// An ATA request as a target receives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received<'a> {
+    /// Who sent the request to whom, and its tag.
+    pub envelope: Envelope,
+    /// The registers; of a 28-bit command with the device register's bits.
+    pub request: AtaRequest,
+    /// All that follows, padding included.
+    pub data: &'a [u8],
+}
+
+impl<'a> Received<'a> {
+    /// Reads an ATA request of version 1; `None` for every other kind of frame.
+    pub fn parse(frame: &'a [u8]) -> Option<Self> {
+        let (head, data) = frame.split_first_chunk::<ATA_DATA_OFFSET>()?;
+        let is_request = head[12..14] == ETHERTYPE.to_be_bytes() && head[14] == VERSION_1;
+        if !is_request || head[19] != command::ATA {
+            return None;
+        }
+        Some(Self {
+            envelope: Envelope {
+                dst: Mac([head[0], head[1], head[2], head[3], head[4], head[5]]),
+                src: Mac([head[6], head[7], head[8], head[9], head[10], head[11]]),
+                address: ShelfSlot { shelf: u16::from_be_bytes([head[16], head[17]]), slot: head[18] },
+                tag: u32::from_be_bytes([head[20], head[21], head[22], head[23]]),
+            },
+            request: AtaRequest {
+                aflags: head[24],
+                feature: head[25],
+                count: head[26],
+                opcode: head[27],
+                lba: u64::from_le_bytes([head[28], head[29], head[30], head[31], head[32], head[33], 0, 0]),
+            },
+            data,
+        })
+    }
+
+    /// A reply with these status and error registers and `data`; with an AoE error if `aoe_error` is not 0. Not padded.
+    pub fn reply(&self, aoe_error: u8, (status, error): (u8, u8), data: &[u8]) -> Vec<u8> {
+        let Envelope { dst, src, address, tag } = self.envelope;
+        let registers = AtaRequest { feature: error, opcode: status, ..self.request };
+        let mut frame = registers.frame(&Envelope { dst: src, src: dst, address, tag }, data);
+        frame[14] |= FLAG_RESPONSE | if aoe_error == 0 { 0 } else { FLAG_ERROR };
+        frame[15] = aoe_error;
+        frame
+    }
 }

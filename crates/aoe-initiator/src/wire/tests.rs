@@ -191,3 +191,56 @@ proptest! {
         prop_assert_eq!((ata.lba, ata.count), (lba, count));
     }
 }
+
+#[test]
+fn a_request_written_through_the_view_is_what_the_codec_writes() {
+    let mut head = AtaRequestMut::template(&Envelope { src: Mac([0; 6]), tag: 0, ..envelope() });
+    let mut view = AtaRequestMut::new(&mut head);
+    view.set_src(NEAR);
+    view.set_tag(0x1122_3344);
+    view.set_request(&AtaRequest::read(0x0605_0403_0201, 8));
+    assert_eq!(head, READ_FRAME);
+}
+
+#[test]
+fn the_reply_view_takes_only_ata_replies_without_an_error() {
+    let mut frame = READ_FRAME;
+    assert!(AtaReplyView::of(&frame).is_none(), "a request");
+    frame[14] |= 0x08;
+    let view = AtaReplyView::of(&frame).expect("a reply");
+    assert_eq!((view.tag(), view.address(), view.dst()), (0x1122_3344, ShelfSlot::new(0x0102, 3), FAR));
+    assert_eq!((view.status(), view.error()), (frame[27], frame[25]));
+    for (at, value) in [(12, 0x08), (14, 0x1c), (14, 0x28), (15, 1), (19, 1)] {
+        let mut other = frame;
+        other[at] = value;
+        assert!(AtaReplyView::of(&other).is_none(), "byte {at} {value:#x}");
+    }
+    assert!(AtaReplyView::of(&frame[..35]).is_none(), "cut off");
+}
+
+#[test]
+fn a_received_request_is_what_was_sent_and_its_reply_keeps_the_rules() {
+    let write = AtaRequest::write(0x0605_0403_0201, 1).frame(&envelope(), &[7; SECTOR]);
+    let received = Received::parse(&write).expect("a request");
+    assert_eq!((received.envelope, received.request), (envelope(), AtaRequest::write(0x0605_0403_0201, 1)));
+    assert_eq!(received.data, [7; SECTOR]);
+    let mut answer = received.reply(0, (ata::DRDY, 0), &[]);
+    assert!(Received::parse(&answer).is_none(), "a reply is no request");
+    answer.resize(MIN_FRAME, 0);
+    let reply = Reply::parse(&answer).expect("a reply");
+    assert_eq!(reply.breaches(), Vec::<String>::new());
+    assert_eq!((reply.dst, reply.src, reply.tag), (NEAR, FAR, envelope().tag));
+    let refused = received.reply(6, (ata::DRDY, 0), &[]);
+    let reply = Reply::parse(&refused).expect("a reply");
+    assert!(reply.is_error() && reply.error == 6);
+}
+
+#[test]
+fn reservations_and_masks_are_these_bytes() {
+    let reserve = reserve_frame(&envelope(), 2, &[NEAR, FAR]);
+    assert_eq!(reserve[19..26], [3, 0x11, 0x22, 0x33, 0x44, 2, 2]);
+    assert_eq!(reserve[26..], [NEAR.0, FAR.0].concat());
+    let mask = mask_add_frame(&envelope(), NEAR);
+    assert_eq!(mask[19..30], [2, 0x11, 0x22, 0x33, 0x44, 0, 1, 0, 1, 0, 1]);
+    assert_eq!(mask[30..], NEAR.0);
+}

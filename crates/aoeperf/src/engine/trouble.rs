@@ -2,11 +2,11 @@
 
 use aoe_initiator::ShelfSlot;
 use aoe_initiator::error::error_name;
-use aoe_initiator::wire::{ATA_DATA_OFFSET, Body, Reply, ata, command};
+use aoe_initiator::wire::{ATA_DATA_OFFSET, AtaReplyView, Body, Reply, ata, command};
 use dpdk::RxMbuf;
 
 use super::{Engine, TX_BACKLOG};
-use crate::frame::{Head, Request};
+use crate::frame::Request;
 use crate::slots::{Slot, State};
 
 /// The wait for a reply doubles with each copy up to a second.
@@ -57,7 +57,7 @@ impl Engine {
     pub(super) fn failed(&mut self, index: u32, frame: RxMbuf, now: u64) {
         let slot = *self.slots.at(index);
         let address = self.targets[slot.target as usize].address;
-        if let Some(head) = Head::of(frame.data()) {
+        if let Some(head) = AtaReplyView::of(frame.data()) {
             self.complaints.add(address, || {
                 if head.status() & ata::FAILURE != 0 {
                     let (status, error) = (head.status(), head.error());

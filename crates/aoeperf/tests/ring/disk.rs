@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use aoe_initiator::ShelfSlot;
-use aoe_initiator::wire::{ATA_DATA_OFFSET, Mac, SECTOR, ata, opcode};
+use aoe_initiator::wire::{AtaRequest, Mac, Received, SECTOR, ata, opcode};
 use dpdk::{Mbuf, PeerRing};
 
 /// What to do with one request.
@@ -76,10 +76,9 @@ impl Disk {
 
     /// Whether a frame on this lane is for it.
     fn is_meant(&self, lane: usize, frame: &[u8]) -> bool {
-        frame[0..6] == self.mac(lane).0
-            && frame[12..15] == [0x88, 0xa2, 0x10]
-            && frame[16..18] == self.address.shelf.to_be_bytes()
-            && frame[18] == self.address.slot
+        Received::parse(frame).is_some_and(|Received { envelope, .. }| {
+            envelope.dst == self.mac(lane) && envelope.address == self.address
+        })
     }
 
     /// Takes one request off a lane.
@@ -88,15 +87,14 @@ impl Disk {
         let data = frame.data();
         assert!(self.is_meant(lane, data), "not for {} on lane {lane}: {:02x?}", self.address, &data[..36]);
         assert!(data.len() >= 60, "a frame of {} bytes", data.len());
-        let mut lba = [0; 8];
-        lba[..6].copy_from_slice(&data[28..34]);
         if self.looks {
+            let Received { envelope, request, .. } = Received::parse(data).expect("it is meant");
             self.seen.push(Seen {
                 lane,
-                source: data[6..12].try_into().expect("six"),
-                tag: u32::from_be_bytes(data[20..24].try_into().expect("four")),
-                is_write: data[27] == opcode::WRITE_EXT,
-                lba: u64::from_le_bytes(lba),
+                source: envelope.src.0,
+                tag: envelope.tag,
+                is_write: request.opcode == opcode::WRITE_EXT,
+                lba: request.lba,
                 frame: data.to_vec(),
             });
         }
@@ -115,29 +113,27 @@ impl Disk {
     }
 
     fn answer(&mut self, mut frame: Mbuf, deed: Deed, peer: &PeerRing) {
-        let request = frame.data().to_vec();
-        let mut lba = [0; 8];
-        lba[..6].copy_from_slice(&request[28..34]);
-        let start = usize::try_from(u64::from_le_bytes(lba)).expect("a small disk") * SECTOR;
-        let bytes = usize::from(request[26]) * SECTOR;
-        let place = &mut self.bytes[start..start + bytes];
-        let mut reply = request[..ATA_DATA_OFFSET].to_vec();
-        reply.copy_within(6..12, 0);
-        reply[6..12].copy_from_slice(&request[0..6]);
-        reply[14] |= 0x08;
-        (reply[25], reply[27]) = (0, ata::DRDY);
-        match request[27] {
-            opcode::READ_EXT => reply.extend_from_slice(place),
-            opcode::WRITE_EXT => place.copy_from_slice(&request[ATA_DATA_OFFSET..ATA_DATA_OFFSET + bytes]),
-            other => panic!("command {other:#x}"),
-        }
-        match deed {
-            Deed::Fail => {
-                (reply[25], reply[27]) = (ata::ABRT, ata::DRDY | ata::ERR);
-                reply.truncate(ATA_DATA_OFFSET);
+        let bytes = frame.data().to_vec();
+        let received = Received::parse(&bytes).expect("a request was taken");
+        let AtaRequest { opcode, lba, count, .. } = received.request;
+        let start = usize::try_from(lba).expect("a small disk") * SECTOR;
+        let place = &mut self.bytes[start..start + usize::from(count) * SECTOR];
+        let data = match opcode {
+            opcode::READ_EXT => place.to_vec(),
+            opcode::WRITE_EXT => {
+                place.copy_from_slice(&received.data[..place.len()]);
+                Vec::new()
             }
-            Deed::Refuse(code) => (reply[14], reply[15]) = (reply[14] | 0x04, code),
-            Deed::Short if reply.len() > SECTOR => reply.truncate(reply.len() - SECTOR),
+            other => panic!("command {other:#x}"),
+        };
+        let good = (ata::DRDY, 0);
+        let mut reply = match deed {
+            Deed::Fail => received.reply(0, (ata::DRDY | ata::ERR, ata::ABRT), &[]),
+            Deed::Refuse(code) => received.reply(code, good, &data),
+            Deed::Short => received.reply(0, good, &data[..data.len().saturating_sub(SECTOR)]),
+            _ => received.reply(0, good, &data),
+        };
+        match deed {
             Deed::AsAnother => reply[17] ^= 1,
             Deed::ToAnother => reply[5] ^= 1,
             Deed::Corrupt => *reply.last_mut().expect("bytes") ^= 0x10,

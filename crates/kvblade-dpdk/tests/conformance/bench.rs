@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use aoe_initiator::Link;
+use aoe_initiator::wire::{Envelope, Mac};
+use aoe_initiator::{Link, ShelfSlot};
 
 /// How long a request may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -127,15 +128,9 @@ impl<'l> Bench<'l> {
     /// A request with the next tag.
     pub(crate) fn message(&mut self, command: u8, argument: &[u8]) -> Vec<u8> {
         self.tag += 1;
-        let mut frame = Vec::with_capacity(64);
-        frame.extend(self.target);
-        frame.extend(self.own);
-        frame.extend([0x88, 0xa2, 0x10, 0]);
-        frame.extend(self.shelf.to_be_bytes());
-        frame.extend([self.slot, command]);
-        frame.extend(self.tag.to_be_bytes());
-        frame.extend(argument);
-        frame
+        let address = ShelfSlot::new(self.shelf, self.slot);
+        let envelope = Envelope { dst: Mac(self.target), src: Mac(self.own), address, tag: self.tag };
+        envelope.frame(command, argument)
     }
 
     /// A query/config request of 32 bytes and the string.

@@ -54,7 +54,7 @@ pub(crate) const ELSEWHERE: &[Elsewhere] = &[
         rule: "7. An acknowledged write has been flushed to stable media, unless the operator said cache=write-back.",
         source: "own",
         file: "crates/kvblade-dpdk/tests/end_to_end/write_through.rs",
-        test: "each_write_to_a_file_is_flushed_before_its_answer_unless_the_operator_said_otherwise",
+        test: "a_write_is_not_answered_before_its_flush_is_over",
     },
     Elsewhere {
         rule: "7. The same for what stands on files, and for writes that cover a part of a block.",

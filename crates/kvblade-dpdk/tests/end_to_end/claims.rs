@@ -1,8 +1,11 @@
 //! What initiators keep on the target: set with Debian's aoecfg and by frames, seen on both ports.
 
 use std::process::Output;
-use std::time::Duration;
+use std::time::Instant;
 
+use aoe_initiator::wire::{
+    AtaRequest, Body, ConfigCommand, Envelope, Mac, Reply, config_frame, mask_add_frame, reserve_frame,
+};
 use aoe_initiator::{Initiator, ShelfSlot};
 use serde_json::{Value, json};
 
@@ -25,45 +28,46 @@ fn config(lab: &Lab) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// A request to 1.1 from `source`.
-pub(crate) fn request(source: [u8; 6], command: u8, argument: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0xff; 6];
-    frame.extend(source);
-    frame.extend([0x88, 0xa2, 0x10, 0, 0, 1, 1, command, 0x80, 0, 0, command]);
-    frame.extend(argument);
-    frame
+/// The envelope of a request to 1.1 from `source`, sent to everybody.
+fn envelope(source: [u8; 6], tag: u32) -> Envelope {
+    Envelope { dst: Mac::BROADCAST, src: Mac(source), address: ADDRESS, tag }
 }
 
-pub(crate) fn config_request(source: [u8; 6], ccmd: u8, string: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(string.len()).unwrap().to_be_bytes();
-    let mut argument = vec![0, 0, 0, 0, 0, 0x10 | ccmd, length[0], length[1]];
-    argument.extend(string);
-    request(source, 1, &argument)
+/// An ATA request to 1.1 from `source`.
+pub(crate) fn ata_request(source: [u8; 6], request: AtaRequest) -> Vec<u8> {
+    request.frame(&envelope(source, 0x8000_0000), &[])
 }
 
-/// Reserve (2 is force set) for these addresses.
+/// A query/config request to 1.1 from `source`.
+pub(crate) fn config_request(source: [u8; 6], command: ConfigCommand, string: &[u8]) -> Vec<u8> {
+    config_frame(&envelope(source, 0x8000_0001), command, string)
+}
+
+/// Reserve for these addresses; `command` 1 sets, 2 forces.
 pub(crate) fn reserve(source: [u8; 6], command: u8, macs: &[[u8; 6]]) -> Vec<u8> {
-    let mut argument = vec![command, u8::try_from(macs.len()).unwrap()];
-    argument.extend(macs.concat());
-    request(source, 3, &argument)
+    let macs: Vec<Mac> = macs.iter().copied().map(Mac).collect();
+    reserve_frame(&envelope(source, 0x8000_0003), command, &macs)
 }
 
 /// Adds an address to the mask list.
 pub(crate) fn mask_add(source: [u8; 6], mac: [u8; 6]) -> Vec<u8> {
-    let mut argument = vec![0, 1, 0, 1, 0, 1];
-    argument.extend(mac);
-    request(source, 2, &argument)
+    mask_add_frame(&envelope(source, 0x8000_0002), Mac(mac))
 }
 
 /// The string in a config answer.
+#[track_caller]
 pub(crate) fn string(frame: &[u8]) -> &[u8] {
-    let length = usize::from(u16::from_be_bytes([frame[30], frame[31]]));
-    &frame[32..32 + length]
+    match Reply::parse(frame).unwrap().body {
+        Body::Config(reply) => reply.string,
+        other => panic!("no config answer: {other:?}"),
+    }
 }
 
 /// The AoE error of an answer; 0 for none.
+#[track_caller]
 pub(crate) fn error(frame: &[u8]) -> u8 {
-    if frame[14] & 4 == 0 { 0 } else { frame[15] }
+    let reply = Reply::parse(frame).unwrap();
+    if reply.is_error() { reply.error } else { 0 }
 }
 
 pub(crate) fn mac(initiator: &Initiator) -> [u8; 6] {
@@ -77,7 +81,7 @@ pub(crate) fn kept(target: &Target) -> Value {
 
 /// One sector read of LBA 0 by a frame.
 fn read_request(source: [u8; 6]) -> Vec<u8> {
-    request(source, 0, &[0, 0, 1, 0x20, 0, 0, 0, 0xe0, 0, 0, 0, 0])
+    ata_request(source, AtaRequest::read28(0, 1))
 }
 
 #[test]
@@ -107,12 +111,12 @@ fn set_of_a_taken_string_is_error_4_and_test_and_replace_wants_the_old_one() {
     let target = lab.start(&["-e", "1.1=malloc:8M"]);
     let mut initiator = lab.initiator(0);
     let own = mac(&initiator);
-    let set = answer(&mut initiator, &config_request(own, 3, b"one"));
+    let set = answer(&mut initiator, &config_request(own, ConfigCommand::Set, b"one"));
     assert_eq!((error(&set), string(&set)), (0, &b"one"[..]));
-    let taken = answer(&mut initiator, &config_request(own, 3, b"two"));
+    let taken = answer(&mut initiator, &config_request(own, ConfigCommand::Set, b"two"));
     assert_eq!((error(&taken), string(&taken)), (4, &b"one"[..]));
     let replace = |old: &[u8], new: &[u8]| {
-        let mut frame = config_request(own, 5, old);
+        let mut frame = config_request(own, ConfigCommand::TestAndReplace, old);
         frame.extend(u16::try_from(new.len()).unwrap().to_be_bytes());
         frame.extend(new);
         frame
@@ -133,7 +137,7 @@ fn a_changed_string_is_advertised() {
     find(&mut other, ADDRESS);
     other.drain().unwrap();
     let own = mac(&initiator);
-    answer(&mut initiator, &config_request(own, 4, b"news"));
+    answer(&mut initiator, &config_request(own, ConfigCommand::ForceSet, b"news"));
     let heard = other.receive_raw(PATIENCE).unwrap().expect("an advertisement on the other port");
     assert_eq!((&heard[..6], &heard[20..24], string(&heard)), (&[0xff; 6][..], &[0; 4][..], &b"news"[..]));
     target.stop();
@@ -149,9 +153,13 @@ fn a_mask_silences_everybody_else_and_advertisements_go_to_its_addresses() {
     let edited = answer(&mut initiator, &mask_add(own, own));
     assert_eq!((edited[26], edited[27], &edited[30..36]), (0, 1, &own[..]));
     assert_eq!(kept(&target)["mask"].as_array().unwrap().len(), 1);
-    answer(&mut initiator, &config_request(own, 0, b""));
+    answer(&mut initiator, &config_request(own, ConfigCommand::Read, b""));
     initiator.drain().unwrap();
-    for frame in [config_request(STRANGER, 0, b""), mask_add(STRANGER, STRANGER), read_request(STRANGER)] {
+    for frame in [
+        config_request(STRANGER, ConfigCommand::Read, b""),
+        mask_add(STRANGER, STRANGER),
+        read_request(STRANGER),
+    ] {
         // An answer would go to the stranger, whom this link does not hear of; the counter tells.
         initiator.send_raw(&frame).unwrap();
     }
@@ -191,17 +199,43 @@ fn a_reservation_made_on_one_port_holds_on_the_other() {
 #[test]
 fn changes_under_way_are_answered_before_a_delete_is() {
     lab::needs_root!();
+    const CHANGES: u32 = 40;
     let lab = Lab::new(1500);
     let target = lab.start(&["-e", "1.1=malloc:8M"]);
     let mut initiator = lab.initiator(0);
     let own = mac(&initiator);
     find(&mut initiator, ADDRESS);
-    for number in 0..40u8 {
-        initiator.send_raw(&config_request(own, 4, &[b'a' + number % 26])).unwrap();
+    initiator.drain().unwrap();
+    let before = target.rpc().drops(0, "unknown_shelf_slot");
+    for number in 1..=CHANGES {
+        let frame = config_frame(&envelope(own, number), ConfigCommand::ForceSet, &number.to_be_bytes());
+        initiator.send_raw(&frame).unwrap();
     }
-    target.rpc().call("aoe_delete_export", json!({ "shelf": 1, "slot": 1 }));
-    while initiator.receive_raw(Duration::from_millis(200)).unwrap().is_some() {}
-    initiator.send_raw(&config_request(own, 0, b"")).unwrap();
-    assert_eq!(initiator.receive_raw(QUIET).unwrap(), None);
+    // All of them have reached the target's port. Once the first answer is here, the others are being decided on.
+    let mut answers = vec![initiator.receive_raw(PATIENCE).unwrap().expect("the first answer")];
+    let mut rpc = target.rpc();
+    rpc.call("aoe_delete_export", json!({ "shelf": 1, "slot": 1 }));
+    // Every change is answered, or came after the delete and found no export; none is lost.
+    let deadline = Instant::now() + PATIENCE;
+    let tags = loop {
+        let replies = answers.iter().map(|frame| Reply::parse(frame).unwrap());
+        assert!(replies.clone().all(|reply| !reply.is_error()), "{answers:02x?}");
+        // Tag 0: the changed string is advertised.
+        let tags: Vec<u32> = replies.map(|reply| reply.tag).filter(|tag| *tag != 0).collect();
+        let dropped = target.rpc().drops(0, "unknown_shelf_slot") - before;
+        if tags.len() as u64 + dropped == u64::from(CHANGES) {
+            break tags;
+        }
+        assert!(Instant::now() < deadline, "{} answered, {dropped} dropped of {CHANGES}", tags.len());
+        answers.extend(initiator.receive_raw(QUIET).unwrap());
+    };
+    let count = u32::try_from(tags.len()).unwrap();
+    assert_eq!(tags, (1..=count).collect::<Vec<_>>(), "each once, in order");
+
+    // The change that was answered last is what was stored.
+    let bdev = rpc.call("bdev_get_bdevs", Value::Null)[0]["name"].clone();
+    rpc.call("aoe_create_export", json!({ "shelf": 1, "slot": 1, "bdev_name": bdev }));
+    let read = answer(&mut initiator, &config_request(own, ConfigCommand::Read, b""));
+    assert_eq!(string(&read), count.to_be_bytes());
     target.stop();
 }

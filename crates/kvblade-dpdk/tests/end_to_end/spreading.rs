@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use aoe_initiator::initiator::Export;
+use aoe_initiator::wire::ConfigCommand;
 use aoe_initiator::{Initiator, ShelfSlot, load};
 use serde_json::Value;
 
 use crate::claims::{config_request, error, mac, string};
-use crate::lab::{Lab, QUIET, SECTORS, Target, answer, find, random_load, refuses};
+use crate::lab::{Lab, QUIET, SECTORS, Target, answer, find, random_load, refuses, until};
 
 const ADDRESS: ShelfSlot = ShelfSlot::new(1, 1);
 
@@ -90,15 +90,16 @@ fn by_software_both_lcores_serve_one_port() {
     load_both(&lab, [&export, &export]);
     let (frames, handed) = (by_lcore(&target, "tx_frames"), by_lcore(&target, "handed_over"));
     let all: u64 = frames.iter().sum();
-    assert!(all > 100 && frames.iter().all(|lcore| lcore * 3 > all), "each about a half of {frames:?}");
-    assert!(handed.iter().sum::<u64>() * 3 > all, "{handed:?} of {frames:?}");
+    assert!(all > 100 && frames.iter().all(|lcore| *lcore > 0), "both lcores answer: {frames:?}");
+    // A queue's frames are hashed anew, so that each lcore gets some of the other's.
+    assert!(handed.iter().all(|lcore| *lcore > 0), "both lcores hand frames over: {handed:?} of {frames:?}");
 
     // A config string is decided on in one place, and by whichever lcore a request comes it is there.
     let me = mac(&initiator);
-    let set = answer(&mut initiator, &config_request(me, 4, b"spread"));
+    let set = answer(&mut initiator, &config_request(me, ConfigCommand::ForceSet, b"spread"));
     assert_eq!(error(&set), 0);
     for tag in 0..16 {
-        let mut read = config_request(me, 0, b"");
+        let mut read = config_request(me, ConfigCommand::Read, b"");
         read[23] = tag;
         assert_eq!(string(&answer(&mut initiator, &read)), b"spread");
     }
@@ -126,12 +127,12 @@ fn each_lcore_has_a_station_address_which_is_a_path() {
     let me = mac(&initiator);
     for (nth, path) in found.iter().enumerate() {
         let text = format!("by path {nth}");
-        let mut set = config_request(me, 4, text.as_bytes());
+        let mut set = config_request(me, ConfigCommand::ForceSet, text.as_bytes());
         set[..6].copy_from_slice(&path.mac.0);
         let set = answer(&mut initiator, &set);
         assert_eq!((error(&set), &set[6..12]), (0, &path.mac.0[..]));
         for other in &found {
-            let mut read = config_request(me, 0, b"");
+            let mut read = config_request(me, ConfigCommand::Read, b"");
             read[..6].copy_from_slice(&other.mac.0);
             let read = answer(&mut initiator, &read);
             assert_eq!((string(&read), &read[6..12]), (text.as_bytes(), &other.mac.0[..]));
@@ -180,25 +181,27 @@ fn a_way_that_the_port_can_not_go_is_refused() {
     }
 }
 
-/// Ticks of CPU time that the target's threads have used (`/proc/PID/stat`, utime and stime).
-fn ticks(target: &Target) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", target.daemon.pid())).unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+/// How often the lcore's thread, which is the main thread here, has gone to sleep by itself.
+fn sleeps(target: &Target) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", target.daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    line.trim().parse().unwrap()
 }
 
 #[test]
-fn an_idle_target_that_sleeps_uses_less_of_the_cpu_and_still_answers() {
+fn an_idle_lcore_sleeps_only_with_sleep_and_answers_with_each() {
     lab::needs_root!();
+    /// More than an lcore that polls sleeps in a lock or a system call while it answers.
+    const MANY: u64 = 200;
     let lab = Lab::new(1500);
-    let mut used = Vec::new();
-    for idle in ["poll", "pause", "sleep=1000"] {
+    for idle in ["sleep=1000", "poll", "pause"] {
         let target = lab.start(&["--idle", idle, "-e", "1.1=malloc:8M"]);
         let mut initiator = lab.initiator(0);
         let export = find(&mut initiator, ADDRESS);
-        let before = ticks(&target);
-        std::thread::sleep(Duration::from_secs(3));
-        used.push(ticks(&target) - before);
+        let before = sleeps(&target);
+        if idle.starts_with("sleep") {
+            until("an idle lcore sleeps, again and again", || sleeps(&target) - before > MANY);
+        }
         // After a silence it answers, and goes on.
         for lba in 0..50 {
             let mut sector = [0; 512];
@@ -206,8 +209,8 @@ fn an_idle_target_that_sleeps_uses_less_of_the_cpu_and_still_answers() {
             initiator.read(&export, lba, &mut sector).unwrap();
             assert_eq!(sector, [u8::try_from(lba).unwrap(); 512]);
         }
+        let slept = sleeps(&target) - before;
+        assert_eq!(slept > MANY, idle.starts_with("sleep"), "{slept} sleeps with {idle}");
         target.stop();
     }
-    println!("ticks in 3 s: poll {}, pause {}, sleep {}", used[0], used[1], used[2]);
-    assert!(used[2] * 2 < used[0], "{used:?} ticks with poll, pause and sleep=1000");
 }

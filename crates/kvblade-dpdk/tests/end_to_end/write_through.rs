@@ -1,12 +1,14 @@
 //! What an answered write means: on stable media, or what the operator said in words.
 
 use std::fs;
+use std::process::Command;
 
+use aoe_initiator::wire::{AtaRequest, Reply, opcode};
 use aoe_initiator::{Initiator, ShelfSlot};
 use serde_json::{Value, json};
 
-use crate::claims::{mac, request};
-use crate::lab::{Lab, Target, answer, find};
+use crate::claims::{ata_request, mac};
+use crate::lab::{Lab, PATIENCE, Target, answer, find, require, until};
 
 /// Writes to each export.
 const WRITES: u64 = 5;
@@ -48,7 +50,7 @@ fn aio(name: &str, file: &str, block_size: u32) -> Value {
 }
 
 #[test]
-fn each_write_to_a_file_is_flushed_before_its_answer_unless_the_operator_said_otherwise() {
+fn each_write_to_a_file_is_flushed_once_unless_the_operator_said_otherwise() {
     lab::needs_root!();
     let lab = Lab::new(1500);
     let mut initiator = lab.initiator(0);
@@ -76,6 +78,52 @@ fn each_write_to_a_file_is_flushed_before_its_answer_unless_the_operator_said_ot
         assert!(log.contains(words), "{log}");
     }
     target.stop();
+}
+
+/// A library that takes every fdatasync of the program it is loaded into, and never completes it.
+fn fdatasyncs_that_never_end(lab: &Lab) -> std::path::PathBuf {
+    let library = lab.path("hold_fdatasync.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/end_to_end/hold_fdatasync.c");
+    lab::run(
+        Command::new(require("cc"))
+            .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
+            .arg(&library)
+            .arg(source),
+    )
+    .unwrap();
+    library
+}
+
+#[test]
+fn a_write_is_not_answered_before_its_flush_is_over() {
+    lab::needs_root!();
+    let lab = Lab::new(1500);
+    let [through, back] = ["through", "back"].map(|name| lab.file(name));
+    let exports = [format!("1.1=aio:{through}"), format!("1.2=aio:{back},cache=write-back")];
+    let mut eal = lab.eal();
+    eal.extend(["-l".to_owned(), "0".to_owned()]);
+    let mut command = lab.command(&eal, &["-e", &exports[0], "-e", &exports[1]]);
+    command.env("LD_PRELOAD", fdatasyncs_that_never_end(&lab));
+    let target = lab.start_command(command);
+    let mut initiator = lab.initiator(0);
+    let [flushed, unflushed] = [1, 2].map(|slot| find(&mut initiator, ShelfSlot::new(1, slot)));
+    let envelope = initiator.envelope(&flushed);
+    initiator.send_raw(&AtaRequest::write(3, 1).frame(&envelope, &[0x5a; 512])).unwrap();
+    let mut rpc = target.rpc();
+    until("the write is done and its flush is not", || {
+        rpc.under_way() == 1 && fs::read(&through).unwrap()[3 * 512..4 * 512] == [0x5a; 512]
+    });
+    // The lcore goes on: what needs no flush is answered, many turns later the flushed write still is not.
+    for lba in 0..100 {
+        let envelope = initiator.envelope(&unflushed);
+        initiator.send_raw(&AtaRequest::write(lba, 1).frame(&envelope, &[1; 512])).unwrap();
+        let reply = initiator.receive_raw(PATIENCE).unwrap().expect("an answer");
+        let reply = Reply::parse(&reply).unwrap();
+        assert_eq!(reply.address, unflushed.address, "only what is not flushed is answered: {reply:?}");
+    }
+    assert_eq!(rpc.under_way(), 1);
+    // Its end is that of a target with a request that no bdev answers.
+    drop(target);
 }
 
 #[test]
@@ -147,8 +195,8 @@ fn a_cache_turned_off_in_a_write_back_time_is_kept_and_is_off_in_the_next() {
     let file = lab.file("disk");
     let through = format!("1.1=aio:{file}");
     let back = format!("{through},cache=write-back");
-    let set = |feature| request(own, 0, &[0, feature, 0, 0xef, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let identify = request(own, 0, &[0, 0, 1, 0xec, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let set = |feature| ata_request(own, AtaRequest { feature, ..AtaRequest::bare(opcode::SET_FEATURES) });
+    let identify = ata_request(own, AtaRequest::identify());
     // Words 82 and 85: there, and on.
     let cache = |page: &[u8]| [82, 85].map(|word| page[36 + 2 * word] >> 5 & 1);
     let target = lab.start(&["-e", &back]);
