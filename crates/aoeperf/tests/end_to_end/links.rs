@@ -1,10 +1,11 @@
 //! The two kinds of link, each with the target at its far end.
 
 use lab::vdev::{JUMBO_ROOM, Role, af_packet, memif};
-use lab::{Namespace, Veth};
+use lab::{Daemon, Namespace, Veth};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::Target;
+use crate::{PATIENCE, Target};
 
 /// A target behind veth pairs `i0`-`t0`, `i1`-`t1`...
 pub(crate) struct OverVeth {
@@ -33,30 +34,28 @@ impl OverVeth {
     }
 }
 
-/// A target at a memif socket. It waits ten seconds for the other side before it serves, so the program is to be
-/// started at once.
-pub(crate) struct OverMemif {
-    pub(crate) target: Target,
-    socket: std::path::PathBuf,
-}
-
-impl OverMemif {
-    #[track_caller]
-    pub(crate) fn start(exports: &[&str]) -> Self {
-        let directory = TempDir::new().unwrap();
-        let socket = directory.path().join("memif");
-        let target = Target::start(
-            None,
-            directory,
-            &[memif(0, &socket, Role::Server, JUMBO_ROOM, 10)],
-            exports,
-            " port started ",
-        );
-        Self { target, socket }
-    }
-
-    pub(crate) fn aoeperf(&self, options: &str) -> std::process::Command {
-        let options: Vec<&str> = ["--mtu", "9000"].into_iter().chain(options.split_whitespace()).collect();
-        self.target.aoeperf(None, &[memif(0, &self.socket, Role::Client, JUMBO_ROOM, 10)], &options)
-    }
+/// Runs aoeperf over memif against a target of its own, and returns its table and its JSON.
+///
+/// The target ends first, while aoeperf still holds its port open (`--hold`): DPDK's memif PMD unmaps the rings of a peer that
+/// goes, on a thread of its own, while an lcore may still read them, and a target that crashed of it leaves a socket at which
+/// nothing listens. Every step waits for an event: the target's port, the report, the ends.
+#[track_caller]
+pub(crate) fn measure_over_memif(exports: &[&str], options: &str) -> (String, Value) {
+    let directory = TempDir::new().unwrap();
+    let (socket, json) = (directory.path().join("memif"), directory.path().join("out"));
+    let server = memif(0, &socket, Role::Server, JUMBO_ROOM, 10);
+    let target = Target::start(None, directory, &[server], exports, " port started ");
+    let options: Vec<&str> = ["--mtu", "9000", "--hold", "--no-progress", "--json", "out"]
+        .into_iter()
+        .chain(options.split_whitespace())
+        .collect();
+    let client = memif(0, &socket, Role::Client, JUMBO_ROOM, 10);
+    let mut initiator = Daemon::start(&mut target.aoeperf(None, &[client], &options)).unwrap();
+    // The table comes last.
+    initiator.wait_for_log(" total ", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    let (text, report) = (initiator.log().unwrap(), std::fs::read(json).unwrap());
+    target.stop();
+    let status = initiator.stop().unwrap();
+    assert_eq!(status.code(), Some(0), "{text}");
+    (text, serde_json::from_slice(&report).unwrap())
 }

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::links::{OverMemif, OverVeth};
+use crate::links::{OverVeth, measure_over_memif};
 use crate::{PATIENCE, json, run, turn};
 
 /// What a total or a target must have, all of it.
@@ -90,24 +90,19 @@ fn over_veth_what_is_written_is_read_from_many_initiators_on_two_ports() {
 fn over_memif_every_workload_runs_and_the_json_goes_to_a_file() {
     lab::needs_root!();
     let _turn = turn();
-    let lab = OverMemif::start(&["0.0=malloc:4M", "0.1=malloc:4M", "1.0=malloc:4M", "1.1=malloc:4M"]);
+    let exports = ["0.0=malloc:4M", "0.1=malloc:4M", "1.0=malloc:4M", "1.1=malloc:4M"];
     for workload in ["read", "write", "randread", "randwrite", "rw", "randrw"] {
-        let options = format!(
-            "-q 32 -o 512 -w {workload} -t 0.3 --warmup 0.1 --target 0-1.0-1 --json out --no-progress"
-        );
-        let output = run(lab.aoeperf(&options), 0);
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(text.starts_with(&format!("{workload} of 512 bytes, queue depth 32, 4 targets")), "{text}");
-        let file = lab.target.directory.path().join("out");
-        let report: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let options = format!("-q 32 -o 512 -w {workload} -t 0.3 --warmup 0.1 --target 0-1.0-1");
+        let (text, report) = measure_over_memif(&exports, &options);
+        let title = format!("{workload} of 512 bytes, queue depth 32, 4 targets");
+        assert!(text.lines().any(|line| line.starts_with(&title)), "{text}");
         check(&report, &["0.0", "0.1", "1.0", "1.1"]);
         assert_eq!(report["options"]["workload"], workload);
     }
-    let options = "-q 16 -o 8192 -w randrw -t 1 --verify --sectors 1024 --seed 5 --no-progress --json -";
-    let report = json(&run(lab.aoeperf(options), 0));
+    let options = "-q 16 -o 8192 -w randrw -t 1 --verify --sectors 1024 --seed 5";
+    let (_, report) = measure_over_memif(&exports, options);
     check(&report, &["0.0", "0.1", "1.0", "1.1"]);
     check_verified(&report);
-    lab.target.stop();
 }
 
 #[test]

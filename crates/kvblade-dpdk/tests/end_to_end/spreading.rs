@@ -91,8 +91,8 @@ fn by_software_both_lcores_serve_one_port() {
     let (frames, handed) = (by_lcore(&target, "tx_frames"), by_lcore(&target, "handed_over"));
     let all: u64 = frames.iter().sum();
     assert!(all > 100 && frames.iter().all(|lcore| *lcore > 0), "both lcores answer: {frames:?}");
-    // A queue's frames are hashed anew, so that each lcore gets some of the other's.
-    assert!(handed.iter().all(|lcore| *lcore > 0), "both lcores hand frames over: {handed:?} of {frames:?}");
+    // The kernel may give one queue all of them; they are hashed anew, and the other lcore's are handed over.
+    assert!(handed.iter().any(|lcore| *lcore > 0), "frames are handed over: {handed:?} of {frames:?}");
 
     // A config string is decided on in one place, and by whichever lcore a request comes it is there.
     let me = mac(&initiator);
