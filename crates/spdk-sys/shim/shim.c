@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <spdk/bdev_module.h>
-#include <spdk/module/bdev/nvme.h>
 #include <spdk/nvme_spec.h>
 #include <spdk/queue.h>
 #include <spdk/string.h>
@@ -16,6 +15,9 @@
 
 #if SPDK_VERSION < SPDK_VERSION_NUM(24, 5, 0)
 #error "kvblade-dpdk needs SPDK 24.05 to 26.05: scripts/setup builds 26.01"
+#endif
+#if SPDK_VERSION >= SPDK_VERSION_NUM(25, 9, 0)
+#include <spdk/module/bdev/nvme.h>
 #endif
 
 static spdk_shim_log_sink log_sink;
@@ -79,8 +81,10 @@ int spdk_shim_app_start(const struct spdk_shim_app *app, spdk_msg_fn start, void
 	opts.unlink_hugepage = app->huge_unlink && !app->no_huge && !app->single_file_segments;
 	opts.env_context = (void *)app->env_context;
 	opts.shutdown_cb = app->shutdown;
-	/* Two programs on one core are slow, and no reason to refuse the second one. */
+#if SPDK_VERSION >= SPDK_VERSION_NUM(24, 9, 0)
+	/* Two programs on one core are slow, and no reason to refuse the second one. SPDK 24.05 refuses it. */
 	opts.disable_cpumask_locks = true;
+#endif
 	/* No trace: it takes 135 MB of locked memory, which a killed process leaves in /dev/shm. */
 	opts.num_entries = 0;
 	/* Whether a crash leaves a core, and of what size, is the operator's to say (RLIMIT_CORE). */
