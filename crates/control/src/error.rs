@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde_json::Value;
 use thiserror::Error;
 
 /// Longest message an [`RpcError`] carries, in bytes.
@@ -107,6 +108,28 @@ impl fmt::Display for Quoted<'_> {
             }
         }
         f.write_str(if self.0.chars().nth(60).is_some() { "...'" } else { "'" })
+    }
+}
+
+/// The kind of a JSON value, in words.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A JSON value in an error message, bounded in length.
+pub(crate) fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => Quoted(text).to_string(),
+        Value::Array(list) if list.is_empty() => "an empty list".into(),
+        Value::Array(_) | Value::Object(_) => kind(value).into(),
+        other => other.to_string(),
     }
 }
 

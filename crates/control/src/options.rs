@@ -25,9 +25,6 @@ pub const BUFFERS_MIN: u16 = Export::MIN_BUFFER_COUNT;
 /// that one initiator that uses all of them leaves the ring room for another. Coraid's target stops at 512 too.
 pub const BUFFERS_MAX: u16 = 512;
 
-/// Most addresses in one access list: as many as a MAC mask list of the protocol holds.
-pub const MACS_MAX: usize = 255;
-
 /// Model name of an export that was given none.
 const MODEL: &str = "kvblade-dpdk";
 

@@ -5,15 +5,18 @@
 //! Between the halves the address stays taken on the ports concerned, so that two requests cannot cross. All of
 //! it runs on one thread, SPDK's app thread.
 
+mod record;
 mod waiting;
 
-use aoe_target::{ExportId, Identity, PortId, PortSet, Ports, ShelfSlot, VlanId};
+use aoe_target::{ExportId, PortId, PortSet, Ports, ShelfSlot, VlanId};
 
 use crate::error::{ErrorCode, Quoted, RpcError};
-use crate::options::ExportOptions;
 use crate::port::{PortInfo, PortRef, PortTable};
 use crate::request::{Announce, CreateExport, DeleteExport};
-use crate::served_bdev::{ServedBdev, check_beside};
+use crate::served_bdev::{Neighbour, ServedBdev, Use, check_beside};
+
+use record::place;
+pub use record::{Record, State};
 
 /// The exports and the ports they can be on.
 #[derive(Debug, Default)]
@@ -21,81 +24,6 @@ pub struct Registry {
     ports: PortTable,
     /// By [`ExportId`]; ids of exports that are gone are given out again, lowest first.
     exports: Vec<Option<Record>>,
-}
-
-/// An export as management knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// Its index in every lcore's table.
-    pub id: ExportId,
-    /// Shelf and slot.
-    pub address: ShelfSlot,
-    /// The ports that serve it, or will once it is created.
-    pub ports: Ports,
-    /// Ports that were taken out of [`Self::ports`] and may still have requests under way.
-    pub leaving: PortSet,
-    /// The bdev's name as the operator gave it, which may be an alias; also when the bdev is gone.
-    pub bdev_name: String,
-    /// The bdev, as it was last seen.
-    pub bdev: ServedBdev,
-    /// Size in sectors of 512 bytes: of what is served, which may be a part of the bdev.
-    pub sectors: u64,
-    /// Its options.
-    pub options: ExportOptions,
-    /// How far it has come.
-    pub state: State,
-    /// Why it waits, in [`State::Waiting`].
-    pub reason: Option<String>,
-}
-
-impl Record {
-    /// The names in its IDENTIFY page.
-    ///
-    /// # Errors
-    /// As [`ExportOptions::identity`].
-    pub fn identity(&self) -> Result<Identity, String> {
-        self.options.identity(self.address, env!("CARGO_PKG_VERSION"))
-    }
-
-    /// False for one that is offline or waits: it uses no bdev.
-    fn serves(&self) -> bool {
-        !matches!(self.state, State::Offline | State::Waiting)
-    }
-
-    /// Its address and VLAN, as messages name it: `1.2`, or `1.2 in VLAN 100`.
-    #[must_use]
-    pub fn place(&self) -> String {
-        place(self.address, self.options.vlan)
-    }
-}
-
-/// An export's life, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// The configuration has it and its bdev can't be served yet: no lcore knows it.
-    Waiting,
-    /// Some lcores do not serve it yet.
-    Creating,
-    /// Every lcore serves it.
-    Online,
-    /// Its bdev was removed: every lcore answers with a device fault.
-    Offline,
-    /// Some lcores still finish requests.
-    Deleting,
-}
-
-impl State {
-    /// The word for it in answers.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Creating => "creating",
-            Self::Online => "online",
-            Self::Offline => "offline",
-            Self::Deleting => "deleting",
-        }
-    }
 }
 
 /// What every lcore is to do for a delete.
@@ -147,7 +75,7 @@ impl Registry {
     /// An unknown port, the address taken on a port, no sectors, or not those asked for, or ones that another export
     /// serves as another disk; nothing has changed then.
     pub fn create(&mut self, request: &CreateExport, bdev: &ServedBdev) -> Result<&Record, RpcError> {
-        let sectors = waiting::sectors_of(&request.bdev_name, &request.options, bdev.sectors)?;
+        let sectors = bdev.sectors_for(&request.bdev_name, &request.options)?;
         self.place(request, State::Creating, bdev.clone(), sectors)
     }
 
@@ -386,7 +314,10 @@ impl Registry {
     /// Whether an export of this bdev may stand beside those that are served.
     fn check_sharing(&self, request: &CreateExport, bdev: &ServedBdev) -> Result<(), RpcError> {
         let mut serving = self.exports.iter().flatten().filter(|record| record.serves());
-        serving.try_for_each(|record| check_beside(request, bdev, record))
+        serving.try_for_each(|record| {
+            let used = Use { address: record.address, options: &record.options };
+            check_beside(request, bdev, &Neighbour { place: &record.place(), used, bdev: &record.bdev })
+        })
     }
 
     fn get_mut(&mut self, id: ExportId) -> Option<&mut Record> {
@@ -503,10 +434,6 @@ pub fn unknown_bdev<'a>(name: &str, existing: impl IntoIterator<Item = &'a str>)
         listing.push_str(&format!(" and {more} more"));
     }
     RpcError::new(ErrorCode::NoDevice, format!("no bdev {}: the bdevs are {listing}", Quoted(name)))
-}
-
-fn place(address: ShelfSlot, vlan: Option<VlanId>) -> String {
-    vlan.map_or_else(|| address.to_string(), |vlan| format!("{address} in VLAN {vlan}"))
 }
 
 /// Every port a delete lists must serve the address.

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::error::{ErrorCode, Quoted, RpcError, nearest};
+use crate::error::{ErrorCode, Quoted, RpcError, kind, nearest};
 use crate::options::ExportOptions;
 use crate::port::PortRef;
 use crate::schema::{self, Field, Fields};
@@ -237,7 +237,7 @@ fn object(params: Option<&Value>, method: &str) -> Result<Map<String, Value>, Rp
         Some(Value::Object(object)) => Ok(object.clone()),
         Some(other) => Err(RpcError::invalid(format!(
             "{method}: the parameters are {}: they must be an object",
-            schema::kind(other)
+            kind(other)
         ))),
     }
 }

@@ -7,7 +7,6 @@ use aoe_target::ShelfSlot;
 use crate::backing_file::FileId;
 use crate::error::{ErrorCode, Quoted, RpcError};
 use crate::options::ExportOptions;
-use crate::registry::Record;
 use crate::request::CreateExport;
 
 /// A bdev as it was found when it was opened for an export.
@@ -21,6 +20,22 @@ pub struct ServedBdev {
     pub sectors: u64,
     /// The files and block devices that it is made of, directly or by other bdevs.
     pub files: Vec<ServedFile>,
+}
+
+impl ServedBdev {
+    /// The sectors that an export with these options has on this bdev. `name` is the bdev's name as it was given.
+    ///
+    /// # Errors
+    /// The bdev has no sectors, or not those of the options.
+    pub(crate) fn sectors_for(&self, name: &str, options: &ExportOptions) -> Result<u64, RpcError> {
+        let unsuitable =
+            |why: String| RpcError::new(ErrorCode::Unsuitable, format!("bdev {}{why}", Quoted(name)));
+        if self.sectors == 0 {
+            return Err(unsuitable(" has no whole sector of 512 bytes: at least one is needed".into()));
+        }
+        options.check_range(self.sectors).map_err(|message| unsuitable(format!(": {message}")))?;
+        Ok(options.range_in(self.sectors).1)
+    }
 }
 
 /// A file or block device beneath a bdev.
@@ -55,17 +70,28 @@ impl Use<'_> {
     }
 }
 
-/// Whether the export that is asked for may stand beside one there is.
+/// An export that is served already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Neighbour<'a> {
+    /// Its address and VLAN, for messages.
+    pub(crate) place: &'a str,
+    /// How it uses its bdev.
+    pub(crate) used: Use<'a>,
+    /// Its bdev.
+    pub(crate) bdev: &'a ServedBdev,
+}
+
+/// Refuses an export that may not be served beside another one.
 ///
 /// Two bdevs on one file are refused whatever parts are served: SPDK knows nothing of the one when it writes through the
 /// other. Bdevs that stand on a common one are another matter, for the bdev in between gives each its share.
 pub(crate) fn check_beside(
     request: &CreateExport,
     bdev: &ServedBdev,
-    there: &Record,
+    there: &Neighbour<'_>,
 ) -> Result<(), RpcError> {
     let wanted = Use { address: request.address, options: &request.options };
-    let has = Use { address: there.address, options: &there.options };
+    let has = there.used;
     if there.bdev.name == bdev.name {
         if !wanted.is_second_disk(&has) {
             return Ok(());
@@ -76,7 +102,7 @@ pub(crate) fn check_beside(
                 "bdev {} is exported as {} already, and as {} it would look like a second disk: make both read-only, \
                  use the same shelf and slot on another port, or serve parts that do not overlap (offset, length)",
                 Quoted(&request.bdev_name),
-                there.place(),
+                there.place,
                 request.address
             ),
         ));
@@ -96,7 +122,7 @@ pub(crate) fn check_beside(
                 Quoted(&file.bdev),
                 Quoted(&file.path.to_string_lossy()),
                 Quoted(&other.bdev),
-                there.place()
+                there.place
             ),
         )),
     }

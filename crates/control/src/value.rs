@@ -9,13 +9,14 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::error::Quoted;
-use crate::options::MACS_MAX;
+use crate::error::{Quoted, shown};
 use crate::port::PortRef;
-use crate::schema::shown;
 
 /// Most ports one request may list; DPDK's own limit is `RTE_MAX_ETHPORTS`, 32 in Debian's build.
 const PORTS_MAX: usize = 256;
+
+/// Most addresses in one access list: as many as a MAC mask list of the protocol holds.
+const MACS_MAX: usize = 255;
 
 /// What may be written for a port.
 pub(crate) const PORT: &str = "a port number from 0 to 65535 or a port name";

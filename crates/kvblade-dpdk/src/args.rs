@@ -1,78 +1,27 @@
 //! Command line: from the words of `argv` to what the program is to do.
 
 mod help;
+pub(crate) mod options;
 mod reference;
+pub(crate) mod values;
 mod vblade;
 mod words;
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser};
-use thiserror::Error;
-use tracing::level_filters::LevelFilter;
+use clap::{CommandFactory, FromArgMatches};
 
+use crate::command_line::CommandLine;
 use crate::eal_options::{EalOptions, looks_like_eal_option};
 use crate::export_spec::{self, ExportSpec};
-use crate::idle::IdleOption;
 use crate::interfaces;
-use crate::needs::{ALIGNMENTS, PayloadAlignment};
-use crate::preflight::reserve::Hugepages;
+use crate::launch_error::LaunchError;
+use crate::needs::PayloadAlignment;
 use crate::settings::Settings;
-use crate::spread::SpreadOption;
+use options::Options;
+use values::{DEFAULT_RPC_SOCKET, DEFAULT_STATE_DIR, MBUFS_DEFAULT};
 use words::Words;
-
-/// SPDK's own default, so that its tools find the program without an option.
-pub(crate) const DEFAULT_RPC_SOCKET: &str = "/var/tmp/spdk.sock";
-
-/// Where the state of the target that a machine commonly has one of lives.
-pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/kvblade-dpdk";
-
-/// Smallest `--mtu`, in bytes of Ethernet payload: AoE and ATA headers and one sector, 36 + 512.
-pub(crate) const MTU_MIN: u16 = 548;
-
-/// `--mbufs` when it is not given: two rings of 1024, and 2048 requests under way; one less than a power of two
-/// is what a mempool holds without waste (`rte_mempool_create`, `rte_mempool.h`).
-pub(crate) const MBUFS_DEFAULT: u32 = 4095;
-
-/// Smallest `--mbufs`: two rings of 1024 filled, and some more to work with.
-const MBUFS_MIN: u32 = 2559;
-
-/// Largest `--mbufs`: what a mempool of 16 KiB rooms could need 16 GiB for.
-const MBUFS_MAX: u32 = 1 << 20;
-
-/// Why the program does not start: one sentence, printed after `kvblade-dpdk: `.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(crate) enum LaunchError {
-    /// The command line cannot be right anywhere: exit code 2.
-    #[error("{0}")]
-    Usage(String),
-    /// This machine, a file or a configuration is not as it must be: exit code 1.
-    #[error("{0}")]
-    Environment(String),
-}
-
-impl LaunchError {
-    /// A mistake in the command line.
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::Usage(message.into())
-    }
-
-    /// Something outside the command line that stands in the way.
-    pub(crate) fn environment(message: impl Into<String>) -> Self {
-        Self::Environment(message.into())
-    }
-
-    /// What the process exits with.
-    #[must_use]
-    pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => 2,
-            Self::Environment(_) => 1,
-        }
-    }
-}
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -85,121 +34,6 @@ pub(crate) enum Invocation {
     ReserveHugepages(Box<CommandLine>),
     /// Print this text on stdout and exit with 0 (`--help`, `--version`).
     Print(String),
-}
-
-/// A command line, with the settings file beneath it, that is right in itself; files and ports have not been looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CommandLine {
-    /// EAL's options.
-    pub(crate) eal: EalOptions,
-    /// `--settings`.
-    pub(crate) settings: Option<PathBuf>,
-    /// Every `--interface`: distinct, and none of them in a `--vdev`.
-    pub(crate) interfaces: Vec<String>,
-    /// `--hugepages`.
-    pub(crate) hugepages: Hugepages,
-    /// Every `--export`, in order; no two serve one address on a port of the same name.
-    pub(crate) exports: Vec<ExportSpec>,
-    /// `--config`.
-    pub(crate) config: Option<PathBuf>,
-    /// `--strict`: whatever is refused ends the start.
-    pub(crate) strict: bool,
-    /// `--rpc-socket`, absolute: the working directory may change.
-    pub(crate) rpc_socket: PathBuf,
-    /// `--state-dir`.
-    pub(crate) state_dir: PathBuf,
-    /// `--mtu`, in bytes of Ethernet payload, for ports without a Linux interface behind them.
-    pub(crate) mtu: Option<u16>,
-    /// `--mbufs`: mbufs in the mempool of each port's queue pair.
-    pub(crate) mbufs: u32,
-    /// `--spread`.
-    pub(crate) spread: SpreadOption,
-    /// `--idle`.
-    pub(crate) idle: IdleOption,
-    /// `--payload-alignment`.
-    pub(crate) payload_alignment: PayloadAlignment,
-    /// `--log-level`; `None` leaves it to `RUST_LOG`.
-    pub(crate) log_level: Option<LevelFilter>,
-}
-
-#[derive(Debug, Parser)]
-#[command(
-    name = "kvblade-dpdk",
-    about = help::ABOUT,
-    override_usage = help::USAGE,
-    long_about = help::LONG_ABOUT,
-    after_long_help = help::EXAMPLES,
-    args_override_self = false,
-    disable_help_subcommand = true
-)]
-struct Options {
-    /// Serve on this Linux interface, as it is; may be given several times
-    #[arg(long = "interface", short = 'i', value_name = "NAME", long_help = help::INTERFACE)]
-    interfaces: Vec<String>,
-
-    /// Serve a file, block device or BDEV as AoE device eSHELF.SLOT; may be given several times
-    #[arg(long = "export", short = 'e', value_name = help::EXPORT_FORM, long_help = help::export())]
-    exports: Vec<OsString>,
-
-    /// Read options from a TOML file, such as /etc/kvblade/kvblade.toml; what is given here wins over it
-    #[arg(long, value_name = "FILE", long_help = help::SETTINGS)]
-    settings: Option<PathBuf>,
-
-    /// Say whether all of this can be served, and exit with 0 if it can
-    #[arg(long, long_help = help::CHECK)]
-    check: bool,
-
-    /// What to do about hugepages that are missing: none, auto or a SIZE that is to be free [default: none]
-    #[arg(long, value_name = "none|auto|SIZE", long_help = help::HUGEPAGES, value_parser = Hugepages::parse)]
-    hugepages: Option<Hugepages>,
-
-    /// Reserve hugepages as --hugepages says, and exit
-    #[arg(long, conflicts_with = "check", long_help = help::RESERVE_HUGEPAGES)]
-    reserve_hugepages: bool,
-
-    /// Load SPDK's configuration from a JSON file before the exports are made
-    #[arg(long, short, value_name = "FILE", long_help = help::CONFIG)]
-    config: Option<PathBuf>,
-
-    /// End the start when a disk is missing or an entry of --config is refused, rather than serve the rest
-    #[arg(long, long_help = help::STRICT)]
-    strict: bool,
-
-    /// Unix socket for management by kvadd, kvdel, kvstat, kvannounce and rpc.py [default: /var/tmp/spdk.sock]
-    #[arg(long, short, value_name = "PATH")]
-    rpc_socket: Option<PathBuf>,
-
-    /// Directory for what initiators keep here: config strings, MAC masks, reservations [default: /var/lib/kvblade-dpdk]
-    #[arg(long, value_name = "DIR", long_help = help::STATE_DIR)]
-    state_dir: Option<PathBuf>,
-
-    /// MTU of ports that have no Linux interface behind them [default: what the port says]
-    #[arg(long, value_name = "BYTES", long_help = help::MTU, value_parser = parse_mtu)]
-    mtu: Option<u16>,
-
-    /// Mbufs of each port on each lcore: the rings' and the requests under way [default: 4095]
-    #[arg(long, value_name = "NUMBER", long_help = help::MBUFS, value_parser = parse_mbufs)]
-    mbufs: Option<u32>,
-
-    /// How a port's frames are spread over lcores: auto, off, rss, macs or software [default: auto]
-    #[arg(long, value_name = "WAY[:LCORES]", long_help = help::SPREAD, value_parser = SpreadOption::parse)]
-    spread: Option<SpreadOption>,
-
-    /// What lcores do without work: poll, pause, sleep=MICROSECONDS or interrupt [default: poll]
-    #[arg(long, value_name = "WAY", long_help = help::IDLE, value_parser = IdleOption::parse)]
-    idle: Option<IdleOption>,
-
-    /// What the addresses of frames' data are a multiple of: auto, 4, 512 or 4096 bytes [default: auto]
-    #[arg(long, value_name = "BYTES", long_help = help::ALIGNMENT, value_parser = parse_alignment)]
-    payload_alignment: Option<PayloadAlignment>,
-
-    /// How much to log on stderr: off, error, warn, info, debug or trace [default: info, or RUST_LOG]
-    #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
-    log_level: Option<LevelFilter>,
-
-    /// vblade's command line: SHELF SLOT INTERFACE PATH
-    #[arg(hide = true)]
-    vblade: Vec<OsString>,
 }
 
 /// Reads `argv`, its first word being the program's name, and the settings file that it names. `version` is what
@@ -300,11 +134,6 @@ impl Options {
     }
 }
 
-/// Whether a long option, without its dashes, is one of ours.
-pub(crate) fn is_own_option(name: &str) -> bool {
-    Options::command().get_arguments().any(|argument| argument.get_long() == Some(name))
-}
-
 /// What clap found, in one sentence.
 fn refused(error: &clap::Error) -> LaunchError {
     if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
@@ -317,42 +146,6 @@ fn refused(error: &clap::Error) -> LaunchError {
         ));
     }
     LaunchError::usage(format!("{} (see kvblade-dpdk --help)", kvtools::command::sentence(error)))
-}
-
-pub(crate) fn parse_mtu(text: &str) -> Result<u16, String> {
-    text.parse()
-        .ok()
-        .filter(|mtu| *mtu >= MTU_MIN)
-        .ok_or_else(|| format!("an MTU is a number of bytes from {MTU_MIN} to {}", u16::MAX))
-}
-
-pub(crate) fn parse_mbufs(text: &str) -> Result<u32, String> {
-    text.parse()
-        .ok()
-        .filter(|mbufs| (MBUFS_MIN..=MBUFS_MAX).contains(mbufs))
-        .ok_or_else(|| format!("a port's mempool has {MBUFS_MIN} to {MBUFS_MAX} mbufs"))
-}
-
-pub(crate) fn parse_alignment(text: &str) -> Result<PayloadAlignment, String> {
-    if text == "auto" {
-        return Ok(PayloadAlignment::Auto);
-    }
-    let allowed = text.parse().ok().filter(|bytes| ALIGNMENTS.contains(bytes));
-    allowed
-        .map(PayloadAlignment::Fixed)
-        .ok_or_else(|| "data can be aligned to auto, 4, 512 or 4096 bytes".into())
-}
-
-pub(crate) fn parse_level(text: &str) -> Result<LevelFilter, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "off" => Ok(LevelFilter::OFF),
-        "error" => Ok(LevelFilter::ERROR),
-        "warn" => Ok(LevelFilter::WARN),
-        "info" => Ok(LevelFilter::INFO),
-        "debug" => Ok(LevelFilter::DEBUG),
-        "trace" => Ok(LevelFilter::TRACE),
-        _ => Err("the levels are off, error, warn, info, debug and trace".into()),
-    }
 }
 
 #[cfg(test)]

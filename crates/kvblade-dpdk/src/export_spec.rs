@@ -15,7 +15,7 @@ use control::rbd::{self, RbdImage};
 use control::schema::Fields;
 use control::{ExportOptions, PortRef, ShelfSlot};
 
-use crate::args::LaunchError;
+use crate::launch_error::LaunchError;
 
 /// Largest namespace identifier of NVMe (NVM Express base specification, section 3.2.1).
 const NSID_MAX: u32 = 0xffff_fffe;

@@ -2,8 +2,8 @@
 
 use control::error::Quoted;
 
-use crate::args::LaunchError;
 use crate::eal_options::EalOptions;
+use crate::launch_error::LaunchError;
 use crate::ports::packet_ring::frame_for;
 
 /// Longest name of a Linux interface, in bytes (`IFNAMSIZ`, `linux/if.h`, less the terminating zero).

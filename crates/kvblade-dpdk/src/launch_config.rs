@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 pub(crate) use self::entry::{Condition, Entry, Origin};
 use self::user_config::{AOE, BDEV, UserConfig};
-use crate::args::LaunchError;
 use crate::export_spec::{BdevSpec, ExportSpec, PciAddress};
+use crate::launch_error::LaunchError;
 
 /// What SPDK is to load, and what it will need for that.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,7 +9,7 @@ mod interrupts;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::args::LaunchError;
+use crate::launch_error::LaunchError;
 use crate::preflight::Host;
 
 /// The first CPU that is no lcore of its own number (`RTE_MAX_LCORE` as Debian builds DPDK).

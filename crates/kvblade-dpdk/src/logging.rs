@@ -15,7 +15,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) use self::attempt::{Attempted, begin_attempt, end_attempt};
-use crate::args::LaunchError;
+use crate::launch_error::LaunchError;
 
 /// Environment variable with `tracing` directives, such as `info,spdk=debug`, used without `--log-level`.
 pub(crate) const FILTER_VARIABLE: &str = "RUST_LOG";

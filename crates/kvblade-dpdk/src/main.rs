@@ -7,11 +7,14 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod command_line;
 mod eal_options;
 mod export_spec;
+mod hugepages;
 mod idle;
 mod interfaces;
 mod launch_config;
+mod launch_error;
 mod lcore_choice;
 mod loading;
 mod logging;
@@ -32,9 +35,11 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 
-use args::{CommandLine, Invocation, LaunchError};
+use args::Invocation;
+use command_line::CommandLine;
 use eal_options::EalOptions;
 use launch_config::LaunchConfig;
+use launch_error::LaunchError;
 use needs::Needs;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use notify::service_manager;

@@ -12,7 +12,7 @@ use control::{PortInfo, PortTable};
 use datapath::PortQueue;
 use dpdk::{EalStarted, Interface, Port, PortUse};
 
-use crate::args::MTU_MIN;
+use crate::args::values::MTU_MIN;
 use crate::idle::IdleOption;
 use crate::needs::{Needs, PayloadAlignment, across_nodes};
 use crate::spread::{self, Plan, SpreadOption, Way};

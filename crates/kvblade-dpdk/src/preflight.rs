@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
-use crate::args::{CommandLine, LaunchError};
+use crate::command_line::CommandLine;
 use crate::export_spec::PciAddress;
 use crate::launch_config::LaunchConfig;
+use crate::launch_error::LaunchError;
 pub(crate) use rpc_socket::own_socket;
 
 /// Drivers that hand a PCI device to DPDK and SPDK.

@@ -7,10 +7,11 @@ use control::error::Quoted;
 use dpdk::Interface;
 use nix::net::if_::{if_nameindex, if_nametoindex};
 
-use crate::args::{CommandLine, LaunchError};
+use crate::command_line::CommandLine;
 use crate::export_spec::{BdevSpec, PciAddress};
 use crate::interfaces::packet_port;
 use crate::launch_config::LaunchConfig;
+use crate::launch_error::LaunchError;
 use crate::lcore_choice::{self, Choice, Served};
 use crate::needs;
 use crate::preflight::{Host, reserve};

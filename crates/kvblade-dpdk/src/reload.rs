@@ -15,12 +15,15 @@ use serde_json::Value;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 
-use crate::args::{self, CommandLine, Invocation, LaunchError};
+use crate::args::{self, Invocation};
+use crate::command_line::CommandLine;
+use crate::hugepages::Hugepages;
 use crate::launch_config::LaunchConfig;
+use crate::launch_error::LaunchError;
 use crate::logging;
 use crate::notify::service_manager;
 use crate::preflight::Host;
-use crate::preflight::reserve::{self, Hugepages};
+use crate::preflight::reserve;
 use changes::{Calls, Changes};
 
 /// How often the start's end is looked for, if the signal comes before it.

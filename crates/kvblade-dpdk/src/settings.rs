@@ -3,21 +3,24 @@
 //! Keys are called as the options are. What the command line gives takes the place of the key of the same name.
 
 mod export;
+mod place;
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
 use tracing::level_filters::LevelFilter;
 
-use crate::args::{self, LaunchError};
+use crate::args::values;
 use crate::eal_options::EalOptions;
 use crate::export_spec::{ExportSpec, PciAddress};
+use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
+use crate::launch_error::LaunchError;
 use crate::needs::PayloadAlignment;
-use crate::preflight::reserve::Hugepages;
+
 use crate::spread::SpreadOption;
+use place::{Place, absolute};
 
 /// What a settings file says; what it leaves out is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,7 +97,7 @@ impl Settings {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, LaunchError> {
-        let place = Place { path, text };
+        let place = Place::new(path, text);
         let file: File = toml::from_str(text).map_err(|error| place.refused(&error))?;
         file.check(&place)
     }
@@ -122,18 +125,18 @@ impl File {
             strict: self.strict,
             rpc_socket: place.optional("rpc-socket", self.rpc_socket.as_ref(), absolute)?,
             state_dir: place.optional("state-dir", self.state_dir.as_ref(), absolute)?,
-            mtu: place.optional("mtu", self.mtu.as_ref(), |mtu| args::parse_mtu(&mtu.to_string()))?,
+            mtu: place.optional("mtu", self.mtu.as_ref(), |mtu| values::parse_mtu(&mtu.to_string()))?,
             mbufs: place
-                .optional("mbufs", self.mbufs.as_ref(), |mbufs| args::parse_mbufs(&mbufs.to_string()))?,
+                .optional("mbufs", self.mbufs.as_ref(), |mbufs| values::parse_mbufs(&mbufs.to_string()))?,
             spread: place.optional("spread", self.spread.as_ref(), |text| SpreadOption::parse(text))?,
             idle: place.optional("idle", self.idle.as_ref(), |text| IdleOption::parse(text))?,
             payload_alignment: place.optional(
                 "payload-alignment",
                 self.payload_alignment.as_ref(),
-                |bytes| args::parse_alignment(&bytes.to_string()),
+                |bytes| values::parse_alignment(&bytes.to_string()),
             )?,
             log_level: place
-                .optional("log-level", self.log_level.as_ref(), |text| args::parse_level(text))?,
+                .optional("log-level", self.log_level.as_ref(), |text| values::parse_level(text))?,
             exports: self
                 .export
                 .map(|tables| {
@@ -174,71 +177,6 @@ impl File {
             eal.allow(&checked);
         }
         Ok(eal)
-    }
-}
-
-fn absolute(path: &impl AsRef<Path>) -> Result<PathBuf, String> {
-    let path = path.as_ref();
-    if path.is_absolute() {
-        Ok(path.to_owned())
-    } else {
-        Err(format!("'{}' is no absolute path: one that begins with / is needed", path.display()))
-    }
-}
-
-/// A file and its text, to say where in it a mistake is.
-struct Place<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
-
-impl Place<'_> {
-    /// Reads one value.
-    fn value<T, R>(
-        &self,
-        key: &str,
-        value: &Spanned<T>,
-        read: impl FnOnce(&T) -> Result<R, String>,
-    ) -> Result<R, LaunchError> {
-        read(value.get_ref()).map_err(|sentence| self.mistake(key, Some(value.span()), &sentence))
-    }
-
-    /// Reads a value that may be left out.
-    fn optional<T, R>(
-        &self,
-        key: &str,
-        value: Option<&Spanned<T>>,
-        read: impl FnOnce(&T) -> Result<R, String>,
-    ) -> Result<Option<R>, LaunchError> {
-        value.map(|value| self.value(key, value, read)).transpose()
-    }
-
-    /// One sentence about a key.
-    fn mistake(&self, key: &str, span: Option<Range<usize>>, sentence: &str) -> LaunchError {
-        let line = span.map_or(1, |span| self.line_of(span.start));
-        LaunchError::usage(format!("{}:{line}: {key}: {sentence}", self.path.display()))
-    }
-
-    /// The number of the line that byte `at` is on.
-    fn line_of(&self, at: usize) -> usize {
-        1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
-    }
-
-    /// What the TOML reader refused: no TOML, no such key, a value of another kind.
-    fn refused(&self, error: &toml::de::Error) -> LaunchError {
-        let message = error.message().replace('\n', ", ").replace('`', "'");
-        let Some(span) = error.span() else {
-            return LaunchError::usage(format!("{}: {message}", self.path.display()));
-        };
-        let number = self.line_of(span.start);
-        let line = self.text.lines().nth(number - 1).unwrap_or_default();
-        // The reader does not name the key whose value is of another kind.
-        let key = line
-            .split_once('=')
-            .map(|(key, _)| key.trim())
-            .filter(|key| !key.is_empty() && !message.contains(*key));
-        let key = key.map_or_else(String::new, |key| format!("{key}: "));
-        LaunchError::usage(format!("{}:{number}: {key}{message}", self.path.display()))
     }
 }
 

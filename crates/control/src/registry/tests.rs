@@ -3,6 +3,7 @@
 use aoe_target::{Shelf, Slot};
 
 use super::*;
+use crate::options::ExportOptions;
 
 /// Ports 0 to 2: net_af_packet0 (veth0), net_af_packet1 (veth1), 0000:03:00.0.
 pub(crate) fn three_ports() -> PortTable {

@@ -3,9 +3,9 @@
 
 use aoe_target::{ExportId, Ports};
 
-use super::{Record, Registry, State};
+use super::Registry;
+use super::record::{Record, State};
 use crate::error::{ErrorCode, Quoted, RpcError};
-use crate::options::ExportOptions;
 use crate::port::PortRef;
 use crate::request::CreateExport;
 use crate::served_bdev::ServedBdev;
@@ -40,7 +40,7 @@ impl Registry {
             || RpcError::new(ErrorCode::NoSuchExport, format!("no export with the number {} waits", id.0));
         let record = self.get(id).filter(|record| record.state == State::Waiting).ok_or_else(none)?;
         let request = self.request_of(record);
-        let sectors = sectors_of(&request.bdev_name, &request.options, bdev.sectors)?;
+        let sectors = bdev.sectors_for(&request.bdev_name, &request.options)?;
         self.check_sharing(&request, bdev)?;
         let record = self.get_mut(id).ok_or_else(none)?;
         record.bdev = bdev.clone();
@@ -85,26 +85,12 @@ impl Registry {
     }
 }
 
-/// The sectors that an export with these options has on a bdev of that size.
-pub(super) fn sectors_of(
-    bdev_name: &str,
-    options: &ExportOptions,
-    bdev_sectors: u64,
-) -> Result<u64, RpcError> {
-    let unsuitable =
-        |why: String| RpcError::new(ErrorCode::Unsuitable, format!("bdev {}{why}", Quoted(bdev_name)));
-    if bdev_sectors == 0 {
-        return Err(unsuitable(" has no whole sector of 512 bytes: at least one is needed".into()));
-    }
-    options.check_range(bdev_sectors).map_err(|message| unsuitable(format!(": {message}")))?;
-    Ok(options.range_in(bdev_sectors).1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::three_ports;
     use super::*;
     use crate::Deletion;
+    use crate::options::ExportOptions;
     use crate::request::{Announce, DeleteExport, Method};
 
     fn bdev(name: &str, sectors: u64) -> ServedBdev {

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Field, Fields};
+use super::field::{Field, Fields};
 use crate::error::{Quoted, nearest};
 
 /// Reads an object. Names, kinds and ranges are checked by the schema; the rest is for the types of the fields, whose
@@ -15,21 +15,21 @@ pub fn decode<T: Fields + DeserializeOwned>(object: Map<String, Value>, noun: &s
     let fields = T::fields();
     let mut known = Map::new();
     for (name, value) in object {
-        let field = fields.iter().find(|field| field.name == name || field.former_name() == Some(&name));
+        let field = fields.iter().find(|field| field.name() == name || field.former_name() == Some(&name));
         let field = field.ok_or_else(|| unknown(&name, fields, noun))?;
         if value.is_null() {
             continue;
         }
-        if known.insert(field.name.clone(), value).is_some() {
+        if known.insert(field.name().to_owned(), value).is_some() {
             let former = field.former_name().unwrap_or_default();
-            return Err(format!("{0} and its former name {former} are both given: give {0}", field.name));
+            return Err(format!("{0} and its former name {former} are both given: give {0}", field.name()));
         }
     }
     for field in fields {
-        match known.get(&field.name) {
+        match known.get(field.name()) {
             Some(value) => field.check(value)?,
-            None if field.required => {
-                return Err(format!("{} is missing: it must be {}", field.name, field.allowed()));
+            None if field.is_required() => {
+                return Err(format!("{} is missing: it must be {}", field.name(), field.allowed()));
             }
             None => {}
         }
@@ -47,26 +47,4 @@ fn unknown(name: &str, fields: &[Field], noun: &str) -> String {
         format!("the {noun}s are {}", names.join(", "))
     };
     format!("unknown {noun} {}{near}: {allowed}", Quoted(name))
-}
-
-/// The kind of a JSON value, in words.
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// A JSON value in an error message, bounded in length.
-pub(crate) fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => Quoted(text).to_string(),
-        Value::Array(list) if list.is_empty() => "an empty list".into(),
-        Value::Array(_) | Value::Object(_) => kind(value).into(),
-        other => other.to_string(),
-    }
 }

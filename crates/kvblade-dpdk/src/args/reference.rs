@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, CommandFactory};
 use control::reference;
 use manual::Extra;
 
-use super::Options;
+use super::options::Options;
 
 /// Their names and how they are made.
 pub(super) const DOCUMENTS: [Extra; 3] = [

@@ -1,6 +1,12 @@
 //! Splitting at `--`, every option, and one sentence for every mistake.
 
+use std::path::PathBuf;
+
+use tracing::level_filters::LevelFilter;
+
 use super::*;
+use crate::hugepages::Hugepages;
+use crate::idle::IdleOption;
 
 fn run(line: &str) -> Result<Invocation, LaunchError> {
     let words = std::iter::once("kvblade-dpdk").chain(line.split(' ').filter(|word| !word.is_empty()));

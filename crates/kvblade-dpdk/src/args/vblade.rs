@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 
 use control::error::Quoted;
 
-use super::LaunchError;
 use crate::export_spec::ExportSpec;
+use crate::launch_error::LaunchError;
 
 /// The interface and the export of the words that are no options, if there are any.
 ///

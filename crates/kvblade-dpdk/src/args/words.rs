@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 use clap::CommandFactory;
 
-use super::Options;
+use super::options::Options;
 use crate::eal_options;
 
 /// A command line without the program's name, divided.

@@ -3,8 +3,8 @@
 //! EAL answers each of these with a page of usage text, SPDK with a line that does not say what to do, and
 //! `--proc-type=secondary` with silence for ever. One sentence takes the place of all that.
 
-use super::{Given, Release, long_options, number};
-use crate::args::LaunchError;
+use super::table::{Given, Release, long_options, number};
+use crate::launch_error::LaunchError;
 
 /// The last DPDK release of which [`long_options`] knows all.
 const LAST_KNOWN_RELEASE: Release = (24, 11);

@@ -8,8 +8,8 @@ use control::{Action, CreateExport, PortRef};
 use serde_json::{Value, json};
 
 use super::entry::{Condition, Entry, Origin};
-use crate::args::LaunchError;
 use crate::export_spec::{ExportSpec, PciAddress};
+use crate::launch_error::LaunchError;
 
 pub(super) const BDEV: &str = "bdev";
 pub(super) const AOE: &str = "aoe";

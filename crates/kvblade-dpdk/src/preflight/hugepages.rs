@@ -3,8 +3,9 @@
 use std::fs;
 
 use super::Host;
-use crate::args::{CommandLine, LaunchError};
+use crate::command_line::CommandLine;
 use crate::launch_config::LaunchConfig;
+use crate::launch_error::LaunchError;
 
 const MIB: u64 = 1 << 20;
 

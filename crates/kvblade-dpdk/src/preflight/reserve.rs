@@ -7,18 +7,17 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use control::error::Quoted;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{Host, hugepages};
-use crate::args::{CommandLine, LaunchError};
-use crate::export_spec::parse_size;
+use crate::command_line::CommandLine;
+use crate::hugepages::{Hugepages, PAGE};
 use crate::launch_config::LaunchConfig;
+use crate::launch_error::LaunchError;
 
 /// The kernel's figures of the pages of 2 MiB.
 const POOL: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB";
-const PAGE: u64 = 2 << 20;
 const MIB: u64 = 1 << 20;
 
 /// Held by whoever changes the number of hugepages; `scripts/quickstart` and the tests do, too.
@@ -38,38 +37,6 @@ const MBUF_OVERHEAD: u64 = 4608;
 
 /// A frame of a port whose frames are not known before EAL starts: one of 9000 bytes.
 const UNKNOWN_FRAME: u64 = 9216;
-
-/// `--hugepages`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Hugepages {
-    /// What is missing is the operator's to reserve.
-    #[default]
-    None,
-    /// What this configuration needs is to be free.
-    Auto,
-    /// So many bytes are to be free.
-    Size(u64),
-}
-
-impl Hugepages {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// What is allowed.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self::None),
-            "auto" => Ok(Self::Auto),
-            _ => parse_size(text).ok().filter(|bytes| *bytes >= PAGE).map(Self::Size).ok_or_else(|| {
-                format!(
-                    "{} is not allowed: it is none, auto, or how much memory in hugepages is to be free, at least 2M, such \
-                     as 1G",
-                    Quoted(text)
-                )
-            }),
-        }
-    }
-}
 
 /// Bytes of hugepages that this configuration takes, roughly: `frames` are those of the ports for interfaces.
 pub(crate) fn needed(command: &CommandLine, launch: &LaunchConfig, frames: &[u32]) -> u64 {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::args::LaunchError;
+use crate::launch_error::LaunchError;
 
 /// Longest path, in bytes. `sun_path` holds 108 with the terminating zero, and while the
 /// configuration is carried out we listen at this path with `.<pid>_config` appended ([`own_socket`]); a pid has at most

@@ -9,9 +9,9 @@ use control::schema::{Field, Fields, Kind};
 use control::{ExportOptions, PortRef};
 use toml::{Spanned, Value};
 
-use super::{Place, absolute};
-use crate::args::LaunchError;
+use super::place::{Place, absolute};
 use crate::export_spec::{BdevSpec, ExportSpec};
+use crate::launch_error::LaunchError;
 
 /// As it is written: each value with its place in the file. Its keys are [`KEYS`] and the options of an export.
 pub(super) type Table = BTreeMap<Spanned<String>, Spanned<Value>>;

@@ -38,12 +38,12 @@ fn every_example_in_the_delivered_file_is_right() {
     assert_eq!(settings.eal.file_prefix.as_deref(), Some("kvblade"));
     assert_eq!(settings.config, Some("/etc/kvblade/spdk.json".into()));
     // The examples of these are the defaults.
-    assert_eq!(settings.mbufs, Some(args::MBUFS_DEFAULT));
+    assert_eq!(settings.mbufs, Some(values::MBUFS_DEFAULT));
     assert_eq!(settings.payload_alignment, Some(PayloadAlignment::Auto));
     assert_eq!(settings.idle, Some(IdleOption::default()));
     assert_eq!(settings.spread, Some(SpreadOption::default()));
-    assert_eq!(settings.rpc_socket, Some(args::DEFAULT_RPC_SOCKET.into()));
-    assert_eq!(settings.state_dir, Some(args::DEFAULT_STATE_DIR.into()));
+    assert_eq!(settings.rpc_socket, Some(values::DEFAULT_RPC_SOCKET.into()));
+    assert_eq!(settings.state_dir, Some(values::DEFAULT_STATE_DIR.into()));
     assert_eq!(settings.log_level, Some(LevelFilter::INFO));
     assert_eq!(settings.mtu, Some(9000));
     let [file, drive] = settings.exports.as_deref().expect("exports") else { panic!("{settings:?}") };

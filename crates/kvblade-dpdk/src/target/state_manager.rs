@@ -20,7 +20,7 @@ use state_store::{Opened, SaveError, Store, Stored, Writer};
 
 use super::lcores::{Lcores, Unreached};
 use super::{Target, announce, is_ready, with};
-use crate::args::LaunchError;
+use crate::launch_error::LaunchError;
 use crate::rpc::Answer;
 
 /// How often the mailboxes of the lcores are looked into. Config strings and lists change at people's pace.

@@ -1,0 +1,98 @@
+//! The options of the program, as clap reads them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser};
+use tracing::level_filters::LevelFilter;
+
+use super::{help, values};
+use crate::hugepages::Hugepages;
+use crate::idle::IdleOption;
+use crate::needs::PayloadAlignment;
+use crate::spread::SpreadOption;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "kvblade-dpdk",
+    about = help::ABOUT,
+    override_usage = help::USAGE,
+    long_about = help::LONG_ABOUT,
+    after_long_help = help::EXAMPLES,
+    args_override_self = false,
+    disable_help_subcommand = true
+)]
+pub(super) struct Options {
+    /// Serve on this Linux interface, as it is; may be given several times
+    #[arg(long = "interface", short = 'i', value_name = "NAME", long_help = help::INTERFACE)]
+    pub(super) interfaces: Vec<String>,
+
+    /// Serve a file, block device or BDEV as AoE device eSHELF.SLOT; may be given several times
+    #[arg(long = "export", short = 'e', value_name = help::EXPORT_FORM, long_help = help::export())]
+    pub(super) exports: Vec<OsString>,
+
+    /// Read options from a TOML file, such as /etc/kvblade/kvblade.toml; what is given here wins over it
+    #[arg(long, value_name = "FILE", long_help = help::SETTINGS)]
+    pub(super) settings: Option<PathBuf>,
+
+    /// Say whether all of this can be served, and exit with 0 if it can
+    #[arg(long, long_help = help::CHECK)]
+    pub(super) check: bool,
+
+    /// What to do about hugepages that are missing: none, auto or a SIZE that is to be free [default: none]
+    #[arg(long, value_name = "none|auto|SIZE", long_help = help::HUGEPAGES, value_parser = Hugepages::parse)]
+    pub(super) hugepages: Option<Hugepages>,
+
+    /// Reserve hugepages as --hugepages says, and exit
+    #[arg(long, conflicts_with = "check", long_help = help::RESERVE_HUGEPAGES)]
+    pub(super) reserve_hugepages: bool,
+
+    /// Load SPDK's configuration from a JSON file before the exports are made
+    #[arg(long, short, value_name = "FILE", long_help = help::CONFIG)]
+    pub(super) config: Option<PathBuf>,
+
+    /// End the start when a disk is missing or an entry of --config is refused, rather than serve the rest
+    #[arg(long, long_help = help::STRICT)]
+    pub(super) strict: bool,
+
+    /// Unix socket for management by kvadd, kvdel, kvstat, kvannounce and rpc.py [default: /var/tmp/spdk.sock]
+    #[arg(long, short, value_name = "PATH")]
+    pub(super) rpc_socket: Option<PathBuf>,
+
+    /// Directory for what initiators keep here: config strings, MAC masks, reservations [default: /var/lib/kvblade-dpdk]
+    #[arg(long, value_name = "DIR", long_help = help::STATE_DIR)]
+    pub(super) state_dir: Option<PathBuf>,
+
+    /// MTU of ports that have no Linux interface behind them [default: what the port says]
+    #[arg(long, value_name = "BYTES", long_help = help::MTU, value_parser = values::parse_mtu)]
+    pub(super) mtu: Option<u16>,
+
+    /// Mbufs of each port on each lcore: the rings' and the requests under way [default: 4095]
+    #[arg(long, value_name = "NUMBER", long_help = help::MBUFS, value_parser = values::parse_mbufs)]
+    pub(super) mbufs: Option<u32>,
+
+    /// How a port's frames are spread over lcores: auto, off, rss, macs or software [default: auto]
+    #[arg(long, value_name = "WAY[:LCORES]", long_help = help::SPREAD, value_parser = SpreadOption::parse)]
+    pub(super) spread: Option<SpreadOption>,
+
+    /// What lcores do without work: poll, pause, sleep=MICROSECONDS or interrupt [default: poll]
+    #[arg(long, value_name = "WAY", long_help = help::IDLE, value_parser = IdleOption::parse)]
+    pub(super) idle: Option<IdleOption>,
+
+    /// What the addresses of frames' data are a multiple of: auto, 4, 512 or 4096 bytes [default: auto]
+    #[arg(long, value_name = "BYTES", long_help = help::ALIGNMENT, value_parser = values::parse_alignment)]
+    pub(super) payload_alignment: Option<PayloadAlignment>,
+
+    /// How much to log on stderr: off, error, warn, info, debug or trace [default: info, or RUST_LOG]
+    #[arg(long, value_name = "LEVEL", value_parser = values::parse_level)]
+    pub(super) log_level: Option<LevelFilter>,
+
+    /// vblade's command line: SHELF SLOT INTERFACE PATH
+    #[arg(hide = true)]
+    pub(super) vblade: Vec<OsString>,
+}
+
+/// Whether a long option, without its dashes, is one of ours.
+pub(crate) fn is_own_option(name: &str) -> bool {
+    Options::command().get_arguments().any(|argument| argument.get_long() == Some(name))
+}

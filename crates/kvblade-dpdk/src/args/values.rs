@@ -1,0 +1,76 @@
+//! Values of the program's options, on the command line and in the settings file: defaults, limits and parsers.
+
+use tracing::level_filters::LevelFilter;
+
+use crate::needs::{ALIGNMENTS, PayloadAlignment};
+
+/// SPDK's own default, so that its tools find the program without an option.
+pub(crate) const DEFAULT_RPC_SOCKET: &str = "/var/tmp/spdk.sock";
+
+/// Where the state of the target that a machine commonly has one of lives.
+pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/kvblade-dpdk";
+
+/// Smallest `--mtu`, in bytes of Ethernet payload: AoE and ATA headers and one sector, 36 + 512.
+pub(crate) const MTU_MIN: u16 = 548;
+
+/// `--mbufs` when it is not given: two rings of 1024, and 2048 requests under way; one less than a power of two
+/// is what a mempool holds without waste (`rte_mempool_create`, `rte_mempool.h`).
+pub(crate) const MBUFS_DEFAULT: u32 = 4095;
+
+/// Smallest `--mbufs`: two rings of 1024 filled, and some more to work with.
+const MBUFS_MIN: u32 = 2559;
+
+/// Largest `--mbufs`: what a mempool of 16 KiB rooms could need 16 GiB for.
+const MBUFS_MAX: u32 = 1 << 20;
+
+/// An MTU.
+///
+/// # Errors
+/// What is allowed.
+pub(crate) fn parse_mtu(text: &str) -> Result<u16, String> {
+    text.parse()
+        .ok()
+        .filter(|mtu| *mtu >= MTU_MIN)
+        .ok_or_else(|| format!("an MTU is a number of bytes from {MTU_MIN} to {}", u16::MAX))
+}
+
+/// The number of mbufs of a mempool.
+///
+/// # Errors
+/// What is allowed.
+pub(crate) fn parse_mbufs(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|mbufs| (MBUFS_MIN..=MBUFS_MAX).contains(mbufs))
+        .ok_or_else(|| format!("a port's mempool has {MBUFS_MIN} to {MBUFS_MAX} mbufs"))
+}
+
+/// An alignment of data.
+///
+/// # Errors
+/// What is allowed.
+pub(crate) fn parse_alignment(text: &str) -> Result<PayloadAlignment, String> {
+    if text == "auto" {
+        return Ok(PayloadAlignment::Auto);
+    }
+    let allowed = text.parse().ok().filter(|bytes| ALIGNMENTS.contains(bytes));
+    allowed
+        .map(PayloadAlignment::Fixed)
+        .ok_or_else(|| "data can be aligned to auto, 4, 512 or 4096 bytes".into())
+}
+
+/// A log level.
+///
+/// # Errors
+/// What is allowed.
+pub(crate) fn parse_level(text: &str) -> Result<LevelFilter, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "off" => Ok(LevelFilter::OFF),
+        "error" => Ok(LevelFilter::ERROR),
+        "warn" => Ok(LevelFilter::WARN),
+        "info" => Ok(LevelFilter::INFO),
+        "debug" => Ok(LevelFilter::DEBUG),
+        "trace" => Ok(LevelFilter::TRACE),
+        _ => Err("the levels are off, error, warn, info, debug and trace".into()),
+    }
+}

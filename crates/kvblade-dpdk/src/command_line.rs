@@ -1,0 +1,47 @@
+//! The command line as the program works with it.
+
+use std::path::PathBuf;
+
+use tracing::level_filters::LevelFilter;
+
+use crate::eal_options::EalOptions;
+use crate::export_spec::ExportSpec;
+use crate::hugepages::Hugepages;
+use crate::idle::IdleOption;
+use crate::needs::PayloadAlignment;
+use crate::spread::SpreadOption;
+
+/// A command line, with the settings file beneath it, that is right in itself; files and ports have not been looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CommandLine {
+    /// EAL's options.
+    pub(crate) eal: EalOptions,
+    /// `--settings`.
+    pub(crate) settings: Option<PathBuf>,
+    /// Every `--interface`: distinct, and none of them in a `--vdev`.
+    pub(crate) interfaces: Vec<String>,
+    /// `--hugepages`.
+    pub(crate) hugepages: Hugepages,
+    /// Every `--export`, in order; no two serve one address on a port of the same name.
+    pub(crate) exports: Vec<ExportSpec>,
+    /// `--config`.
+    pub(crate) config: Option<PathBuf>,
+    /// `--strict`: whatever is refused ends the start.
+    pub(crate) strict: bool,
+    /// `--rpc-socket`, absolute: the working directory may change.
+    pub(crate) rpc_socket: PathBuf,
+    /// `--state-dir`.
+    pub(crate) state_dir: PathBuf,
+    /// `--mtu`, in bytes of Ethernet payload, for ports without a Linux interface behind them.
+    pub(crate) mtu: Option<u16>,
+    /// `--mbufs`: mbufs in the mempool of each port's queue pair.
+    pub(crate) mbufs: u32,
+    /// `--spread`.
+    pub(crate) spread: SpreadOption,
+    /// `--idle`.
+    pub(crate) idle: IdleOption,
+    /// `--payload-alignment`.
+    pub(crate) payload_alignment: PayloadAlignment,
+    /// `--log-level`; `None` leaves it to `RUST_LOG`.
+    pub(crate) log_level: Option<LevelFilter>,
+}
