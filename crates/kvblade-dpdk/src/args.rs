@@ -17,7 +17,7 @@ use crate::eal_options::{EalOptions, looks_like_eal_option};
 use crate::export_spec::{self, ExportSpec};
 use crate::interfaces;
 use crate::launch_error::LaunchError;
-use crate::needs::PayloadAlignment;
+use crate::payload_alignment::PayloadAlignment;
 use crate::settings::Settings;
 use options::Options;
 use values::{DEFAULT_RPC_SOCKET, DEFAULT_STATE_DIR, MBUFS_DEFAULT};
@@ -146,6 +146,17 @@ fn refused(error: &clap::Error) -> LaunchError {
         ));
     }
     LaunchError::usage(format!("{} (see kvblade-dpdk --help)", kvtools::command::sentence(error)))
+}
+
+/// The command line of a test, which serves.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn command_line(line: &str) -> CommandLine {
+    let words = std::iter::once("kvblade-dpdk").chain(line.split_whitespace()).map(Into::into);
+    match parse(words, "") {
+        Ok(Invocation::Serve(command)) => *command,
+        other => panic!("{line}: {other:?}"),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::eal_options::EalOptions;
 use crate::export_spec::ExportSpec;
 use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
-use crate::needs::PayloadAlignment;
+use crate::payload_alignment::PayloadAlignment;
 use crate::spread::SpreadOption;
 
 /// A command line, with the settings file beneath it, that is right in itself; files and ports have not been looked at.

@@ -4,10 +4,13 @@
 //! interrupts of the interfaces and disks that are served, shares its core with none that does, and is not CPU 0, where
 //! Linux puts what it does not know a better place for.
 
+mod cpu_list;
 mod interrupts;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+
+use cpu_list::cpus;
+pub(crate) use interrupts::Served;
 
 use crate::launch_error::LaunchError;
 use crate::preflight::Host;
@@ -20,13 +23,6 @@ const CPUS_MAX: u32 = 128;
 pub(crate) struct Choice {
     pub(crate) cpu: u32,
     pub(crate) why: String,
-}
-
-/// What is served, to keep away from its interrupts.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Served {
-    pub(crate) interfaces: Vec<String>,
-    pub(crate) files: Vec<PathBuf>,
 }
 
 /// What speaks against a CPU, the gravest first.
@@ -133,15 +129,6 @@ fn siblings(host: &Host, cpu: u32) -> BTreeSet<u32> {
 
 fn is_on(host: &Host, cpu: u32, node: u32) -> bool {
     host.at(&format!("/sys/devices/system/cpu/cpu{cpu}/node{node}")).exists()
-}
-
-/// Reads a list such as `0-3,8`.
-fn cpus(list: &str) -> BTreeSet<u32> {
-    let ranges = list.trim().split(',').filter_map(|part| {
-        let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
-        Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?)
-    });
-    ranges.flatten().collect()
 }
 
 fn written(cpus: &BTreeSet<u32>) -> String {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bdev_requirements;
 mod command_line;
 mod eal_options;
 mod export_spec;
@@ -18,8 +19,8 @@ mod launch_error;
 mod lcore_choice;
 mod loading;
 mod logging;
-mod needs;
 mod notify;
+mod payload_alignment;
 mod ports;
 mod preflight;
 mod provision;
@@ -36,11 +37,11 @@ use std::os::fd::AsRawFd;
 use std::process::ExitCode;
 
 use args::Invocation;
+use bdev_requirements::BdevRequirements;
 use command_line::CommandLine;
 use eal_options::EalOptions;
 use launch_config::LaunchConfig;
 use launch_error::LaunchError;
-use needs::Needs;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use notify::service_manager;
 use ports::PortOptions;
@@ -134,7 +135,7 @@ fn serve(
             mtu: command.mtu,
             mbufs: command.mbufs,
             alignment: command.payload_alignment,
-            needs: Needs::of(&launch.document),
+            requirements: BdevRequirements::of(&launch.document),
             vdevs: command.eal.vdevs().map(str::to_owned).collect(),
             spread: command.spread,
             idle: command.idle,

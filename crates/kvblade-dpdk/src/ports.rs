@@ -1,9 +1,11 @@
 //! Before the first frame: every DPDK port configured and started, its queues dealt out to the lcores.
 
+mod data_room;
+mod distribute;
+mod options;
 pub(crate) mod packet_ring;
 mod pools;
-mod rooms;
-mod spreading;
+mod start;
 
 use std::collections::BTreeMap;
 
@@ -13,40 +15,20 @@ use datapath::PortQueue;
 use dpdk::{EalStarted, Interface, Port, PortUse};
 
 use crate::args::values::MTU_MIN;
+use crate::bdev_requirements::across_nodes;
 use crate::idle::IdleOption;
-use crate::needs::{Needs, PayloadAlignment, across_nodes};
-use crate::spread::{self, Plan, SpreadOption, Way};
+use crate::spread::{self, Plan, Way};
+use data_room::{MbufSpec, SharedBy};
+use options::FRAME_OVERHEAD;
+pub(crate) use options::PortOptions;
 use packet_ring::{check_packet_ring, packet_ring_frame};
 use pools::Pools;
-use rooms::{Rooms, SharedBy};
-
-/// Bytes around an Ethernet payload: addresses, EtherType, two VLAN tags, FCS.
-const FRAME_OVERHEAD: u16 = 14 + 8 + 4;
 
 /// PMDs whose ports have a link while another process is connected to them.
 const PEERED: [&str; 2] = ["net_memif", "net_vhost"];
 
 /// PMDs that make a system call for each burst they send.
 const BY_SYSTEM_CALL: [&str; 4] = ["net_af_packet", "net_af_xdp", "net_pcap", "net_tap"];
-
-/// What the operator may say about ports.
-#[derive(Debug, Clone)]
-pub(crate) struct PortOptions {
-    /// MTU of ports that have no Linux interface.
-    pub(crate) mtu: Option<u16>,
-    /// Mbufs of each queue pair's pool.
-    pub(crate) mbufs: u32,
-    /// Where frames carry their data.
-    pub(crate) alignment: PayloadAlignment,
-    /// What the exports of the start want.
-    pub(crate) needs: Needs,
-    /// The values of EAL's `--vdev`.
-    pub(crate) vdevs: Vec<String>,
-    /// Over how many lcores, and how, a port's frames are spread.
-    pub(crate) spread: SpreadOption,
-    /// What lcores do without work.
-    pub(crate) idle: IdleOption,
-}
 
 /// Every port, started.
 pub(crate) struct Ports {
@@ -138,7 +120,7 @@ pub(crate) fn start(eal: EalStarted, cores: &[u32], options: &PortOptions) -> Re
     }
     let mut pools = Pools::default();
     for port in &planned {
-        pools.expect(&port.cores, &port.rooms);
+        pools.expect(&port.cores, &port.mbufs);
     }
     let mut ports = Ports { started: Vec::new(), table: PortTable::default(), queues: BTreeMap::new() };
     for port in &planned {
@@ -154,7 +136,7 @@ struct Planned<'a> {
     cores: Vec<u32>,
     plan: Plan,
     limits: PortLimits,
-    rooms: Rooms,
+    mbufs: MbufSpec,
     known: PortInfo,
 }
 
@@ -191,13 +173,13 @@ impl<'a> Planned<'a> {
         }
         let netif = interface.as_ref().map(|(_, interface)| interface.name.clone());
         let known = PortInfo { number: info.number, name: name.clone(), netif, mtu, mac: info.mac };
-        let rooms = Rooms {
-            room: rooms::room_for(mtu, ring_frame.unwrap_or(0)),
-            mbufs: options.mbufs,
-            alignment: rooms::alignment_for(&info.driver, options, &known),
+        let mbufs = MbufSpec {
+            data_room: data_room::room_for(mtu, ring_frame.unwrap_or(0)),
+            count: options.mbufs,
+            alignment: data_room::alignment_for(&info.driver, options, &known),
             shared_by: SharedBy::of(&info.driver, plan.way.crosses_lcores()),
         };
-        Ok(Self { info, cores, plan, limits, rooms, known })
+        Ok(Self { info, cores, plan, limits, mbufs, known })
     }
 }
 
@@ -209,16 +191,16 @@ fn start_one(
     pools: &mut Pools,
     ports: &mut Ports,
 ) -> Result<(), String> {
-    let Planned { info, cores, plan, limits, rooms, known } = port;
+    let Planned { info, cores, plan, limits, mbufs, known } = port;
     let (name, mtu) = (&info.name, known.mtu);
     let interface = info.interface_index.zip(known.netif.clone());
     let used_for = PortUse {
         hashes: matches!(plan.way, Way::Rss(_)),
         interrupts: options.idle == IdleOption::Interrupt,
     };
-    let (port, alignment) = rooms::start_with_room(eal, info, cores, mtu, rooms, pools, used_for)?;
+    let (port, alignment) = start::start_with_room(eal, info, cores, mtu, mbufs, pools, used_for)?;
     warn_across_nodes(info, cores);
-    let spread = spreading::spread_over(&port, info, cores, plan, options, eal)?;
+    let spread = distribute::spread_over(&port, info, cores, plan, options, eal)?;
     if mtu != info.mtu && interface.is_none() && !port.mtu_set() {
         let max_mtu = info.max_mtu;
         tracing::warn!(

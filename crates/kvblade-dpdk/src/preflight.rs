@@ -2,54 +2,23 @@
 //!
 //! EAL and SPDK find most of this out too, but in many lines and halfway through their start. Each check ends in one sentence that says what to do.
 
+mod host;
 mod hugepages;
 pub(crate) mod reserve;
 mod rpc_socket;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-
-use nix::unistd::geteuid;
+use std::path::Path;
 
 use crate::command_line::CommandLine;
 use crate::export_spec::PciAddress;
 use crate::launch_config::LaunchConfig;
 use crate::launch_error::LaunchError;
+pub(crate) use host::Host;
 pub(crate) use rpc_socket::own_socket;
 
 /// Drivers that hand a PCI device to DPDK and SPDK.
 const USER_SPACE_DRIVERS: [&str; 3] = ["vfio-pci", "uio_pci_generic", "igb_uio"];
-
-/// The machine as the checks see it.
-#[derive(Debug, Clone)]
-pub(crate) struct Host {
-    /// What `/proc` and `/sys` stand below.
-    root: PathBuf,
-    is_root: bool,
-}
-
-impl Host {
-    /// The machine this runs on.
-    pub(crate) fn this() -> Self {
-        Self { root: "/".into(), is_root: geteuid().is_root() }
-    }
-
-    /// A made-up one.
-    #[cfg(test)]
-    pub(crate) fn at_root(root: &Path) -> Self {
-        Self { root: root.into(), is_root: true }
-    }
-
-    /// Where a path of the machine's is.
-    pub(crate) fn at(&self, path: &str) -> PathBuf {
-        self.root.join(path.trim_start_matches('/'))
-    }
-
-    /// What a file of the machine's says, if it can be read.
-    pub(crate) fn read(&self, path: &str) -> Option<String> {
-        fs::read_to_string(self.at(path)).ok()
-    }
-}
 
 /// Refuses to run without root's rights; meant to come before any file is looked at.
 ///

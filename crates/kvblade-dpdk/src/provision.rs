@@ -7,13 +7,13 @@ use control::error::Quoted;
 use dpdk::Interface;
 use nix::net::if_::{if_nameindex, if_nametoindex};
 
+use crate::bdev_requirements;
 use crate::command_line::CommandLine;
 use crate::export_spec::{BdevSpec, PciAddress};
 use crate::interfaces::packet_port;
 use crate::launch_config::LaunchConfig;
 use crate::launch_error::LaunchError;
 use crate::lcore_choice::{self, Choice, Served};
-use crate::needs;
 use crate::preflight::{Host, reserve};
 
 /// What was decided for the operator.
@@ -59,7 +59,7 @@ pub(crate) fn complete(
         command.eal.add_vdev(&port.vdev);
         frames.push(port.frame);
     }
-    leave_pci_alone(command, &needs::pci_addresses(&launch.document));
+    leave_pci_alone(command, &bdev_requirements::pci_addresses(&launch.document));
     Ok(Provision { needed: reserve::needed(command, launch, &frames), chosen })
 }
 
@@ -127,15 +127,7 @@ fn leave_pci_alone(command: &mut CommandLine, served: &[PciAddress]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{self, Invocation};
-
-    fn command(line: &str) -> CommandLine {
-        let words = std::iter::once("kvblade-dpdk").chain(line.split_whitespace()).map(Into::into);
-        match args::parse(words, "") {
-            Ok(Invocation::Serve(command)) => *command,
-            other => panic!("{line}: {other:?}"),
-        }
-    }
+    use crate::args::command_line;
 
     #[test]
     fn pci_devices_are_probed_only_if_asked_for() {
@@ -149,7 +141,7 @@ mod tests {
             ("--vdev=net_null0", &[drive], false, &[]),
             ("--no-pci", &[], true, &[]),
         ] {
-            let mut command = command(line);
+            let mut command = command_line(line);
             leave_pci_alone(&mut command, served);
             assert_eq!(command.eal.no_pci, no_pci, "{line}");
             assert_eq!(command.eal.allowed().collect::<Vec<_>>(), allowed, "{line}");
@@ -170,11 +162,11 @@ mod tests {
     #[test]
     fn lcores_that_were_named_stay() {
         for (line, lcores) in [("-l 0-1", "0-1"), ("--main-lcore 1", "1")] {
-            let mut command = command(line);
+            let mut command = command_line(line);
             assert_eq!(choose_lcore(&mut command, &Host::this()), Ok(None));
             assert_eq!(crate::eal_options::ranges(&command.eal.lcores), lcores);
         }
-        let mut command = command("");
+        let mut command = command_line("");
         let choice =
             choose_lcore(&mut command, &Host::this()).expect("there is a CPU").expect("none was named");
         assert_eq!(command.eal.lcores.iter().copied().collect::<Vec<_>>(), [choice.cpu]);

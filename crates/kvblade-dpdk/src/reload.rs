@@ -174,26 +174,20 @@ fn needs_restart(started: &CommandLine, now: &CommandLine) -> Vec<&'static str> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn command(line: &str) -> CommandLine {
-        let words = std::iter::once("kvblade-dpdk").chain(line.split_whitespace()).map(Into::into);
-        match args::parse(words, "") {
-            Ok(Invocation::Serve(command)) => *command,
-            other => panic!("{line}: {other:?}"),
-        }
-    }
+    use crate::args::command_line;
 
     #[test]
     fn what_needs_a_restart_is_named() {
-        let started = command("-l 1 --interface eth1 --mtu 9000");
+        let started = command_line("-l 1 --interface eth1 --mtu 9000");
         assert_eq!(needs_restart(&started, &started), Vec::<&str>::new());
-        let exports =
-            command("-l 1 --interface eth1 --mtu 9000 -e 1.1=malloc:1M --log-level debug --hugepages auto");
+        let exports = command_line(
+            "-l 1 --interface eth1 --mtu 9000 -e 1.1=malloc:1M --log-level debug --hugepages auto",
+        );
         assert_eq!(needs_restart(&started, &exports), Vec::<&str>::new(), "exports and levels are applied");
         let all = "-l 2 -i eth2 -a 01:00.0 -c /a --rpc-socket /b --state-dir /c --mtu 1500 --mbufs 8191 --spread off \
                    --idle pause --payload-alignment 4";
         assert_eq!(
-            needs_restart(&started, &command(all)),
+            needs_restart(&started, &command_line(all)),
             [
                 "interfaces",
                 "lcores",

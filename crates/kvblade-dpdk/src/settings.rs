@@ -17,7 +17,7 @@ use crate::export_spec::{ExportSpec, PciAddress};
 use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
 use crate::launch_error::LaunchError;
-use crate::needs::PayloadAlignment;
+use crate::payload_alignment::PayloadAlignment;
 
 use crate::spread::SpreadOption;
 use place::{Place, absolute};

@@ -35,7 +35,7 @@ pub(crate) use state_manager::StateStore;
 use waiting::Waiting;
 use watchdog::Watchdog;
 
-use crate::needs;
+use crate::bdev_requirements;
 use crate::notify::service_manager;
 use crate::ports::{self, PortOptions, Started};
 use crate::rpc::Answer;
@@ -153,7 +153,7 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
             return Err(sentence);
         }
     };
-    needs::warn_of_drives_across_nodes(&options.needs.drives, &cores);
+    bdev_requirements::warn_of_drives_across_nodes(&options.requirements.drives, &cores);
     let mut lcores = Vec::new();
     for core in &cores {
         let queues = ports.queues.remove(core).unwrap_or_default();

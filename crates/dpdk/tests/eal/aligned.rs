@@ -135,6 +135,6 @@ fn an_aligned_pool_that_cannot_be_is_refused() {
     assert_eq!(nul.errno, 22);
     let name = unique("large");
     let large =
-        || Mempool::aligned(eal, &name, 100_000, 0, 16384, None, alignment).expect_err("1.7 GB of 256 MB");
+        || Mempool::aligned(eal, &name, 100_000, 0, 16384, None, alignment).expect_err("1.7 GB of 512 MB");
     assert_eq!((large().errno, large().errno), (12, 12), "and it leaves nothing, its name neither");
 }

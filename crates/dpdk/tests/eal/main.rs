@@ -38,7 +38,7 @@ fn start_eal() -> EalStarted {
             "test",
             "--no-huge",
             "-m",
-            "256",
+            "512",
             "--no-pci",
             "--no-shconf",
             "--no-telemetry",

@@ -27,7 +27,7 @@ fn it_is_zero_each_time_and_no_two_have_the_same_bytes() {
 fn it_is_given_back_when_dropped() {
     start_eal();
     // More in all than EAL was given.
-    for round in 0..16 {
+    for round in 0..24 {
         let mut memory = Memory::zeroed(crate::start_eal(), 32 * MIB, None)
             .unwrap_or_else(|error| panic!("{round}: {error}"));
         memory[32 * MIB - 1] = 1;

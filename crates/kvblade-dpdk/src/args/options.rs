@@ -9,7 +9,7 @@ use tracing::level_filters::LevelFilter;
 use super::{help, values};
 use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
-use crate::needs::PayloadAlignment;
+use crate::payload_alignment::PayloadAlignment;
 use crate::spread::SpreadOption;
 
 #[derive(Debug, Parser)]

@@ -2,7 +2,7 @@
 
 use tracing::level_filters::LevelFilter;
 
-use crate::needs::{ALIGNMENTS, PayloadAlignment};
+use crate::payload_alignment::{ALIGNMENTS, PayloadAlignment};
 
 /// SPDK's own default, so that its tools find the program without an option.
 pub(crate) const DEFAULT_RPC_SOCKET: &str = "/var/tmp/spdk.sock";

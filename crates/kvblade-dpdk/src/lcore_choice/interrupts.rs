@@ -7,11 +7,18 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
 
-use super::{Served, cpus};
+use super::cpu_list::cpus;
 use crate::preflight::Host;
 
 /// How many block devices may lie on each other: a partition, a logical volume, RAID, encryption.
 const LAYERS_MAX: usize = 8;
+
+/// What is served, to keep away from its interrupts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Served {
+    pub(crate) interfaces: Vec<String>,
+    pub(crate) files: Vec<PathBuf>,
+}
 
 /// The CPUs that serve interrupts of these interfaces and of the disks beneath these files, and whose they are.
 pub(super) fn cpus_of(host: &Host, served: &Served) -> (BTreeSet<u32>, String) {

@@ -1,6 +1,6 @@
 //! Before the first frame: the ring of an af_packet port, which its `--vdev` lays out.
 
-use super::FRAME_OVERHEAD;
+use super::options::FRAME_OVERHEAD;
 
 /// Bytes of a packet ring's frame that hold no part of the received one: the kernel's header, and room it keeps
 /// for a link header (`TPACKET_V2` in `tpacket_rcv`, Linux `net/packet/af_packet.c`).

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dpdk::{DataAlignment, EalStarted, Mempool};
 
-use super::rooms::{Rooms, SharedBy};
+use super::data_room::{MbufSpec, SharedBy};
 
 /// The mempools that ports share, of all lcores.
 #[derive(Default)]
@@ -21,8 +21,8 @@ struct Kind {
 }
 
 impl Kind {
-    fn of(core: u32, rooms: &Rooms) -> Self {
-        Self { core, room: rooms.room, alignment: rooms.alignment.map_or(0, |alignment| alignment.bytes) }
+    fn of(core: u32, spec: &MbufSpec) -> Self {
+        Self { core, room: spec.data_room, alignment: spec.alignment.map_or(0, |alignment| alignment.bytes) }
     }
 }
 
@@ -35,13 +35,13 @@ struct LcorePool {
 
 impl Pools {
     /// Tells of a port that is going to start on `cores`: before the first does, of all.
-    pub(super) fn expect(&mut self, cores: &[u32], rooms: &Rooms) {
-        if rooms.shared_by != SharedBy::Lcore {
+    pub(super) fn expect(&mut self, cores: &[u32], spec: &MbufSpec) {
+        if spec.shared_by != SharedBy::Lcore {
             return;
         }
         for core in cores {
-            let pool = self.0.entry(Kind::of(*core, rooms)).or_default();
-            pool.mbufs = pool.mbufs.saturating_add(rooms.mbufs);
+            let pool = self.0.entry(Kind::of(*core, spec)).or_default();
+            pool.mbufs = pool.mbufs.saturating_add(spec.count);
         }
     }
 
@@ -54,40 +54,40 @@ impl Pools {
         eal: EalStarted,
         info: &dpdk::PortInfo,
         cores: &[u32],
-        rooms: &Rooms,
+        spec: &MbufSpec,
     ) -> Result<Vec<Arc<Mempool>>, String> {
-        let (port, room) = (info.number, rooms.room);
-        if let (SharedBy::Port, [first, ..]) = (rooms.shared_by, cores) {
-            let mbufs = shared_mbufs(rooms.mbufs, cores.len());
-            let shared = make(eal, &format!("aoe_p{port}r{room}"), mbufs, *first, rooms)?;
+        let (port, room) = (info.number, spec.data_room);
+        if let (SharedBy::Port, [first, ..]) = (spec.shared_by, cores) {
+            let mbufs = shared_mbufs(spec.count, cores.len());
+            let shared = make(eal, &format!("aoe_p{port}r{room}"), mbufs, *first, spec)?;
             return Ok(cores.iter().map(|_| Arc::clone(&shared)).collect());
         }
         let pool_of = |(queue, core): (usize, &u32)| {
-            if rooms.shared_by != SharedBy::Lcore {
-                return make(eal, &format!("aoe_p{port}q{queue}r{room}"), rooms.mbufs, *core, rooms);
+            if spec.shared_by != SharedBy::Lcore {
+                return make(eal, &format!("aoe_p{port}q{queue}r{room}"), spec.count, *core, spec);
             }
-            let kind = Kind::of(*core, rooms);
+            let kind = Kind::of(*core, spec);
             let LcorePool { mbufs, made } = self.0.entry(kind).or_default();
             if let Some(made) = made {
                 return Ok(Arc::clone(made));
             }
             let name = format!("aoe_c{core}r{room}a{}", kind.alignment);
-            Ok(Arc::clone(made.insert(make(eal, &name, *mbufs, *core, rooms)?)))
+            Ok(Arc::clone(made.insert(make(eal, &name, *mbufs, *core, spec)?)))
         };
         cores.iter().enumerate().map(pool_of).collect()
     }
 }
 
 /// A mempool on the node of `core`.
-fn make(eal: EalStarted, name: &str, mbufs: u32, core: u32, rooms: &Rooms) -> Result<Arc<Mempool>, String> {
-    let (room, node, private) = (rooms.room, spdk::app::numa_node(core), datapath::private_size());
-    let made = match rooms.alignment {
+fn make(eal: EalStarted, name: &str, mbufs: u32, core: u32, spec: &MbufSpec) -> Result<Arc<Mempool>, String> {
+    let (room, node, private) = (spec.data_room, spdk::app::numa_node(core), datapath::private_size());
+    let made = match spec.alignment {
         Some(alignment) => Mempool::aligned(eal, name, mbufs, private, room, node, alignment),
         None => Mempool::new(eal, name, mbufs, private, room, node),
     };
     made.map_err(|error| {
         let megabytes = (u64::from(mbufs) * u64::from(room)) >> 20;
-        let advice = rooms.alignment.map_or(String::new(), |DataAlignment { bytes, .. }| {
+        let advice = spec.alignment.map_or(String::new(), |DataAlignment { bytes, .. }| {
             format!(", or data aligned to less than {bytes} bytes with --payload-alignment")
         });
         format!(
@@ -109,15 +109,15 @@ mod tests {
 
     #[test]
     fn an_lcores_ports_have_as_many_mbufs_together_as_they_would_have_alone() {
-        let rooms = |room, shared_by| Rooms { room, mbufs: 4095, alignment: None, shared_by };
+        let mbufs = |data_room, shared_by| MbufSpec { data_room, count: 4095, alignment: None, shared_by };
         let alignment = DataAlignment { offset: datapath::PAYLOAD, bytes: 512 };
         let mut pools = Pools::default();
-        pools.expect(&[0, 1], &rooms(2048, SharedBy::Lcore));
-        pools.expect(&[0], &rooms(2048, SharedBy::Lcore));
-        pools.expect(&[0], &rooms(9088, SharedBy::Lcore));
-        pools.expect(&[0], &Rooms { alignment: Some(alignment), ..rooms(2048, SharedBy::Lcore) });
-        pools.expect(&[0], &rooms(2048, SharedBy::Nobody));
-        pools.expect(&[0, 1], &rooms(2048, SharedBy::Port));
+        pools.expect(&[0, 1], &mbufs(2048, SharedBy::Lcore));
+        pools.expect(&[0], &mbufs(2048, SharedBy::Lcore));
+        pools.expect(&[0], &mbufs(9088, SharedBy::Lcore));
+        pools.expect(&[0], &MbufSpec { alignment: Some(alignment), ..mbufs(2048, SharedBy::Lcore) });
+        pools.expect(&[0], &mbufs(2048, SharedBy::Nobody));
+        pools.expect(&[0, 1], &mbufs(2048, SharedBy::Port));
         let all = pools
             .0
             .iter()

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::Host;
+use super::host::Host;
 use crate::command_line::CommandLine;
 use crate::launch_config::LaunchConfig;
 use crate::launch_error::LaunchError;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Host, hugepages};
+use super::{host::Host, hugepages};
 use crate::command_line::CommandLine;
 use crate::hugepages::{Hugepages, PAGE};
 use crate::launch_config::LaunchConfig;

@@ -231,5 +231,5 @@ fn a_socket_needs_a_place() {
 fn this_machine_can_be_asked() {
     let host = Host::this();
     assert!(host.read("/proc/mounts").is_some());
-    assert_eq!(host.is_root, geteuid().is_root());
+    assert_eq!(host.is_root, nix::unistd::geteuid().is_root());
 }

@@ -6,7 +6,7 @@ use control::backing_file::SECTOR;
 use control::{CreateExport, Method};
 use serde_json::{Map, Value, json};
 
-use crate::needs;
+use crate::bdev_requirements;
 
 /// A call that makes a bdev.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,9 +60,10 @@ impl Calls {
         let owned =
             |(method, params): (&str, &Value)| Call { method: method.to_owned(), params: params.clone() };
         let makes_bdev = |call: &Call| UNDOING.iter().any(|(method, _)| *method == call.method);
-        let creates = needs::calls(document, "aoe").filter(|(method, _)| *method == CreateExport::NAME);
+        let creates =
+            bdev_requirements::calls(document, "aoe").filter(|(method, _)| *method == CreateExport::NAME);
         Self {
-            bdevs: needs::calls(document, "bdev").map(owned).filter(makes_bdev).collect(),
+            bdevs: bdev_requirements::calls(document, "bdev").map(owned).filter(makes_bdev).collect(),
             exports: creates.map(|(_, params)| params.clone()).collect(),
         }
     }

@@ -11,8 +11,8 @@ use spdk::{
     Sectors,
 };
 
+use crate::step::{Step, asks, chain, once, turns, until};
 use crate::threads::neighbour;
-use crate::{Step, asks, chain, once, turns, until};
 
 /// Where the data starts in this test's frames.
 pub(crate) const PAYLOAD: u16 = 36;
@@ -35,23 +35,23 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
 }
 
 fn descriptions() {
-    let mut names = crate::list();
+    let mut names = crate::step::list();
     names.sort();
     assert_eq!(names, ["m0", "m1", "m2", "m3"]);
-    let bdev = crate::open("m0", true, |_| ()).expect("it is there");
+    let bdev = crate::step::open("m0", true, |_| ()).expect("it is there");
     let info = bdev.info();
     assert_eq!((info.block_size, info.metadata_size, info.blocks, bdev.blocks()), (512, 0, 2048, 2048));
     assert_eq!((info.name.as_str(), info.files.len(), info.flush), ("m0", 0, FlushMethod::Nothing));
     assert_eq!((&info.durability, info.write_cache, info.fua), (&Durability::Memory, true, false));
-    let missing = crate::open("none", false, |_| ()).expect_err("there is none");
+    let missing = crate::step::open("none", false, |_| ()).expect_err("there is none");
     assert_eq!(missing.call, "spdk_bdev_open_ext");
     assert_eq!(missing.errno, 19, "ENODEV: {missing}");
-    assert_eq!(crate::open("a\0b", false, |_| ()).expect_err("no C string").errno, 22);
+    assert_eq!(crate::step::open("a\0b", false, |_| ()).expect_err("no C string").errno, 22);
 }
 
 fn names() {
     let own_name = |name| AppThread::with(|app| Bdev::own_name(app, name)).expect("here");
-    let bdev = crate::open("m0", false, |_| ()).expect("it is there");
+    let bdev = crate::step::open("m0", false, |_| ()).expect("it is there");
     let uuid = bdev.info().uuid.clone();
     let is_called = |name| AppThread::with(|app| bdev.is_called(app, name)).expect("here");
     assert_eq!((uuid.len(), uuid.matches('-').count()), (36, 4), "{uuid}");
@@ -59,7 +59,7 @@ fn names() {
         assert_eq!(own_name(name).as_deref(), Some("m0"), "{name}");
         assert!(is_called(name), "{name}");
     }
-    assert_eq!(crate::open(&uuid, false, |_| ()).expect("by its alias").info().name, "m0");
+    assert_eq!(crate::step::open(&uuid, false, |_| ()).expect("by its alias").info().name, "m0");
     for name in ["m1", "", "a\0b"] {
         assert!(!is_called(name), "{name}");
     }
@@ -67,7 +67,7 @@ fn names() {
 }
 
 fn claims() {
-    let open = |write| crate::open("m0", write, |_| ());
+    let open = |write| crate::step::open("m0", write, |_| ());
     let alone = || AppThread::with(|app| Bdev::open_against_writers(app, "m0", |_| ())).expect("here");
     // Writers share it with each other and with readers, not with one that wants no writers.
     let writers = [open(true).expect("the first"), open(true).expect("the second")];
@@ -92,7 +92,7 @@ fn removal() -> Step {
     let (counted, read) = (Rc::clone(&told), told);
     chain(vec![
         once(move || {
-            let bdev = crate::open("m1", true, move |event| {
+            let bdev = crate::step::open("m1", true, move |event| {
                 assert_eq!(event, BdevEvent::Removed);
                 drop(OPEN.take());
                 // This closure, with what it holds, outlives the call.
@@ -106,7 +106,7 @@ fn removal() -> Step {
         turns(1000),
         once(move || {
             assert_eq!(read.get(), 1);
-            assert!(!crate::list().contains(&"m1".to_owned()), "nothing holds it");
+            assert!(!crate::step::list().contains(&"m1".to_owned()), "nothing holds it");
         }),
     ])
 }
@@ -117,7 +117,7 @@ fn dropped_elsewhere() -> Step {
     chain(vec![
         once(move || {
             let thread = neighbour();
-            let bdev = crate::open("m2", true, |_| ()).expect("it is there");
+            let bdev = crate::step::open("m2", true, |_| ()).expect("it is there");
             let opens = thread.send(move || {
                 let queue = CompletionQueue::<u32>::new().expect("an aio context");
                 LEFT.set(Some(IoChannel::open(&bdev, &queue).expect("a channel")));
@@ -145,11 +145,11 @@ struct Bench {
 
 impl Bench {
     fn open(name: &str, write: bool) -> Self {
-        let bdev = crate::open(name, write, |_| ()).expect("it is there");
+        let bdev = crate::step::open(name, write, |_| ()).expect("it is there");
         let queue = CompletionQueue::new().expect("an aio context");
         let channel = IoChannel::open(&bdev, &queue).expect("a channel");
         let pool = Mempool::new(
-            crate::eal(),
+            crate::step::eal(),
             &format!("pool_{name}_{write}"),
             31,
             spdk::private_size::<u32>(),
@@ -250,7 +250,7 @@ fn io() -> Step {
         ),
         once(|| {
             let bench = Bench::open("m0", true);
-            let small = Mempool::new(crate::eal(), "small", 15, 8, 1024, None).expect("memory");
+            let small = Mempool::new(crate::step::eal(), "small", 15, 8, 1024, None).expect("memory");
             let frame = small.alloc().expect("an mbuf");
             let io = Io { kind: IoKind::Flush, sectors: Sectors::default(), payload: PAYLOAD };
             bench.channel.submit(&bench.queue, io, frame, 0).expect_err("no place for its state");
@@ -264,7 +264,7 @@ fn closed() -> Step {
     chain(vec![
         asks("bdev_malloc_create", params, |answer| {
             assert_eq!(answer["result"], json!("m4"));
-            let bdev = crate::open("m4", true, |_| ()).expect("it is there");
+            let bdev = crate::step::open("m4", true, |_| ()).expect("it is there");
             let queue = CompletionQueue::<u32>::new().expect("an aio context");
             drop(IoChannel::open(&bdev, &queue).expect("a channel"));
         }),
@@ -272,7 +272,7 @@ fn closed() -> Step {
         asks("bdev_malloc_delete", json!({ "name": "m4" }), |answer| {
             assert_eq!(answer["result"], json!(true))
         }),
-        once(|| assert!(!crate::list().contains(&"m4".to_owned()))),
+        once(|| assert!(!crate::step::list().contains(&"m4".to_owned()))),
     ])
 }
 

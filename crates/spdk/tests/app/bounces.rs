@@ -13,7 +13,7 @@ use serde_json::json;
 use spdk::{CompletionQueue, Io, IoChannel, IoKind, Outcome, SECTOR_BYTES, Sectors};
 
 use crate::bdevs::PAYLOAD;
-use crate::{Step, asks, chain, once};
+use crate::step::{Step, asks, chain, once};
 
 /// Bytes of each request: what a frame of 9000 bytes holds.
 const BYTES: usize = 8192;
@@ -124,13 +124,13 @@ fn file(name: &str) -> PathBuf {
 
 impl Bench {
     fn open(name: &str, alignment: Option<u16>) -> Self {
-        let bdev = crate::open(name, true, |_| ()).expect("it is there");
+        let bdev = crate::step::open(name, true, |_| ()).expect("it is there");
         let (pool, private) = (format!("pool_{name}"), spdk::private_size::<usize>());
         let pool = match alignment {
-            None => Mempool::new(crate::eal(), &pool, 63, private, 9216, None),
+            None => Mempool::new(crate::step::eal(), &pool, 63, private, 9216, None),
             Some(bytes) => {
                 let alignment = DataAlignment { offset: PAYLOAD, bytes };
-                Mempool::aligned(crate::eal(), &pool, 63, private, 9216, None, alignment)
+                Mempool::aligned(crate::step::eal(), &pool, 63, private, 9216, None, alignment)
             }
         };
         let direct = std::fs::OpenOptions::new().read(true).custom_flags(O_DIRECT).open(file(name)).is_ok();

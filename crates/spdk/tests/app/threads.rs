@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use spdk::{Poller, Thread, app};
 
-use crate::{Step, chain, once, turns, until};
+use crate::step::{Step, chain, once, turns, until};
 
 thread_local! {
     /// Where tests leave what one SPDK thread makes and another drops.

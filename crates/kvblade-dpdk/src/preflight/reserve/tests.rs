@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::args::{self, Invocation};
+use crate::args::command_line;
 
 struct Machine(TempDir);
 
@@ -34,15 +34,7 @@ impl Machine {
     }
 
     fn see_to(&self, line: &str, needed: u64) -> Result<(), LaunchError> {
-        see_to(&command(line), needed, &self.host())
-    }
-}
-
-fn command(line: &str) -> CommandLine {
-    let words = std::iter::once("kvblade-dpdk").chain(line.split_whitespace()).map(Into::into);
-    match args::parse(words, "") {
-        Ok(Invocation::Serve(command)) => *command,
-        other => panic!("{line}: {other:?}"),
+        see_to(&command_line(line), needed, &self.host())
     }
 }
 
@@ -83,7 +75,7 @@ fn what_is_missing_is_added_to_what_there_is() {
 #[test]
 fn too_few_pages_are_noticed() {
     let machine = Machine::new(300, 100);
-    let shortage = |line: &str, needed: u64| shortage(&command(line), needed, &machine.host());
+    let shortage = |line: &str, needed: u64| shortage(&command_line(line), needed, &machine.host());
     assert_eq!(shortage("", 200 << 20), None);
     assert_eq!(shortage("", (200 << 20) + 1), Some(200 << 20));
     assert_eq!(shortage("--no-huge -m 1024", 300 << 20), None);
@@ -169,7 +161,7 @@ fn it_waits_for_others_that_change_the_number() {
 #[test]
 fn what_is_needed_grows_with_ports_lcores_mbufs_and_memory() {
     let needed = |line: &str, frames: &[u32]| {
-        let command = command(line);
+        let command = command_line(line);
         needed(&command, &LaunchConfig::build(&command.exports, None).unwrap(), frames)
     };
     let idle = needed("", &[]);

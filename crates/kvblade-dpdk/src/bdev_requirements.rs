@@ -10,23 +10,11 @@ use control::{CreateExport, Method};
 use serde_json::Value;
 
 use crate::export_spec::PciAddress;
-
-/// What `--payload-alignment` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PayloadAlignment {
-    /// What the exports of the start want.
-    Auto,
-    /// Bytes, one of [`ALIGNMENTS`].
-    Fixed(u16),
-}
-
-/// Alignments of a frame's data that a port can have, in bytes: what head room and headers give, and what files and
-/// block devices want for O_DIRECT.
-pub(crate) const ALIGNMENTS: [u16; 3] = [4, 512, 4096];
+use crate::payload_alignment::ALIGNMENTS;
 
 /// What the configuration that SPDK is to load asks for.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Needs {
+pub(crate) struct BdevRequirements {
     /// Each export's ports, `None` for all, and the alignment its bdev wants, of [`ALIGNMENTS`].
     exports: Vec<(Option<Vec<PortRef>>, u16)>,
     /// Local drives that are attached.
@@ -43,7 +31,7 @@ struct Bdevs {
     most: u32,
 }
 
-impl Needs {
+impl BdevRequirements {
     /// Reads a configuration of SPDK's form, in which exports are in subsystem `aoe`. What it can't make sense of it
     /// passes over: SPDK will say what is wrong.
     pub(crate) fn of(document: &Value) -> Self {
@@ -239,7 +227,7 @@ mod tests {
                 export(5, "us0", json!([5])),
             ]),
         );
-        let needs = Needs::of(&all);
+        let needs = BdevRequirements::of(&all);
         for (info, alignment) in [
             (port(0, "net_ring0", None), 4),
             (port(1, "0000:01:00.1", None), 512),
@@ -255,7 +243,7 @@ mod tests {
 
     #[test]
     fn an_export_on_all_ports_counts_for_each() {
-        let needs = Needs::of(&document(bdevs(), json!([export(1, "f", json!(null))])));
+        let needs = BdevRequirements::of(&document(bdevs(), json!([export(1, "f", json!(null))])));
         assert_eq!(needs.alignment_on(&port(7, "net_ring7", None)), 512);
     }
 
@@ -264,7 +252,7 @@ mod tests {
         for nonsense in
             [json!(null), json!({}), json!({ "subsystems": [{ "subsystem": "aoe", "config": [{}, 1] }] })]
         {
-            let needs = Needs::of(&nonsense);
+            let needs = BdevRequirements::of(&nonsense);
             assert_eq!((needs.alignment_on(&port(0, "a", None)), needs.drives.len()), (4, 0));
         }
     }

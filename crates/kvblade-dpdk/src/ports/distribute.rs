@@ -4,7 +4,7 @@ use aoe_target::{MacAddr, PortId};
 use datapath::{DistributeBy, Distribution};
 use dpdk::{EalStarted, FlowRule, Port};
 
-use super::{PortOptions, pools::shared_mbufs};
+use super::{options::PortOptions, pools::shared_mbufs};
 use crate::spread::{Plan, SpreadMode, Way};
 
 /// Has a started port's frames come to its lcores as planned: each lane's station address, and its part in handing

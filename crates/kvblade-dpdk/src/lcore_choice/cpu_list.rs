@@ -1,0 +1,12 @@
+//! Lists of CPUs, as Linux writes them.
+
+use std::collections::BTreeSet;
+
+/// Reads a list such as `0-3,8`.
+pub(super) fn cpus(list: &str) -> BTreeSet<u32> {
+    let ranges = list.trim().split(',').filter_map(|part| {
+        let (first, last) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
+        Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?)
+    });
+    ranges.flatten().collect()
+}
