@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aoe_target::{
-    BdevOp, Claims, ConfigString, Disposition, Export, ExportId, Identity, IoOutcome, MacAddr,
+    BdevOp, ConfigString, Disposition, Export, ExportId, Identity, InitiatorState, IoOutcome, MacAddr,
     PAYLOAD_OFFSET, PortLimits, Ports, Reply, Request, Shelf, ShelfSlot, Slot,
 };
 
@@ -24,8 +24,8 @@ pub fn check(input: &[u8]) {
     export.sectors = [1000, 0, 1 << 28, u64::MAX][usize::from(choice >> 3 & 3)];
     let config =
         ConfigString::new(&[choice; 1024][..[0, 3, 64, 1024][usize::from(choice >> 5 & 3)]]).expect("fits");
-
-    export.claims = Arc::new(Claims { config, ..Claims::default() });
+    let state = InitiatorState { config, ..InitiatorState::default() };
+    let mut export = export.with_initiator_state(Arc::new(state));
 
     let first = Request::parse(frame, frame.len());
     let head = &frame[..frame.len().min(64)];
@@ -38,13 +38,14 @@ pub fn check(input: &[u8]) {
     let needed = &frame[..request.contiguous_len(frame.len()).max(head.len())];
     assert_eq!(export.admit(&request, needed, frame.len(), limits), disposition, "a second look agrees");
     match disposition {
-        Disposition::Consult => {
-            let (mut whole, mut part) = (Claims::clone(&export.claims), Claims::clone(&export.claims));
+        Disposition::Defer => {
+            let before = InitiatorState::clone(export.initiator_state());
+            let (mut whole, mut part) = (before.clone(), before.clone());
             let applied = whole.apply(frame);
             assert_eq!(part.apply(needed), applied, "what was asked for in one piece is enough");
-            assert_eq!((part == whole, applied.changed), (true, whole != *export.claims));
-            export.claims = Arc::new(whole);
-            if let Ok(reply) = Reply::verdict(&export, applied.verdict, limits) {
+            assert_eq!((part == whole, applied.changed), (true, whole != before));
+            let export = export.with_initiator_state(Arc::new(whole));
+            if let Ok(reply) = Reply::state(&export, applied.reply, limits) {
                 emits_what_it_declares(&reply, frame, &export, limits);
             }
         }

@@ -84,7 +84,7 @@ impl Model {
         self.disks
             .iter_mut()
             .filter(|disk| (shelf == 0xffff || shelf == disk.shelf) && (slot == 0xff || slot == disk.slot))
-            .filter(|disk| disk.hears(&frame[6..12]))
+            .filter(|disk| disk.check_sender(&frame[6..12]))
             .filter_map(|disk| match frame[19] {
                 0 if !disk.claims.let_through(frame) => Some(disk.header(frame, Some(6))),
                 0 => Some(disk.ata(frame, most, fate)),
@@ -284,7 +284,7 @@ impl Disk {
         Some(reply)
     }
 
-    fn hears(&self, station: &[u8]) -> bool {
+    fn check_sender(&self, station: &[u8]) -> bool {
         let lists = |list: &[[u8; 6]]| list.iter().any(|listed| listed == station);
         !lists(&self.deny)
             && (self.allow.is_empty() || lists(&self.allow))

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aoe_target::{
-    BdevIo, BdevOp, Claims, ConfigString, Cursor, Disposition, Export, ExportId, ExportState, Guard,
-    HealthUse, Identity, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId, PortLimits, Ports, Reply, Request,
+    Acl, BdevIo, BdevOp, ConfigString, Cursor, Disposition, Export, ExportId, ExportState, HealthUse,
+    Identity, InitiatorState, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId, PortLimits, Ports, Reply, Request,
     Route, Shelf, ShelfSlot, Slot, Table, Vlans,
 };
 
@@ -36,8 +36,8 @@ impl Subject {
             export.features.smart = disk.rich.then_some(true);
             export.features.write_cache = disk.rich.then_some(true);
             let config = ConfigString::new(&disk.claims.config).expect("at most 1024 bytes");
-            export.claims = Arc::new(Claims { config, ..Claims::default() });
-            table.insert(export).expect("addresses of their own");
+            let state = InitiatorState { config, ..InitiatorState::default() };
+            table.insert(export.with_initiator_state(Arc::new(state))).expect("addresses of their own");
         }
         Self { table, limits, disks: vec![BTreeMap::new(); disks.len()] }
     }
@@ -49,9 +49,8 @@ impl Subject {
         export.read_only = disk.read_only;
         export.buffer_count = disk.buffers;
         export.state = if disk.offline { ExportState::Offline } else { ExportState::Online };
-        export.allow = disk.allow.iter().copied().map(MacAddr).collect();
-        export.deny = disk.deny.iter().copied().map(MacAddr).collect();
-        publish(export, Claims::clone(&export.claims));
+        let list = |macs: &[[u8; 6]]| macs.iter().copied().map(MacAddr).collect();
+        *export = export.clone().with_lists(list(&disk.allow), list(&disk.deny));
     }
 
     /// The replies to a frame, in the order of the exports.
@@ -88,14 +87,15 @@ impl Subject {
                     carry_out(&mut self.disks[id.0 as usize], &io, export.sectors, &mut buffer, fate);
                 Reply::completed(&io, outcome)
             }
-            Disposition::Consult => {
-                let mut claims = Claims::clone(&export.claims);
-                let applied = claims.apply(frame);
-                assert_eq!(applied.changed, claims != *export.claims, "{applied:?}");
+            Disposition::Defer => {
+                let mut state = InitiatorState::clone(export.initiator_state());
+                let applied = state.apply(frame);
+                assert_eq!(applied.changed, state != **export.initiator_state(), "{applied:?}");
                 if applied.changed {
-                    publish(export, claims);
+                    let acl = Acl::build(export.allow(), export.deny(), &state, false);
+                    drop(export.publish(Arc::new(state), acl));
                 }
-                Reply::verdict(export, applied.verdict, self.limits).ok()?
+                Reply::state(export, applied.reply, self.limits).ok()?
             }
         };
         let (declared, before) = (reply.emit_len(), buffer.clone());
@@ -105,12 +105,6 @@ impl Subject {
         buffer.truncate(length);
         Some(buffer)
     }
-}
-
-/// Puts new claims in place, and the guard they make.
-fn publish(export: &mut Export, claims: Claims) {
-    let guard = Guard::build(&export.allow, &export.deny, &claims, false);
-    drop(export.publish(Arc::new(claims), guard));
 }
 
 /// The bdev: does the I/O on the frame's own bytes, unless it is to fail.

@@ -3,20 +3,19 @@
 mod features;
 
 use aoe_wire::{
-    ATA_LEN, AoeError, CONFIG_LEN, ConfigCommand, KeyedCommand, MAX_CONFIG_STRING, MaskCommand, MaskError,
-    ReserveCommand, SECTOR_BYTES,
+    AoeError, CONFIG_LEN, ConfigCommand, KeyedCommand, MAX_CONFIG_STRING, MaskCommand, MaskError,
+    ReserveCommand,
 };
 use ata::{AddressWidth, AtaCommand, Registers};
 
-use crate::claims::Verdict;
+use crate::acl::Acl;
 use crate::drop_reason::DropReason;
 use crate::export::{Export, ExportState};
+use crate::initiator_state::StateReply;
+use crate::io::{BdevIo, BdevOp, PAYLOAD_OFFSET};
 use crate::ports::PortLimits;
 use crate::reply::Reply;
 use crate::request::{Request, RequestKind};
-
-/// Where sector data starts in a frame, for reads and writes alike: a multiple of 4, not of 512.
-pub const PAYLOAD_OFFSET: usize = ATA_LEN;
 
 /// What to do with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,78 +26,10 @@ pub enum Disposition {
     Reply(Reply),
     /// Ask the bdev, and answer with [`Reply::completed`] when it is done.
     Submit(BdevIo),
-    /// The request may change the export's claims: bring it to whoever keeps them, who calls
-    /// [`Claims::apply`](crate::Claims::apply), and answer with [`Reply::verdict`] when the change is stored and
-    /// every lcore has it.
-    Consult,
-}
-
-/// What a bdev is asked to do. Its tag is a byte of its own, so that it takes one compare to know a read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum BdevOp {
-    /// Fill the frame's payload from the disk.
-    Read,
-    /// Store the frame's payload on the disk.
-    Write,
-    /// Bring all acknowledged writes to stable storage.
-    Flush,
-    /// Give up the sectors of the [`Ranges`](ata::Ranges) in the frame's payload, all of which lie within the disk;
-    /// `sectors` is the length of that payload in sectors.
-    Trim,
-    /// Put a page about the drive's [`Health`](ata::Health) into the frame's payload, or judge it.
-    Health(HealthUse),
-}
-
-/// What a drive's health is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HealthUse {
-    /// The page of SMART READ DATA.
-    Data,
-    /// The page of SMART READ THRESHOLDS.
-    Thresholds,
-    /// Whether the drive expects to fail: [`IoOutcome::Ok`] or [`IoOutcome::Failing`].
-    Status,
-}
-
-/// An I/O that passed every check: it lies within the disk, within what the port can carry, and, for a write,
-/// its data is all there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BdevIo {
-    /// What to do.
-    pub op: BdevOp,
-    /// First sector (512 bytes); 0 for a flush.
-    pub lba: u64,
-    /// Number of sectors (512 bytes each), 1 to 16; 0 for a flush. For the others the length of the payload.
-    pub sectors: u16,
-    /// Width of the address registers, in which the reply tells how far it came.
-    pub width: AddressWidth,
-}
-
-impl BdevIo {
-    /// Bytes of payload, at [`PAYLOAD_OFFSET`] of the frame; 0 for a flush.
-    #[inline]
-    #[must_use]
-    pub fn data_len(&self) -> usize {
-        usize::from(self.sectors) * SECTOR_BYTES
-    }
-}
-
-/// How the bdev's work ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoOutcome {
-    /// Done in full.
-    Ok,
-    /// Done, and the drive says that it may fail; for [`HealthUse::Status`] only.
-    Failing,
-    /// The medium failed under this I/O.
-    MediaError,
-    /// The device failed, or was removed.
-    DeviceFault,
-    /// The bdev has no such sectors, for instance because it shrank.
-    OutOfRange,
-    /// The bdev refused or gave up.
-    Aborted,
+    /// The request may change the initiator state: defer it to the state manager, which calls
+    /// [`InitiatorState::apply`](crate::InitiatorState::apply), and answer with [`Reply::state`] when the change is stored
+    /// and every lcore has it.
+    Defer,
 }
 
 impl Export {
@@ -118,10 +49,10 @@ impl Export {
         frame_len: usize,
         limits: PortLimits,
     ) -> Disposition {
-        if let Some(guard) = &self.guard
-            && let Some(stopped) = guard.stops(*request)
+        if let Some(acl) = self.acl()
+            && let Some(refusal) = refused_by(acl, *request)
         {
-            return stopped;
+            return refusal;
         }
         let online = self.state == ExportState::Online;
         // Two compares and a call: all kinds in one match would put a jump table in the way of every request.
@@ -155,7 +86,7 @@ impl Export {
                 self.admit_config(command, usize::from(string_len), frame_head, frame_len)
             }
             RequestKind::Mask { .. } | RequestKind::Reserve { .. } | RequestKind::Keyed { .. } => {
-                self.admit_claim(&request, frame_head, frame_len, limits)
+                self.admit_state(&request, frame_head, frame_len, limits)
             }
             RequestKind::Other(_) => Disposition::Reply(Reply::refused(AoeError::UnknownCommand)),
         }
@@ -219,14 +150,14 @@ impl Export {
         if string_len > MAX_CONFIG_STRING || string_len > frame_len.saturating_sub(CONFIG_LEN) {
             return Disposition::Drop(DropReason::ConfigTooLong);
         }
-        let ours = self.claims.config.as_bytes();
+        let ours = self.initiator_state().config.as_bytes();
         let holds: fn(&[u8], &[u8]) -> bool = match command {
             ConfigCommand::Test => |ours, asked| ours == asked,
             ConfigCommand::PrefixTest => |ours, asked| ours.starts_with(asked),
             ConfigCommand::Set | ConfigCommand::ForceSet | ConfigCommand::TestAndReplace => {
                 let second = if command == ConfigCommand::TestAndReplace { 2 + MAX_CONFIG_STRING } else { 0 };
                 let whole = frame_head.len() >= frame_len.min(CONFIG_LEN + string_len + second);
-                return consult(whole);
+                return defer(whole);
             }
             _ => return Disposition::Reply(Reply::config(self, command, Some(AoeError::BadArgument))),
         };
@@ -237,41 +168,57 @@ impl Export {
         }
     }
 
-    /// MAC mask list and reservations: told from what was published last, changed by who keeps them.
+    /// MAC mask list and reservations: reads are answered from the state published last, changes are deferred.
     #[cold]
-    fn admit_claim(
+    fn admit_state(
         &self,
         request: &Request,
         frame_head: &[u8],
         frame_len: usize,
         limits: PortLimits,
     ) -> Disposition {
-        let verdict = match request.kind {
+        let reply = match request.kind {
             RequestKind::Mask { reserved: true, .. } => return Disposition::Drop(DropReason::MaskReserved),
             RequestKind::Mask { command: command @ MaskCommand::Read, .. } => {
-                Verdict::Mask(command, MaskError::None, 0)
+                StateReply::Mask(command, MaskError::None, 0)
             }
             RequestKind::Reserve { command: command @ ReserveCommand::Read, .. } => {
-                Verdict::Reserve(command, None)
+                StateReply::Reserve(command, None)
             }
             RequestKind::Keyed { command: command @ KeyedCommand::Status, .. } => {
-                Verdict::Keyed(command, None)
+                StateReply::Keyed(command, None)
             }
             RequestKind::Mask { command: MaskCommand::Unknown(_), .. }
             | RequestKind::Reserve { command: ReserveCommand::Unknown(_), .. }
             | RequestKind::Keyed { command: KeyedCommand::Unknown(_), .. } => {
-                Verdict::Refused(AoeError::BadArgument)
+                StateReply::Refused(AoeError::BadArgument)
             }
-            _ => return consult(frame_head.len() >= request.contiguous_len(frame_len)),
+            _ => return defer(frame_head.len() >= request.contiguous_len(frame_len)),
         };
-        match Reply::verdict(self, verdict, limits) {
+        match Reply::state(self, reply, limits) {
             Ok(reply) => Disposition::Reply(reply),
             Err(reason) => Disposition::Drop(reason),
         }
     }
 }
 
-/// A request that may change claims needs all of what it carries in one piece.
-const fn consult(whole: bool) -> Disposition {
-    if whole { Disposition::Consult } else { Disposition::Drop(DropReason::ConfigSplit) }
+/// Defers a request, which must have all that it carries in one piece.
+const fn defer(whole: bool) -> Disposition {
+    if whole { Disposition::Defer } else { Disposition::Drop(DropReason::ConfigSplit) }
+}
+
+/// The refusal of a request by the ACL; `None` lets the request pass. Out of line because most exports have no ACL; by value
+/// because without one the request need not be in memory.
+#[cold]
+#[inline(never)]
+fn refused_by(acl: &Acl, request: Request) -> Option<Disposition> {
+    if let Err(reason) = acl.check_sender(request.source) {
+        return Some(Disposition::Drop(reason));
+    }
+    match request.kind {
+        RequestKind::Ata(command) if !acl.allows(request.source, command) => {
+            Some(Disposition::Reply(Reply::refused(AoeError::TargetReserved)))
+        }
+        _ => None,
+    }
 }

@@ -2,7 +2,8 @@
 
 use ata::AtaCommand;
 
-use crate::admit::{BdevIo, BdevOp, Disposition, IoOutcome};
+use crate::admit::Disposition;
+use crate::io::{BdevIo, BdevOp, IoOutcome};
 use crate::reply::Reply;
 use crate::request::{Request, RequestKind};
 
@@ -133,7 +134,7 @@ impl ExportCounters {
     }
 
     /// Counts the errors of a reply that was not made at once: the end of a
-    /// [`Disposition::Consult`].
+    /// [`Disposition::Defer`].
     #[inline]
     pub fn answered(&mut self, reply: &Reply) {
         self.ata_errors += u64::from(reply.is_ata_error());

@@ -1,13 +1,12 @@
 //! What a request is for: a disk under its shelf and slot.
 
-use std::fmt;
 use std::sync::Arc;
 
-use aoe_wire::{MAX_CONFIG_STRING, MacAddr, ShelfSlot};
+use aoe_wire::{MacAddr, ShelfSlot};
 use ata::{Features, Identity};
 
-use crate::claims::Claims;
-use crate::guard::Guard;
+use crate::acl::Acl;
+use crate::initiator_state::InitiatorState;
 use crate::ports::{PortLimits, Ports};
 use crate::vlan::VlanId;
 
@@ -36,8 +35,8 @@ pub struct Export {
     pub sectors: u64,
     /// First sector of the bdev that is served: the bdev's sector under LBA 0.
     pub first_sector: u64,
-    /// Who is kept off, as the operator's lists and the claims have it; `None` when nobody is.
-    pub guard: Option<Arc<Guard>>,
+    /// Made from the operator's lists and the initiator state; `None` when nobody is kept off.
+    acl: Option<Arc<Acl>>,
     id: ExportId,
     address: ShelfSlot,
     /// Whether the bdev is there.
@@ -49,17 +48,14 @@ pub struct Export {
     vlan: Option<VlanId>,
     /// Messages the target says it can hold. Values below [`Export::MIN_BUFFER_COUNT`] are advertised as that.
     pub buffer_count: u16,
-    /// What initiators keep here, as it was published last.
-    pub claims: Arc<Claims>,
+    /// As published last.
+    initiator_state: Arc<InitiatorState>,
     /// What the disk can do beyond reading, writing and flushing, as its bdev can; `trim_blocks`,
     /// `smart` and `write_cache` of it say only whether: see [`Export::features_on`].
     pub features: Features,
     ports: Ports,
-    /// The operator's list of the only initiators to answer; empty means everybody. Not looked at by routing or
-    /// admission: what is checked there is made from it.
-    pub allow: Arc<[MacAddr]>,
-    /// The operator's list of initiators never to answer. As [`Export::allow`].
-    pub deny: Arc<[MacAddr]>,
+    allow: Arc<[MacAddr]>,
+    deny: Arc<[MacAddr]>,
     /// Names in the IDENTIFY page.
     pub identity: Identity,
 }
@@ -90,8 +86,8 @@ impl Export {
             buffer_count: Self::DEFAULT_BUFFER_COUNT,
             identity,
             features: Features::default(),
-            claims: Arc::default(),
-            guard: None,
+            initiator_state: Arc::default(),
+            acl: None,
         }
     }
 
@@ -109,15 +105,58 @@ impl Export {
         self
     }
 
-    /// Puts new claims and the guard that goes with them in place, and hands back the old ones, whose last owner
-    /// frees memory: send them back to where they were made. Neither allocates nor frees.
+    /// The same export with the operator's lists: `allow` names the only initiators to answer, everybody when empty; `deny`
+    /// names initiators never to answer.
+    #[must_use]
+    pub fn with_lists(mut self, allow: Arc<[MacAddr]>, deny: Arc<[MacAddr]>) -> Self {
+        (self.allow, self.deny) = (allow, deny);
+        self.acl = Acl::build(&self.allow, &self.deny, &self.initiator_state, false);
+        self
+    }
+
+    /// The same export with this initiator state. Allocates: an lcore calls [`Export::publish`] instead.
+    #[must_use]
+    pub fn with_initiator_state(mut self, state: Arc<InitiatorState>) -> Self {
+        self.acl = Acl::build(&self.allow, &self.deny, &state, false);
+        self.initiator_state = state;
+        self
+    }
+
+    /// Puts new initiator state and its ACL in place and returns the old ones, whose last owner frees memory: send them
+    /// back to the thread that made them. Neither allocates nor frees.
     #[must_use]
     pub fn publish(
         &mut self,
-        claims: Arc<Claims>,
-        guard: Option<Arc<Guard>>,
-    ) -> (Arc<Claims>, Option<Arc<Guard>>) {
-        (std::mem::replace(&mut self.claims, claims), std::mem::replace(&mut self.guard, guard))
+        state: Arc<InitiatorState>,
+        acl: Option<Arc<Acl>>,
+    ) -> (Arc<InitiatorState>, Option<Arc<Acl>>) {
+        (std::mem::replace(&mut self.initiator_state, state), std::mem::replace(&mut self.acl, acl))
+    }
+
+    /// The initiator state, as published last.
+    #[inline]
+    #[must_use]
+    pub const fn initiator_state(&self) -> &Arc<InitiatorState> {
+        &self.initiator_state
+    }
+
+    /// The ACL, as published last; `None` when nobody is kept off.
+    #[inline]
+    #[must_use]
+    pub fn acl(&self) -> Option<&Acl> {
+        self.acl.as_deref()
+    }
+
+    /// The operator's list of the only initiators to answer; everybody when empty.
+    #[must_use]
+    pub const fn allow(&self) -> &Arc<[MacAddr]> {
+        &self.allow
+    }
+
+    /// The operator's list of initiators never to answer.
+    #[must_use]
+    pub const fn deny(&self) -> &Arc<[MacAddr]> {
+        &self.deny
     }
 
     /// Where advertisements go: to each address of the mask list, or to everybody when it is empty.
@@ -128,7 +167,7 @@ impl Export {
     /// One of [`Export::advertisement_destinations`], for who must pause between two; counts from 0.
     #[must_use]
     pub fn advertisement_destination(&self, nth: usize) -> Option<MacAddr> {
-        let mask = self.claims.mask.as_slice();
+        let mask = self.initiator_state.mask.as_slice();
         if mask.is_empty() { (nth == 0).then_some(MacAddr::BROADCAST) } else { mask.get(nth).copied() }
     }
 
@@ -140,7 +179,7 @@ impl Export {
         Features {
             trim_blocks: if trims { limits.max_sectors() } else { 0 },
             write_cache: self.write_cache(),
-            smart: self.features.smart.map(|_| self.claims.smart),
+            smart: self.features.smart.map(|_| self.initiator_state.smart),
             ..self.features
         }
     }
@@ -149,7 +188,7 @@ impl Export {
     #[must_use]
     pub fn write_cache(&self) -> Option<bool> {
         let cache = self.features.write_cache.filter(|_| !self.write_through);
-        cache.map(|_| self.claims.write_cache)
+        cache.map(|_| self.initiator_state.write_cache)
     }
 
     /// True when a write is answered only once it is on stable media: the operator wants it so, or the disk has a
@@ -185,90 +224,5 @@ impl Export {
     #[must_use]
     pub const fn vlan(&self) -> Option<VlanId> {
         self.vlan
-    }
-}
-
-/// The string that initiators keep on a target to mark it as theirs: 0 to 1024 bytes of any value.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ConfigString {
-    bytes: [u8; MAX_CONFIG_STRING],
-    len: u16,
-}
-
-/// A config string of more than 1024 bytes; carries its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConfigStringTooLong(pub usize);
-
-impl fmt::Display for ConfigStringTooLong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "config string of {} bytes: at most {MAX_CONFIG_STRING} are allowed", self.0)
-    }
-}
-
-impl std::error::Error for ConfigStringTooLong {}
-
-impl ConfigString {
-    /// No bytes: what a target has until somebody claims it.
-    pub const EMPTY: Self = Self { bytes: [0; MAX_CONFIG_STRING], len: 0 };
-
-    /// A copy of `string`.
-    ///
-    /// # Errors
-    /// [`ConfigStringTooLong`] above 1024 bytes.
-    pub fn new(string: &[u8]) -> Result<Self, ConfigStringTooLong> {
-        let too_long = ConfigStringTooLong(string.len());
-        let mut new = Self::EMPTY;
-        new.bytes.get_mut(..string.len()).ok_or(too_long)?.copy_from_slice(string);
-        new.len = u16::try_from(string.len()).map_err(|_| too_long)?;
-        Ok(new)
-    }
-
-    /// The bytes.
-    #[inline]
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-
-    /// Their number, 0 to 1024.
-    #[inline]
-    #[must_use]
-    pub const fn len(&self) -> u16 {
-        self.len
-    }
-
-    /// True when there are none.
-    #[inline]
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
-
-impl Default for ConfigString {
-    fn default() -> Self {
-        Self::EMPTY
-    }
-}
-
-impl fmt::Debug for ConfigString {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn config_string_holds_up_to_1024_bytes() {
-        assert!(ConfigString::default().is_empty());
-        let full = ConfigString::new(&[7; 1024]).unwrap();
-        assert_eq!((full.len(), full.as_bytes()), (1024, &[7; 1024][..]));
-        let refused = ConfigString::new(&[7; 1025]).unwrap_err();
-        assert_eq!(refused.to_string(), "config string of 1025 bytes: at most 1024 are allowed");
-        assert!(ConfigString::new(&vec![7; 70_000]).is_err());
-        assert_eq!(format!("{:?}", ConfigString::new(b"a\"\n").unwrap()), r#""a\"\n""#);
     }
 }

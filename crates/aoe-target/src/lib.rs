@@ -19,12 +19,13 @@
 //! nothing, lock nothing and log nothing; only changes of the [`Table`] allocate.
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod admit;
-pub mod claims;
 pub mod counters;
 pub mod drop_reason;
 pub mod export;
-pub mod guard;
+pub mod initiator_state;
+pub mod io;
 pub mod ports;
 pub mod reply;
 pub mod request;
@@ -34,14 +35,16 @@ pub mod vlan;
 pub use aoe_wire::{AddressError, AoeError, MacAddr, Shelf, ShelfSlot, Slot};
 pub use ata::{AddressWidth, Features, Health, Identity, IdentityError, Range, Ranges, SMART_BYTES};
 
-pub use admit::{BdevIo, BdevOp, Disposition, HealthUse, IoOutcome, PAYLOAD_OFFSET};
-pub use claims::{
-    Applied, Claims, ClaimsError, Key, MaskList, Registration, Reservation, ReservationType, Verdict,
-};
+pub use acl::Acl;
+pub use admit::Disposition;
 pub use counters::{ExportCounters, PortCounters};
 pub use drop_reason::{DropCounters, DropReason};
-pub use export::{ConfigString, ConfigStringTooLong, Export, ExportId, ExportState};
-pub use guard::Guard;
+pub use export::{Export, ExportId, ExportState};
+pub use initiator_state::{
+    Applied, ConfigString, ConfigStringTooLong, InitiatorState, InitiatorStateError, Key, MaskList,
+    Registration, Reservation, ReservationType, StateReply,
+};
+pub use io::{BdevIo, BdevOp, HealthUse, IoOutcome, PAYLOAD_OFFSET};
 pub use ports::{PortId, PortLimits, PortOutOfRange, PortSet, Ports};
 pub use reply::{Reply, emit_advertisement};
 pub use request::{Request, RequestKind};

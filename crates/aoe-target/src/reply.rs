@@ -6,13 +6,13 @@ use aoe_wire::{
 };
 use ata::{AddressWidth, IDENTIFY_BYTES, Registers, write_identify};
 
-use crate::admit::{BdevIo, BdevOp, HealthUse, IoOutcome};
-use crate::claims::Verdict;
 use crate::drop_reason::DropReason;
 use crate::export::Export;
+use crate::initiator_state::StateReply;
+use crate::io::{BdevIo, BdevOp, HealthUse, IoOutcome};
 use crate::ports::PortLimits;
 
-mod claims;
+mod state;
 
 /// The firmware version in query/config answers: our own version, major in the high byte, minor in the low.
 pub const FIRMWARE_VERSION: u16 =
@@ -44,9 +44,9 @@ enum Kind {
     Refused(AoeError),
     /// The query/config answer; the length is that of the config string.
     Config { command: ConfigCommand, error: Option<AoeError>, string_len: u16 },
-    /// The answer about claims: a list of `entries`, as many as the port's frames have room for, and the bytes up
+    /// The answer about initiator state: a list of `entries`, as many as the port's frames have room for, and the bytes up
     /// to its end.
-    Claims { verdict: Verdict, error: Option<AoeError>, entries: u16, unpadded: u16 },
+    State { reply: StateReply, error: Option<AoeError>, entries: u16, unpadded: u16 },
     /// ATA registers, before so many sectors of data.
     Registers { registers: Registers, lba: Option<Lba>, data_sectors: u16 },
     /// ATA registers and the IDENTIFY page.
@@ -72,7 +72,7 @@ impl Reply {
     #[inline]
     #[must_use]
     pub(crate) fn config(export: &Export, command: ConfigCommand, error: Option<AoeError>) -> Self {
-        Self { kind: Kind::Config { command, error, string_len: export.claims.config.len() } }
+        Self { kind: Kind::Config { command, error, string_len: export.initiator_state().config.len() } }
     }
 
     /// The answer to a request about claims, with what `export` has of them now. Make it when it is to be sent,
@@ -81,28 +81,30 @@ impl Reply {
     ///
     /// # Errors
     /// The reason, when the verdict is silence.
-    pub fn verdict(export: &Export, verdict: Verdict, limits: PortLimits) -> Result<Self, DropReason> {
-        let reservation = &export.claims.reservation;
-        let (fixed, each, entries) = match verdict {
-            Verdict::Config(command, error) => return Ok(Self::config(export, command, error)),
-            Verdict::Done => return Ok(Self::registers(Registers::SUCCESS)),
-            Verdict::Aborted => return Ok(Self::registers(Registers::ABORTED)),
-            Verdict::Refused(error) => return Ok(Self::refused(error)),
-            Verdict::Drop(reason) => return Err(reason),
-            Verdict::Mask(_, MaskError::None, _) => (MASK_LEN, 8, export.claims.mask.as_slice().len()),
-            Verdict::Mask(_, _, completed) => (MASK_LEN, 8, usize::from(completed)),
-            Verdict::Reserve(..) => (RESERVE_LEN, 6, reservation.holders().take(255).count()),
-            Verdict::Keyed(..) => (KEYED_STATUS_LEN, 8, reservation.shown_keys().count()),
+    pub fn state(export: &Export, reply: StateReply, limits: PortLimits) -> Result<Self, DropReason> {
+        let reservation = &export.initiator_state().reservation;
+        let (fixed, each, entries) = match reply {
+            StateReply::Config(command, error) => return Ok(Self::config(export, command, error)),
+            StateReply::Done => return Ok(Self::registers(Registers::SUCCESS)),
+            StateReply::Aborted => return Ok(Self::registers(Registers::ABORTED)),
+            StateReply::Refused(error) => return Ok(Self::refused(error)),
+            StateReply::Drop(reason) => return Err(reason),
+            StateReply::Mask(_, MaskError::None, _) => {
+                (MASK_LEN, 8, export.initiator_state().mask.as_slice().len())
+            }
+            StateReply::Mask(_, _, completed) => (MASK_LEN, 8, usize::from(completed)),
+            StateReply::Reserve(..) => (RESERVE_LEN, 6, reservation.holders().take(255).count()),
+            StateReply::Keyed(..) => (KEYED_STATUS_LEN, 8, reservation.shown_keys().count()),
         };
         let fit = entries.min(limits.max_frame().saturating_sub(fixed) / each);
         // No list has more than 255 entries, so this does not saturate.
         let entries = u16::try_from(fit).unwrap_or(u16::MAX);
         let unpadded = u16::try_from(fixed + each * fit).unwrap_or(u16::MAX);
-        let error = match verdict {
-            Verdict::Reserve(_, error) | Verdict::Keyed(_, error) => error,
+        let error = match reply {
+            StateReply::Reserve(_, error) | StateReply::Keyed(_, error) => error,
             _ => None,
         };
-        Ok(Self { kind: Kind::Claims { verdict, error, entries, unpadded } })
+        Ok(Self { kind: Kind::State { reply, error, entries, unpadded } })
     }
 
     /// An ATA answer without data. The LBA registers stay as the request filled them in.
@@ -173,7 +175,7 @@ impl Reply {
         let unpadded = match self.kind {
             Kind::Refused(_) => HEADER_LEN,
             Kind::Config { string_len, .. } => CONFIG_LEN + usize::from(string_len),
-            Kind::Claims { unpadded, .. } => usize::from(unpadded),
+            Kind::State { unpadded, .. } => usize::from(unpadded),
             Kind::Registers { data_sectors, .. } => ATA_LEN + usize::from(data_sectors) * SECTOR_BYTES,
             Kind::Identify => ATA_LEN + IDENTIFY_BYTES,
         };
@@ -197,7 +199,7 @@ impl Reply {
     pub const fn aoe_error(&self) -> Option<AoeError> {
         match self.kind {
             Kind::Refused(error) => Some(error),
-            Kind::Config { error, .. } | Kind::Claims { error, .. } => error,
+            Kind::Config { error, .. } | Kind::State { error, .. } => error,
             Kind::Registers { .. } | Kind::Identify => None,
         }
     }
@@ -256,8 +258,8 @@ impl Reply {
         match self.kind {
             Kind::Refused(_) => argument.fill(0),
             Kind::Config { command, .. } => write_config(argument, command, export, limits)?,
-            Kind::Claims { verdict, entries, .. } => {
-                claims::write(argument, verdict, usize::from(entries), &export.claims)?;
+            Kind::State { reply, entries, .. } => {
+                state::write(argument, reply, usize::from(entries), &export.initiator_state())?;
             }
             Kind::Identify => {
                 let page = write_registers(argument, Registers::SUCCESS, None)?;
@@ -307,13 +309,13 @@ fn write_config(
     export: &Export,
     limits: PortLimits,
 ) -> Option<()> {
-    let string = export.claims.config.as_bytes();
+    let string = export.initiator_state().config.as_bytes();
     let fixed = ConfigRepr {
         buffer_count: export.buffer_count.max(Export::MIN_BUFFER_COUNT),
         firmware: FIRMWARE_VERSION,
         sectors: limits.max_sectors(),
         command,
-        string_len: export.claims.config.len(),
+        string_len: export.initiator_state().config.len(),
     };
     let room = fixed.emit(argument).ok()?;
     let (text, padding) = room.split_at_mut_checked(string.len())?;

@@ -7,8 +7,8 @@ use aoe_wire::{
 };
 use ata::{AtaCommand, Taskfile};
 
-use crate::admit::PAYLOAD_OFFSET;
 use crate::drop_reason::DropReason;
+use crate::io::PAYLOAD_OFFSET;
 
 /// What decides a request's fate, copied out of its headers. The frame itself stays where it is and carries
 /// the reply later.
@@ -154,7 +154,7 @@ impl Request {
     }
 
     /// Bytes from the start of the frame that [`Export::admit`](crate::Export::admit) and
-    /// [`Claims::apply`](crate::Claims::apply) want in one piece: 0 unless a config string is to be compared or
+    /// [`InitiatorState::apply`](crate::InitiatorState::apply) want in one piece: 0 unless a config string is to be compared or
     /// stored, a list is to be run, or TRIM's ranges are to be read. Bounded by `frame_len`.
     #[inline]
     #[must_use]

@@ -25,21 +25,21 @@
 #[cfg(test)]
 extern crate std;
 
+mod access_args;
 mod address;
 mod ata_args;
-mod claims_args;
 mod config_args;
 mod ethernet;
 mod header;
 mod layout;
 mod open_enum;
 
-pub use address::{AddressError, Excerpt, Shelf, ShelfSlot, Slot};
-pub use ata_args::{AtaArgs, AtaFlags, AtaRepr};
-pub use claims_args::{
+pub use access_args::{
     Directive, DirectiveCommand, Key, KeyedArgs, KeyedCommand, KeyedReplaceArgs, KeyedStatus, MaskArgs,
     MaskCommand, MaskError, ReserveArgs, ReserveCommand, mac_list, test_and_replace,
 };
+pub use address::{AddressError, Excerpt, Shelf, ShelfSlot, Slot};
+pub use ata_args::{AtaArgs, AtaFlags, AtaRepr};
 pub use config_args::{ConfigArgs, ConfigCommand, ConfigRepr};
 pub use ethernet::{EthernetHeader, MacAddr};
 pub use header::{AoeCommand, AoeError, Header, HeaderRepr, ParseError, Tag};

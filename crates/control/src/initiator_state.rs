@@ -1,7 +1,7 @@
 //! Initiator state as text: for the file of an export in the state directory, and for answers.
 
-use aoe_target::claims::{Key, MaskList, Registration, Reservation, ReservationType};
-use aoe_target::{Claims, ConfigString, MacAddr};
+use aoe_target::initiator_state::{Key, MaskList, Registration, Reservation, ReservationType};
+use aoe_target::{ConfigString, InitiatorState, MacAddr};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ struct KeyPayload {
 
 /// The payload for this initiator state.
 #[must_use]
-pub fn to_payload(claims: &Claims) -> String {
+pub fn to_payload(claims: &InitiatorState) -> String {
     let held = &claims.reservation;
     json!(Payload {
         config: HEXLOWER.encode(claims.config.as_bytes()),
@@ -57,12 +57,12 @@ pub fn to_payload(claims: &Claims) -> String {
 ///
 /// # Errors
 /// A sentence on the first value that is not possible.
-pub fn from_payload(text: &str) -> Result<Claims, String> {
+pub fn from_payload(text: &str) -> Result<InitiatorState, String> {
     if text == UNKNOWN {
         return Err("its initiator state was unknown when it was written".into());
     }
     let payload: Payload = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let said = |error: aoe_target::ClaimsError| error.to_string();
+    let said = |error: aoe_target::InitiatorStateError| error.to_string();
     let config = ConfigString::new(&bytes(&payload.config)?).map_err(|error| error.to_string())?;
     let mask = MaskList::new(macs(&payload.mask)?).map_err(said)?;
     let registrations = payload
@@ -78,13 +78,13 @@ pub fn from_payload(text: &str) -> Result<Claims, String> {
         payload.owner.as_deref().map(key).transpose()?,
     )
     .map_err(said)?;
-    Ok(Claims { config, mask, reservation, write_cache: payload.write_cache, smart: payload.smart })
+    Ok(InitiatorState { config, mask, reservation, write_cache: payload.write_cache, smart: payload.smart })
 }
 
 /// Initiator state as `aoe_get_exports` shows it. `closed` is the reason why the export answers nobody, if it does not.
 /// Bytes of the config string that are not printable ASCII are escaped.
 #[must_use]
-pub fn report(claims: &Claims, closed: Option<&str>) -> Value {
+pub fn report(claims: &InitiatorState, closed: Option<&str>) -> Value {
     let held = &claims.reservation;
     json!({
         "config": claims.config.as_bytes().escape_ascii().to_string(),
@@ -131,9 +131,9 @@ fn mac(text: &str) -> Result<MacAddr, String> {
 mod tests {
     use super::*;
 
-    fn full() -> Claims {
+    fn full() -> InitiatorState {
         let macs = |from: u8| (from..from + 3).map(|last| MacAddr([2, 0, 0, 0, 0, last])).collect::<Vec<_>>();
-        Claims {
+        InitiatorState {
             config: ConfigString::new(b"a\"\n\xff").unwrap(),
             mask: MaskList::new(macs(1)).unwrap(),
             reservation: Reservation::from_parts(
@@ -159,7 +159,7 @@ mod tests {
             None,
         )
         .unwrap();
-        for claims in [Claims::default(), full(), Claims { reservation: plain, ..full() }] {
+        for claims in [InitiatorState::default(), full(), InitiatorState { reservation: plain, ..full() }] {
             assert_eq!(from_payload(&to_payload(&claims)), Ok(claims));
         }
     }
@@ -188,7 +188,7 @@ mod tests {
         let macs: Vec<MacAddr> = (0..255).map(|last| MacAddr([2, 0, 0, 0, 0, last])).collect();
         let keys = (1..=255)
             .map(|key| Registration { key: Key([key - 1, 1, 1, 1, 1, 1, 1, 1]), macs: macs.clone() });
-        let claims = Claims {
+        let claims = InitiatorState {
             config: ConfigString::new(&[0xff; 1024]).unwrap(),
             mask: MaskList::new(macs.clone()).unwrap(),
             reservation: Reservation::from_parts(

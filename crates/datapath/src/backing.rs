@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use aoe_target::{
-    Claims, Cursor, Export, ExportCounters, ExportId, ExportState, Guard, PortId, Ports, Route, Scan,
+    Acl, Cursor, Export, ExportCounters, ExportId, ExportState, InitiatorState, PortId, Ports, Route, Scan,
     ShelfSlot, Table, TableError, VlanId, Vlans,
 };
 use dpdk::Mbuf;
@@ -224,20 +224,20 @@ impl Exports {
         }
     }
 
-    /// Puts an export's new state and guard in place and returns the old ones, whose memory is freed where it was made. A
+    /// Puts an export's new state and acl in place and returns the old ones, whose memory is freed where it was made. A
     /// draining export gets them too, for its replies. `None` if there is no such export.
     pub(crate) fn publish(
         &mut self,
         id: ExportId,
-        claims: Arc<Claims>,
-        guard: Option<Arc<Guard>>,
-    ) -> Option<(Arc<Claims>, Option<Arc<Guard>>)> {
+        state: Arc<InitiatorState>,
+        acl: Option<Arc<Acl>>,
+    ) -> Option<(Arc<InitiatorState>, Option<Arc<Acl>>)> {
         let backing = backing_of(&mut self.backings, id)?;
         let export = match self.table.get_mut(id) {
             Some(export) => export,
             None => &mut *self.draining.iter_mut().find(|draining| draining.export.id() == id)?.export,
         };
-        let old = export.publish(claims, guard);
+        let old = export.publish(state, acl);
         let settles_writes = export.settles_writes();
         backing.set_sync(settles_writes);
         Some(old)

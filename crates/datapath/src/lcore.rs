@@ -2,7 +2,9 @@
 
 use std::{os::fd::OwnedFd, sync::Arc};
 
-use aoe_target::{Claims, Export, ExportCounters, ExportId, Guard, PortId, Ports, ShelfSlot, Verdict};
+use aoe_target::{
+    Acl, Export, ExportCounters, ExportId, InitiatorState, PortId, Ports, ShelfSlot, StateReply,
+};
 use dpdk::RxInterrupts;
 use spdk::Bdev;
 
@@ -189,15 +191,15 @@ impl Lcore {
         self.requests.exports.resize(id, sectors);
     }
 
-    /// Puts an export's new state and guard in place. Returns the old ones: their memory is freed where it was made. A
+    /// Puts an export's new state and acl in place. Returns the old ones: their memory is freed where it was made. A
     /// draining export gets them too, for its replies.
     pub fn publish(
         &mut self,
         id: ExportId,
-        claims: Arc<Claims>,
-        guard: Option<Arc<Guard>>,
-    ) -> Option<(Arc<Claims>, Option<Arc<Guard>>)> {
-        self.requests.exports.publish(id, claims, guard)
+        state: Arc<InitiatorState>,
+        acl: Option<Arc<Acl>>,
+    ) -> Option<(Arc<InitiatorState>, Option<Arc<Acl>>)> {
+        self.requests.exports.publish(id, state, acl)
     }
 
     /// Advertises the exports that `pattern` means, on `port` or on all ports whose advertisements this lcore sends; those
@@ -211,9 +213,9 @@ impl Lcore {
         self.requests.defer_to(sender);
     }
 
-    /// Answers a deferred request as the verdict says, with the state that was published last.
-    pub fn complete_deferred(&mut self, request: Deferred, verdict: Verdict) {
-        self.requests.complete_deferred(&mut self.queues, request, verdict);
+    /// Answers a deferred request from `state_reply` and the state published last.
+    pub fn complete_deferred(&mut self, request: Deferred, state_reply: StateReply) {
+        self.requests.complete_deferred(&mut self.queues, request, state_reply);
     }
 
     /// Takes no new requests from now on; those in flight, and those that other lcores have handed over, are still

@@ -5,7 +5,7 @@
 
 use aoe_target::{
     BdevIo, BdevOp, Disposition, DropReason, Export, ExportId, IoOutcome, PAYLOAD_OFFSET, PortId, Reply,
-    Request, Route, ShelfSlot, Verdict,
+    Request, Route, ShelfSlot, StateReply,
 };
 use dpdk::{Burst, Mbuf, RxMbuf};
 use spdk::{Completed, CompletionQueue, IoKind};
@@ -165,7 +165,7 @@ impl Requests {
             }
             Disposition::Reply(reply) => queue.reply(export, &reply, frame),
             Disposition::Drop(reason) => queue.drop(frame, reason),
-            Disposition::Consult => match self.deferred.send(Deferred::new(queue.index(), id, frame)) {
+            Disposition::Defer => match self.deferred.send(Deferred::new(queue.index(), id, frame)) {
                 Ok(()) => backing.started(),
                 Err(frame) => queue.drop(frame, DropReason::ConsultFull),
             },
@@ -215,19 +215,19 @@ impl Requests {
         self.deferred.set_sender(sender);
     }
 
-    /// Answers a deferred request as the verdict says, with the state that was published last.
+    /// Answers a deferred request from `state_reply` and the state published last.
     pub(crate) fn complete_deferred(
         &mut self,
         queues: &mut [PortQueue],
         request: Deferred,
-        verdict: Verdict,
+        state_reply: StateReply,
     ) {
         let (queue, id, frame) = request.into_parts();
         let queue = &mut queues[queue];
         self.deferred.returned();
         let (export, backing) = self.exports.export_of(id);
         backing.ended();
-        match Reply::verdict(export, verdict, queue.limits()) {
+        match Reply::state(export, state_reply, queue.limits()) {
             Ok(reply) => {
                 backing.counters().answered(&reply);
                 queue.reply(export, &reply, frame);

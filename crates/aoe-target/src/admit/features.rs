@@ -2,8 +2,9 @@
 
 use ata::{AddressWidth, Ranges, Registers, Smart};
 
-use super::{BdevIo, BdevOp, Disposition, HealthUse, PAYLOAD_OFFSET};
+use super::Disposition;
 use crate::export::Export;
+use crate::io::{BdevIo, BdevOp, HealthUse, PAYLOAD_OFFSET};
 use crate::ports::PortLimits;
 use crate::reply::Reply;
 
@@ -39,7 +40,7 @@ impl Export {
         }
     }
 
-    /// What is on already may be turned on; a change is for who keeps the claims. While it is off, all else is aborted.
+    /// Enabling an enabled feature succeeds; changing it is deferred. While SMART is off, every other subcommand aborts.
     #[cold]
     #[inline(never)]
     pub(super) fn admit_smart(&self, smart: Smart) -> Disposition {
@@ -53,10 +54,10 @@ impl Export {
         };
         match smart {
             _ if self.features.smart.is_none() => answer(Registers::ABORTED),
-            Smart::Enable if self.claims.smart => answer(Registers::SUCCESS),
-            Smart::Enable => Disposition::Consult,
-            _ if !self.claims.smart => answer(Registers::ABORTED),
-            Smart::Disable => Disposition::Consult,
+            Smart::Enable if self.initiator_state().smart => answer(Registers::SUCCESS),
+            Smart::Enable => Disposition::Defer,
+            _ if !self.initiator_state().smart => answer(Registers::ABORTED),
+            Smart::Disable => Disposition::Defer,
             Smart::ReadData => health(HealthUse::Data, 1),
             Smart::ReadThresholds => health(HealthUse::Thresholds, 1),
             // Judged by what the drive puts there, too.
@@ -64,15 +65,15 @@ impl Export {
         }
     }
 
-    /// What the cache already is may be asked for; a change is for who keeps the claims. A disk without a volatile
-    /// cache has nothing to turn on or off.
+    /// Setting the cache to its present state succeeds; changing it is deferred. A disk without a volatile cache aborts
+    /// both.
     #[cold]
     #[inline(never)]
     pub(super) fn admit_write_cache(&self, on: bool) -> Disposition {
         match self.write_cache() {
             None => answer(Registers::ABORTED),
             Some(is) if is == on => answer(Registers::SUCCESS),
-            Some(_) => Disposition::Consult,
+            Some(_) => Disposition::Defer,
         }
     }
 }
@@ -85,8 +86,8 @@ mod tests {
     use ata::Identity;
 
     use super::*;
-    use crate::claims::Claims;
     use crate::export::ExportId;
+    use crate::initiator_state::InitiatorState;
     use crate::ports::Ports;
 
     const SECTORS: u64 = 1000;
@@ -172,10 +173,11 @@ mod tests {
     fn smart_that_is_off_is_only_turned_on() {
         let mut export = export();
         assert_eq!(export.features_on(limits()).smart, Some(true), "IDENTIFY says it");
-        assert_eq!(export.admit_smart(Smart::Disable), Disposition::Consult);
-        export.claims = Arc::new(Claims { smart: false, ..Claims::default() });
+        assert_eq!(export.admit_smart(Smart::Disable), Disposition::Defer);
+        export = export
+            .with_initiator_state(Arc::new(InitiatorState { smart: false, ..InitiatorState::default() }));
         assert_eq!(export.features_on(limits()).smart, Some(false), "IDENTIFY says it");
-        assert_eq!(export.admit_smart(Smart::Enable), Disposition::Consult);
+        assert_eq!(export.admit_smart(Smart::Enable), Disposition::Defer);
         for smart in [Smart::ReadData, Smart::ReadThresholds, Smart::ReturnStatus, Smart::Disable] {
             assert_eq!(export.admit_smart(smart), answer(Registers::ABORTED));
         }
@@ -189,10 +191,13 @@ mod tests {
         }
         export.features.write_cache = Some(true);
         for is in [true, false] {
-            export.claims = Arc::new(Claims { write_cache: is, ..Claims::default() });
+            export = export.with_initiator_state(Arc::new(InitiatorState {
+                write_cache: is,
+                ..InitiatorState::default()
+            }));
             assert_eq!(export.features_on(limits()).write_cache, Some(is), "IDENTIFY says it");
             assert_eq!(export.admit_write_cache(is), answer(Registers::SUCCESS));
-            assert_eq!(export.admit_write_cache(!is), Disposition::Consult);
+            assert_eq!(export.admit_write_cache(!is), Disposition::Defer);
             assert_eq!(export.settles_writes(), !is);
         }
     }
@@ -203,7 +208,10 @@ mod tests {
         export.write_through = true;
         for (there, kept) in [(None, true), (None, false), (Some(true), true), (Some(true), false)] {
             export.features.write_cache = there;
-            export.claims = Arc::new(Claims { write_cache: kept, ..Claims::default() });
+            export = export.with_initiator_state(Arc::new(InitiatorState {
+                write_cache: kept,
+                ..InitiatorState::default()
+            }));
             assert_eq!(export.features_on(limits()).write_cache, None, "IDENTIFY says it");
             for asked in [true, false] {
                 assert_eq!(export.admit_write_cache(asked), answer(Registers::ABORTED));

@@ -1,6 +1,11 @@
 //! Frames and exports the tests start from. Frames are put together byte by byte, without `aoe-wire`.
 
-use aoe_target::{Export, ExportId, Identity, MacAddr, PortLimits, Ports, Shelf, ShelfSlot, Slot};
+use std::sync::Arc;
+
+use aoe_target::{
+    ConfigString, Export, ExportId, Identity, InitiatorState, MacAddr, PortLimits, Ports, Shelf, ShelfSlot,
+    Slot,
+};
 
 /// The initiator's address.
 pub(crate) const INITIATOR: [u8; 6] = [0x52, 0x54, 0x00, 0x00, 0x00, 0x01];
@@ -15,6 +20,15 @@ pub(crate) const SECTORS: u64 = 1000;
 pub(crate) fn export() -> Export {
     let identity = Identity::new("serial-1", "kvblade-dpdk test", "0.1").unwrap();
     Export::new(ExportId(0), ShelfSlot::new(Shelf(258), Slot(3)), Ports::All, SECTORS, identity)
+}
+
+/// The same export with this config string.
+pub(crate) fn with_config(export: Export, string: &[u8]) -> Export {
+    let state = InitiatorState {
+        config: ConfigString::new(string).unwrap(),
+        ..InitiatorState::clone(export.initiator_state())
+    };
+    export.with_initiator_state(Arc::new(state))
 }
 
 /// Limits of a port of MTU 9000: 16 sectors.

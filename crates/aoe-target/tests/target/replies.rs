@@ -1,15 +1,13 @@
 //! Replies written over requests: what initiators read, and what must not be touched.
 
-use std::sync::Arc;
-
 use aoe_target::reply::FIRMWARE_VERSION;
 use aoe_target::{
-    BdevIo, BdevOp, ConfigString, Disposition, Export, IoOutcome, MacAddr, Reply, Request, emit_advertisement,
+    BdevIo, BdevOp, Disposition, Export, IoOutcome, MacAddr, Reply, Request, emit_advertisement,
 };
 use ata::AddressWidth;
 use proptest::prelude::*;
 
-use crate::frames::{INITIATOR, PORT, ata, ata_write, config, export, jumbo};
+use crate::frames::{INITIATOR, PORT, ata, ata_write, config, export, jumbo, with_config};
 
 fn immediate(export: &Export, frame: &[u8]) -> Reply {
     let request = Request::parse(frame, frame.len()).unwrap();
@@ -128,7 +126,7 @@ fn wildcards_are_replaced_by_the_own_address() {
 #[test]
 fn an_advertisement_byte_by_byte() {
     let mut named = export();
-    Arc::make_mut(&mut named.claims).config = ConfigString::new(b"kv").unwrap();
+    named = with_config(named, b"kv");
     named.buffer_count = 1;
     let mut buffer = vec![0xa5; 64];
     assert_eq!(emit_advertisement(&mut buffer, PORT, MacAddr::BROADCAST, &named, jumbo()), Some(60));
@@ -141,7 +139,7 @@ fn an_advertisement_byte_by_byte() {
     expected.resize(60, 0);
     expected.resize(64, 0xa5);
     assert_eq!(buffer, expected);
-    Arc::make_mut(&mut named.claims).config = ConfigString::new(&[7; 1024]).unwrap();
+    named = with_config(named, &[7; 1024]);
     let mut buffer = vec![0xa5; 1056];
     assert_eq!(emit_advertisement(&mut buffer, PORT, MacAddr::BROADCAST, &named, jumbo()), Some(1056));
     assert_eq!(emit_advertisement(&mut buffer[..1055], PORT, MacAddr::BROADCAST, &named, jumbo()), None);
@@ -152,7 +150,7 @@ fn a_string_that_changed_since_admission_is_told_as_it_is() {
     let frame = config(0, b"");
     let reply = immediate(&export(), &frame);
     let mut renamed = export();
-    Arc::make_mut(&mut renamed.claims).config = ConfigString::new(&[7; 100]).unwrap();
+    renamed = with_config(renamed, &[7; 100]);
     let (buffer, length) = emitted(reply, &renamed, &frame, 132);
     assert_eq!((length, &buffer[30..32], &buffer[32..]), (132, &[0, 100][..], &[7; 100][..]));
 }
@@ -173,7 +171,7 @@ proptest! {
         let reply = match export().admit(&request, &frame, frame.len(), jumbo()) {
             Disposition::Reply(reply) => reply,
             Disposition::Submit(io) => Reply::completed(&io, outcome),
-            Disposition::Consult => panic!("no ATA command here changes claims"),
+            Disposition::Defer => panic!("no ATA command here changes state"),
             Disposition::Drop(reason) => panic!("{reason:?}"),
         };
         let mut buffer = frame.clone();

@@ -1,14 +1,12 @@
 //! Requests one by one, each with the answer an initiator relies on.
 
-use std::sync::Arc;
-
 use aoe_target::{
-    BdevIo, BdevOp, ConfigString, Disposition, DropReason, Export, ExportCounters, ExportState, IoOutcome,
-    MacAddr, PortLimits, Reply, Request, RequestKind, Shelf, ShelfSlot, Slot,
+    BdevIo, BdevOp, Disposition, DropReason, Export, ExportCounters, ExportState, IoOutcome, MacAddr,
+    PortLimits, Reply, Request, RequestKind, Shelf, ShelfSlot, Slot,
 };
 use ata::AddressWidth;
 
-use crate::frames::{INITIATOR, PORT, SECTORS, ata, ata_write, config, export, jumbo, request};
+use crate::frames::{INITIATOR, PORT, SECTORS, ata, ata_write, config, export, jumbo, request, with_config};
 
 fn parse(frame: &[u8]) -> Result<Request, DropReason> {
     Request::parse(frame, frame.len())
@@ -157,7 +155,7 @@ fn a_disk_that_is_gone_says_so_at_once() {
 #[test]
 fn config_is_told_and_tested_at_once_and_set_by_its_keeper() {
     let mut named = export();
-    Arc::make_mut(&mut named.claims).config = ConfigString::new(b"kvblade").unwrap();
+    named = with_config(named, b"kvblade");
     let answered = |frame: &[u8]| match admit(&named, frame) {
         Disposition::Reply(reply) => {
             let bytes = emitted(&reply, &named, frame);
@@ -166,7 +164,7 @@ fn config_is_told_and_tested_at_once_and_set_by_its_keeper() {
             Ok(bytes[14..16].to_vec())
         }
         Disposition::Drop(reason) => Err(reason),
-        Disposition::Consult => Ok(b"consult".to_vec()),
+        Disposition::Defer => Ok(b"consult".to_vec()),
         Disposition::Submit(_) => panic!("config is no I/O"),
     };
     let (fine, bad_argument) = (Ok(vec![0x18, 0]), Ok(vec![0x1c, 2]));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aoe_target::{Claims, Disposition, IoOutcome, MacAddr, Reply, Request, emit_advertisement};
+use aoe_target::{Disposition, InitiatorState, IoOutcome, MacAddr, Reply, Request, emit_advertisement};
 
 use crate::frames::{PORT, ata, ata_write, config, export, jumbo, request};
 use crate::vector_file::Vector;
@@ -151,9 +151,9 @@ fn tshark_reads_our_replies_and_pairs_them_with_their_requests() {
         let reply = match export.admit(&request, &frame, frame.len(), jumbo()) {
             Disposition::Reply(reply) => reply,
             Disposition::Submit(io) => Reply::completed(&io, IoOutcome::Ok),
-            Disposition::Consult => {
-                let applied = Claims::default().apply(&frame);
-                Reply::verdict(&export, applied.verdict, jumbo()).unwrap()
+            Disposition::Defer => {
+                let applied = InitiatorState::default().apply(&frame);
+                Reply::state(&export, applied.reply, jumbo()).unwrap()
             }
             Disposition::Drop(reason) => panic!("{reason:?}"),
         };

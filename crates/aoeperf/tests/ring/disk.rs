@@ -6,6 +6,8 @@ use aoe_initiator::ShelfSlot;
 use aoe_initiator::wire::{AtaRequest, Mac, Received, SECTOR, ata, opcode};
 use dpdk::{Mbuf, PeerRing};
 
+use crate::eal::start_eal;
+
 /// What to do with one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Deed {
@@ -154,9 +156,8 @@ impl Disk {
 pub(crate) fn copy(frame: &Mbuf) -> Mbuf {
     use std::sync::{Arc, OnceLock};
     static POOL: OnceLock<Arc<dpdk::Mempool>> = OnceLock::new();
-    let pool = POOL.get_or_init(|| {
-        dpdk::Mempool::new(crate::start_eal(), "copies", 255, 0, 9216, None).expect("memory")
-    });
+    let pool =
+        POOL.get_or_init(|| dpdk::Mempool::new(start_eal(), "copies", 255, 0, 9216, None).expect("memory"));
     let mut copy = pool.alloc().expect("an mbuf");
     assert!(copy.copy_from(frame));
     copy

@@ -4,48 +4,24 @@
 //! EAL starts once in a process; each test has a port and pools of its own names.
 
 mod disk;
+mod eal;
 mod load;
 mod refused;
 
-use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use aoeperf::discover::{Found, Route};
 use aoeperf::engine::{Engine, Phase};
 use aoeperf::options::{self, Options};
 use aoeperf::ports::{self, Lane};
-use dpdk::{Burst, EalStarted, PeerRing, eal, ring_port};
+use dpdk::{Burst, PeerRing, ring_port};
 
 use crate::disk::Disk;
+use crate::eal::start_eal;
 
 /// Turns after which something that should have come has not. Not a time: what a turn waits for comes in the next
 /// few, but for retransmits, which take 100 ms.
 const MOST_TURNS: u32 = 50_000_000;
-
-fn start_eal() -> EalStarted {
-    static STARTED: OnceLock<EalStarted> = OnceLock::new();
-    *STARTED.get_or_init(|| {
-        let prefix = format!("aoeperf-test-{}", std::process::id());
-        let file_prefix = format!("--file-prefix={prefix}");
-        let words = [
-            "test",
-            "--no-huge",
-            "-m",
-            "512",
-            "--no-pci",
-            "--no-shconf",
-            "--no-telemetry",
-            "-l",
-            "0",
-            &file_prefix,
-        ];
-        let started = eal::init(&words.map(str::to_owned)).expect("EAL starts without hugepages");
-        // EAL makes this directory and leaves it empty; users other than root have none.
-        std::fs::remove_dir(Path::new("/run/dpdk").join(prefix)).unwrap_or_default();
-        started
-    })
-}
 
 /// The options of a command line.
 fn options(line: &str) -> Options {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aoe_target::{Claims, ExportId, Features};
+use aoe_target::{ExportId, Features, InitiatorState};
 use ring_lab::export;
 use ring_lab::frames::{self, DATA, pattern, status};
 use spdk::Bdev;
@@ -25,8 +25,9 @@ const SLOT: u8 = 9;
 fn add(bench: &mut Bench, bdev: &Bdev, features: Features, cache_on: bool) {
     let mut disk = export(9, "1.9", bdev);
     disk.features = features;
-    disk.claims = Arc::new(Claims { write_cache: cache_on, ..Claims::default() });
-    bench.lcore.add(disk, bdev).expect("a free address");
+    let state = InitiatorState { write_cache: cache_on, ..InitiatorState::default() };
+    let disk = disk.with_initiator_state(Arc::new(state));
+    bench.lcore.add(Box::new(disk), bdev).expect("a free address");
 }
 
 fn remove(bench: &mut Bench) {
@@ -162,8 +163,9 @@ fn write_through() -> Step {
                 disk.write_through = true;
                 disk.features.write_cache = Some(true);
                 // What a write-back time before may have left.
-                disk.claims = Arc::new(Claims { write_cache: cache_on, ..Claims::default() });
-                bench.lcore.add(disk, &bdev).expect("a free address");
+                let state = InitiatorState { write_cache: cache_on, ..InitiatorState::default() };
+                let disk = disk.with_initiator_state(Arc::new(state));
+                bench.lcore.add(Box::new(disk), &bdev).expect("a free address");
                 for tag in 1..=3u32 {
                     assert!(bench.send(&frames::write(SLOT, tag, u64::from(tag), &pattern(tag, 1))));
                 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aoe_target::{Export, ExportId, Features, Guard, PortId, VlanId};
+use aoe_target::{Export, ExportId, Features, PortId, VlanId};
 use control::options::CacheMode;
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::PAYLOAD_ALIGNMENT;
@@ -368,10 +368,7 @@ fn export_of(record: &Record, info: &BdevInfo) -> Result<Export, RpcError> {
     export.write_through = options.cache == CacheMode::WriteThrough;
     export.buffer_count = options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT);
     export.features = features_of(info, options.offset);
-    export.allow = options.allow.clone().into();
-    export.deny = options.deny.clone().into();
-    export.guard = Guard::build(&export.allow, &export.deny, &export.claims, false);
-    Ok(export)
+    Ok(export.with_lists(options.allow.clone().into(), options.deny.clone().into()))
 }
 
 /// The features that the IDENTIFY page may report for this bdev.

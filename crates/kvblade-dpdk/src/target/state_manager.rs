@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use aoe_target::{Applied, Claims, DropReason, Export, ExportId, Guard, MacAddr, ShelfSlot, Verdict, VlanId};
+use aoe_target::{
+    Acl, Applied, DropReason, Export, ExportId, InitiatorState, MacAddr, ShelfSlot, StateReply, VlanId,
+};
 use control::{ClearInitiatorState, ErrorCode, Method, RpcError, StatePart, initiator_state};
 use datapath::{Deferred, deferred_channel};
 use serde_json::{Value, json};
@@ -32,7 +34,7 @@ const FAILURE_PERIOD: Duration = Duration::from_secs(10);
 /// The state store: the directory as it was read, and the thread that writes to it.
 pub(crate) struct StateStore {
     writer: Writer,
-    saved: BTreeMap<String, Stored<Arc<Claims>>>,
+    saved: BTreeMap<String, Stored<Arc<InitiatorState>>>,
 }
 
 impl StateStore {
@@ -82,8 +84,8 @@ struct Managed {
     allow: Arc<[MacAddr]>,
     deny: Arc<[MacAddr]>,
     /// The state that every lcore has.
-    state: Arc<Claims>,
-    guard: Option<Arc<Guard>>,
+    state: Arc<InitiatorState>,
+    acl: Option<Arc<Acl>>,
     /// The reason why the export answers nobody.
     closed: Option<String>,
     queue: VecDeque<Job>,
@@ -107,7 +109,7 @@ struct Request {
 /// A change that is being saved, then published.
 struct Change {
     number: u64,
-    next: Arc<Claims>,
+    next: Arc<InitiatorState>,
     /// The export stays closed, for this reason.
     closed: Option<String>,
     /// Lcores that do not have the new state yet.
@@ -117,7 +119,7 @@ struct Change {
 
 /// The requester of a change.
 enum End {
-    Deferred(Request, Verdict),
+    Deferred(Request, StateReply),
     Clear(Answer),
     Nobody,
 }
@@ -161,16 +163,16 @@ impl StateManager {
                 ClearInitiatorState::NAME
             );
         }
-        let guard = Guard::build(&export.allow, &export.deny, &state, closed.is_some());
+        let acl = Acl::build(export.allow(), export.deny(), &state, closed.is_some());
         // No lcore has the export yet, so nothing uses the state before.
-        drop(export.publish(Arc::clone(&state), guard.clone()));
+        drop(export.publish(Arc::clone(&state), acl.clone()));
         let managed = Managed {
             name,
             address: export.address(),
-            allow: Arc::clone(&export.allow),
-            deny: Arc::clone(&export.deny),
+            allow: Arc::clone(export.allow()),
+            deny: Arc::clone(export.deny()),
             state,
-            guard,
+            acl,
             closed,
             queue: VecDeque::new(),
             change: None,
@@ -186,14 +188,14 @@ impl StateManager {
         };
         let ends = change.into_iter().map(|change| change.end);
         let jobs = queue.into_iter().map(|job| match job {
-            Job::Deferred(request) => End::Deferred(request, Verdict::Drop(DropReason::UnknownShelfSlot)),
+            Job::Deferred(request) => End::Deferred(request, StateReply::Drop(DropReason::UnknownShelfSlot)),
             Job::Clear(_, answer) => End::Clear(answer),
             Job::Rename(_) => End::Nobody,
         });
         for end in ends.chain(jobs) {
             match end {
                 End::Deferred(request, _) => {
-                    self.answer(request, Verdict::Drop(DropReason::UnknownShelfSlot));
+                    self.answer(request, StateReply::Drop(DropReason::UnknownShelfSlot));
                 }
                 End::Clear(answer) => answer.refuse(&not_served()),
                 End::Nobody => {}
@@ -252,7 +254,7 @@ impl StateManager {
             }
             // Its creation failed on another lcore.
             (None, Job::Deferred(request)) => {
-                self.answer(request, Verdict::Drop(DropReason::UnknownShelfSlot));
+                self.answer(request, StateReply::Drop(DropReason::UnknownShelfSlot));
             }
             (None, Job::Clear(_, answer)) => answer.refuse(&not_served()),
             // An export that waits for its bdev gets the state of its name when it is created.
@@ -267,18 +269,18 @@ impl StateManager {
             && managed.change.is_none()
             && let Some(job) = managed.queue.pop_front()
         {
-            let mut next = Claims::clone(&managed.state);
+            let mut next = InitiatorState::clone(&managed.state);
             let (closed, end) = match job {
                 Job::Deferred(request) => {
                     let applied = match managed.admits(request.deferred.request()) {
                         Ok(()) => next.apply(request.deferred.request()),
-                        Err(reason) => Applied { verdict: Verdict::Drop(reason), changed: false },
+                        Err(reason) => Applied { reply: StateReply::Drop(reason), changed: false },
                     };
                     if !applied.changed {
-                        self.answer(request, applied.verdict);
+                        self.answer(request, applied.reply);
                         continue;
                     }
-                    (None, End::Deferred(request, applied.verdict))
+                    (None, End::Deferred(request, applied.reply))
                 }
                 Job::Clear(part, answer) => {
                     if managed.closed.is_some() && part != StatePart::All {
@@ -322,7 +324,7 @@ impl StateManager {
         };
         if let Err(error) = result {
             match change.end {
-                End::Deferred(request, _) => self.answer(request, Verdict::Drop(DropReason::NotStored)),
+                End::Deferred(request, _) => self.answer(request, StateReply::Drop(DropReason::NotStored)),
                 End::Clear(answer) => answer.refuse(&RpcError::new(ErrorCode::Internal, error.to_string())),
                 End::Nobody => {}
             }
@@ -334,12 +336,12 @@ impl StateManager {
             Some(why) => Stored::Unknown(why.clone()),
         };
         self.store.saved.insert(managed.name.clone(), saved);
-        managed.guard = Guard::build(&managed.allow, &managed.deny, &change.next, change.closed.is_some());
-        let (state, guard) = (Arc::clone(&change.next), managed.guard.clone());
+        managed.acl = Acl::build(&managed.allow, &managed.deny, &change.next, change.closed.is_some());
+        let (state, acl) = (Arc::clone(&change.next), managed.acl.clone());
         managed.change = Some(change);
         self.lcores.ask(
             // The state before is freed on the app's thread.
-            move |lcore| lcore.publish(id, state, guard),
+            move |lcore| lcore.publish(id, state, acl),
             move |core, old| {
                 if let Err(Unreached) = old {
                     tracing::error!(
@@ -375,7 +377,7 @@ impl StateManager {
         managed.closed = change.closed;
         let address = managed.address;
         match change.end {
-            End::Deferred(request, verdict) => self.answer(request, verdict),
+            End::Deferred(request, reply) => self.answer(request, reply),
             End::Clear(answer) => {
                 tracing::info!(export = %address, "initiator state cleared, by {}", ClearInitiatorState::NAME);
                 answer.give(&Value::Bool(true));
@@ -388,11 +390,11 @@ impl StateManager {
         self.advance(id);
     }
 
-    /// Returns a request to its lcore with the verdict on it.
-    fn answer(&self, request: Request, verdict: Verdict) {
+    /// Returns a request to its lcore with the reply on it.
+    fn answer(&self, request: Request, reply: StateReply) {
         let Request { lcore, deferred } = request;
         self.lcores.tell_one(lcore, "to complete a deferred request", move |lcore| {
-            lcore.complete_deferred(deferred, verdict);
+            lcore.complete_deferred(deferred, reply);
         });
     }
 
@@ -409,14 +411,14 @@ impl StateManager {
 impl Managed {
     /// Whether the sender is admitted. The mask may have changed since the lcore admitted it.
     fn admits(&self, frame: &[u8]) -> Result<(), DropReason> {
-        let Some(guard) = &self.guard else { return Ok(()) };
+        let Some(acl) = &self.acl else { return Ok(()) };
         let source = frame.get(6..12).and_then(|source| source.first_chunk()).ok_or(DropReason::Runt)?;
-        guard.hears(MacAddr(*source))
+        acl.check_sender(MacAddr(*source))
     }
 }
 
-fn clear(state: &mut Claims, part: StatePart) {
-    let empty = Claims::default();
+fn clear(state: &mut InitiatorState, part: StatePart) {
+    let empty = InitiatorState::default();
     match part {
         StatePart::Config => state.config = empty.config,
         StatePart::Mask => state.mask = empty.mask,

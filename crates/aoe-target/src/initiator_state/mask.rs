@@ -2,7 +2,8 @@
 
 use aoe_wire::{AoeError, Directive, DirectiveCommand, MacAddr, MaskCommand, MaskError};
 
-use super::{Applied, ClaimsError, Verdict};
+use super::applied::{Applied, StateReply};
+use super::error::InitiatorStateError;
 
 /// Up to 255 different addresses, in the order in which they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,14 +16,14 @@ impl MaskList {
     /// A list of these addresses.
     ///
     /// # Errors
-    /// [`ClaimsError`] above 255 addresses, or when one is there twice.
-    pub fn new(macs: Vec<MacAddr>) -> Result<Self, ClaimsError> {
+    /// [`InitiatorStateError`] above 255 addresses, or when one is there twice.
+    pub fn new(macs: Vec<MacAddr>) -> Result<Self, InitiatorStateError> {
         if macs.len() > Self::MAX {
-            return Err(ClaimsError::TooManyAddresses(macs.len()));
+            return Err(InitiatorStateError::TooManyAddresses(macs.len()));
         }
         for (i, mac) in macs.iter().enumerate() {
             if macs[..i].contains(mac) {
-                return Err(ClaimsError::DuplicateAddress(*mac));
+                return Err(InitiatorStateError::DuplicateAddress(*mac));
             }
         }
         Ok(Self(macs))
@@ -45,7 +46,7 @@ impl MaskList {
     /// Runs `count` directives from `bytes`, in order, up to the first that fails.
     pub(super) fn apply(&mut self, bytes: &[u8], count: u8) -> Applied {
         let Some(directives) = Directive::list(bytes, count) else {
-            return Applied::unchanged(Verdict::Refused(AoeError::BadArgument));
+            return Applied::unchanged(StateReply::Refused(AoeError::BadArgument));
         };
         let before = self.0.clone();
         let mut completed = 0;
@@ -57,8 +58,8 @@ impl MaskList {
             }
             completed += 1;
         }
-        let verdict = Verdict::Mask(MaskCommand::Edit, error, completed);
-        Applied { verdict, changed: self.0 != before }
+        let reply = StateReply::Mask(MaskCommand::Edit, error, completed);
+        Applied { reply, changed: self.0 != before }
     }
 
     /// Adding what is there and deleting what is not succeed.

@@ -1,12 +1,10 @@
 //! The target against the model, for frames that somebody might send and frames that nobody would.
 
-use std::sync::Arc;
-
-use aoe_target::{BdevOp, ConfigString, Disposition, Export, ExportState, PortLimits, Request};
+use aoe_target::{BdevOp, Disposition, Export, ExportState, PortLimits, Request};
 use proptest::prelude::*;
 
-use crate::frames::{self, PORT, SECTORS};
-use crate::model::{Disk, Verdict, verdict};
+use crate::frames::{self, PORT, SECTORS, with_config};
+use crate::model::{Disk, StateReply, reply};
 
 /// The disk the model knows, for the export that is tested.
 fn disk(export: &Export, limits: PortLimits) -> Disk {
@@ -19,7 +17,7 @@ fn disk(export: &Export, limits: PortLimits) -> Disk {
         read_only: export.read_only,
         offline: export.state == ExportState::Offline,
         buffers: export.buffer_count,
-        config: export.claims.config.as_bytes().to_vec(),
+        config: export.initiator_state().config.as_bytes().to_vec(),
         max_sectors: limits.max_sectors(),
         page: page.to_vec(),
     }
@@ -27,14 +25,14 @@ fn disk(export: &Export, limits: PortLimits) -> Disk {
 
 /// What the target makes of a frame, in the model's words. The reply is written over the frame, in a buffer
 /// whose stale bytes are 0xa5, and every byte it has no business with is checked.
-fn ours(frame: &[u8], export: &Export, limits: PortLimits) -> Verdict {
+fn ours(frame: &[u8], export: &Export, limits: PortLimits) -> StateReply {
     let request = match Request::parse(frame, frame.len()) {
         Ok(request) => request,
-        Err(reason) => return Verdict::Drop(reason.name()),
+        Err(reason) => return StateReply::Drop(reason.name()),
     };
     match export.admit(&request, frame, frame.len(), limits) {
-        Disposition::Drop(reason) => Verdict::Drop(reason.name()),
-        Disposition::Consult => Verdict::Consult,
+        Disposition::Drop(reason) => StateReply::Drop(reason.name()),
+        Disposition::Defer => StateReply::Consult,
         Disposition::Submit(io) => {
             let operation = match io.op {
                 BdevOp::Read => 'r',
@@ -43,7 +41,7 @@ fn ours(frame: &[u8], export: &Export, limits: PortLimits) -> Verdict {
                 BdevOp::Trim => 't',
                 BdevOp::Health(_) => 'h',
             };
-            Verdict::Submit(operation, io.lba, usize::from(io.sectors))
+            StateReply::Submit(operation, io.lba, usize::from(io.sectors))
         }
         Disposition::Reply(reply) => {
             let mut buffer = frame.to_vec();
@@ -53,7 +51,7 @@ fn ours(frame: &[u8], export: &Export, limits: PortLimits) -> Verdict {
             assert_eq!(length, reply.frame_len());
             assert_eq!(buffer[reply.emit_len()..], before[reply.emit_len()..], "bytes after the reply");
             buffer.truncate(length);
-            Verdict::Reply(buffer)
+            StateReply::Reply(buffer)
         }
     }
 }
@@ -74,7 +72,7 @@ fn some_export() -> impl Strategy<Value = (Export, PortLimits)> {
             export.read_only = ro;
             export.state = if offline { ExportState::Offline } else { ExportState::Online };
             export.buffer_count = buffers;
-            Arc::make_mut(&mut export.claims).config = ConfigString::new(&string).unwrap();
+            export = with_config(export, &string);
             (export, PortLimits::for_mtu(mtu).unwrap())
         },
     )
@@ -158,7 +156,7 @@ proptest! {
 
     #[test]
     fn the_target_does_what_the_protocol_says(frame in some_frame(), (export, limits) in some_export()) {
-        prop_assert_eq!(ours(&frame, &export, limits), verdict(&frame, &disk(&export, limits)));
+        prop_assert_eq!(ours(&frame, &export, limits), reply(&frame, &disk(&export, limits)));
     }
 
     #[test]
@@ -199,8 +197,8 @@ fn golden_requests_get_the_verdict_of_the_protocol() {
     let mut answered = 0;
     for vector in crate::vector_file::Vector::all() {
         let got = ours(&vector.frame, &export, limits);
-        assert_eq!(got, verdict(&vector.frame, &disk(&export, limits)), "{}", vector.name);
-        answered += usize::from(!matches!(got, Verdict::Drop(_)));
+        assert_eq!(got, reply(&vector.frame, &disk(&export, limits)), "{}", vector.name);
+        answered += usize::from(!matches!(got, StateReply::Drop(_)));
     }
     assert!(answered >= 12, "only {answered} golden requests were answered");
 }

@@ -2,7 +2,8 @@
 
 use aoe_wire::{AoeError, Key, KeyedArgs, KeyedCommand, KeyedReplaceArgs, MacAddr, mac_list};
 
-use super::{Applied, ClaimsError, Verdict};
+use super::applied::{Applied, StateReply};
+use super::error::InitiatorStateError;
 use crate::drop_reason::DropReason;
 
 /// Who may do what while a key holds the reservation: the RType of command 4.
@@ -50,10 +51,10 @@ impl ReservationType {
 }
 
 impl TryFrom<u8> for ReservationType {
-    type Error = ClaimsError;
+    type Error = InitiatorStateError;
 
-    fn try_from(code: u8) -> Result<Self, ClaimsError> {
-        Self::ALL.get(usize::from(code)).copied().ok_or(ClaimsError::BadType(code))
+    fn try_from(code: u8) -> Result<Self, InitiatorStateError> {
+        Self::ALL.get(usize::from(code)).copied().ok_or(InitiatorStateError::BadType(code))
     }
 }
 
@@ -98,31 +99,31 @@ impl Reservation {
     /// registrations, the type, the generation, and the key that holds it (command 4).
     ///
     /// # Errors
-    /// [`ClaimsError`] names what cannot be.
+    /// [`InitiatorStateError`] names what cannot be.
     pub fn from_parts(
         macs: Vec<MacAddr>,
         registrations: Vec<Registration>,
         kind: ReservationType,
         generation: u32,
         owner: Option<Key>,
-    ) -> Result<Self, ClaimsError> {
+    ) -> Result<Self, InitiatorStateError> {
         if macs.len() > 255 {
-            return Err(ClaimsError::TooManyAddresses(macs.len()));
+            return Err(InitiatorStateError::TooManyAddresses(macs.len()));
         }
         if registrations.len() > Self::MAX_KEYS {
-            return Err(ClaimsError::TooManyKeys(registrations.len()));
+            return Err(InitiatorStateError::TooManyKeys(registrations.len()));
         }
         for (i, Registration { key, macs }) in registrations.iter().enumerate() {
             let twice = registrations[..i].iter().any(|earlier| earlier.key == *key);
             if twice || !is_usable(*key) || macs.is_empty() || macs.len() > 255 {
-                return Err(ClaimsError::BadRegistration(*key));
+                return Err(InitiatorStateError::BadRegistration(*key));
             }
         }
         if let Some(key) = owner.filter(|owner| registrations.iter().all(|known| known.key != *owner)) {
-            return Err(ClaimsError::UnknownOwner(key));
+            return Err(InitiatorStateError::UnknownOwner(key));
         }
         if !macs.is_empty() && !registrations.is_empty() {
-            return Err(ClaimsError::Mixed);
+            return Err(InitiatorStateError::Mixed);
         }
         Ok(Self { macs, registrations, kind, generation, owner })
     }
@@ -205,7 +206,7 @@ impl Reservation {
     /// Command 4.
     pub(super) fn apply_keyed(&mut self, sender: MacAddr, argument: &[u8]) -> Applied {
         let Some(code) = argument.first() else {
-            return Applied::unchanged(Verdict::Drop(DropReason::TooShort));
+            return Applied::unchanged(StateReply::Drop(DropReason::TooShort));
         };
         let command = KeyedCommand::from(*code);
         let outcome = match command {
@@ -218,11 +219,11 @@ impl Reservation {
             KeyedCommand::Reset => self.reset(sender),
         };
         match outcome {
-            Ok(changed) => Applied { verdict: Verdict::Keyed(command, None), changed },
+            Ok(changed) => Applied { reply: StateReply::Keyed(command, None), changed },
             Err(AoeError::TargetReserved) => {
-                Applied::unchanged(Verdict::Keyed(command, Some(AoeError::TargetReserved)))
+                Applied::unchanged(StateReply::Keyed(command, Some(AoeError::TargetReserved)))
             }
-            Err(error) => Applied::unchanged(Verdict::Refused(error)),
+            Err(error) => Applied::unchanged(StateReply::Refused(error)),
         }
     }
 

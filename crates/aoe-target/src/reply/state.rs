@@ -3,34 +3,39 @@
 use aoe_wire::{Directive, KeyedStatus, MaskArgs, MaskError, ReserveArgs};
 use zerocopy::IntoBytes;
 
-use crate::claims::{Claims, Verdict};
+use crate::initiator_state::{InitiatorState, StateReply};
 
 /// Fills in the whole argument: fixed part, `entries` of the list, zero padding. Between the reply's making and
 /// its writing the lists may have become shorter: then the count says so.
 #[cold]
 #[inline(never)]
-pub(super) fn write(argument: &mut [u8], verdict: Verdict, entries: usize, claims: &Claims) -> Option<()> {
+pub(super) fn write(
+    argument: &mut [u8],
+    reply: StateReply,
+    entries: usize,
+    state: &InitiatorState,
+) -> Option<()> {
     argument.fill(0);
-    let held = &claims.reservation;
-    match verdict {
+    let held = &state.reservation;
+    match reply {
         // The directives that were done are told by their number; what they said is not repeated.
-        Verdict::Mask(command, error, completed) if error != MaskError::None => {
+        StateReply::Mask(command, error, completed) if error != MaskError::None => {
             let (args, _) = MaskArgs::view_mut(argument).ok()?;
             *args = MaskArgs { reserved: 0, command: command.into(), error: error.into(), count: completed };
         }
-        Verdict::Mask(command, error, _) => {
+        StateReply::Mask(command, error, _) => {
             let (args, rest) = MaskArgs::view_mut(argument).ok()?;
-            let list = claims.mask.as_slice().iter();
+            let list = state.mask.as_slice().iter();
             let count = fill(rest, entries, list.map(|mac| Directive { reserved: 0, command: 0, mac: *mac }));
             let count = u8::try_from(count).ok()?;
             *args = MaskArgs { reserved: 0, command: command.into(), error: error.into(), count };
         }
-        Verdict::Reserve(command, _) => {
+        StateReply::Reserve(command, _) => {
             let (args, rest) = ReserveArgs::view_mut(argument).ok()?;
             let count = u8::try_from(fill(rest, entries, held.holders())).ok()?;
             *args = ReserveArgs { command: command.into(), count };
         }
-        Verdict::Keyed(command, _) => {
+        StateReply::Keyed(command, _) => {
             let (status, rest) = KeyedStatus::view_mut(argument).ok()?;
             let keys = u16::try_from(fill(rest, entries, held.shown_keys())).ok()?;
             *status = KeyedStatus {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use aoe_target::{
-    Claims, Disposition, DropReason, Export, Guard, MacAddr, PortLimits, Reply, Request, Verdict,
+    Acl, Disposition, DropReason, Export, InitiatorState, MacAddr, PortLimits, Reply, Request, StateReply,
 };
 use proptest::prelude::*;
 
@@ -42,14 +42,14 @@ fn admit(export: &Export, frame: &[u8], limits: PortLimits) -> Disposition {
 }
 
 /// Does what the keeper of the claims does.
-fn consulted(export: &mut Export, frame: &[u8]) -> Verdict {
-    assert_eq!(admit(export, frame, jumbo()), Disposition::Consult);
-    let mut claims = Claims::clone(&export.claims);
-    let applied = claims.apply(frame);
-    let guard = Guard::build(&export.allow, &export.deny, &claims, false);
-    let old = export.publish(Arc::new(claims), guard);
-    assert_eq!(applied.changed, old.0 != export.claims);
-    applied.verdict
+fn consulted(export: &mut Export, frame: &[u8]) -> StateReply {
+    assert_eq!(admit(export, frame, jumbo()), Disposition::Defer);
+    let mut state = InitiatorState::clone(export.initiator_state());
+    let applied = state.apply(frame);
+    let acl = Acl::build(export.allow(), export.deny(), &state, false);
+    let old = export.publish(Arc::new(state), acl);
+    assert_eq!(applied.changed, old.0 != *export.initiator_state());
+    applied.reply
 }
 
 fn emitted(export: &Export, reply: Reply, frame: &[u8], limits: PortLimits) -> Vec<u8> {
@@ -63,8 +63,8 @@ fn emitted(export: &Export, reply: Reply, frame: &[u8], limits: PortLimits) -> V
     buffer
 }
 
-fn answer(export: &Export, verdict: Verdict, frame: &[u8], limits: PortLimits) -> Vec<u8> {
-    emitted(export, Reply::verdict(export, verdict, limits).unwrap(), frame, limits)
+fn answer(export: &Export, reply: StateReply, frame: &[u8], limits: PortLimits) -> Vec<u8> {
+    emitted(export, Reply::state(export, reply, limits).unwrap(), frame, limits)
 }
 
 fn told(export: &Export, frame: &[u8], limits: PortLimits) -> Vec<u8> {
@@ -78,12 +78,12 @@ fn told(export: &Export, frame: &[u8], limits: PortLimits) -> Vec<u8> {
 fn config_set_answers_the_string_and_error_4_too() {
     let mut export = export();
     let frame = config(3, b"mine");
-    let verdict = consulted(&mut export, &frame);
-    let bytes = answer(&export, verdict, &frame, jumbo());
+    let reply = consulted(&mut export, &frame);
+    let bytes = answer(&export, reply, &frame, jumbo());
     assert_eq!((&bytes[14..16], bytes[29], &bytes[30..36]), (&[0x18, 0][..], 0x13, &b"\0\x04mine"[..]));
     let frame = config(3, b"yours");
-    let verdict = consulted(&mut export, &frame);
-    let bytes = answer(&export, verdict, &frame, jumbo());
+    let reply = consulted(&mut export, &frame);
+    let bytes = answer(&export, reply, &frame, jumbo());
     assert_eq!((&bytes[14..16], bytes[28], &bytes[30..36]), (&[0x1c, 4][..], 16, &b"\0\x04mine"[..]));
 }
 
@@ -93,8 +93,8 @@ fn mask_answers_tell_the_whole_list_and_what_fits_the_port() {
     let mut frame = mask_edit(255);
     frame[28 + 7] = INITIATOR[5];
     frame[28 + 2..28 + 8].copy_from_slice(&INITIATOR);
-    let verdict = consulted(&mut export, &frame);
-    let bytes = answer(&export, verdict, &frame, jumbo());
+    let reply = consulted(&mut export, &frame);
+    let bytes = answer(&export, reply, &frame, jumbo());
     assert_eq!((bytes.len(), &bytes[24..28]), (28 + 8 * 255, &[0, 1, 0, 255][..]));
     assert_eq!(bytes[28..36], [0, 0, 0x52, 0x54, 0, 0, 0, 1], "DCmd 0");
     let read = request(2, &[0, 0, 0, 0]);
@@ -108,8 +108,8 @@ fn mask_edit_that_stops_tells_error_and_count_without_flag_e() {
     let mut export = export();
     let mut frame = mask_edit(3);
     frame[28 + 16 + 1] = 9;
-    let verdict = consulted(&mut export, &frame);
-    let bytes = answer(&export, verdict, &frame, jumbo());
+    let reply = consulted(&mut export, &frame);
+    let bytes = answer(&export, reply, &frame, jumbo());
     assert_eq!((bytes.len(), &bytes[14..16], &bytes[24..28]), (60, &[0x18, 0][..], &[0, 1, 2, 2][..]));
     assert_eq!(bytes[28..], [0; 32]);
 }
@@ -118,11 +118,11 @@ fn mask_edit_that_stops_tells_error_and_count_without_flag_e() {
 fn reserve_refusal_is_error_6_with_the_list() {
     let mut export = export();
     let frame = reserve(1, 2);
-    let verdict = consulted(&mut export, &frame);
+    let reply = consulted(&mut export, &frame);
     let list = [2, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1];
-    assert_eq!(answer(&export, verdict, &frame, jumbo())[24..38], [&[1, 2][..], &list].concat());
-    let verdict = consulted(&mut export, &frame);
-    let bytes = answer(&export, verdict, &frame, jumbo());
+    assert_eq!(answer(&export, reply, &frame, jumbo())[24..38], [&[1, 2][..], &list].concat());
+    let reply = consulted(&mut export, &frame);
+    let bytes = answer(&export, reply, &frame, jumbo());
     assert_eq!((&bytes[14..16], &bytes[24..38]), (&[0x1c, 6][..], &[&[1, 2][..], &list].concat()[..]));
     assert_eq!(told(&export, &request(3, &[0, 0]), jumbo())[24..38], [&[0, 2][..], &list].concat());
 }
@@ -130,8 +130,8 @@ fn reserve_refusal_is_error_6_with_the_list() {
 #[test]
 fn reserved_disks_answer_ata_with_error_6_but_identify() {
     let mut export = export();
-    let verdict = consulted(&mut export, &reserve(1, 1));
-    assert!(matches!(verdict, Verdict::Reserve(_, None)));
+    let reply = consulted(&mut export, &reserve(1, 1));
+    assert!(matches!(reply, StateReply::Reserve(_, None)));
     for frame in
         [ata(0x24, 1, 0), ata_write(0x34, 1, 0, 1), ata(0xe7, 0, 0), ata(0xe5, 0, 0), ata(0xb0, 1, 0)]
     {
@@ -142,7 +142,7 @@ fn reserved_disks_answer_ata_with_error_6_but_identify() {
     assert_eq!(told(&export, &config(0, b""), jumbo())[14], 0x18, "config keeps working");
     assert_eq!(told(&export, &request(2, &[0, 0, 0, 0]), jumbo())[14], 0x18, "the mask too");
     consulted(&mut export, &reserve(2, 0));
-    assert!(export.guard.is_none());
+    assert!(export.acl().is_none());
     assert!(matches!(admit(&export, &ata(0x24, 1, 0), jumbo()), Disposition::Submit(_)));
 }
 
@@ -151,9 +151,11 @@ fn masked_and_denied_senders_meet_silence_for_every_command() {
     let mut masked = export();
     consulted(&mut masked, &mask_edit(1));
     let mut denied = export();
-    denied.guard = Guard::build(&[], &[MacAddr(INITIATOR)], &denied.claims, false);
+    denied = denied.with_lists(Arc::default(), [MacAddr(INITIATOR)].into());
     let mut closed = export();
-    closed.guard = Guard::build(&[], &[], &closed.claims, true);
+    let state = Arc::clone(closed.initiator_state());
+    let acl = Acl::build(&[], &[], &state, true);
+    drop(closed.publish(state, acl));
     let commands = [
         ata(0xec, 1, 0),
         ata(0x24, 1, 0),
@@ -177,8 +179,8 @@ fn keyed_answers_tell_type_generation_owner_and_keys() {
     consulted(&mut export, &keyed([1, 1, 0, 0], 7));
     consulted(&mut export, &keyed([1, 1, 0, 0], 8));
     let frame = keyed([2, 5, 0, 0], 7);
-    let verdict = consulted(&mut export, &frame);
-    let bytes = answer(&export, verdict, &frame, jumbo());
+    let reply = consulted(&mut export, &frame);
+    let bytes = answer(&export, reply, &frame, jumbo());
     assert_eq!(bytes[24..36], [2, 5, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2]);
     assert_eq!(bytes[36..60], [[7; 8], [7; 8], [8; 8]].concat());
     assert_eq!(told(&export, &request(4, &[0, 0]), jumbo())[25..60], bytes[25..60]);
@@ -231,18 +233,18 @@ proptest! {
                 2 => keyed([1, 1, 0, 0], n + 1),
                 _ => keyed([2, n, 0, 0], n + 1),
             };
-            let mut claims = Claims::clone(&export.claims);
-            claims.apply(&frame);
-            export.claims = Arc::new(claims);
+            let mut state = InitiatorState::clone(export.initiator_state());
+            state.apply(&frame);
+            export = export.with_initiator_state(Arc::new(state));
         }
         let limits = PortLimits::for_mtu(mtu).unwrap();
         let frame = request(asked.0, &asked.1);
-        let mut claims = Claims::clone(&export.claims);
-        let Ok(reply) = Reply::verdict(&export, claims.apply(&frame).verdict, limits) else { return Ok(()) };
+        let mut state = InitiatorState::clone(export.initiator_state());
+        let Ok(reply) = Reply::state(&export, state.apply(&frame).reply, limits) else { return Ok(()) };
         prop_assert!(reply.frame_len() <= limits.max_frame());
         if shorter {
             // Between the reply's making and its writing the lists went away.
-            export.claims = Arc::default();
+            export = export.with_initiator_state(Arc::default());
         }
         let bytes = emitted(&export, reply, &frame, limits);
         prop_assert_eq!(&bytes[..12], &[INITIATOR, PORT.0].concat()[..]);

@@ -5,18 +5,15 @@
 
 use std::sync::Arc;
 
-use aoe_wire::{AoeError, MacAddr};
+use aoe_wire::MacAddr;
 use ata::AtaCommand;
 
-use crate::admit::Disposition;
-use crate::claims::Claims;
 use crate::drop_reason::DropReason;
-use crate::reply::Reply;
-use crate::request::{Request, RequestKind};
+use crate::initiator_state::InitiatorState;
 
 /// Who is kept off an export. All lists are sorted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guard {
+pub struct Acl {
     closed: bool,
     allow: Box<[MacAddr]>,
     deny: Box<[MacAddr]>,
@@ -42,25 +39,30 @@ fn lists(macs: &[MacAddr], mac: MacAddr) -> bool {
     macs.binary_search(&mac).is_ok()
 }
 
-impl Guard {
+impl Acl {
     /// The guard of an export. `allow` and `deny` are the operator's lists: a non-empty `allow` lets only its
     /// own in, `deny` always wins. `closed` says that the claims are not known, so that nobody is heard.
     /// `None` when nobody is kept off. Allocates: not for an lcore.
     #[must_use]
-    pub fn build(allow: &[MacAddr], deny: &[MacAddr], claims: &Claims, closed: bool) -> Option<Arc<Self>> {
-        let held = claims.reservation.is_held();
-        if !closed && !held && allow.is_empty() && deny.is_empty() && claims.mask.is_empty() {
+    pub fn build(
+        allow: &[MacAddr],
+        deny: &[MacAddr],
+        state: &InitiatorState,
+        closed: bool,
+    ) -> Option<Arc<Self>> {
+        let held = state.reservation.is_held();
+        if !closed && !held && allow.is_empty() && deny.is_empty() && state.mask.is_empty() {
             return None;
         }
         let reserved = held.then(|| Reserved {
-            holders: sorted(claims.reservation.holders()),
-            others_read: claims.reservation.kind().others_read(),
+            holders: sorted(state.reservation.holders()),
+            others_read: state.reservation.kind().others_read(),
         });
         Some(Arc::new(Self {
             closed,
             allow: sorted(allow.iter().copied()),
             deny: sorted(deny.iter().copied()),
-            mask: sorted(claims.mask.as_slice().iter().copied()),
+            mask: sorted(state.mask.as_slice().iter().copied()),
             reserved,
         }))
     }
@@ -69,7 +71,7 @@ impl Guard {
     ///
     /// # Errors
     /// Why not: silence, counted under this name.
-    pub fn hears(&self, source: MacAddr) -> Result<(), DropReason> {
+    pub fn check_sender(&self, source: MacAddr) -> Result<(), DropReason> {
         if self.closed {
             Err(DropReason::ClaimsUnknown)
         } else if lists(&self.deny, source) || !self.allow.is_empty() && !lists(&self.allow, source) {
@@ -84,7 +86,7 @@ impl Guard {
     /// Whether the reservation, if any, lets `source` do this to the disk. IDENTIFY is always let through; what
     /// neither writes nor is IDENTIFY only where others may read.
     #[must_use]
-    pub fn lets(&self, source: MacAddr, command: AtaCommand) -> bool {
+    pub fn allows(&self, source: MacAddr, command: AtaCommand) -> bool {
         let Some(reserved) = &self.reserved else { return true };
         if command == AtaCommand::Identify || lists(&reserved.holders, source) {
             return true;
@@ -99,21 +101,5 @@ impl Guard {
                     | AtaCommand::BadCount(..)
                     | AtaCommand::Unsupported(_)
             )
-    }
-
-    /// What is decided on a request without asking further; `None` lets it pass. Out of line: most exports have
-    /// no guard; by value: for those the request need not be in memory.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn stops(&self, request: Request) -> Option<Disposition> {
-        if let Err(reason) = self.hears(request.source) {
-            return Some(Disposition::Drop(reason));
-        }
-        match request.kind {
-            RequestKind::Ata(command) if !self.lets(request.source, command) => {
-                Some(Disposition::Reply(Reply::refused(AoeError::TargetReserved)))
-            }
-            _ => None,
-        }
     }
 }

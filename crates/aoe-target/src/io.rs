@@ -1,0 +1,75 @@
+//! An I/O for a bdev, and its outcome: the boundary between the protocol and the disk.
+
+use aoe_wire::{ATA_LEN, SECTOR_BYTES};
+use ata::AddressWidth;
+
+/// Where sector data starts in a frame, for reads and writes alike: a multiple of 4, not of 512.
+pub const PAYLOAD_OFFSET: usize = ATA_LEN;
+
+/// What a bdev is asked to do. Its tag is a byte of its own, so that it takes one compare to know a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BdevOp {
+    /// Fill the frame's payload from the disk.
+    Read,
+    /// Store the frame's payload on the disk.
+    Write,
+    /// Bring all acknowledged writes to stable storage.
+    Flush,
+    /// Give up the sectors of the [`Ranges`](ata::Ranges) in the frame's payload, all of which lie within the disk;
+    /// `sectors` is the length of that payload in sectors.
+    Trim,
+    /// Put a page about the drive's [`Health`](ata::Health) into the frame's payload, or judge it.
+    Health(HealthUse),
+}
+
+/// What a drive's health is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthUse {
+    /// The page of SMART READ DATA.
+    Data,
+    /// The page of SMART READ THRESHOLDS.
+    Thresholds,
+    /// Whether the drive expects to fail: [`IoOutcome::Ok`] or [`IoOutcome::Failing`].
+    Status,
+}
+
+/// An I/O that passed every check: it lies within the disk, within what the port can carry, and, for a write,
+/// its data is all there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BdevIo {
+    /// What to do.
+    pub op: BdevOp,
+    /// First sector (512 bytes); 0 for a flush.
+    pub lba: u64,
+    /// Number of sectors (512 bytes each), 1 to 16; 0 for a flush. For the others the length of the payload.
+    pub sectors: u16,
+    /// Width of the address registers, in which the reply tells how far it came.
+    pub width: AddressWidth,
+}
+
+impl BdevIo {
+    /// Bytes of payload, at [`PAYLOAD_OFFSET`] of the frame; 0 for a flush.
+    #[inline]
+    #[must_use]
+    pub fn data_len(&self) -> usize {
+        usize::from(self.sectors) * SECTOR_BYTES
+    }
+}
+
+/// How the bdev's work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoOutcome {
+    /// Done in full.
+    Ok,
+    /// Done, and the drive says that it may fail; for [`HealthUse::Status`] only.
+    Failing,
+    /// The medium failed under this I/O.
+    MediaError,
+    /// The device failed, or was removed.
+    DeviceFault,
+    /// The bdev has no such sectors, for instance because it shrank.
+    OutOfRange,
+    /// The bdev refused or gave up.
+    Aborted,
+}
