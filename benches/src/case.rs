@@ -4,20 +4,19 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// What lies behind a target.
+/// What lies behind a target, with its MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Disk {
-    /// Nothing: each request completes at once, without data. Of a link alone: no data is touched.
+pub(crate) enum Disk {
+    /// Each request completes at once, without data. Of a link alone: no data is touched.
     Null,
-    /// So many MiB of memory: a malloc bdev; of vblade, a file on tmpfs.
+    /// A malloc bdev; of vblade, a file on tmpfs.
     Memory(u32),
-    /// A file on tmpfs of so many MiB, by Linux's AIO.
+    /// A file on tmpfs, by Linux's AIO.
     File(u32),
 }
 
 impl Disk {
-    /// Its size in MiB; a null disk has the size of the smallest default one.
-    pub const fn mib(self) -> u32 {
+    pub(crate) const fn mib(self) -> u32 {
         match self {
             Self::Null => 256,
             Self::Memory(mib) | Self::File(mib) => mib,
@@ -37,48 +36,31 @@ impl fmt::Display for Disk {
 
 /// Reads or writes, at random addresses over the whole disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Operation {
-    /// Reads.
+pub(crate) enum Operation {
     Read,
-    /// Writes.
     Write,
 }
 
-impl Operation {
-    /// As aoeperf and SPDK's programs call it with `-w`.
-    pub const fn workload(self) -> &'static str {
-        match self {
-            Self::Read => "randread",
-            Self::Write => "randwrite",
-        }
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(if *self == Self::Read { "read" } else { "write" })
     }
 }
 
 /// A row's conditions, written `DISK/BYTES/OPERATION/DEPTH`: `memory:256/4096/read/32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Case {
-    /// The disk.
-    pub disk: Disk,
+pub(crate) struct Case {
+    pub(crate) disk: Disk,
     /// Bytes a request moves.
-    pub bytes: u32,
-    /// Reads or writes.
-    pub operation: Operation,
+    pub(crate) bytes: u32,
+    pub(crate) operation: Operation,
     /// Requests outstanding.
-    pub depth: u16,
-}
-
-impl Case {
-    /// The same requests to another disk.
-    #[must_use]
-    pub const fn on(self, disk: Disk) -> Self {
-        Self { disk, ..self }
-    }
+    pub(crate) depth: u16,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { disk, bytes, depth, .. } = self;
-        let operation = if self.operation == Operation::Read { "read" } else { "write" };
+        let Self { disk, bytes, operation, depth } = self;
         formatter.pad(&format!("{disk}/{bytes}/{operation}/{depth}"))
     }
 }
@@ -104,20 +86,18 @@ impl FromStr for Case {
             Some(("file", size)) => mib(size).map(Disk::File),
             _ => None,
         };
-        let is_io = |bytes: &u32| bytes.is_multiple_of(512) && (512..=8192).contains(bytes);
+        let bytes = bytes
+            .parse()
+            .ok()
+            .filter(|bytes: &u32| bytes.is_multiple_of(512) && (512..=8192).contains(bytes));
+        let operation =
+            [Operation::Read, Operation::Write].into_iter().find(|one| one.to_string() == operation);
+        let depth = depth.parse().ok().filter(|depth| (1..=256).contains(depth));
         Ok(Self {
             disk: disk.ok_or_else(|| refused("no such disk"))?,
-            bytes: bytes.parse().ok().filter(is_io).ok_or_else(|| refused("no such size"))?,
-            operation: match operation {
-                "read" => Operation::Read,
-                "write" => Operation::Write,
-                _ => return Err(refused("no such operation")),
-            },
-            depth: depth
-                .parse()
-                .ok()
-                .filter(|depth| (1..=256).contains(depth))
-                .ok_or_else(|| refused("no such depth"))?,
+            bytes: bytes.ok_or_else(|| refused("no such size"))?,
+            operation: operation.ok_or_else(|| refused("no such operation"))?,
+            depth: depth.ok_or_else(|| refused("no such depth"))?,
         })
     }
 }
@@ -133,14 +113,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_case_is_read_as_it_is_written() {
+    fn a_case_is_read_as_it_is_written_and_another_text_is_refused() {
         for text in ["null/512/read/1", "memory:256/4096/read/32", "file:1024/8192/write/256"] {
             assert_eq!(text.parse::<Case>().unwrap().to_string(), text);
         }
-    }
-
-    #[test]
-    fn what_is_no_case_is_named() {
         for (text, what) in [
             ("null/512/read", "four parts"),
             ("memory:8/512/read/1", "no such disk"),

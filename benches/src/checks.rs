@@ -10,22 +10,20 @@ use serde::Serialize;
 use std::fmt;
 
 /// Every row that is beaten by one that does its work and more, beyond the overlap of their intervals.
-pub fn beaten_parts(rows: &[Row]) -> Vec<String> {
+pub(crate) fn beaten_parts(rows: &[Row]) -> Vec<String> {
     let mut beaten = Vec::new();
     for whole in rows {
-        for (contender, disk) in whole.contender.parts(whole.case.disk) {
-            let part = find(rows, contender, whole.case.on(disk));
-            let (Some(rate), Some((part, part_rate))) =
-                (whole.rate(), part.and_then(|part| Some((part, part.rate()?))))
-            else {
-                continue;
-            };
+        for part in
+            whole.contender.parts(whole.case).into_iter().filter_map(|(who, case)| find(rows, who, case))
+        {
+            let (Some(rate), Some(part_rate)) = (whole.rate(), part.rate()) else { continue };
             if rate.is_above(&part_rate) {
-                let (whole_name, part_name) = (whole.contender, part.contender);
                 beaten.push(format!(
-                    "{whole_name} {}: {} a second, and {part_name} {}, which is a part of it, only {}",
+                    "{} {}: {} a second, and {} {}, which is a part of it, only {}",
+                    whole.contender,
                     whole.case,
                     human(&rate),
+                    part.contender,
                     part.case,
                     human(&part_rate)
                 ));
@@ -36,16 +34,14 @@ pub fn beaten_parts(rows: &[Row]) -> Vec<String> {
 }
 
 fn find(rows: &[Row], contender: Contender, case: Case) -> Option<&Row> {
-    rows.iter().find(|row| row.build == 0 && row.contender == contender && row.case == case)
+    rows.iter().find(|row| row.contender == contender && row.case == case)
 }
 
 /// What a figure has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Bound {
-    /// No less.
+pub(crate) enum Bound {
     AtLeast(f64),
-    /// No more.
     AtMost(f64),
 }
 
@@ -69,15 +65,15 @@ impl fmt::Display for Bound {
 
 /// A goal, and the figure by whose median it is met or missed.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Goal {
+pub(crate) struct Goal {
     /// What is compared, and its unit.
-    pub what: String,
+    pub(crate) what: String,
     /// The figure.
-    pub figure: Interval,
+    pub(crate) figure: Interval,
     /// What it has to be.
-    pub bound: Bound,
+    pub(crate) bound: Bound,
     /// Whether its median is.
-    pub met: bool,
+    pub(crate) met: bool,
 }
 
 impl Goal {
@@ -87,7 +83,7 @@ impl Goal {
 }
 
 /// The goals as a table in Markdown.
-pub fn render(goals: &[Goal]) -> String {
+pub(crate) fn render(goals: &[Goal]) -> String {
     let mut text = "| Goal | bound | median (lowest - highest) | |\n| --- | --- | ---: | --- |\n".to_owned();
     for Goal { what, figure: Interval { median, low, high }, bound, met } in goals {
         let [median, low, high] = [median, low, high].map(|figure| plain(*figure));
@@ -110,7 +106,7 @@ const ZERO_COPY_GOAL: f64 = 1.4;
 const INSTRUCTIONS_GOAL: f64 = 600.0;
 
 /// Every goal whose figures were measured.
-pub fn goals(rows: &[Row], ring: &[RingSample], instructions: &[Instructions]) -> Vec<Goal> {
+pub(crate) fn goals(rows: &[Row], ring: &[RingSample], instructions: &[Instructions]) -> Vec<Goal> {
     let mut goals = Vec::new();
     for kind in own_cost::kinds(ring) {
         let rate = own_cost::over(ring, kind, |sample| sample.rate() / 1e6);
@@ -126,7 +122,7 @@ pub fn goals(rows: &[Row], ring: &[RingSample], instructions: &[Instructions]) -
         let figure = Interval { median: count, low: count, high: count };
         goals.push(Goal::new(what, figure, Bound::AtMost(INSTRUCTIONS_GOAL)));
     }
-    for row in rows.iter().filter(|row| row.build == 0) {
+    for row in rows {
         goals.extend(of_row(rows, row));
     }
     goals
@@ -160,9 +156,8 @@ fn of_row(rows: &[Row], row: &Row) -> Vec<Goal> {
                 goals.push(rate("requests a second", ZERO_COPY_GOAL));
             }
             if case.depth >= 64 {
-                let parts = contender.parts(case.disk).into_iter();
-                let parts: Option<Vec<_>> =
-                    parts.map(|(part, disk)| find(rows, part, case.on(disk))).collect();
+                let parts = contender.parts(*case).into_iter();
+                let parts: Option<Vec<_>> = parts.map(|(part, case)| find(rows, part, case)).collect();
                 if let Some([link, bdev]) = parts.as_deref() {
                     let rates = link.samples.iter().zip(&bdev.samples);
                     // A request that takes as long as on the link alone and on the bdev alone, one after the other.

@@ -1,13 +1,14 @@
 //! Who is measured: which server, over which link, and which rows are parts of which.
 
-use crate::case::Disk;
+use crate::case::{Case, Disk};
+use clap::ValueEnum;
 use serde::Serialize;
 use std::fmt;
 
 /// A server on one core and its initiator on another, but for the bdev alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum Contender {
+pub(crate) enum Contender {
     /// The link alone: the bare responder as memif's server
     MemifLink,
     /// The same as memif's zero-copy client
@@ -32,10 +33,10 @@ pub enum Contender {
 
 /// What lies between the initiator and the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// Shared memory by DPDK's memif port on both ends; the target has either role.
+pub(crate) enum Link {
+    /// Shared memory by DPDK's memif port on both ends.
     Memif {
-        /// Whether the target is the client, which owns the memory and copies nothing.
+        /// The client owns the memory and copies nothing.
         target_is_client: bool,
     },
     /// A veth pair, by DPDK's af_packet port on both ends; vblade has a packet socket of its own.
@@ -47,38 +48,7 @@ pub enum Link {
 }
 
 impl Contender {
-    /// All of them, in the order of tables.
-    pub const ALL: [Self; 10] = [
-        Self::MemifLink,
-        Self::ZeroCopyLink,
-        Self::Bdev,
-        Self::Memif,
-        Self::ZeroCopy,
-        Self::VethLink,
-        Self::Veth,
-        Self::Vblade,
-        Self::NvmfPosix,
-        Self::NvmfUring,
-    ];
-
-    /// As tables and the command line call it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::MemifLink => "memif-link",
-            Self::ZeroCopyLink => "zero-copy-link",
-            Self::Bdev => "bdev",
-            Self::Memif => "memif",
-            Self::ZeroCopy => "zero-copy",
-            Self::VethLink => "veth-link",
-            Self::Veth => "veth",
-            Self::Vblade => "vblade",
-            Self::NvmfPosix => "nvmf-posix",
-            Self::NvmfUring => "nvmf-uring",
-        }
-    }
-
-    /// What it is reached over.
-    pub const fn link(self) -> Link {
+    pub(crate) const fn link(self) -> Link {
         match self {
             Self::MemifLink | Self::Memif => Link::Memif { target_is_client: false },
             Self::ZeroCopyLink | Self::ZeroCopy => Link::Memif { target_is_client: true },
@@ -89,7 +59,7 @@ impl Contender {
     }
 
     /// Whether it can have this disk.
-    pub const fn has(self, disk: Disk) -> bool {
+    pub(crate) const fn has(self, disk: Disk) -> bool {
         match self {
             Self::MemifLink | Self::ZeroCopyLink => matches!(disk, Disk::Null),
             Self::Bdev => !matches!(disk, Disk::File(_)),
@@ -100,13 +70,14 @@ impl Contender {
         }
     }
 
-    /// The rows whose work it does too, and more: with this disk, at the same size, operation and depth.
-    pub fn parts(self, disk: Disk) -> Vec<(Self, Disk)> {
+    /// The rows whose work it does too, and more: at the same size, operation and depth.
+    pub(crate) fn parts(self, case: Case) -> Vec<(Self, Case)> {
+        let on_null = Case { disk: Disk::Null, ..case };
         match self {
-            Self::Memif => vec![(Self::MemifLink, Disk::Null), (Self::Bdev, disk)],
-            Self::ZeroCopy => vec![(Self::ZeroCopyLink, Disk::Null), (Self::Bdev, disk)],
-            Self::Veth => vec![(Self::VethLink, disk), (Self::Bdev, disk)],
-            Self::NvmfPosix | Self::NvmfUring => vec![(Self::Bdev, disk)],
+            Self::Memif => vec![(Self::MemifLink, on_null), (Self::Bdev, case)],
+            Self::ZeroCopy => vec![(Self::ZeroCopyLink, on_null), (Self::Bdev, case)],
+            Self::Veth => vec![(Self::VethLink, case), (Self::Bdev, case)],
+            Self::NvmfPosix | Self::NvmfUring => vec![(Self::Bdev, case)],
             _ => Vec::new(),
         }
     }
@@ -114,31 +85,7 @@ impl Contender {
 
 impl fmt::Display for Contender {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(self.name())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_tables_and_json_call_it_the_same() {
-        for contender in Contender::ALL {
-            assert_eq!(serde_json::to_value(contender).unwrap(), contender.name());
-            let parsed: Contender = clap::ValueEnum::from_str(contender.name(), false).unwrap();
-            assert_eq!(parsed, contender);
-        }
-    }
-
-    #[test]
-    fn parts_are_rows_that_can_be_measured() {
-        for contender in Contender::ALL {
-            for disk in [Disk::Null, Disk::Memory(256)].into_iter().filter(|disk| contender.has(*disk)) {
-                for (part, disk) in contender.parts(disk) {
-                    assert!(part.has(disk) || contender == Contender::Veth, "{part} {disk}");
-                }
-            }
-        }
+        let value = self.to_possible_value();
+        formatter.pad(value.as_ref().map_or("", |value| value.get_name()))
     }
 }

@@ -10,13 +10,10 @@ use std::time::Instant;
 const TRIPS: u32 = 100;
 const BATCHES: usize = 11;
 /// Below this, the two cores are near each other.
-pub const NEAR_NS: f64 = 200.0;
+pub(crate) const NEAR_NS: f64 = 200.0;
 
 /// Nanoseconds of a round trip.
-///
-/// # Errors
-/// If a thread cannot be bound to a core.
-pub fn round_trip_ns(cpus: [usize; 2]) -> Result<f64> {
+pub(crate) fn round_trip_ns(cpus: [usize; 2]) -> Result<f64> {
     let line = AtomicU32::new(0);
     // Without a pause instruction, which may take longer than the trip, and may trap in a VM.
     let wait_for = |number| while line.load(Ordering::Acquire) != number {};

@@ -15,7 +15,7 @@ const PAGE_MIB: u32 = 2;
 
 /// Reserved hugepages and where they are mounted; dropped, all is as it was before.
 #[derive(Debug)]
-pub struct Hugepages {
+pub(crate) struct Hugepages {
     /// Pages added to those there were.
     added: u64,
     /// Where they are mounted for this run, whatever becomes of other mounts meanwhile.
@@ -26,10 +26,7 @@ pub struct Hugepages {
 impl Hugepages {
     /// Sees to it that `mib` MiB are free in 2 MiB pages, and mounts them in /run. The files that DPDK leaves there under
     /// prefixes that begin with `file_prefix` are removed at the end.
-    ///
-    /// # Errors
-    /// If the kernel has not that many pages in one piece each, or the mount fails.
-    pub fn reserve(mib: u32, file_prefix: &str) -> Result<Self> {
+    pub(crate) fn reserve(mib: u32, file_prefix: &str) -> Result<Self> {
         let file_prefix = file_prefix.to_owned();
         let mut reserved = Self { added: 0, mounted: None, file_prefix };
         let needed = u64::from(mib.div_ceil(PAGE_MIB));
@@ -53,18 +50,12 @@ impl Hugepages {
     }
 
     /// Removes the files that DPDK processes of this run left, which hold their pages. For when none runs.
-    ///
-    /// # Errors
-    /// If one cannot be removed.
-    pub fn remove_leftovers(&self) -> Result<()> {
+    pub(crate) fn remove_leftovers(&self) -> Result<()> {
         remove_files(|prefix| prefix.starts_with(&self.file_prefix))
     }
 
     /// Removes the files that a process which has ended left under this prefix.
-    ///
-    /// # Errors
-    /// If one cannot be removed.
-    pub fn remove_files_of(&self, ended: &str) -> Result<()> {
+    pub(crate) fn remove_files_of(&self, ended: &str) -> Result<()> {
         remove_files(|prefix| prefix == ended)
     }
 

@@ -50,40 +50,40 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// What is the same for all samples.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The server's core.
-    pub target_cpu: usize,
+    pub(crate) target_cpu: usize,
     /// The initiator's core.
-    pub initiator_cpu: usize,
+    pub(crate) initiator_cpu: usize,
     /// Measured seconds of a sample; SPDK's programs take whole ones, rounded up.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Seconds before, not measured.
-    pub warmup: f64,
+    pub(crate) warmup: f64,
 }
 
 /// A build of the programs that are measured.
 #[derive(Clone, Debug)]
-pub struct Build {
+pub(crate) struct Build {
     /// For tables.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The checkout, whose SPDK is the one it was linked with.
-    pub checkout: PathBuf,
+    pub(crate) checkout: PathBuf,
     /// The directory of kvblade-dpdk.
-    pub programs: PathBuf,
+    pub(crate) programs: PathBuf,
 }
 
 /// A sample, and the commands of server and load that it came from.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub(crate) struct Taken {
     /// The figures.
-    pub sample: Sample,
+    pub(crate) sample: Sample,
     /// The commands.
-    pub commands: Vec<String>,
+    pub(crate) commands: Vec<String>,
 }
 
 /// The place of a run.
 #[derive(Debug)]
-pub struct Lab<'run> {
+pub(crate) struct Lab<'run> {
     // In the order in which they are to go.
     namespace: Namespace,
     hugepages: Hugepages,
@@ -96,10 +96,7 @@ pub struct Lab<'run> {
 
 impl<'run> Lab<'run> {
     /// Makes the place, with memory for disks of up to `disk_mib`. `stop` ends whatever waits.
-    ///
-    /// # Errors
-    /// Without root, two cores, enough memory, or the programs.
-    pub fn new(settings: Settings, own: Build, disk_mib: u32, stop: &'run AtomicBool) -> Result<Self> {
+    pub(crate) fn new(settings: Settings, own: Build, disk_mib: u32, stop: &'run AtomicBool) -> Result<Self> {
         let Settings { target_cpu, initiator_cpu, .. } = settings;
         ensure!(
             target_cpu != initiator_cpu,
@@ -124,10 +121,7 @@ impl<'run> Lab<'run> {
     }
 
     /// Takes one sample of a contender.
-    ///
-    /// # Errors
-    /// If a program does not start, crashes or fails a request, with its log; if the run is stopped.
-    pub fn measure(&self, build: &Build, contender: Contender, case: Case) -> Result<Taken> {
+    pub(crate) fn measure(&self, build: &Build, contender: Contender, case: Case) -> Result<Taken> {
         let round_trip_ns = self.round_trip_ns()?;
         let taken = match contender.link() {
             Link::None => self.bdev_alone(case),
@@ -152,10 +146,7 @@ impl<'run> Lab<'run> {
     }
 
     /// Takes a sample of kvblade-dpdk with this configuration over `ports` memif ports.
-    ///
-    /// # Errors
-    /// As [`Lab::measure`].
-    pub fn measure_config(
+    pub(crate) fn measure_config(
         &self,
         config: &Value,
         ports: u32,
@@ -177,10 +168,7 @@ impl<'run> Lab<'run> {
     }
 
     /// Runs another program of this checkout to its end. Returns what it printed.
-    ///
-    /// # Errors
-    /// If it is missing or fails, with what it printed.
-    pub fn run_alone(&self, program: &str, arguments: &[&str]) -> Result<String> {
+    pub(crate) fn run_alone(&self, program: &str, arguments: &[&str]) -> Result<String> {
         let path = self.own.programs.join(program);
         ensure!(
             path.exists(),

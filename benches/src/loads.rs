@@ -12,7 +12,7 @@ fn common(case: Case, seconds: f64) -> Vec<String> {
     [
         ("-q", case.depth.to_string()),
         ("-o", case.bytes.to_string()),
-        ("-w", case.operation.workload().to_owned()),
+        ("-w", format!("rand{}", case.operation)),
         ("-t", seconds.to_string()),
     ]
     .into_iter()
@@ -22,19 +22,19 @@ fn common(case: Case, seconds: f64) -> Vec<String> {
 
 /// What aoeperf asks beside its case.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     /// `--target`: an address or a range of addresses.
-    pub target: &'a str,
+    pub(crate) target: &'a str,
     /// Initiators that take turns, each with an address of its own.
-    pub initiators: u16,
+    pub(crate) initiators: u16,
     /// MTU of the ports.
-    pub mtu: u16,
+    pub(crate) mtu: u16,
     /// Measured seconds, and seconds before them.
-    pub seconds: [f64; 2],
+    pub(crate) seconds: [f64; 2],
 }
 
 /// aoeperf's own options, those after `--`. It holds its ports open after its report: see [`crate::lab`].
-pub fn aoeperf(case: Case, asked: Asked<'_>, json: &Path) -> Vec<String> {
+pub(crate) fn aoeperf(case: Case, asked: Asked<'_>, json: &Path) -> Vec<String> {
     let Asked { target, initiators, mtu, seconds: [seconds, warmup] } = asked;
     let mut options = common(case, seconds);
     options.extend(["--target".to_owned(), target.to_owned()]);
@@ -69,10 +69,7 @@ struct Latencies {
 }
 
 /// Reads the figures that aoeperf wrote.
-///
-/// # Errors
-/// If they are not of this form, nothing was answered, or a request failed.
-pub fn read_aoeperf(json: &str) -> Result<Sample> {
+pub(crate) fn read_aoeperf(json: &str) -> Result<Sample> {
     let Report { total } = serde_json::from_str(json).context("aoeperf's figures")?;
     ensure!(total.errors == 0, "{} requests of aoeperf failed", total.errors);
     ensure!(total.iops > 0.0, "no request of aoeperf was answered");
@@ -90,7 +87,7 @@ pub fn read_aoeperf(json: &str) -> Result<Sample> {
 
 /// The options of `bdevperf` on core `cpu`. Without `-Z` it copies, as a target that sends bytes has to: with that option,
 /// the malloc bdev hands out its own memory and nothing is moved.
-pub fn bdevperf(
+pub(crate) fn bdevperf(
     case: Case,
     seconds: u64,
     config: &Path,
@@ -109,10 +106,7 @@ pub fn bdevperf(
 
 /// Reads what bdevperf printed. The mean is what a depth and a rate imply (Little's law). The average that bdevperf prints
 /// is the bdev layer's: it leaves out what bdevperf does between two requests.
-///
-/// # Errors
-/// If there is no total, the total is 0, or a request failed or took too long.
-pub fn read_bdevperf(printed: &str, depth: u16) -> Result<Sample> {
+pub(crate) fn read_bdevperf(printed: &str, depth: u16) -> Result<Sample> {
     // IOPS, MiB/s, failed and timed out a second, and latency: average, min, max.
     let [iops, _, failed, timed_out, ..] = *total("bdevperf", printed)? else {
         bail!("bdevperf's total has not four numbers or more: {}", printed.trim());
@@ -124,10 +118,10 @@ pub fn read_bdevperf(printed: &str, depth: u16) -> Result<Sample> {
 }
 
 /// Hugepage memory that `spdk_nvme_perf` takes, MiB.
-pub const NVME_PERF_MIB: u32 = 256;
+pub(crate) const NVME_PERF_MIB: u32 = 256;
 
 /// The options of `spdk_nvme_perf` on core `cpu`, against the target at a TCP port of loopback.
-pub fn nvme_perf(case: Case, seconds: u64, cpu: usize, port: u16) -> Vec<String> {
+pub(crate) fn nvme_perf(case: Case, seconds: u64, cpu: usize, port: u16) -> Vec<String> {
     let mut options = common(case, whole(seconds));
     let transport = format!("trtype:TCP adrfam:IPv4 traddr:127.0.0.1 trsvcid:{port} subnqn:{NQN}");
     options.extend(["-c", &format!("{:#x}", 1_u64 << cpu), "-r", &transport, "-L"].map(str::to_owned));
@@ -136,10 +130,7 @@ pub fn nvme_perf(case: Case, seconds: u64, cpu: usize, port: u16) -> Vec<String>
 }
 
 /// Reads what `spdk_nvme_perf` printed.
-///
-/// # Errors
-/// If there is no total, or no request was answered.
-pub fn read_nvme_perf(printed: &str) -> Result<Sample> {
+pub(crate) fn read_nvme_perf(printed: &str) -> Result<Sample> {
     // IOPS, MiB/s, and latency: average, min, max.
     let [iops, _, mean_us, ..] = *total("spdk_nvme_perf", printed)? else {
         bail!("spdk_nvme_perf's total has not three numbers or more: {}", printed.trim());

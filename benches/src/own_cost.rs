@@ -10,34 +10,31 @@ const TURNS: &str = "20000";
 
 /// What `ring` of `benches/micro` prints for one kind of request.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct RingSample {
+pub(crate) struct RingSample {
     /// The kind: `read-4k`.
-    pub kind: String,
+    pub(crate) kind: String,
     /// Nanoseconds a request of the lcore's turn.
-    pub turn_ns: f64,
+    pub(crate) turn_ns: f64,
     /// Nanoseconds a request of the turn and SPDK's loop around it.
-    pub loop_ns: f64,
+    pub(crate) loop_ns: f64,
     /// Ticks a second of the time stamp counter.
-    pub tsc_hz: f64,
+    pub(crate) tsc_hz: f64,
 }
 
 impl RingSample {
     /// Requests a second that one lcore serves.
-    pub fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         1e9 / self.loop_ns
     }
 
     /// Ticks of the time stamp counter a request.
-    pub fn cycles(&self) -> f64 {
+    pub(crate) fn cycles(&self) -> f64 {
         self.loop_ns * self.tsc_hz / 1e9
     }
 }
 
 /// One sample of each kind.
-///
-/// # Errors
-/// If the program is not built or fails.
-pub fn ring(lab: &Lab<'_>) -> Result<Vec<RingSample>> {
+pub(crate) fn ring(lab: &Lab<'_>) -> Result<Vec<RingSample>> {
     let printed = lab.run_alone("ring", &[TURNS])?;
     let lines = printed.lines().filter(|line| line.starts_with('{'));
     let samples = lines.map(serde_json::from_str).collect::<Result<Vec<_>, _>>().context("ring's figures")?;
@@ -46,12 +43,16 @@ pub fn ring(lab: &Lab<'_>) -> Result<Vec<RingSample>> {
 }
 
 /// A figure of one kind over all rounds.
-pub fn over(samples: &[RingSample], kind: &str, figure: impl Fn(&RingSample) -> f64) -> Option<Interval> {
+pub(crate) fn over(
+    samples: &[RingSample],
+    kind: &str,
+    figure: impl Fn(&RingSample) -> f64,
+) -> Option<Interval> {
     Interval::of(samples.iter().filter(|sample| sample.kind == kind).map(figure))
 }
 
 /// The kinds, in the order in which they were measured.
-pub fn kinds(samples: &[RingSample]) -> Vec<&str> {
+pub(crate) fn kinds(samples: &[RingSample]) -> Vec<&str> {
     let mut kinds: Vec<&str> = Vec::new();
     for sample in samples {
         if !kinds.contains(&sample.kind.as_str()) {
@@ -63,20 +64,17 @@ pub fn kinds(samples: &[RingSample]) -> Vec<&str> {
 
 /// Instructions of an lcore's turn per request of one kind with the null bdev.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Instructions {
+pub(crate) struct Instructions {
     /// The kind.
-    pub kind: String,
+    pub(crate) kind: String,
     /// All of them.
-    pub total: u32,
+    pub(crate) total: u32,
     /// Those of this project's Rust.
-    pub ours: u32,
+    pub(crate) ours: u32,
 }
 
 /// Counts them with callgrind, which comes to the same number every time.
-///
-/// # Errors
-/// If the program is not built or fails; if valgrind is not installed.
-pub fn instructions(lab: &Lab<'_>) -> Result<Vec<Instructions>> {
+pub(crate) fn instructions(lab: &Lab<'_>) -> Result<Vec<Instructions>> {
     read_instructions(&lab.run_alone("kvblade-instructions", &[])?)
 }
 

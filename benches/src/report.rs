@@ -1,11 +1,12 @@
 //! What is printed and kept of a run: tables in Markdown, and every sample in JSON.
 
-use crate::case::{Case, Operation};
+use crate::case::Case;
 use crate::contender::Contender;
 use crate::own_cost::{self, RingSample};
 use crate::rounds::Row;
 use crate::stats::Interval;
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::Value;
 use std::fs;
@@ -14,7 +15,7 @@ use std::process::Command;
 
 /// Where and when a run was.
 #[derive(Clone, Debug, Serialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     cpu: String,
     cpus: usize,
     kernel: String,
@@ -29,10 +30,7 @@ pub struct Machine {
 
 impl Machine {
     /// This one, before a run of this checkout.
-    ///
-    /// # Errors
-    /// If Linux does not say.
-    pub fn before(checkout: &Path) -> Result<Self> {
+    pub(crate) fn before(checkout: &Path) -> Result<Self> {
         let read = |path: &str| fs::read_to_string(path).with_context(|| format!("reading {path}"));
         let model = read("/proc/cpuinfo")?;
         let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
@@ -50,10 +48,7 @@ impl Machine {
     }
 
     /// The line above tables; notes the load after the run.
-    ///
-    /// # Errors
-    /// If Linux does not say.
-    pub fn line(&mut self, what: &str) -> Result<String> {
+    pub(crate) fn line(&mut self, what: &str) -> Result<String> {
         self.load_after =
             fs::read_to_string("/proc/loadavg").context("reading /proc/loadavg")?.trim().to_owned();
         let Self { cpu, cpus, kernel, revision, date, load_before, load_after, command } = self;
@@ -65,7 +60,7 @@ impl Machine {
 }
 
 /// A checkout's revision, with "-dirty" if it was changed; "unknown" outside of one.
-pub fn revision(checkout: &Path) -> String {
+pub(crate) fn revision(checkout: &Path) -> String {
     printed("git", &["-C", &checkout.display().to_string(), "describe", "--always", "--dirty", "--abbrev=12"])
 }
 
@@ -78,7 +73,7 @@ fn printed(program: &str, arguments: &[&str]) -> String {
 }
 
 /// A command without the directories of its paths, which are this machine's affair.
-pub fn portable(command: &str) -> String {
+pub(crate) fn portable(command: &str) -> String {
     let name = |word: &str| match Path::new(word).file_name() {
         Some(name) if word.starts_with('/') => name.to_string_lossy().into_owned(),
         _ => word.to_owned(),
@@ -87,10 +82,7 @@ pub fn portable(command: &str) -> String {
 }
 
 /// Writes a record, a line for each element of its lists: small enough to be kept in the tree.
-///
-/// # Errors
-/// If it cannot be written.
-pub fn write(path: &Path, record: &[(&str, Value)]) -> Result<()> {
+pub(crate) fn write(path: &Path, record: &[(&str, Value)]) -> Result<()> {
     let entry = |(name, value): &(&str, Value)| {
         let text = match value {
             Value::Array(elements) => {
@@ -108,7 +100,7 @@ pub fn write(path: &Path, record: &[(&str, Value)]) -> Result<()> {
 }
 
 /// A rate: the median with its unit, and the lowest and highest in the same unit.
-pub fn human(rate: &Interval) -> String {
+pub(crate) fn human(rate: &Interval) -> String {
     let (unit, name, digits) = match rate.median {
         rate if rate >= 1e6 => (1e6, "M", 2),
         rate if rate >= 1e5 => (1e3, "k", 0),
@@ -121,7 +113,7 @@ pub fn human(rate: &Interval) -> String {
 
 /// The rates, a line for each case and a column for each contender. A star: the initiator was at work all the time and may
 /// have set the rate.
-pub fn rates(rows: &[Row]) -> String {
+pub(crate) fn rates(rows: &[Row]) -> String {
     table(rows, |row| {
         let busy = Interval::over(&row.samples, |sample| sample.initiator_busy_percent);
         let star = if row.case.depth > 1 && busy.is_some_and(|busy| busy.median >= 95.0) { "*" } else { "" };
@@ -130,7 +122,7 @@ pub fn rates(rows: &[Row]) -> String {
 }
 
 /// The latencies in microseconds of the cases with this depth: the median of the rounds' medians, and of their p99.9.
-pub fn latencies(rows: &[Row], depth: u16) -> String {
+pub(crate) fn latencies(rows: &[Row], depth: u16) -> String {
     let rows: Vec<Row> = rows.iter().filter(|row| row.case.depth == depth).cloned().collect();
     table(&rows, |row| {
         let Interval { median, low, high } = Interval::over(&row.samples, |sample| sample.p50_us)?;
@@ -148,13 +140,13 @@ fn table(rows: &[Row], field: impl Fn(&Row) -> Option<String>) -> String {
     }
     let shown: Vec<(&Row, String)> = rows.iter().filter_map(|row| Some((row, field(row)?))).collect();
     let has_any = |contender: &Contender| shown.iter().any(|(row, _)| row.contender == *contender);
-    let contenders: Vec<Contender> = Contender::ALL.into_iter().filter(has_any).collect();
-    let names: Vec<&str> = contenders.iter().map(|contender| contender.name()).collect();
+    let contenders: Vec<&Contender> = Contender::value_variants().iter().filter(|who| has_any(who)).collect();
+    let names: Vec<String> = contenders.iter().map(ToString::to_string).collect();
     let mut text = format!("| disk | bytes | op | QD | {} |\n", names.join(" | "));
     text += &format!("| --- | ---: | --- | ---: |{}\n", " ---: |".repeat(names.len()));
     for case in cases {
         let fields = contenders.iter().map(|contender| {
-            let found = shown.iter().find(|(row, _)| row.contender == *contender && row.case == case);
+            let found = shown.iter().find(|(row, _)| row.contender == **contender && row.case == case);
             found.map_or("", |(_, field)| field)
         });
         text += &format!("{} {} |\n", case_columns(case), fields.collect::<Vec<_>>().join(" | "));
@@ -163,14 +155,13 @@ fn table(rows: &[Row], field: impl Fn(&Row) -> Option<String>) -> String {
 }
 
 /// The first columns of a case's line.
-pub fn case_columns(case: Case) -> String {
+pub(crate) fn case_columns(case: Case) -> String {
     let Case { disk, bytes, operation, depth } = case;
-    let operation = if operation == Operation::Read { "read" } else { "write" };
     format!("| {disk} | {bytes} | {operation} | {depth} |")
 }
 
 /// What the target takes without a link.
-pub fn ring(samples: &[RingSample]) -> String {
+pub(crate) fn ring(samples: &[RingSample]) -> String {
     let mut text = "| null bdev over a ring | requests a second and lcore | ns a request | TSC cycles | of it, ns in the \
                     lcore's turn |\n| --- | ---: | ---: | ---: | ---: |\n"
         .to_owned();
@@ -191,7 +182,7 @@ pub fn ring(samples: &[RingSample]) -> String {
 
 /// Two builds side by side: each one's rates, and the ratio round by round. "slower" and "faster" are those whose ratio was
 /// on the same side of 1 in every round.
-pub fn ratios(rows: &[Row]) -> (String, Vec<String>) {
+pub(crate) fn ratios(rows: &[Row]) -> (String, Vec<String>) {
     let mut text = "| | disk | bytes | op | QD | base | this | this / base, median (lowest - highest) | |\n\
                     | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | --- |\n"
         .to_owned();

@@ -13,29 +13,26 @@ use std::collections::BTreeMap;
 
 /// A row: a sample for each round.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Index of the build.
-    pub build: usize,
-    /// Who.
-    pub contender: Contender,
-    /// The conditions.
-    pub case: Case,
+    pub(crate) build: usize,
+    pub(crate) contender: Contender,
+    pub(crate) case: Case,
     /// One for each round.
-    pub samples: Vec<Sample>,
+    pub(crate) samples: Vec<Sample>,
 }
 
 impl Row {
-    /// The requests a second.
-    pub fn rate(&self) -> Option<Interval> {
+    pub(crate) fn rate(&self) -> Option<Interval> {
         Interval::over(&self.samples, |sample| Some(sample.iops))
     }
 }
 
 /// The commands of server and load in a contender's first row, by contender.
-pub type Commands = BTreeMap<String, Vec<String>>;
+pub(crate) type Commands = BTreeMap<String, Vec<String>>;
 
 /// All rows of these cases for which a contender has the disk, case by case.
-pub fn rows(builds: usize, contenders: &[Contender], cases: &[Case]) -> Vec<Row> {
+pub(crate) fn rows(builds: usize, contenders: &[Contender], cases: &[Case]) -> Vec<Row> {
     let mut rows = Vec::new();
     for &case in cases {
         for &contender in contenders.iter().filter(|contender| contender.has(case.disk)) {
@@ -46,10 +43,7 @@ pub fn rows(builds: usize, contenders: &[Contender], cases: &[Case]) -> Vec<Row>
 }
 
 /// Takes the samples of one round.
-///
-/// # Errors
-/// As [`Lab::measure`]: a table with holes in it is worth nothing.
-pub fn measure(
+pub(crate) fn measure(
     lab: &Lab<'_>,
     builds: &[Build],
     round: u32,

@@ -17,123 +17,95 @@ use serde_json::{Value, json};
 /// Requests outstanding, over all targets and ports.
 const OUTSTANDING: u16 = 256;
 /// Shelves of the many exports, which are as many on each.
-pub const SHELVES: u32 = 40;
-/// Fewest of many exports: those that are asked are among them.
-pub const EXPORTS_MIN: u32 = 8 * SHELVES;
-/// Most of many exports: 250 slots a shelf.
-pub const EXPORTS_MAX: u32 = 250 * SHELVES;
+const SHELVES: u32 = 40;
+/// Fewest of many exports, those that are asked being among them, and most: 250 slots a shelf.
+pub(crate) const EXPORTS_MIN: u32 = 8 * SHELVES;
+pub(crate) const EXPORTS_MAX: u32 = 250 * SHELVES;
 /// The exports that are asked where several are, one request at a time each: 32 shelves of 8 slots.
 const ASKED: &str = "0-31.0-7";
 const ASKED_SLOTS: u32 = 8;
-/// Sectors of each.
+/// Sectors of each; where one is asked, it has as many sectors as those.
 const SLICE: u32 = 32;
-/// Where one is asked, it has as many sectors as those.
 const WHOLE: u32 = SLICE * OUTSTANDING as u32;
-/// Initiators that take turns.
-const INITIATORS: u16 = 1000;
-/// Ports, each with a memif connection of its own to the initiator.
+/// Ports, each with a memif connection of its own to the initiator, the exports for those, after one that is on all ports,
+/// and the requests outstanding with each of them.
 const PORTS: u32 = 16;
-/// The exports for those, after one that is on all ports.
 const ON_PORTS: &str = "1.0-15";
-/// Requests outstanding with each of them.
 const EACH_ON_PORTS: u16 = 16;
 const _: () = assert!(EACH_ON_PORTS as u32 * PORTS == OUTSTANDING as u32);
 /// MiB of the largest bdev, rounded up.
-pub const DISK_MIB: u32 = 256;
+pub(crate) const DISK_MIB: u32 = 256;
 
-/// There is more of this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum More {
-    /// Nothing: one export, one initiator, one port.
-    Nothing,
-    /// Many exports; one is asked.
-    Exports,
-    /// 256 exports, all of them asked.
-    ExportsAsked,
-    /// Many exports, 256 of them asked.
-    ExportsSomeAsked,
-    /// 1,000 initiators.
-    Initiators,
-    /// 16 exports on one port, all of them asked.
-    ExportsOnOnePort,
-    /// 16 exports, each on a port of its own.
-    Ports,
-    /// One export on all 16 ports, over which the initiator sends its requests in turn.
-    PortsOfOneExport,
+/// A target with less or more of something, and how it is asked.
+struct Setting {
+    title: &'static str,
+    config: Value,
+    ports: u32,
+    target: String,
+    depth: u16,
+    initiators: u16,
 }
 
-/// All of them.
-const ALL: [More; 8] = [
-    More::Nothing,
-    More::Exports,
-    More::ExportsAsked,
-    More::ExportsSomeAsked,
-    More::Initiators,
-    More::ExportsOnOnePort,
-    More::Ports,
-    More::PortsOfOneExport,
-];
+fn settings(exports: u32) -> [Setting; 8] {
+    let setting = |title, config, ports, target: &str, depth, initiators| {
+        let target = target.to_owned();
+        Setting { title, config, ports, target, depth, initiators }
+    };
+    let (many, last) = (many_exports(exports), format!("{}.{}", SHELVES - 1, exports / SHELVES - 1));
+    let (one_port, each) = (exports_on_ports(false), exports_on_ports(true));
+    [
+        setting("one export, initiator and port", one_export(), 1, "0.0", OUTSTANDING, 1),
+        setting("many exports, one asked", many.clone(), 1, &last, OUTSTANDING, 1),
+        setting("256 exports, all asked", asked_exports(), 1, ASKED, 1, 1),
+        setting("many exports, 256 asked", many, 1, ASKED, 1, 1),
+        setting("1,000 initiators", one_export(), 1, "0.0", OUTSTANDING, 1000),
+        setting("16 exports on one port", one_port, 1, ON_PORTS, EACH_ON_PORTS, 1),
+        setting("16 exports on a port each", each.clone(), PORTS, ON_PORTS, EACH_ON_PORTS, 1),
+        setting("one export on 16 ports", each, PORTS, "0.0", OUTSTANDING, 1),
+    ]
+}
 
-/// The comparisons: the second with the first, its title, and whether 1.05 times the cost is a goal. The last is not about
-/// more exports, but about more of them at work at once.
-const COMPARED: [(More, More, &str, bool); 6] = [
-    (More::Nothing, More::Exports, "many exports, one asked, to one export", true),
-    (More::ExportsAsked, More::ExportsSomeAsked, "many exports, 256 asked, to those alone", true),
-    (More::Nothing, More::Initiators, "1,000 initiators to one", true),
-    (More::ExportsOnOnePort, More::Ports, "16 exports on a port each to the same on one port", true),
-    (More::Nothing, More::PortsOfOneExport, "one export on 16 ports to one port", true),
-    (More::Nothing, More::ExportsAsked, "256 exports, all asked, to one", false),
-];
+/// The comparisons, by index in the settings: the second with the first, and whether 1.05 times the cost is a goal. The last is
+/// not about more exports, but about more of them at work at once.
+const COMPARED: [(usize, usize, bool); 6] =
+    [(0, 1, true), (2, 3, true), (0, 4, true), (5, 6, true), (0, 7, true), (0, 2, false)];
 
-/// A sample for each round.
+/// A sample of one setting for each round.
 #[derive(Clone, Debug, Serialize)]
-pub struct Series {
-    /// There is more of this.
-    pub more: More,
-    /// One for each round.
-    pub samples: Vec<Sample>,
+pub(crate) struct Series {
+    title: &'static str,
+    pub(crate) samples: Vec<Sample>,
 }
 
-/// Takes a sample of each in every round; many exports are `exports`.
-///
-/// # Errors
-/// As [`Lab::measure`].
-pub fn measure(lab: &Lab<'_>, exports: u32, rounds: u32) -> Result<Vec<Series>> {
-    let mut series = ALL.map(|more| Series { more, samples: Vec::new() });
-    let last = format!("{}.{}", SHELVES - 1, exports / SHELVES - 1);
+/// Takes a sample of each setting in every round; many exports are `exports`.
+pub(crate) fn measure(lab: &Lab<'_>, exports: u32, rounds: u32) -> Result<Vec<Series>> {
+    let settings = settings(exports);
+    let mut series: Vec<Series> =
+        settings.iter().map(|setting| Series { title: setting.title, samples: Vec::new() }).collect();
     for round in 1..=rounds {
-        for Series { more, samples } in &mut series {
-            eprintln!("round {round} of {rounds}: {more:?}");
-            let (config, ports, target, depth, initiators) = match more {
-                More::Nothing => (one_export(), 1, "0.0", OUTSTANDING, 1),
-                More::Exports => (many_exports(exports), 1, last.as_str(), OUTSTANDING, 1),
-                More::ExportsAsked => (asked_exports(), 1, ASKED, 1, 1),
-                More::ExportsSomeAsked => (many_exports(exports), 1, ASKED, 1, 1),
-                More::Initiators => (one_export(), 1, "0.0", OUTSTANDING, INITIATORS),
-                More::ExportsOnOnePort => (exports_on_ports(false), 1, ON_PORTS, EACH_ON_PORTS, 1),
-                More::Ports => (exports_on_ports(true), PORTS, ON_PORTS, EACH_ON_PORTS, 1),
-                More::PortsOfOneExport => (exports_on_ports(true), PORTS, "0.0", OUTSTANDING, 1),
-            };
-            let case = Case { disk: Disk::Memory(DISK_MIB), bytes: 512, operation: Operation::Read, depth };
-            let taken = lab.measure_config(&config, ports, case, target, initiators);
-            samples.push(taken.with_context(|| format!("{more:?}"))?.sample);
+        for (Setting { title, config, ports, target, depth, initiators }, series) in
+            settings.iter().zip(&mut series)
+        {
+            eprintln!("round {round} of {rounds}: {title}");
+            let disk = Disk::Memory(DISK_MIB);
+            let case = Case { disk, bytes: 512, operation: Operation::Read, depth: *depth };
+            let taken = lab.measure_config(config, *ports, case, target, *initiators);
+            series.samples.push(taken.with_context(|| (*title).to_owned())?.sample);
         }
     }
-    Ok(series.into())
+    Ok(series)
 }
 
 /// The comparisons as a table in Markdown.
-pub fn render(series: &[Series]) -> String {
-    let samples = |more| series.iter().find(|series| series.more == more).map(|series| &series.samples[..]);
+pub(crate) fn render(series: &[Series]) -> String {
     let mut text =
-        "| | with less | with more | cost of a request, median (lowest - highest) | at most 1.05 |\n\
-                    | --- | ---: | ---: | ---: | --- |\n"
+        "| more | rate | less | rate | cost of a request, median (lowest - highest) | at most 1.05 |\n\
+                    | --- | ---: | --- | ---: | ---: | --- |\n"
             .to_owned();
-    for (less, more, title, is_goal) in COMPARED {
-        let (Some(less), Some(more)) = (samples(less), samples(more)) else { continue };
-        let cost = Interval::of_rounds(less, more, |less, more| less.iops / more.iops);
-        let rate = |samples| Interval::over(samples, |sample| Some(sample.iops));
+    for (less, more, is_goal) in COMPARED {
+        let (less, more) = (&series[less], &series[more]);
+        let cost = Interval::of_rounds(&less.samples, &more.samples, |less, more| less.iops / more.iops);
+        let rate = |series: &Series| Interval::over(&series.samples, |sample| Some(sample.iops));
         let (Some(Interval { median, low, high }), Some(few), Some(many)) = (cost, rate(less), rate(more))
         else {
             continue;
@@ -144,7 +116,8 @@ pub fn render(series: &[Series]) -> String {
             (true, false) => "missed",
         };
         let (few, many) = (human(&few), human(&many));
-        text += &format!("| {title} | {few} | {many} | {median:.2} ({low:.2} - {high:.2}) | {met} |\n");
+        let cost = format!("{median:.2} ({low:.2} - {high:.2})");
+        text += &format!("| {} | {many} | {} | {few} | {cost} | {met} |\n", more.title, less.title);
     }
     text
 }
@@ -201,15 +174,15 @@ mod tests {
 
     #[test]
     fn cost_is_the_inverse_of_the_rate_round_by_round() {
-        let series = |more, rates: &[f64]| {
-            let samples = rates.iter().map(|&iops| Sample { iops, ..Sample::default() }).collect();
-            Series { more, samples }
-        };
-        let text = render(&[
-            series(More::Nothing, &[100.0, 50.0, 100.0]),
-            series(More::Initiators, &[80.0, 40.0, 100.0]),
-        ]);
-        assert!(text.ends_with("| 1.25 (1.00 - 1.25) | missed |\n"), "{text}");
+        let series = settings(EXPORTS_MIN).map(|Setting { title, .. }| {
+            let rates = if title == "1,000 initiators" { [80.0, 40.0, 100.0] } else { [100.0, 50.0, 100.0] };
+            let samples = rates.map(|iops| Sample { iops, ..Sample::default() }).to_vec();
+            Series { title, samples }
+        });
+        let text = render(&series);
+        assert_eq!(text.matches("| 1.00 (1.00 - 1.00) | met |\n").count(), 4, "{text}");
+        let initiators = text.lines().find(|line| line.starts_with("| 1,000 initiators |")).unwrap();
+        assert!(initiators.ends_with("| 1.25 (1.00 - 1.25) | missed |"), "{initiators}");
     }
 
     #[test]
@@ -221,10 +194,7 @@ mod tests {
         let mut addresses: Vec<_> = exports.iter().map(address).collect();
         addresses.dedup();
         assert_eq!((addresses.len(), addresses[9999]), (10_000, (Some(39), Some(249))));
-        assert_eq!(
-            (&exports[9999]["params"]["offset"], &exports[9999]["params"]["length"]),
-            (&json!(9999 * SLICE), &json!(WHOLE))
-        );
+        assert_eq!(exports[9999]["params"]["length"], WHOLE, "the one that is asked alone");
         let sectors = config["subsystems"][0]["config"][0]["params"]["num_blocks"].as_u64().unwrap();
         assert_eq!(sectors, u64::from(9999 * SLICE + WHOLE));
         assert!(sectors >> 11 < u64::from(DISK_MIB));

@@ -6,13 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The NVMe subsystem that `nvmf_tgt` serves.
-pub const NQN: &str = "nqn.2016-06.io.spdk:bench";
+pub(crate) const NQN: &str = "nqn.2016-06.io.spdk:bench";
 
 /// Where one of the programs of a checkout's SPDK is: `bdevperf`, `nvmf_tgt` or `spdk_nvme_perf`.
-///
-/// # Errors
-/// If the checkout's `dpdk-build/cache-dir` names no directory, or the program is not in it.
-pub fn program(checkout: &Path, name: &str) -> Result<PathBuf> {
+pub(crate) fn program(checkout: &Path, name: &str) -> Result<PathBuf> {
     let script = checkout.join("dpdk-build/cache-dir");
     let output = Command::new(&script).output().with_context(|| script.display().to_string())?;
     let path = Path::new(String::from_utf8_lossy(&output.stdout).trim()).join("bin").join(name);
@@ -26,10 +23,7 @@ pub fn program(checkout: &Path, name: &str) -> Result<PathBuf> {
 
 /// The option by which this one of SPDK's programs takes no lock of its cores, if it knows one: those before SPDK 24.01
 /// neither lock nor know it.
-///
-/// # Errors
-/// If the program cannot be run.
-pub fn without_core_locks(program: &Path) -> Result<Option<&'static str>> {
+pub(crate) fn without_core_locks(program: &Path) -> Result<Option<&'static str>> {
     const OPTION: &str = "--disable-cpumask-locks";
     let help = Command::new(program).arg("--help").output()?;
     let is_known =
@@ -38,18 +32,18 @@ pub fn without_core_locks(program: &Path) -> Result<Option<&'static str>> {
 }
 
 /// A call of one of SPDK's RPC methods, as configurations have it.
-pub fn call(method: &str, params: &Value) -> Value {
+pub(crate) fn call(method: &str, params: &Value) -> Value {
     json!({ "method": method, "params": params })
 }
 
 /// A configuration of these subsystems, each with its calls.
-pub fn config<const N: usize>(subsystems: [(&str, Vec<Value>); N]) -> Value {
+pub(crate) fn config<const N: usize>(subsystems: [(&str, Vec<Value>); N]) -> Value {
     let subsystems = subsystems.map(|(name, calls)| json!({ "subsystem": name, "config": calls }));
     json!({ "subsystems": subsystems.to_vec() })
 }
 
 /// The calls that make NVMe over TCP on loopback, with `bdev` as its namespace.
-pub fn nvmf(bdev: &str, port: u16) -> Vec<Value> {
+pub(crate) fn nvmf(bdev: &str, port: u16) -> Vec<Value> {
     let listen =
         json!({ "trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.1", "trsvcid": port.to_string() });
     vec![

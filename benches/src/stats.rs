@@ -4,38 +4,35 @@ use serde::Serialize;
 
 /// One sample of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Sample {
-    /// Requests a second.
-    pub iops: f64,
+pub(crate) struct Sample {
+    pub(crate) iops: f64,
     /// Mean latency in microseconds, from the first copy of a request to its answer.
-    pub mean_us: f64,
+    pub(crate) mean_us: f64,
     /// Half are no longer; `None` where the program that drives the load does not report it.
-    pub p50_us: Option<f64>,
+    pub(crate) p50_us: Option<f64>,
     /// 999 in 1000 are no longer.
-    pub p99_9_us: Option<f64>,
+    pub(crate) p99_9_us: Option<f64>,
     /// Requests sent again.
-    pub retransmits: u64,
+    pub(crate) retransmits: u64,
     /// Share of its time that the initiator was at work, percent. Near 100 at a depth above 1, the initiator sets the
     /// rate and not the target.
-    pub initiator_busy_percent: Option<f64>,
+    pub(crate) initiator_busy_percent: Option<f64>,
     /// Nanoseconds of a cache line's round trip between the two cores, right before.
-    pub round_trip_ns: f64,
+    pub(crate) round_trip_ns: f64,
 }
 
 /// A figure over the rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Interval {
+pub(crate) struct Interval {
     /// The middle one; of an even number, the mean of the two in the middle.
-    pub median: f64,
-    /// Lowest.
-    pub low: f64,
-    /// Highest.
-    pub high: f64,
+    pub(crate) median: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
 }
 
 impl Interval {
     /// Of these figures; `None` without any.
-    pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut figures: Vec<f64> = figures.into_iter().collect();
         figures.sort_by(f64::total_cmp);
         let (low, high) = (*figures.first()?, *figures.last()?);
@@ -45,12 +42,12 @@ impl Interval {
     }
 
     /// Of a figure of these samples; `None` without any, or if one does not have it.
-    pub fn over(samples: &[Sample], figure: impl Fn(&Sample) -> Option<f64>) -> Option<Self> {
+    pub(crate) fn over(samples: &[Sample], figure: impl Fn(&Sample) -> Option<f64>) -> Option<Self> {
         Self::of(samples.iter().map(figure).collect::<Option<Vec<_>>>()?)
     }
 
     /// Of a figure of two rows, round by round: samples of one round are neighbours in time.
-    pub fn of_rounds(
+    pub(crate) fn of_rounds(
         these: &[Sample],
         those: &[Sample],
         figure: impl Fn(&Sample, &Sample) -> f64,
@@ -59,7 +56,7 @@ impl Interval {
     }
 
     /// Whether all of it is above all of the other: the difference is more than the rounds' own.
-    pub fn is_above(&self, other: &Self) -> bool {
+    pub(crate) fn is_above(&self, other: &Self) -> bool {
         self.low > other.high
     }
 }

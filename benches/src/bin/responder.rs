@@ -2,10 +2,11 @@
 //!
 //! It turns each request into a reply of the right size in the same mbuf. There is no table of exports, no bdev and
 //! no framework: the cost that a target adds to the port's is the difference to this. With `--copy` it makes the copy that a
-//! target makes: each payload once, from or to the place that its LBA names, in a store of `--mib` in hugepages. Its
+//! target makes: each payload once, from or to the place that its LBA names, in `--mib` of memory in hugepages. Its
 //! codec is the initiator's, so that a mistake in the target's codec cannot hide here.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +18,10 @@ use clap::Parser;
 use dpdk::{
     Burst, EalStarted, Interface, Mbuf, Memory, Mempool, Port, PortConfig, PortInfo, RxQueue, TxQueue,
 };
-use kvblade_benches::interrupt;
-use kvblade_benches::store::{Store, first_sector};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// Offsets in a frame: EtherType; version and flags; shelf and slot; AoE command; the arguments of a query/config message;
-/// of an ATA request, the feature register, which in a reply is the error register, sectors and opcode or status.
+/// of an ATA request, the feature register, which in a reply is the error register, sectors, opcode or status, and LBA.
 const ETHERTYPE_AT: usize = 12;
 const FLAGS: usize = 14;
 const SHELF: usize = 16;
@@ -31,6 +31,7 @@ const CONFIG: usize = 24;
 const FEATURE: usize = 25;
 const SECTORS: usize = 26;
 const OPCODE: usize = 27;
+const LBA: Range<usize> = 28..34;
 /// Set in the flags of a reply.
 const RESPONSE: u8 = 0x08;
 /// Messages that may be outstanding, as the target advertises.
@@ -73,10 +74,16 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let (eal, args) = command_line(std::env::args());
-    let args = Args::parse_from(args);
-    let stop = interrupt::flag()?;
-    let eal = dpdk::eal::init(&eal)?;
+    let words: Vec<String> = std::env::args().collect();
+    let parted = words.iter().position(|word| word == "--");
+    // Without "--" all words are ours.
+    let (eal, ours) = parted.map_or((&words[..1], &words[1..]), |at| (&words[..at], &words[at + 1..]));
+    let args = Args::parse_from([&words[..1], ours].concat());
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("installing a signal handler")?;
+    }
+    let eal = dpdk::eal::init(eal)?;
     let info = dpdk::port::list(eal).into_iter().next().context(
         "EAL has no port: give it one, such as --vdev=net_af_packet0,iface=eth1, and see its log above",
     )?;
@@ -84,36 +91,12 @@ fn run() -> Result<()> {
     let (rx, tx) = port.take_queues(0).context("the port has no queue pair")?;
     // The ATA header leaves the MTU less 22 bytes for data.
     let sectors = u8::try_from((usize::from(mtu) + 14 - ATA_DATA_OFFSET) / SECTOR).unwrap_or(u8::MAX).min(16);
-    let link = Link { mac: info.mac, export: args.export, sectors, size: u64::from(args.mib) << 11 };
-    let ready = || eprintln!("responder: ready, up to {sectors} sectors a message");
-    if args.copy {
-        let bytes = usize::try_from(args.mib)? << 20;
-        let memory = Memory::zeroed(eal, bytes, info.numa_node)
-            .with_context(|| format!("{} MiB in hugepages for --copy", args.mib))?;
-        ready();
-        serve(rx, tx, &link, Store(memory), &stop)
-    } else {
-        ready();
-        serve(rx, tx, &link, Untouched, &stop)
-    }
-}
-
-/// The words of the command line, those for EAL and those after the first `--`, each with the program's name.
-fn command_line(words: impl Iterator<Item = String>) -> (Vec<String>, Vec<String>) {
-    let mut words = words.peekable();
-    let program = words.next().unwrap_or_else(|| "responder".to_owned());
-    let mut eal = vec![program.clone()];
-    let mut ours = vec![program];
-    let mut parted = false;
-    for word in words {
-        match (parted, word.as_str()) {
-            (false, "--") => parted = true,
-            // A question is answered wherever it stands.
-            (false, "-h" | "--help" | "-V" | "--version") | (true, _) => ours.push(word),
-            (false, _) => eal.push(word),
-        }
-    }
-    (eal, ours)
+    let bytes = usize::try_from(args.mib)? << 20;
+    let copied = args.copy.then(|| Memory::zeroed(eal, bytes, info.numa_node)).transpose();
+    let copied = copied.with_context(|| format!("{} MiB in hugepages for --copy", args.mib))?;
+    let disk = Disk { export: args.export, size: u64::from(args.mib) << 11, copied };
+    eprintln!("responder: ready, up to {sectors} sectors a message");
+    serve(rx, tx, Responder { mac: info.mac, sectors, disk }, &stop)
 }
 
 /// Starts the port with mbufs that hold its largest frame. Returns its MTU, too.
@@ -136,21 +119,14 @@ fn start(eal: EalStarted, info: &PortInfo, mtu: Option<u16>) -> Result<(Port, u1
 
 /// Answers until `stop` is set. Replies leave when there is no further request to answer or a whole burst of them waits, as a
 /// target's do: many short bursts would make the link look slower than it is.
-fn serve(
-    mut rx: RxQueue,
-    mut tx: TxQueue,
-    link: &Link,
-    mut payload: impl Payload,
-    stop: &Arc<AtomicBool>,
-) -> Result<()> {
+fn serve(mut rx: RxQueue, mut tx: TxQueue, mut responder: Responder, stop: &AtomicBool) -> Result<()> {
     let mut burst = Burst::new();
     while !stop.load(Ordering::Relaxed) {
         let received = rx.poll(&mut burst);
         if received > 0 {
             burst.prefetch();
             for frame in &mut burst {
-                let Ok(frame) = frame.into_exclusive() else { continue };
-                if let Some(Ok(reply)) = link.answer(frame, &mut payload).map(Mbuf::into_tx) {
+                if let Some(reply) = responder.answer(frame) {
                     ensure!(tx.push(reply).is_ok(), "more replies wait than there are mbufs");
                 }
             }
@@ -162,61 +138,53 @@ fn serve(
     Ok(())
 }
 
-/// What is done with the bytes of a request or reply.
-trait Payload {
-    /// Fills a read's data, from this sector on; false if there is no such sector.
-    fn fill(&mut self, first: u64, data: &mut [u8]) -> bool;
-    /// Takes a write's data, to this sector and on; false if there is no such sector.
-    fn take(&mut self, first: u64, data: &[u8]) -> bool;
-}
-
-/// Nothing: a read is answered with what the room held, for only its size costs the link.
-struct Untouched;
-
-impl Payload for Untouched {
-    #[inline]
-    fn fill(&mut self, _: u64, _: &mut [u8]) -> bool {
-        true
-    }
-
-    #[inline]
-    fn take(&mut self, _: u64, _: &[u8]) -> bool {
-        true
-    }
-}
-
-/// A copy from or to where a disk in memory has it.
-impl Payload for Store<Memory> {
-    #[inline]
-    fn fill(&mut self, first: u64, data: &mut [u8]) -> bool {
-        self.read(first, data)
-    }
-
-    #[inline]
-    fn take(&mut self, first: u64, data: &[u8]) -> bool {
-        self.write(first, data)
-    }
-}
-
-struct Link {
-    mac: [u8; 6],
+struct Disk {
     export: ShelfSlot,
-    /// Sectors in the largest message.
-    sectors: u8,
-    /// Sectors of the disk.
+    /// In sectors.
     size: u64,
+    /// Its data; `None` where no data is touched.
+    copied: Option<Memory>,
 }
 
-impl Link {
+impl Disk {
+    /// The bytes of a request that begins at this sector: none where no data is touched, `None` beyond the end.
     #[inline]
-    fn answer(&self, mut frame: Mbuf, payload: &mut impl Payload) -> Option<Mbuf> {
+    fn place(&mut self, first: u64, bytes: usize) -> Option<&mut [u8]> {
+        let Some(memory) = &mut self.copied else { return Some(&mut []) };
+        memory.get_mut(place(first, bytes)?)
+    }
+}
+
+/// Where so many bytes from this sector on are; `None` if no memory goes that far.
+#[inline]
+fn place(first: u64, bytes: usize) -> Option<Range<usize>> {
+    let start = usize::try_from(first).ok()?.checked_mul(SECTOR)?;
+    Some(start..start.checked_add(bytes)?)
+}
+
+/// The first sector of a read or write: 48 bits, or 28 by commands without the bit that "EXT" has.
+#[inline]
+fn first_sector(head: &[u8; ATA_DATA_OFFSET]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..6].copy_from_slice(&head[LBA]);
+    let lba = u64::from_le_bytes(bytes);
+    if head[OPCODE] & (opcode::READ_EXT ^ opcode::READ) == 0 { lba & 0x0fff_ffff } else { lba }
+}
+
+struct Responder {
+    mac: [u8; 6],
+    /// In the largest message.
+    sectors: u8,
+    disk: Disk,
+}
+
+impl Responder {
+    #[inline]
+    fn answer(&mut self, mut frame: Mbuf) -> Option<Mbuf> {
         let data = frame.data();
         // A query without a string has 32 bytes where links do not pad.
-        let Some(head) = data.first_chunk::<ATA_DATA_OFFSET>() else { return self.answer_discovery(frame) };
-        if !is_request(head) {
-            return None;
-        }
-        if head[SECTORS] > self.sectors {
+        let Some(head) = data.first_chunk::<ATA_DATA_OFFSET>() else { return self.answer_query(frame) };
+        if !is_request(head) || head[SECTORS] > self.sectors {
             return None;
         }
         let bytes = usize::from(head[SECTORS]) * SECTOR;
@@ -226,13 +194,14 @@ impl Link {
                 if !frame.resize(ATA_DATA_OFFSET + bytes) {
                     return None;
                 }
-                if !payload.fill(first, &mut frame.data_mut()[ATA_DATA_OFFSET..]) {
-                    return None;
-                }
+                let stored = self.disk.place(first, bytes)?;
+                frame.data_mut()[ATA_DATA_OFFSET..][..stored.len()].copy_from_slice(stored);
             }
             (command::ATA, opcode::WRITE | opcode::WRITE_EXT) => {
                 let data = data.get(ATA_DATA_OFFSET..ATA_DATA_OFFSET + bytes)?;
-                if !payload.take(first, data) || !frame.resize(MIN_FRAME) {
+                let stored = self.disk.place(first, bytes)?;
+                stored.copy_from_slice(&data[..stored.len()]);
+                if !frame.resize(MIN_FRAME) {
                     return None;
                 }
                 frame.data_mut()[ATA_DATA_OFFSET..].fill(0);
@@ -243,7 +212,7 @@ impl Link {
                 }
                 self.identify(&mut frame.data_mut()[ATA_DATA_OFFSET..]);
             }
-            _ => return self.answer_discovery(frame),
+            _ => return self.answer_query(frame),
         }
         let head = frame.data_mut().first_chunk_mut::<ATA_DATA_OFFSET>()?;
         self.address_reply(head);
@@ -263,16 +232,16 @@ impl Link {
     #[cold]
     fn identify(&self, page: &mut [u8]) {
         page.fill(0);
-        let size28 = u32::try_from(self.size).unwrap_or(u32::MAX).min(0x0fff_ffff);
+        let size28 = u32::try_from(self.disk.size).unwrap_or(u32::MAX).min(0x0fff_ffff);
         page[2 * 60..2 * 62].copy_from_slice(&size28.to_le_bytes());
         page[2 * 83..2 * 84].copy_from_slice(&(1_u16 << 10).to_le_bytes());
-        page[2 * 100..2 * 104].copy_from_slice(&self.size.to_le_bytes());
+        page[2 * 100..2 * 104].copy_from_slice(&self.disk.size.to_le_bytes());
     }
 
     /// A query for this export, or for all.
     #[cold]
-    fn answer_discovery(&self, mut frame: Mbuf) -> Option<Mbuf> {
-        let ShelfSlot { shelf, slot } = self.export;
+    fn answer_query(&self, mut frame: Mbuf) -> Option<Mbuf> {
+        let ShelfSlot { shelf, slot } = self.disk.export;
         let data = frame.data();
         let asked = (data.get(SHELF..SLOT)?, *data.get(SLOT)?);
         let is_ours = [shelf.to_be_bytes(), [0xff; 2]].iter().any(|shelf| shelf == asked.0)

@@ -1,19 +1,40 @@
-//! `bench run`, `bench ab` and `bench scaling`: what they measure is said in the library's modules.
+//! Benchmarks of kvblade-dpdk beside its own parts and its peers, in one run on one machine.
+//!
+//! A [`case`] says which requests, a [`contender`] which target over which link. [`lab`] takes one sample: a fresh server
+//! on one core, a fresh initiator on another. [`rounds`] interleaves samples, [`stats`] reduces them, [`checks`] compares
+//! them with each other and with the goals, [`report`] prints and records them. [`scaling`] asks whether a request costs
+//! more where there are more exports, initiators or ports; [`own_cost`] measures the target without a link, [`distance`] how
+//! near the two cores are to each other.
 #![forbid(unsafe_code)]
 
+mod case;
+mod checks;
+mod contender;
+mod distance;
+mod hugepages;
+mod lab;
+mod loads;
+mod own_cost;
+mod report;
+mod rounds;
+mod scaling;
+mod spdk_programs;
+mod stats;
+
 use anyhow::{Context, Result, ensure};
-use clap::{Args, Parser, Subcommand};
-use kvblade_benches::case::Case;
-use kvblade_benches::contender::Contender;
-use kvblade_benches::distance::NEAR_NS;
-use kvblade_benches::lab::{Build, Lab, Settings};
-use kvblade_benches::report::{self, Machine};
-use kvblade_benches::rounds::{self, Commands};
-use kvblade_benches::stats::Sample;
-use kvblade_benches::{checks, interrupt, own_cost, scaling};
+use case::Case;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use contender::Contender;
+use distance::NEAR_NS;
+use lab::{Build, Lab, Settings};
+use report::Machine;
+use rounds::Commands;
 use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use stats::Sample;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Measure kvblade-dpdk beside its own parts and its peers: every sample is a fresh server on one core and a fresh initiator
@@ -119,12 +140,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
-    let done = interrupt::flag().and_then(|stop| match Cli::parse().command {
-        Command::Run(args) => run(&args, &stop),
-        Command::Ab(args) => ab(&args, &stop),
-        Command::Scaling(args) => scale(&args, &stop),
-    });
-    match done {
+    match dispatch(&Cli::parse().command) {
         Ok(complaints) if complaints.is_empty() => ExitCode::SUCCESS,
         Ok(complaints) => {
             for complaint in complaints {
@@ -136,6 +152,20 @@ fn main() -> ExitCode {
             eprintln!("bench: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Returns what makes the exit code 1.
+fn dispatch(command: &Command) -> Result<Vec<String>> {
+    // A flag and not a blocked signal: the programs that are started would inherit a blocked mask.
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("installing a signal handler")?;
+    }
+    match command {
+        Command::Run(args) => run(args, &stop),
+        Command::Ab(args) => ab(args, &stop),
+        Command::Scaling(args) => scale(args, &stop),
     }
 }
 
@@ -194,7 +224,7 @@ fn run(args: &Run, stop: &AtomicBool) -> Result<Vec<String>> {
     let mut machine = Machine::before(checkout())?;
     let lab = args.common.lab(args.rows.disk_mib(), stop)?;
     let builds = [args.common.build()?];
-    let mut rows = args.rows.rows(1, &Contender::ALL)?;
+    let mut rows = args.rows.rows(1, Contender::value_variants())?;
     let (mut ring, mut commands) = (Vec::new(), Commands::new());
     let instructions = if args.no_own_cost { Vec::new() } else { own_cost::instructions(&lab)? };
     for round in 1..=args.common.rounds {
