@@ -32,9 +32,9 @@ const EXPORT: &str = "1.1";
 /// MTU of every link that has one.
 const MTU: u16 = 9000;
 /// MiB of hugepages for aoeperf: mbufs, and the memif rings if it is the client.
-const AOEPERF_MIB: u32 = 512;
+const AOEPERF_MIB: u32 = 320;
 /// MiB of hugepages that a server takes beside its disk: mbufs, rings, SPDK's pools.
-const SERVER_MIB: u32 = 1024;
+const SERVER_MIB: u32 = 640;
 /// TCP port of `nvmf_tgt`.
 const NVMF_PORT: u16 = 4420;
 /// The veth pair: the initiator's end and the target's.
