@@ -33,7 +33,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) seconds: [f64; 2],
 }
 
-/// aoeperf's own options, those after `--`. It holds its ports open after its report: see [`crate::lab`].
+/// aoeperf's own options, those after `--`. It holds its ports open after its report: see [`crate::sampler`].
 pub(crate) fn aoeperf(case: Case, asked: Asked<'_>, json: &Path) -> Vec<String> {
     let Asked { target, initiators, mtu, seconds: [seconds, warmup] } = asked;
     let mut options = common(case, seconds);

@@ -1,6 +1,6 @@
 //! Benchmarks of kvblade-dpdk beside its own parts and its peers, in one run on one machine.
 //!
-//! A [`case`] says which requests, a [`contender`] which target over which link. [`lab`] takes one sample: a fresh server
+//! A [`case`] says which requests, a [`contender`] which target over which link. [`sampler`] takes one sample: a fresh server
 //! on one core, a fresh initiator on another. [`rounds`] interleaves samples, [`stats`] reduces them, [`checks`] compares
 //! them with each other and with the goals, [`report`] prints and records them. [`scaling`] asks whether a request costs
 //! more where there are more exports, initiators or ports; [`own_cost`] measures the target without a link, [`distance`] how
@@ -11,12 +11,11 @@ mod case;
 mod checks;
 mod contender;
 mod distance;
-mod hugepages;
-mod lab;
 mod loads;
 mod own_cost;
 mod report;
 mod rounds;
+mod sampler;
 mod scaling;
 mod spdk_programs;
 mod stats;
@@ -26,9 +25,9 @@ use case::Case;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use contender::Contender;
 use distance::NEAR_NS;
-use lab::{Build, Lab, Settings};
 use report::Machine;
 use rounds::Commands;
+use sampler::{Build, Sampler, Settings};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use stats::Sample;
@@ -170,11 +169,11 @@ fn dispatch(command: &Command) -> Result<Vec<String>> {
 }
 
 impl Common {
-    fn lab<'run>(&self, disk_mib: u32, stop: &'run AtomicBool) -> Result<Lab<'run>> {
+    fn sampler<'run>(&self, disk_mib: u32, stop: &'run AtomicBool) -> Result<Sampler<'run>> {
         std::fs::create_dir_all(&self.results)
             .with_context(|| format!("making {}", self.results.display()))?;
         let Self { target_cpu, initiator_cpu, seconds, warmup, .. } = *self;
-        Lab::new(Settings { target_cpu, initiator_cpu, seconds, warmup }, self.build()?, disk_mib, stop)
+        Sampler::new(Settings { target_cpu, initiator_cpu, seconds, warmup }, self.build()?, disk_mib, stop)
     }
 
     /// This checkout's.
@@ -222,16 +221,16 @@ impl Rows {
 /// Returns the parts that are beaten by what contains them.
 fn run(args: &Run, stop: &AtomicBool) -> Result<Vec<String>> {
     let mut machine = Machine::before(checkout())?;
-    let lab = args.common.lab(args.rows.disk_mib(), stop)?;
+    let sampler = args.common.sampler(args.rows.disk_mib(), stop)?;
     let builds = [args.common.build()?];
     let mut rows = args.rows.rows(1, Contender::value_variants())?;
     let (mut ring, mut commands) = (Vec::new(), Commands::new());
-    let instructions = if args.no_own_cost { Vec::new() } else { own_cost::instructions(&lab)? };
+    let instructions = if args.no_own_cost { Vec::new() } else { own_cost::instructions(&sampler)? };
     for round in 1..=args.common.rounds {
         if !args.no_own_cost {
-            ring.extend(own_cost::ring(&lab)?);
+            ring.extend(own_cost::ring(&sampler)?);
         }
-        rounds::measure(&lab, &builds, round, &mut rows, &mut commands)?;
+        rounds::measure(&sampler, &builds, round, &mut rows, &mut commands)?;
     }
     let goals = checks::goals(&rows, &ring, &instructions);
     let beaten = checks::beaten_parts(&rows);
@@ -274,12 +273,12 @@ fn ab(args: &Ab, stop: &AtomicBool) -> Result<Vec<String>> {
         "{} does not exist: cargo build --release -p kvblade-dpdk there",
         program.display()
     );
-    let lab = args.common.lab(args.rows.disk_mib(), stop)?;
+    let sampler = args.common.sampler(args.rows.disk_mib(), stop)?;
     let builds = [base, args.common.build()?];
     let mut rows = args.rows.rows(2, &CONTENDERS)?;
     let mut commands = Commands::new();
     for round in 1..=args.common.rounds {
-        rounds::measure(&lab, &builds, round, &mut rows, &mut commands)?;
+        rounds::measure(&sampler, &builds, round, &mut rows, &mut commands)?;
     }
     let base_revision = report::revision(&args.base);
     let effort = args.common.effort(rows.iter().flat_map(|row| &row.samples));
@@ -295,8 +294,8 @@ fn ab(args: &Ab, stop: &AtomicBool) -> Result<Vec<String>> {
 
 fn scale(args: &Scaling, stop: &AtomicBool) -> Result<Vec<String>> {
     let mut machine = Machine::before(checkout())?;
-    let lab = args.common.lab(scaling::DISK_MIB, stop)?;
-    let series = scaling::measure(&lab, args.exports, args.common.rounds)?;
+    let sampler = args.common.sampler(scaling::DISK_MIB, stop)?;
+    let series = scaling::measure(&sampler, args.exports, args.common.rounds)?;
     let effort = args.common.effort(series.iter().flat_map(|series| &series.samples));
     let line = machine.line(&format!("{} exports; {effort}", args.exports))?;
     println!("{line}\n{}", scaling::render(&series));

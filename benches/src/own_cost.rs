@@ -1,6 +1,6 @@
 //! The target without a link and without a disk: an lcore on a ring port with the null bdev, from rx to tx.
 
-use crate::lab::Lab;
+use crate::sampler::Sampler;
 use crate::stats::Interval;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -34,8 +34,8 @@ impl RingSample {
 }
 
 /// One sample of each kind.
-pub(crate) fn ring(lab: &Lab<'_>) -> Result<Vec<RingSample>> {
-    let printed = lab.run_alone("ring", &[TURNS])?;
+pub(crate) fn ring(sampler: &Sampler<'_>) -> Result<Vec<RingSample>> {
+    let printed = sampler.run_alone("ring", &[TURNS])?;
     let lines = printed.lines().filter(|line| line.starts_with('{'));
     let samples = lines.map(serde_json::from_str).collect::<Result<Vec<_>, _>>().context("ring's figures")?;
     ensure!(!samples.is_empty(), "ring printed no figures: {printed}");
@@ -74,8 +74,8 @@ pub(crate) struct Instructions {
 }
 
 /// Counts them with callgrind, which comes to the same number every time.
-pub(crate) fn instructions(lab: &Lab<'_>) -> Result<Vec<Instructions>> {
-    read_instructions(&lab.run_alone("kvblade-instructions", &[])?)
+pub(crate) fn instructions(sampler: &Sampler<'_>) -> Result<Vec<Instructions>> {
+    read_instructions(&sampler.run_alone("kvblade-instructions", &[])?)
 }
 
 /// Reads the lines "read-4k  null  1071  691  36  344  0" of `kvblade-instructions`.

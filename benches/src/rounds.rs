@@ -5,7 +5,7 @@
 
 use crate::case::Case;
 use crate::contender::Contender;
-use crate::lab::{Build, Lab, Taken};
+use crate::sampler::{Build, Sampler, Taken};
 use crate::stats::{Interval, Sample};
 use anyhow::Result;
 use serde::Serialize;
@@ -44,7 +44,7 @@ pub(crate) fn rows(builds: usize, contenders: &[Contender], cases: &[Case]) -> V
 
 /// Takes the samples of one round.
 pub(crate) fn measure(
-    lab: &Lab<'_>,
+    sampler: &Sampler<'_>,
     builds: &[Build],
     round: u32,
     rows: &mut [Row],
@@ -55,7 +55,7 @@ pub(crate) fn measure(
         let row = &mut rows[if round.is_multiple_of(2) { total - 1 - number } else { number }];
         let build = &builds[row.build];
         eprintln!("round {round}, {} of {total}: {} {} {}", number + 1, build.name, row.contender, row.case);
-        let Taken { sample, commands: taken } = lab.measure(build, row.contender, row.case)?;
+        let Taken { sample, commands: taken } = sampler.measure(build, row.contender, row.case)?;
         row.samples.push(sample);
         commands.entry(format!("{} {}", build.name, row.contender)).or_insert(taken);
     }

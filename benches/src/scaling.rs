@@ -6,8 +6,8 @@
 //! inverse of a request's cost.
 
 use crate::case::{Case, Disk, Operation};
-use crate::lab::Lab;
 use crate::report::human;
+use crate::sampler::Sampler;
 use crate::spdk_programs::{call, config};
 use crate::stats::{Interval, Sample};
 use anyhow::{Context, Result};
@@ -78,7 +78,7 @@ pub(crate) struct Series {
 }
 
 /// Takes a sample of each setting in every round; many exports are `exports`.
-pub(crate) fn measure(lab: &Lab<'_>, exports: u32, rounds: u32) -> Result<Vec<Series>> {
+pub(crate) fn measure(sampler: &Sampler<'_>, exports: u32, rounds: u32) -> Result<Vec<Series>> {
     let settings = settings(exports);
     let mut series: Vec<Series> =
         settings.iter().map(|setting| Series { title: setting.title, samples: Vec::new() }).collect();
@@ -89,7 +89,7 @@ pub(crate) fn measure(lab: &Lab<'_>, exports: u32, rounds: u32) -> Result<Vec<Se
             eprintln!("round {round} of {rounds}: {title}");
             let disk = Disk::Memory(DISK_MIB);
             let case = Case { disk, bytes: 512, operation: Operation::Read, depth: *depth };
-            let taken = lab.measure_config(config, *ports, case, target, *initiators);
+            let taken = sampler.measure_config(config, *ports, case, target, *initiators);
             series.samples.push(taken.with_context(|| (*title).to_owned())?.sample);
         }
     }

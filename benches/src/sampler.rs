@@ -9,12 +9,12 @@
 use crate::case::{Case, Disk};
 use crate::contender::{Contender, Link};
 use crate::distance::round_trip_ns;
-use crate::hugepages::Hugepages;
 use crate::loads::{self, Asked};
 use crate::spdk_programs::{call, config, nvmf, program, without_core_locks};
 use crate::stats::Sample;
-use anyhow::{Context, Result, bail, ensure};
-use lab::{Daemon, Namespace, Vblade, Veth, shown};
+use anyhow::{Context, Result, ensure};
+use lab::vdev::{JUMBO_ROOM, Role, af_packet, memif};
+use lab::{Daemon, Hugepages, Namespace, Vblade, Veth, shown};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -83,7 +83,7 @@ pub(crate) struct Taken {
 
 /// The place of a run.
 #[derive(Debug)]
-pub(crate) struct Lab<'run> {
+pub(crate) struct Sampler<'run> {
     // In the order in which they are to go.
     namespace: Namespace,
     hugepages: Hugepages,
@@ -94,7 +94,7 @@ pub(crate) struct Lab<'run> {
     stop: &'run AtomicBool,
 }
 
-impl<'run> Lab<'run> {
+impl<'run> Sampler<'run> {
     /// Makes the place, with memory for disks of up to `disk_mib`. `stop` ends whatever waits.
     pub(crate) fn new(settings: Settings, own: Build, disk_mib: u32, stop: &'run AtomicBool) -> Result<Self> {
         let Settings { target_cpu, initiator_cpu, .. } = settings;
@@ -284,25 +284,23 @@ impl<'run> Lab<'run> {
         let mut load = self.command(self.own.programs.join("aoeperf"));
         load.args(self.eal(End::Initiator, ports)).arg("--").args(loads::aoeperf(case, asked, &json));
         let commands = vec![shown(&server), shown(&load)];
-        let is_ready = |server: &mut Daemon| Ok(server.log()?.contains(ready).then_some(()));
         let (mut server, mut load) = if let Some(socket) = waits_at {
             let mut load = Daemon::start(&mut load)?;
-            self.wait(READY, &mut [&mut load], |_| Ok(socket.exists().then_some(())))?;
+            load.wait_ready(READY, || Ok(socket.exists()))?;
+            // The link comes up before the target's exports exist, and discovery waits for seconds only: so the other end
+            // does not accept before the target is ready.
+            load.signal(Signal::SIGSTOP)?;
             let mut server = Daemon::start(&mut server)?;
-            self.wait(READY, &mut [&mut server, &mut load], |daemons| is_ready(daemons[0]))?;
+            server.wait_for_log(ready, READY)?;
+            load.signal(Signal::SIGCONT)?;
             (server, load)
         } else {
             let mut server = Daemon::start(&mut server)?;
-            self.wait(READY, &mut [&mut server], |daemons| is_ready(daemons[0]))?;
+            server.wait_for_log(ready, READY)?;
             (server, Daemon::start(&mut load)?)
         };
         let seconds = Duration::from_secs_f64(asked.seconds[0] + asked.seconds[1]);
-        self.sleep(seconds);
-        let report = self.wait(seconds + BEYOND, &mut [&mut server, &mut load], |_| {
-            let text = fs::read_to_string(&json).unwrap_or_default();
-            // It is there when it is whole.
-            Ok(serde_json::from_str::<Value>(&text).is_ok().then_some(text))
-        })?;
+        let report = self.report(&json, seconds, &mut server, &mut load)?;
         fs::remove_file(&json)?;
         end(server)?;
         end(load)?;
@@ -342,9 +340,7 @@ impl<'run> Lab<'run> {
         let commands = vec![shown(&server), shown(&load)];
 
         let mut server = Daemon::start(&mut server)?;
-        self.wait(READY, &mut [&mut server], |daemons| {
-            Ok(daemons[0].log()?.contains("Listening on 127.0.0.1").then_some(()))
-        })?;
+        server.wait_for_log("Listening on 127.0.0.1", READY)?;
         let load = Daemon::start(&mut load)?;
         // It has no option to unlink its hugepages' files as soon as they are mapped.
         let prefix = format!("spdk_pid{}", load.pid());
@@ -358,63 +354,52 @@ impl<'run> Lab<'run> {
 
     /// Waits for a program's end, which is to come within `beyond` after `seconds`. Returns what it printed.
     fn run_to_end(&self, mut daemon: Daemon, seconds: f64, beyond: Duration) -> Result<String> {
-        self.sleep(Duration::from_secs_f64(seconds));
-        self.wait(beyond, &mut [], |_| Ok(daemon.check_running().is_err().then_some(())))?;
-        let status = daemon.wait(Duration::ZERO)?;
+        let status = daemon.wait(Duration::from_secs_f64(seconds) + beyond)?;
+        self.check_stop()?;
         let printed = daemon.log()?;
         ensure!(status.success(), "{} ended ({status}): {}", daemon.name(), printed.trim());
         Ok(printed)
     }
 
-    /// Sleeps while a load runs: nothing here is to wake up meanwhile, there is no core to spare.
-    fn sleep(&self, time: Duration) {
+    /// Waits for aoeperf's report, which is to come within [`BEYOND`] after `seconds`. There is no core to spare: nothing wakes
+    /// up here while the load runs.
+    fn report(
+        &self,
+        json: &Path,
+        seconds: Duration,
+        server: &mut Daemon,
+        load: &mut Daemon,
+    ) -> Result<String> {
+        sleep(seconds);
         let begun = Instant::now();
-        while begun.elapsed() < time && !self.stop.load(Ordering::Relaxed) {
-            sleep((time - begun.elapsed().min(time)).min(Duration::from_secs(1)));
+        loop {
+            let text = fs::read_to_string(json).unwrap_or_default();
+            // It is there when it is whole.
+            if serde_json::from_str::<Value>(&text).is_ok() {
+                return Ok(text);
+            }
+            self.check_stop()?;
+            server.check_running()?;
+            load.check_running()?;
+            ensure!(begun.elapsed() < BEYOND, "{} has not reported: {}", load.name(), load.log()?.trim());
+            sleep(LOOK);
         }
     }
 
-    /// Looks again and again until `ready` returns something, while all of `daemons` run.
-    fn wait<T>(
-        &self,
-        limit: Duration,
-        daemons: &mut [&mut Daemon],
-        mut ready: impl FnMut(&mut [&mut Daemon]) -> Result<Option<T>>,
-    ) -> Result<T> {
-        let begun = Instant::now();
-        loop {
-            if let Some(ready) = ready(daemons)? {
-                return Ok(ready);
-            }
-            for daemon in &mut *daemons {
-                daemon.check_running()?;
-            }
-            ensure!(!self.stop.load(Ordering::Relaxed), "interrupted");
-            if begun.elapsed() > limit {
-                let logs =
-                    daemons.iter().map(|daemon| Ok(format!("{}: {}", daemon.name(), daemon.log()?.trim())));
-                bail!("not done after {limit:?}: {}", logs.collect::<Result<Vec<_>>>()?.join("\n"));
-            }
-            sleep(LOOK);
-        }
+    fn check_stop(&self) -> Result<()> {
+        ensure!(!self.stop.load(Ordering::Relaxed), "interrupted");
+        Ok(())
     }
 
     /// EAL's option for one end of a link: of memif, with two to the power of `ring` slots of `room` bytes a ring.
     fn port(&self, link: Link, number: u32, end: End, room: u32, ring: u32) -> String {
         let Link::Memif { target_is_client } = link else {
-            let interface = VETH[usize::from(end == End::Server)];
-            // Blocks of 64 KiB hold whole jumbo frames; 512 frames are many times the deepest queue measured.
-            return format!(
-                "--vdev=net_af_packet0,iface={interface},framesz=16384,blocksz=65536,framecnt=512,qdisc_bypass=1"
-            );
+            return af_packet(0, VETH[usize::from(end == End::Server)]);
         };
         let is_client = (end == End::Server) == target_is_client;
-        let role = if is_client { "client" } else { "server" };
+        let role = if is_client { Role::Client } else { Role::Server };
         let zero_copy = if is_client && target_is_client { ",zero-copy=yes" } else { "" };
-        let socket = self.socket(number).display().to_string();
-        format!(
-            "--vdev=net_memif{number},role={role},socket={socket},socket-abstract=no,bsize={room},rsize={ring}{zero_copy}"
-        )
+        memif(number, &self.socket(number), role, room, ring) + zero_copy
     }
 
     /// EAL's options of a process with these ports.
@@ -451,8 +436,6 @@ enum End {
     Initiator,
 }
 
-/// Bytes of a memif slot that holds any jumbo frame.
-const JUMBO_ROOM: u32 = 16_384;
 /// Bytes of a memif slot, and the MTU of its port, where requests have 512 bytes.
 const SMALL_ROOM: u32 = 2048;
 const SMALL_MTU: u16 = 1500;
