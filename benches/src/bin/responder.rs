@@ -126,7 +126,8 @@ fn serve(mut rx: RxQueue, mut tx: TxQueue, mut responder: Responder, stop: &Atom
         if received > 0 {
             burst.prefetch();
             for frame in &mut burst {
-                if let Some(reply) = responder.answer(frame) {
+                let Ok(frame) = frame.into_exclusive() else { continue };
+                if let Some(Ok(reply)) = responder.answer(frame).map(Mbuf::into_tx) {
                     ensure!(tx.push(reply).is_ok(), "more replies wait than there are mbufs");
                 }
             }
