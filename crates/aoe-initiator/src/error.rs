@@ -1,4 +1,4 @@
-//! What can go wrong between this initiator and an export.
+//! Errors between this initiator and an export.
 
 use crate::wire::{Mac, Malformed, ShelfSlot};
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub enum Error {
         address: ShelfSlot,
         /// The request.
         what: String,
-        /// How long it was tried.
+        /// Time spent on all copies.
         waited: Duration,
     },
     /// An AoE error reply (flag E).
@@ -86,9 +86,9 @@ pub enum Error {
     /// A reply that cannot be read.
     #[error("unreadable reply from {mac}: {source}")]
     Malformed {
-        /// Who sent it.
+        /// The sender.
         mac: Mac,
-        /// What is wrong.
+        /// The fault.
         #[source]
         source: Malformed,
     },

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub struct Export {
     /// Its address.
     pub address: ShelfSlot,
-    /// The station it answered from.
+    /// The MAC address it answered from.
     pub mac: Mac,
     /// Messages it says it can queue.
     pub buffer_count: u16,
@@ -156,7 +156,7 @@ impl Initiator {
     }
 
     /// Broadcasts a query for `address`, which may have wildcards, and collects the exports that answer
-    /// within `wait`, ordered by address and station.
+    /// within `wait`, ordered by export and MAC address.
     ///
     /// # Errors
     /// Those of the link; [`Error::Malformed`] for an answer to the query that cannot be read.

@@ -1,4 +1,4 @@
-//! What the disk must contain: per sector the last acknowledged generation, and the newest one that was sent.
+//! The expected contents of the disk: per sector the last acknowledged generation, and the newest one that was sent.
 //!
 //! A read is right if the sector holds a write no older than the last acknowledged and no newer than the last
 //! sent. The two differ only while the fate of a write is unknown (it failed, or nobody answered), and then
@@ -28,7 +28,7 @@ pub struct Ledger {
     generation: u64,
 }
 
-/// How many sectors of a read could be checked.
+/// The number of sectors of a read that could be checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     /// Sectors compared with what was written.

@@ -1,7 +1,6 @@
 //! An ATA-over-Ethernet initiator over a packet socket, for tests and benchmarks of targets.
 //!
-//! It is the other side: it shares no code with the target, so that an error in one is not repeated in the
-//! other. In the order of the data: [`sector`] makes the contents, [`load`] decides what to ask, [`queue`]
+//! It shares no code with the target, so that an error in one is not repeated in the other. In the order of the data: [`sector`] makes the contents, [`load`] decides what to ask, [`queue`]
 //! and [`window`] keep track of what was asked, [`wire`] puts it into frames, [`link`] sends and receives
 //! them. [`initiator`] is the plain way to one request at a time.
 #![forbid(unsafe_code)]

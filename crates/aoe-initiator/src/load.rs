@@ -1,4 +1,4 @@
-//! What to ask an export for, and what came of it: load with a given queue depth, plain or verified.
+//! A load with a given queue depth, plain or verified, and its report.
 
 mod report;
 mod spec;

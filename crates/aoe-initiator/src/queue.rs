@@ -13,7 +13,7 @@ use crate::wire::{
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
     /// The registers and the data asked for, to the byte.
@@ -59,7 +59,7 @@ impl Outcome<'_> {
 /// A request that is over.
 #[derive(Clone, Copy, Debug)]
 pub struct Completion<'a> {
-    /// What the caller gave to [`Queue::submit`].
+    /// The caller's value from [`Queue::submit`].
     pub context: u64,
     /// The tag it had.
     pub tag: u32,
@@ -69,11 +69,11 @@ pub struct Completion<'a> {
     pub latency: Duration,
     /// Copies sent.
     pub copies: u32,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome<'a>,
 }
 
-/// What [`Queue::poll`] hands to its caller.
+/// An event that [`Queue::poll`] passes to its caller.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A request is over.
@@ -111,7 +111,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue of `depth` requests (clamped to 1..=256) to the export `address` at station `peer`, of up to
+    /// A queue of `depth` requests (clamped to 1..=256) to the export `address` at the MAC address `peer`, of up to
     /// `max_sectors` sectors each.
     pub fn new(
         link: Link,
@@ -176,7 +176,7 @@ impl Queue {
         self.window.has_room()
     }
 
-    /// What was counted so far.
+    /// The counters.
     pub const fn counters(&self) -> &Counters {
         self.window.counters()
     }
@@ -318,7 +318,7 @@ impl Queue {
         self.flush()
     }
 
-    /// The station requests go to.
+    /// The MAC address that requests go to.
     pub const fn peer(&self) -> Mac {
         self.peer
     }

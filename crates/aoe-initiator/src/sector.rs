@@ -1,4 +1,4 @@
-//! Self-describing contents: each 512-byte sector says which LBA, generation and run it was written for.
+//! Self-describing contents: each 512-byte sector names the LBA, generation and run it was written for.
 //!
 //! The first 32 bytes are a stamp, the rest is a stream derived from it, so that a sector from elsewhere, of
 //! an older write, torn between two writes or damaged in any bit is recognised, and said for what it is.
@@ -8,18 +8,18 @@ use std::fmt;
 
 const MAGIC: [u8; 8] = *b"AoEstamp";
 
-/// What a sector is stamped with.
+/// The stamp of a sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// Where it belongs.
+    /// Its address.
     pub lba: u64,
-    /// Which write it is of; unique within a run, starting at 1.
+    /// The write it belongs to; unique within a run, starting at 1.
     pub generation: u64,
     /// The run.
     pub seed: u64,
 }
 
-/// What is in a sector.
+/// The contents of a sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Whole, as stamped.

@@ -1,4 +1,4 @@
-//! Which requests are outstanding: tags, timers, and the verdict on each reply. No socket, no clock of its
+//! The outstanding requests: tags, timers, and the classification of each reply. No socket, no clock of its
 //! own.
 //!
 //! A tag is a slot's index in its low 8 bits and a sequence number above, bit 31 clear as the Linux driver
@@ -38,7 +38,7 @@ impl Default for Retransmit {
     }
 }
 
-/// What a window counted.
+/// The counters of a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
     /// Requests begun.
@@ -64,7 +64,7 @@ pub struct Issued {
     pub tag: u32,
 }
 
-/// What a received tag means.
+/// The meaning of a received tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// The answer to an outstanding request, which is over now.
@@ -82,7 +82,7 @@ pub enum Arrival {
     Unexpected,
 }
 
-/// What a timer that ran out means.
+/// The consequence of an expired timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
     /// Send the slot's frame again; the timer is restarted.
@@ -150,7 +150,7 @@ impl Window {
         !self.free.is_empty()
     }
 
-    /// What was counted so far.
+    /// The counters.
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -1,4 +1,4 @@
-//! What goes into and comes out of a frame: an AoE codec of the initiator's own.
+//! The initiator's own AoE codec: requests to bytes, bytes to replies.
 //!
 //! It shares no code with the target's `aoe-wire`: if both sides used one codec, a field at the wrong offset
 //! would agree with itself and every test would pass. Requests are written into a caller's buffer, replies

@@ -1,7 +1,7 @@
-//! Step three, admit, first question: is this sender heard, and may it use the disk?
+//! Step three, admission, first check: may this initiator see the export, and may it use the disk?
 //!
-//! Most exports have no guard, which costs a request one null check. A guard is built off the lcore whenever
-//! the operator's lists or the claims change, and published with them.
+//! Most exports have no ACL, which costs a request one null check. The ACL is built outside the lcore whenever the
+//! operator's lists or the initiator state change, and published with them.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use ata::AtaCommand;
 use crate::drop_reason::DropReason;
 use crate::initiator_state::InitiatorState;
 
-/// Who is kept off an export. All lists are sorted.
+/// Initiators that are kept off an export. All lists are sorted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acl {
     closed: bool,
@@ -40,9 +40,9 @@ fn lists(macs: &[MacAddr], mac: MacAddr) -> bool {
 }
 
 impl Acl {
-    /// The guard of an export. `allow` and `deny` are the operator's lists: a non-empty `allow` lets only its
-    /// own in, `deny` always wins. `closed` says that the claims are not known, so that nobody is heard.
-    /// `None` when nobody is kept off. Allocates: not for an lcore.
+    /// The ACL of an export. `allow` and `deny` are the operator's lists: a non-empty `allow` admits only its members,
+    /// `deny` always wins. `closed` means that the initiator state is unknown, so nobody is admitted. `None` when nobody
+    /// is kept off. Allocates: not for an lcore.
     #[must_use]
     pub fn build(
         allow: &[MacAddr],
@@ -67,10 +67,10 @@ impl Acl {
         }))
     }
 
-    /// Whether messages from `source` are heard.
+    /// Checks that messages from `source` are answered.
     ///
     /// # Errors
-    /// Why not: silence, counted under this name.
+    /// The drop reason.
     pub fn check_sender(&self, source: MacAddr) -> Result<(), DropReason> {
         if self.closed {
             Err(DropReason::ClaimsUnknown)
@@ -83,15 +83,15 @@ impl Acl {
         }
     }
 
-    /// Whether the reservation, if any, lets `source` do this to the disk. IDENTIFY is always let through; what
-    /// neither writes nor is IDENTIFY only where others may read.
+    /// Whether the reservation, if any, permits this command of `source`. IDENTIFY is always permitted; of the others, only
+    /// commands that do not write, and only where others may read.
     #[must_use]
     pub fn allows(&self, source: MacAddr, command: AtaCommand) -> bool {
         let Some(reserved) = &self.reserved else { return true };
         if command == AtaCommand::Identify || lists(&reserved.holders, source) {
             return true;
         }
-        // Named one by one, so that a command that is new here is refused until somebody thought of it.
+        // An explicit list: a new command is refused until it is added here.
         reserved.others_read
             && matches!(
                 command,

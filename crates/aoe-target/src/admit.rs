@@ -1,4 +1,4 @@
-//! Step three, admit: what is to be done with a request for this export.
+//! Step three, admission: drop, reply, submit or defer a request for this export.
 
 mod features;
 
@@ -17,14 +17,14 @@ use crate::ports::PortLimits;
 use crate::reply::Reply;
 use crate::request::{Request, RequestKind};
 
-/// What to do with a request.
+/// The decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Nothing but counting it.
+    /// Count it and send nothing.
     Drop(DropReason),
-    /// Answer now.
+    /// Reply now.
     Reply(Reply),
-    /// Ask the bdev, and answer with [`Reply::completed`] when it is done.
+    /// Submit to the bdev; [`Reply::completed`] makes the reply.
     Submit(BdevIo),
     /// The request may change the initiator state: defer it to the state manager, which calls
     /// [`InitiatorState::apply`](crate::InitiatorState::apply), and answer with [`Reply::state`] when the change is stored
@@ -38,8 +38,8 @@ impl Export {
     /// `frame_head` is the frame's first contiguous bytes, at least [`Request::contiguous_len`] of them;
     /// `frame_len` the length of the whole frame, without FCS; `limits` those of the port it came in by.
     ///
-    /// A failed disk command always becomes ATA error registers. An AoE error says only that the protocol's
-    /// command or argument is not accepted.
+    /// A failed disk command always becomes ATA error registers. An AoE error means only that the protocol's command or
+    /// argument is not accepted.
     #[inline(always)]
     #[must_use]
     pub fn admit(
@@ -55,7 +55,7 @@ impl Export {
             return refusal;
         }
         let online = self.state == ExportState::Online;
-        // Two compares and a call: all kinds in one match would put a jump table in the way of every request.
+        // Two compares and a call: one match over all kinds would compile to a jump table on the hot path.
         match request.kind {
             RequestKind::Ata(AtaCommand::Read { lba, sectors, width }) if online => {
                 self.admit_io(BdevIo { op: BdevOp::Read, lba, sectors, width }, limits)
@@ -71,7 +71,7 @@ impl Export {
         }
     }
 
-    /// All but reads and writes of a disk that is there.
+    /// All but reads and writes of an online disk.
     #[inline(never)]
     fn admit_other(
         &self,
@@ -115,7 +115,7 @@ impl Export {
             AtaCommand::Smart(smart) => self.admit_smart(smart),
             AtaCommand::SetWriteCache(on) => self.admit_write_cache(on),
             AtaCommand::PowerMode => Disposition::Reply(Reply::registers(Registers::SUCCESS)),
-            // `admit` has the first two; were one here, it would not be done.
+            // `admit` handles reads and writes of an online disk; they do not come here.
             AtaCommand::Read { .. }
             | AtaCommand::Write { .. }
             | AtaCommand::BadCount(..)
@@ -123,7 +123,7 @@ impl Export {
         }
     }
 
-    /// The checks a read and a write share: first what the port can carry, then the end of the disk.
+    /// The checks common to reads and writes: the port's frame size, then the end of the disk.
     #[inline]
     fn admit_io(&self, io: BdevIo, limits: PortLimits) -> Disposition {
         if io.sectors > u16::from(limits.max_sectors()) {
@@ -143,7 +143,7 @@ impl Export {
         frame_len: usize,
     ) -> Disposition {
         let answer = Disposition::Reply(Reply::config(self, command, None));
-        // A read means the fixed part only; initiators send it with lengths and bytes of no meaning.
+        // Only the fixed part of a read counts; initiators send it with meaningless lengths and bytes.
         if command == ConfigCommand::Read {
             return answer;
         }

@@ -1,4 +1,4 @@
-//! What happened, counted: one set per export and per port on each lcore, summed by whoever reads them.
+//! Counters: one set per export and per port on each lcore; the reader sums them.
 
 use ata::AtaCommand;
 
@@ -12,7 +12,7 @@ macro_rules! counters {
     ( $(#[$meta:meta])* $name:ident { $( $(#[$field_meta:meta])* $field:ident, )+ } ) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        // In the order of declaration: what is counted most comes first, in one cache line.
+        // In the order of declaration: the busiest counters come first, in one cache line.
         #[repr(C)]
         pub struct $name {
             $( $(#[$field_meta])* pub $field: u64, )+
@@ -25,7 +25,7 @@ macro_rules! counters {
                 [$( (stringify!($field), self.$field) ),+]
             }
 
-            /// Adds what another lcore counted.
+            /// Adds the counts of another lcore.
             pub fn merge(&mut self, other: &Self) {
                 $( self.$field += other.$field; )+
             }
@@ -34,7 +34,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// What one export was asked and how it went.
+    /// Requests to one export and their outcomes.
     ExportCounters {
         /// READ commands, failed ones included.
         reads,
@@ -78,7 +78,7 @@ counters! {
 }
 
 counters! {
-    /// What went through one port.
+    /// Frames through one port.
     PortCounters {
         /// Frames received, dropped ones included.
         rx_frames,

@@ -1,9 +1,9 @@
-//! Why a frame got no answer: one name, one sentence and one counter for each reason.
+//! Drop reasons: one name, one sentence and one counter for each.
 
 /// Declares [`DropReason`] from one list of variant, counter name and sentence.
 macro_rules! drop_reasons {
     ( $( $variant:ident, $name:literal, $sentence:literal; )+ ) => {
-        /// Why a frame was dropped, or a reply could not be sent.
+        /// The reason for which a frame was dropped, or a reply not sent.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum DropReason {
             $( #[doc = $sentence] $variant, )+
@@ -19,7 +19,7 @@ macro_rules! drop_reasons {
                 match self { $( Self::$variant => $name, )+ }
             }
 
-            /// What it means, for people who read the statistics.
+            /// The sentence for readers of the statistics.
             #[must_use]
             pub const fn describe(self) -> &'static str {
                 match self { $( Self::$variant => $sentence, )+ }
@@ -45,15 +45,15 @@ drop_reasons! {
     ConfigMismatch, "config_mismatch", "A config test named another string; the protocol demands silence.";
     ConfigTooLong, "config_too_long", "A config string is longer than 1024 bytes or than its frame.";
     ConfigSplit, "config_split", "A config string or a list that is needed is spread over several buffer segments.";
-    ConsultFull, "consult_full", "Too many requests that may change an export's claims are being decided at once.";
-    NotStored, "not_stored", "A change of an export's claims could not be written to disk, so it was not made.";
+    ConsultFull, "consult_full", "Too many requests that may change an export's initiator state are deferred at once.";
+    NotStored, "not_stored", "A change of an export's initiator state could not be written to disk, so it was not made.";
     FanoutFull, "fanout_full", "Too many wildcard requests are being answered at once.";
     NoMbuf, "no_mbuf", "No mbuf was free for a further answer to a wildcard request.";
     NoRoom, "no_room", "The mbuf has no room for the reply.";
     TxLinkDown, "tx_link_down", "The port took a reply and could not send it: commonly its link was down.";
 }
 
-/// How often each [`DropReason`] occurred. Belongs to one lcore; sums over lcores are made by the reader.
+/// A count for each [`DropReason`]. Belongs to one lcore; the reader sums over lcores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DropCounters([u64; DropReason::ALL.len()]);
 
@@ -70,7 +70,7 @@ impl DropCounters {
         self.0[reason as usize] += 1;
     }
 
-    /// Counts drops that somebody else noticed.
+    /// Counts drops that the PMD reported.
     pub fn add(&mut self, reason: DropReason, drops: u64) {
         self.0[reason as usize] += drops;
     }
@@ -87,7 +87,7 @@ impl DropCounters {
         self.0.iter().sum()
     }
 
-    /// Adds what another lcore counted.
+    /// Adds the counts of another lcore.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine += theirs;

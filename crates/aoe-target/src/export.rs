@@ -1,4 +1,4 @@
-//! What a request is for: a disk under its shelf and slot.
+//! An export: a disk offered at a shelf and slot.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::vlan::VlanId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExportId(pub u32);
 
-/// Whether the disk behind an export is there.
+/// Presence of the disk behind an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportState {
     /// The bdev takes I/O.
@@ -28,7 +28,7 @@ pub enum ExportState {
 /// A disk under a shelf and slot, as one lcore knows it. Address, ports, VLAN and id are fixed for its life, because
 /// the table finds it by them; the rest may change between two requests.
 #[derive(Clone, Debug)]
-// What every request looks at comes first, in one cache line: with many exports it is seldom in the cache.
+// The fields that every request reads come first, in one cache line: with many exports that line is seldom cached.
 #[repr(C, align(64))]
 pub struct Export {
     /// Size in sectors of 512 bytes, whatever the block size of the bdev.
@@ -39,19 +39,19 @@ pub struct Export {
     acl: Option<Arc<Acl>>,
     id: ExportId,
     address: ShelfSlot,
-    /// Whether the bdev is there.
+    /// Presence of the bdev.
     pub state: ExportState,
     /// Refuse writes.
     pub read_only: bool,
-    /// A write is answered when it is on stable media, and initiators see no write cache.
+    /// A write is answered once it is on stable media, and initiators see no write cache.
     pub write_through: bool,
     vlan: Option<VlanId>,
     /// Messages the target says it can hold. Values below [`Export::MIN_BUFFER_COUNT`] are advertised as that.
     pub buffer_count: u16,
     /// As published last.
     initiator_state: Arc<InitiatorState>,
-    /// What the disk can do beyond reading, writing and flushing, as its bdev can; `trim_blocks`,
-    /// `smart` and `write_cache` of it say only whether: see [`Export::features_on`].
+    /// Features of the bdev beyond reading, writing and flushing. `trim_blocks`, `smart` and `write_cache` state only
+    /// whether the bdev has them: see [`Export::features_on`].
     pub features: Features,
     ports: Ports,
     allow: Arc<[MacAddr]>,
@@ -159,20 +159,20 @@ impl Export {
         &self.deny
     }
 
-    /// Where advertisements go: to each address of the mask list, or to everybody when it is empty.
+    /// The destinations of advertisements: each address of the mask list, or everybody when it is empty.
     pub fn advertisement_destinations(&self) -> impl Iterator<Item = MacAddr> + '_ {
         (0..).map_while(|nth| self.advertisement_destination(nth))
     }
 
-    /// One of [`Export::advertisement_destinations`], for who must pause between two; counts from 0.
+    /// One of [`Export::advertisement_destinations`], counted from 0, for a caller that pauses between two.
     #[must_use]
     pub fn advertisement_destination(&self, nth: usize) -> Option<MacAddr> {
         let mask = self.initiator_state.mask.as_slice();
         if mask.is_empty() { (nth == 0).then_some(MacAddr::BROADCAST) } else { mask.get(nth).copied() }
     }
 
-    /// What the disk can do, as it is said on a port: of TRIM's blocks as many as its frames carry, and none of a
-    /// disk that refuses writes.
+    /// The features as IDENTIFY reports them on a port: TRIM with as many blocks as the port's frames carry, and without
+    /// TRIM for a read-only export.
     #[must_use]
     pub fn features_on(&self, limits: PortLimits) -> Features {
         let trims = self.features.trim_blocks > 0 && !self.read_only;
@@ -184,15 +184,15 @@ impl Export {
         }
     }
 
-    /// Whether the volatile write cache is on; `None` if initiators have none to turn on or off.
+    /// Whether the volatile write cache is on; `None` if there is none that initiators can turn on or off.
     #[must_use]
     pub fn write_cache(&self) -> Option<bool> {
         let cache = self.features.write_cache.filter(|_| !self.write_through);
         cache.map(|_| self.initiator_state.write_cache)
     }
 
-    /// True when a write is answered only once it is on stable media: the operator wants it so, or the disk has a
-    /// volatile cache and an initiator has turned it off.
+    /// Whether a write is answered only once it is on stable media: because the operator wants it so, or because the disk
+    /// has a volatile cache that an initiator has turned off.
     #[must_use]
     pub fn settles_writes(&self) -> bool {
         self.write_through || self.write_cache() == Some(false)

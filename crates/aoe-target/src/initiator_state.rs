@@ -1,16 +1,16 @@
-//! Step three and a half, claims: what initiators keep on a target, and how their requests change it.
+//! Step three and a half, initiator state: the state that initiators set on an export, and how their requests change it.
 //!
-//! One authority holds the [`InitiatorState`] of an export and calls [`InitiatorState::apply`] for every request that
-//! [`Export::admit`](crate::Export::admit) answered with [`Disposition::Defer`](crate::Disposition::Defer),
-//! one at a time. Each lcore holds a copy, published by [`Export::publish`](crate::Export::publish), from which
-//! it answers what only asks. Nothing here does I/O or knows the time.
+//! The state manager holds the [`InitiatorState`] of an export and calls [`InitiatorState::apply`] for each request that
+//! [`Export::admit`](crate::Export::admit) deferred ([`Disposition::Defer`](crate::Disposition::Defer)), one at a time.
+//! Each lcore holds a copy, published by [`Export::publish`](crate::Export::publish), from which it answers requests that
+//! change nothing. Nothing here does I/O or knows the time.
 //!
-//! Where the protocol is silent:
-//! - a test-and-replace counts as malformed, and is dropped, if any of its lengths is above 1024 or reaches
-//!   beyond the frame, as for the other config commands;
-//! - directives done before a failing one stay done, as the count that is answered says;
-//! - a mask edit with fewer directives than it claims is AoE error 2 and changes nothing; a directive's own
-//!   reserved byte is ignored, that of the message drops it;
+//! The protocol leaves some cases open:
+//! - a test-and-replace is malformed, and dropped, if one of its lengths is above 1024 or reaches beyond the frame, as for
+//!   the other config commands;
+//! - directives before a failing one stay in effect, as the count in the answer states;
+//! - a mask edit with fewer directives than its count is AoE error 2 and changes nothing; the reserved byte of a directive
+//!   is ignored, that of the message drops it;
 //! - see [`Reservation`] for the keyed commands.
 
 mod applied;
@@ -33,14 +33,14 @@ pub use error::InitiatorStateError;
 pub use mask::MaskList;
 pub use reservation::{Registration, Reservation, ReservationType};
 
-/// What initiators keep on an export.
+/// The state that initiators set on an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitiatorState {
-    /// The string that marks the target as somebody's.
+    /// The config string, by which initiators mark an export as theirs.
     pub config: ConfigString,
-    /// Whom the target listens to; everybody when empty.
+    /// The only initiators that are answered; everybody when empty.
     pub mask: MaskList,
-    /// Who may use the disk.
+    /// The initiators that may use the disk.
     pub reservation: Reservation,
     /// Whether the write cache is enabled, as SET FEATURES 02h and 82h leave it. A new drive has it on.
     pub write_cache: bool,
@@ -67,8 +67,8 @@ impl InitiatorState {
     /// SMART, the ATA opcode by which SMART is turned on and off.
     pub const SMART: u8 = 0xb0;
 
-    /// Does what `frame`, a whole request from its Ethernet header on, without FCS and in one piece, asks for.
-    /// Requests that only ask are answered too. Headers count as judged by
+    /// Carries out the request in `frame`: whole, from its Ethernet header on, without FCS and in one piece. Requests that
+    /// change nothing are answered too. The headers must have passed
     /// [`Request::parse`](crate::Request::parse).
     pub fn apply(&mut self, frame: &[u8]) -> Applied {
         let Ok((header, argument)) = Header::view(frame) else {

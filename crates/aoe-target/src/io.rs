@@ -3,10 +3,10 @@
 use aoe_wire::{ATA_LEN, SECTOR_BYTES};
 use ata::AddressWidth;
 
-/// Where sector data starts in a frame, for reads and writes alike: a multiple of 4, not of 512.
+/// Offset of sector data in a frame, for reads and writes alike: a multiple of 4, not of 512.
 pub const PAYLOAD_OFFSET: usize = ATA_LEN;
 
-/// What a bdev is asked to do. Its tag is a byte of its own, so that it takes one compare to know a read.
+/// The operation of an I/O. The tag is a separate byte, so that one compare recognises a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum BdevOp {
@@ -19,11 +19,11 @@ pub enum BdevOp {
     /// Give up the sectors of the [`Ranges`](ata::Ranges) in the frame's payload, all of which lie within the disk;
     /// `sectors` is the length of that payload in sectors.
     Trim,
-    /// Put a page about the drive's [`Health`](ata::Health) into the frame's payload, or judge it.
+    /// Put a page about the drive's [`Health`](ata::Health) into the frame's payload, or report its status.
     Health(HealthUse),
 }
 
-/// What a drive's health is asked for.
+/// The use of a drive's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthUse {
     /// The page of SMART READ DATA.
@@ -38,13 +38,13 @@ pub enum HealthUse {
 /// its data is all there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BdevIo {
-    /// What to do.
+    /// The operation.
     pub op: BdevOp,
     /// First sector (512 bytes); 0 for a flush.
     pub lba: u64,
     /// Number of sectors (512 bytes each), 1 to 16; 0 for a flush. For the others the length of the payload.
     pub sectors: u16,
-    /// Width of the address registers, in which the reply tells how far it came.
+    /// Width of the address registers, in which the reply returns the next sector.
     pub width: AddressWidth,
 }
 
@@ -57,12 +57,12 @@ impl BdevIo {
     }
 }
 
-/// How the bdev's work ended.
+/// The outcome of an I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoOutcome {
     /// Done in full.
     Ok,
-    /// Done, and the drive says that it may fail; for [`HealthUse::Status`] only.
+    /// Done, and the drive expects to fail; for [`HealthUse::Status`] only.
     Failing,
     /// The medium failed under this I/O.
     MediaError,

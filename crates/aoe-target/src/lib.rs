@@ -1,11 +1,11 @@
-//! What an AoE target does with a frame, without doing it: the decisions between rx and tx.
+//! The decisions of an AoE target between rx and tx, without I/O.
 //!
 //! The way of a request through this crate, one module a step:
 //!
-//! 1. [`request`]: [`Request::parse`] judges the frame and copies out what decides its fate;
-//! 2. [`table`]: [`Table::route`] finds the export, or says that a wildcard means many;
-//! 3. [`admit`]: [`Export::admit`] gives the [`Disposition`]: drop, reply at once, submit to the bdev, or
-//!    consult whoever keeps the export's [`claims`]; a [`guard`], if there is one, is asked first;
+//! 1. [`request`]: [`Request::parse`] checks the frame and copies out the fields that decide its fate;
+//! 2. [`table`]: [`Table::route`] finds the export, or reports that a wildcard means many;
+//! 3. [`admit`]: [`Export::admit`] returns the [`Disposition`]: drop, reply at once, submit an [`io`] to the bdev, or
+//!    defer a change of the [`initiator_state`] to the state manager; an [`acl`], if there is one, is checked first;
 //! 4. [`reply`]: a [`Reply`], made at once or by [`Reply::completed`] when the bdev is done, writes itself
 //!    over the request's own bytes.
 //!

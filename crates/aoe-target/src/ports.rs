@@ -1,4 +1,4 @@
-//! Through which ports an export is reached, and what a port's MTU allows.
+//! The ports of an export, and the limits that a port's MTU sets.
 
 use std::fmt;
 
@@ -151,7 +151,7 @@ impl fmt::Display for Ports {
     }
 }
 
-/// What a port can carry. Made from its MTU, once.
+/// The limits of a port, computed once from its MTU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortLimits {
     max_sectors: u8,

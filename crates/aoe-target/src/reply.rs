@@ -31,8 +31,8 @@ const SMART_HEALTHY: u64 = 0x00c2_4f00;
 /// As before: F4h and 2Ch, the drive may fail.
 const SMART_FAILING: u64 = 0x002c_f400;
 
-/// An answer. It is small and self-contained: what it does not carry itself (command, tag, initiator's address)
-/// is still in the request's frame, over which [`Reply::emit`] writes it.
+/// An answer. Command, tag and initiator's address stay in the request's frame, over which [`Reply::emit`] writes the
+/// reply; all else is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
     kind: Kind,
@@ -53,7 +53,7 @@ enum Kind {
     Identify,
 }
 
-/// How far an I/O came, in the registers the command used.
+/// The sector after an I/O, in the registers that the command used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Lba {
     lba: u64,
@@ -75,12 +75,12 @@ impl Reply {
         Self { kind: Kind::Config { command, error, string_len: export.initiator_state().config.len() } }
     }
 
-    /// The answer to a request about claims, with what `export` has of them now. Make it when it is to be sent,
-    /// from the claims that were published last. `limits` are those of the port the request came in by: lists
-    /// are cut to what its frames can carry, and their count says so.
+    /// The answer to a request about initiator state, with the state of `export` published last. Make it when it is to be
+    /// sent. `limits` are those of the port the request came in by: lists are cut to its frame size, and their count
+    /// states the number sent.
     ///
     /// # Errors
-    /// The reason, when the verdict is silence.
+    /// The drop reason, if the answer is silence.
     pub fn state(export: &Export, reply: StateReply, limits: PortLimits) -> Result<Self, DropReason> {
         let reservation = &export.initiator_state().reservation;
         let (fixed, each, entries) = match reply {
@@ -121,7 +121,7 @@ impl Reply {
         Self { kind: Kind::Identify }
     }
 
-    /// The answer to SMART RETURN STATUS: the verdict in LBA registers 1 and 2.
+    /// The answer to SMART RETURN STATUS, in LBA registers 1 and 2.
     const fn smart_status(lba: u64) -> Self {
         let lba = Some(Lba { lba, width: AddressWidth::Lba28 });
         Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba, data_sectors: 0 } }
@@ -139,7 +139,7 @@ impl Reply {
         Self::completed_other(*io, outcome)
     }
 
-    /// The answer to what is neither a read nor a write, or failed.
+    /// The answer to an I/O that is neither a read nor a write, or failed.
     #[cold]
     #[inline(never)]
     fn completed_other(io: BdevIo, outcome: IoOutcome) -> Self {
@@ -235,7 +235,7 @@ impl Reply {
         let (header, argument) = Header::view_mut(frame).ok()?;
         header.turn_into_reply(port_mac, export.address(), None);
         let padding = write_registers(argument, registers, lba)?;
-        // Before data there is none; all else is padded from one length to another, which takes two stores and no call.
+        // Before data there is no padding; else its length is constant, which takes two stores and no call.
         if let Ok(padding) = <&mut [u8; MIN_FRAME - ATA_LEN]>::try_from(padding) {
             *padding = [0; MIN_FRAME - ATA_LEN];
         }

@@ -1,4 +1,4 @@
-//! Step one, parse: is this frame a request, and what does it ask?
+//! Step one, parse: from bytes to a checked request.
 
 use aoe_wire::{
     AoeCommand, AtaRepr, CONFIG_LEN, ConfigCommand, ConfigRepr, ETHERTYPE_AOE, EthernetHeader, Header,
@@ -10,53 +10,53 @@ use ata::{AtaCommand, Taskfile};
 use crate::drop_reason::DropReason;
 use crate::io::PAYLOAD_OFFSET;
 
-/// What decides a request's fate, copied out of its headers. The frame itself stays where it is and carries
-/// the reply later.
+/// The fields of a request that decide its fate, copied out of its headers. The frame stays in place and later carries the
+/// reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Where the frame was sent to; see [`Request::is_for`].
+    /// The frame's destination address; see [`Request::is_for`].
     pub destination: MacAddr,
     /// The initiator.
     pub source: MacAddr,
     /// The disk meant; a wildcard means several.
     pub address: ShelfSlot,
-    /// What is asked.
+    /// The command and its arguments.
     pub kind: RequestKind,
 }
 
-/// What a request asks.
+/// The command of a request, with its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind {
     /// An ATA command, supported or not.
     Ata(AtaCommand),
     /// Query/config.
     Config {
-        /// What to do with the string.
+        /// The sub-command.
         command: ConfigCommand,
-        /// Length of the string the request claims to carry, in bytes; not yet judged.
+        /// The string's length field, in bytes; not yet checked.
         string_len: u16,
     },
     /// MAC mask list.
     Mask {
-        /// What to do with the list.
+        /// The sub-command.
         command: MaskCommand,
         /// The message's reserved byte is not zero.
         reserved: bool,
-        /// Directives the request claims to carry.
+        /// The directive count field; not yet checked.
         count: u8,
     },
     /// Reserve/release.
     Reserve {
-        /// What to do with the reservation.
+        /// The sub-command.
         command: ReserveCommand,
-        /// Addresses the request claims to carry.
+        /// The address count field; not yet checked.
         count: u8,
     },
     /// Keyed reserve/release.
     Keyed {
-        /// What to do with reservation and registrations.
+        /// The sub-command.
         command: KeyedCommand,
-        /// Addresses a register request claims to carry.
+        /// The address count field of a register request; not yet checked.
         count: u8,
     },
     /// A command this target does not know.
@@ -64,7 +64,7 @@ pub enum RequestKind {
 }
 
 impl RequestKind {
-    /// What a message asks that is not ATA; out of the way of those that are.
+    /// Parses all but ATA messages; out of line to keep the ATA path short.
     #[cold]
     #[inline(never)]
     fn other(command: AoeCommand, argument: &[u8]) -> Result<Self, DropReason> {
@@ -90,7 +90,7 @@ impl RequestKind {
     }
 }
 
-/// Why a frame that ends inside its headers is dropped: of what is not AoE nothing more is said than that.
+/// The drop reason of a frame that ends inside its headers. A frame of another EtherType is only "not AoE".
 #[cold]
 fn short(head: &[u8]) -> DropReason {
     match EthernetHeader::view(head) {
@@ -101,10 +101,10 @@ fn short(head: &[u8]) -> DropReason {
 }
 
 impl Request {
-    /// Judges a frame. `head` is its first contiguous bytes: at least 64, or all of it if it is shorter.
+    /// Parses a frame. `head` is its first contiguous bytes: at least 64, or all of it if it is shorter.
     /// `frame_len` is the length of the whole frame in bytes, without FCS.
     ///
-    /// Frames need not be padded to 60 bytes, and may be longer than they need to be.
+    /// Frames may be shorter than 60 bytes, and longer than their content.
     ///
     /// # Errors
     /// The [`DropReason`] of a frame that is malformed or no request.
@@ -131,7 +131,7 @@ impl Request {
             address: header.address(),
             kind,
         };
-        // A return of its own: where it met the other kinds, its parts would have to be in memory.
+        // A separate return: merged with the other kinds, the parts would be spilled to memory.
         if header.command() == AoeCommand::Ata {
             let (args, _) = AtaRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
             let taskfile = Taskfile {
@@ -145,7 +145,7 @@ impl Request {
         RequestKind::other(header.command(), argument).map(of)
     }
 
-    /// True when the frame was sent to the station `own` or to everybody. A promiscuous port also sees frames
+    /// Whether the frame was sent to the MAC address `own` or to everybody. A promiscuous port also sees frames
     /// for others, whose own target may have the same shelf and slot; those are [`DropReason::NotOurMac`].
     #[inline]
     #[must_use]

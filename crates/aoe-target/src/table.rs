@@ -41,10 +41,10 @@ impl Entry {
         Self { export: None, ports: Ports::All, address: ShelfSlot::WILDCARD, vlan: None, next: NONE };
 }
 
-/// Where a request goes.
+/// The route of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// Nowhere: no export has this address on this port and VLAN.
+    /// No export has this address on this port and VLAN.
     None,
     /// To this export.
     One(ExportId),
@@ -52,7 +52,7 @@ pub enum Route {
     Many(ShelfSlot),
 }
 
-/// How far a wildcard scan came. Start with the default; keep it between calls.
+/// The position of a wildcard scan. Start with the default; keep it between calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Cursor {
     next: u32,
@@ -69,7 +69,7 @@ pub enum Scan {
     Done,
 }
 
-/// Why an export cannot enter the table.
+/// The reason for which an export cannot enter the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableError {
     /// Shelf and slot are taken on these ports, by this export.
@@ -134,13 +134,13 @@ impl Table {
         self.exports
     }
 
-    /// True when there are none.
+    /// Whether the table is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.exports == 0
     }
 
-    /// Takes an export in. A `Box` may be given, so that the copy of the config string was made elsewhere.
+    /// Inserts an export. A `Box` may be given, so that its memory was allocated elsewhere.
     ///
     /// # Errors
     /// [`TableError`]; the table is unchanged then.
@@ -173,7 +173,7 @@ impl Table {
         Ok(())
     }
 
-    /// Takes an export out and hands it back.
+    /// Removes an export and returns it.
     pub fn remove(&mut self, id: ExportId) -> Option<Box<Export>> {
         let entry = self.entries.get_mut(id.0 as usize)?;
         let export = entry.export.take()?;
@@ -201,7 +201,7 @@ impl Table {
         self.entries.get(id.0 as usize)?.export.as_deref()
     }
 
-    /// The export with this id, to change what may change.
+    /// The export with this id, mutable.
     #[inline]
     #[must_use]
     pub fn get_mut(&mut self, id: ExportId) -> Option<&mut Export> {

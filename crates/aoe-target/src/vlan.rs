@@ -1,4 +1,4 @@
-//! For step two, route: the VLANs that keep exports of one address apart on one port.
+//! VLANs, for step two, route: they separate exports with one address on one port.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -34,17 +34,17 @@ impl fmt::Display for VlanId {
     }
 }
 
-/// The exports that a scan of the table is about, by their VLAN.
+/// The VLANs that a scan of the table covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vlans {
-    /// Those of every VLAN, and of none.
+    /// Every VLAN, and none.
     Every,
-    /// Those of this one, or of none.
+    /// This VLAN, or none.
     One(Option<VlanId>),
 }
 
 impl Vlans {
-    /// Whether an export of `vlan` is among them.
+    /// Whether `vlan` is covered.
     #[inline]
     #[must_use]
     pub fn contains(self, vlan: Option<VlanId>) -> bool {

@@ -14,7 +14,7 @@ use crate::layout::{HEADER_LEN, MASK_LEN, RESERVE_LEN, TooShort};
 use crate::open_enum::open_enum;
 
 open_enum! {
-    /// What a MAC mask message wants, at offset 25.
+    /// The sub-command of a MAC mask message, at offset 25.
     MaskCommand {
         /// Tell the list.
         Read = 0,
@@ -24,7 +24,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// What one directive does, its second byte.
+    /// The operation of a directive, its second byte.
     DirectiveCommand {
         /// Nothing; every entry of an answer says this.
         None = 0,
@@ -36,9 +36,9 @@ open_enum! {
 }
 
 open_enum! {
-    /// Why an edit stopped, at offset 26 of the answer. It is not an AoE error: flag E stays clear.
+    /// The reason for which an edit stopped, at offset 26 of the answer. Not an AoE error: flag E stays clear.
     MaskError {
-        /// It did not stop.
+        /// The edit did not stop.
         None = 0,
         /// No reason is given.
         Unspecified = 1,
@@ -50,7 +50,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// What a reserve/release message wants, at offset 24.
+    /// The sub-command of a reserve/release message, at offset 24.
     ReserveCommand {
         /// Tell the list of the addresses that hold the target.
         Read = 0,
@@ -62,7 +62,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// What a keyed reserve/release message wants, at offset 24.
+    /// The sub-command of a keyed reserve/release message, at offset 24.
     KeyedCommand {
         /// Tell registrations and reservation.
         Status = 0,
@@ -213,9 +213,9 @@ pub struct KeyedReplaceArgs {
     pub flags: u8,
     /// Offset 27, zero.
     pub reserved: u8,
-    /// Who holds the reservation, offset 28.
+    /// The key that holds the reservation, offset 28.
     pub target: Key,
-    /// Who is to hold it, offset 36.
+    /// The key that is to hold it, offset 36.
     pub new: Key,
 }
 views!(KeyedReplaceArgs);
@@ -237,9 +237,9 @@ pub struct KeyedStatus {
     pub keys: U16,
     /// Offset 28, zero.
     pub reserved: [u8; 4],
-    /// How often the registrations changed, offset 32.
+    /// The number of changes of the registrations, offset 32.
     pub generation: U32,
-    /// Who holds the reservation, or [`Key::NONE`], offset 36.
+    /// The key that holds the reservation, or [`Key::NONE`], offset 36.
     pub owner: Key,
 }
 views!(KeyedStatus);

@@ -1,4 +1,4 @@
-//! Whom a message is for: shelf and slot, their wildcards, and how people write them.
+//! Shelf and slot, their wildcards, and their written form.
 
 use core::fmt::{self, Write as _};
 use core::str::FromStr;
@@ -11,7 +11,7 @@ pub struct Shelf(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u8);
 
-/// Where a disk is: shelf and slot. In a request either half may be a wildcard.
+/// The address of a disk: shelf and slot. In a request either half may be a wildcard.
 ///
 /// Written `SHELF.SLOT` in decimal, as in `/dev/etherd/e1.2`. Parsing accepts addresses a disk can have, so no
 /// wildcards.
@@ -162,7 +162,7 @@ fn decimal(text: &str) -> Decimal {
     text.parse().map_or(Decimal::TooLarge, Decimal::Number)
 }
 
-/// Why a text or number is not the address of a disk.
+/// The reason for which a text or number is not the address of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressError {
     /// No dot between shelf and slot.

@@ -111,7 +111,7 @@ impl AtaArgs {
     }
 }
 
-/// What the argument of an ATA message says. For names of two meanings see [`AtaArgs`].
+/// The argument of an ATA message as a value. For names of two meanings see [`AtaArgs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct AtaRepr {
     /// AFlags.

@@ -7,7 +7,7 @@ use crate::layout::{CONFIG_LEN, HEADER_LEN, TooShort, VERSION};
 use crate::open_enum::open_enum;
 
 open_enum! {
-    /// What a query/config message wants done, the low nibble at offset 29.
+    /// The sub-command of a query/config message, the low nibble at offset 29.
     ConfigCommand {
         /// Tell the config string; always answered.
         Read = 0,
@@ -105,7 +105,7 @@ impl ConfigArgs {
         self.version_command >> 4
     }
 
-    /// What is wanted, the low nibble at offset 29.
+    /// The sub-command, the low nibble at offset 29.
     #[inline]
     #[must_use]
     pub fn command(&self) -> ConfigCommand {
@@ -132,7 +132,7 @@ impl ConfigArgs {
     }
 }
 
-/// What the fixed part of a query/config message says.
+/// The fixed part of a query/config message as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigRepr {
     /// Messages the target can hold.
@@ -141,7 +141,7 @@ pub struct ConfigRepr {
     pub firmware: u16,
     /// Most sectors per ATA message.
     pub sectors: u8,
-    /// What is wanted or was done.
+    /// The sub-command.
     pub command: ConfigCommand,
     /// Bytes of config string that follow, as claimed by the message.
     pub string_len: u16,

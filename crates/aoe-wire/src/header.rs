@@ -1,4 +1,4 @@
-//! The second step: the AoE header, which says whom a message is for, what it asks and how it is matched.
+//! The second step: the AoE header with address, command and tag.
 
 use core::fmt;
 
@@ -11,7 +11,7 @@ use crate::layout::{ETHERTYPE_AOE, HEADER_LEN, TooShort, VERSION};
 use crate::open_enum::open_enum;
 
 open_enum! {
-    /// What an AoE message asks for, at offset 19.
+    /// The command of an AoE message, at offset 19.
     AoeCommand {
         /// Issue an ATA command.
         Ata = 0,
@@ -27,7 +27,7 @@ open_enum! {
 }
 
 open_enum! {
-    /// Why a target refused a message, at offset 15; meaningful only when the error flag is set.
+    /// The reason for which a target refused a message, at offset 15; meaningful only when the error flag is set.
     ///
     /// A failed disk I/O is not among these: it is an ordinary reply with ATA error registers. The Linux
     /// initiator drops replies that carry an AoE error and retransmits for minutes.
@@ -47,7 +47,7 @@ open_enum! {
     }
 }
 
-/// The initiator's mark on a message, returned byte for byte. Its meaning is the initiator's own business.
+/// The initiator's mark on a message, returned byte for byte. Only the initiator interprets it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
 )]
@@ -59,7 +59,7 @@ impl Tag {
     pub const UNSOLICITED: Self = Self([0; 4]);
 }
 
-/// Why bytes are not an AoE message.
+/// The reason for which bytes are not an AoE message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseError {
     /// The frame ends inside the part being read.
@@ -197,7 +197,7 @@ impl Header {
     }
 }
 
-/// What the two headers of a message mean.
+/// The two headers of a message as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderRepr {
     /// Ethernet destination.
@@ -210,7 +210,7 @@ pub struct HeaderRepr {
     pub error: Option<AoeError>,
     /// Shelf and slot, wildcards possible.
     pub address: ShelfSlot,
-    /// What is asked or answered.
+    /// The command.
     pub command: AoeCommand,
     /// The initiator's mark.
     pub tag: Tag,

@@ -1,4 +1,4 @@
-//! Where the parts of a frame lie: offsets and lengths in bytes from the first byte of the Ethernet header.
+//! Offsets and lengths of the parts of a frame, in bytes from the first byte of the Ethernet header.
 
 use core::fmt;
 

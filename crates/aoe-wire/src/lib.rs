@@ -1,21 +1,20 @@
-//! Bytes to meaning and back: the ATA over Ethernet frame, the first and the last thing a request touches.
+//! The ATA over Ethernet frame, from bytes to values and back.
 //!
 //! The crate holds three things for each part of a frame:
 //!
 //! - a *view* ([`Header`], [`AtaArgs`], [`ConfigArgs`]): a fixed layout laid over the caller's bytes. The
-//!   length is checked once, when the view is made; after that no accessor can fail. A view judges nothing,
+//!   length is checked once, when the view is made; after that no accessor can fail. A view checks no value,
 //!   so a mutable one may be laid over the stale bytes of a reused buffer and then written.
-//! - a *value* ([`HeaderRepr`], [`AtaRepr`], [`ConfigRepr`]): what the part means. `parse` reads a value and
-//!   judges it, `emit` writes every byte of the part.
-//! - [`Header::turn_into_reply`]: the in-place step a target lives from, by which the buffer that carried a
-//!   request comes to carry its answer.
+//! - a *value* ([`HeaderRepr`], [`AtaRepr`], [`ConfigRepr`]): the part's meaning. `parse` reads a value and
+//!   checks it, `emit` writes every byte of the part.
+//! - [`Header::turn_into_reply`]: turns the buffer of a request into the buffer of its
+//!   reply, in place.
 //!
 //! All offsets count from the first byte of the Ethernet header. Multi-byte fields are big endian, except the
 //! six LBA bytes, which start with the least significant one. VLAN tags are not part of the layout: a frame
 //! whose EtherType is 0x8100 is not AoE here. [`ETHERNET_LEN`] is the one place that says where AoE starts.
 //!
-//! What this crate must not know: what an ATA opcode does, which shelves exist, what a drop is called, and
-//! where the bytes live. It allocates nothing, needs no `std` and contains no unsafe code.
+//! This crate does not know ATA opcodes, existing shelves, drop reasons or the owner of the bytes. It allocates nothing, needs no `std` and contains no unsafe code.
 //!
 //! Source: AoE specification, revision 11 (AoEr11); field names follow it (`major` is the shelf, `minor` the
 //! slot).

@@ -1,4 +1,4 @@
-//! Which targets there are, over which paths, and how large they are: asked once, before the first request.
+//! Discovery of targets, their paths and sizes, once, before the first request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,24 +13,24 @@ use dpdk::Burst;
 
 use crate::ports::Lane;
 
-/// How long to wait for answers before asking again.
+/// Time to wait for answers before the next round.
 const ROUND: Duration = Duration::from_millis(300);
 
-/// How often to ask who is there.
+/// Rounds of discovery.
 const ROUNDS: u32 = 10;
 
-/// How often to ask when nobody is missed: a frame of the first round may have been lost.
+/// Rounds when no target is missing: a frame of the first round may have been lost.
 const ENOUGH: u32 = 2;
 
 /// IDENTIFY requests under way at once.
 const AT_ONCE: usize = 32;
 
-/// A station that answers for a target on a port.
+/// A MAC address that answers for a target on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Index of the port among those polled.
     pub lane: usize,
-    /// The station.
+    /// The MAC address.
     pub mac: Mac,
     /// Messages it says it can queue.
     pub buffer_count: u16,

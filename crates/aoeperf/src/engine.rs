@@ -33,7 +33,7 @@ const TRIES: usize = dpdk::BURST;
 /// Blocks that are drawn for a verified request before its slot has to wait.
 const DRAWS: usize = 8;
 
-/// What requests are made of, and whether any are.
+/// The source of new requests, if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// None are.
@@ -44,7 +44,7 @@ pub enum Phase {
     Sweep,
 }
 
-/// What came of trying to put a request into a slot.
+/// The result of putting a request into a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Start {
     Sent,
@@ -67,7 +67,7 @@ pub struct Target {
     pub errors: u64,
     /// Replies that no request waited for.
     pub unexpected: u64,
-    /// What must be on it, if that is verified.
+    /// The expected contents, if the load is verified.
     pub disk: Option<Disk>,
     /// Its paths are these many from this index on; the next one to use.
     first_path: u32,
@@ -77,20 +77,20 @@ pub struct Target {
     cursor: u64,
 }
 
-/// A port, and a station that answers there for a target.
+/// A path: a port and a MAC address that answers there for a target.
 #[derive(Debug)]
 pub struct Path {
     /// Index of its target.
     pub target: usize,
     /// Index of its port among the lanes.
     pub lane: usize,
-    /// The station.
+    /// The MAC address.
     pub mac: Mac,
     /// Requests answered with success.
     pub answered: u64,
     /// Further copies sent.
     pub retransmits: u64,
-    /// How many requests may be outstanding.
+    /// The limit of outstanding requests.
     pub window: Window,
     trip: RoundTrip,
     template: Template,
@@ -129,7 +129,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Goes once through everything: takes what came, into `burst` and out of it, and sends what may go.
+    /// One turn: receives into `burst`, handles each reply, and sends new requests.
     #[inline]
     pub fn turn(&mut self, burst: &mut Burst) {
         let begun = tsc::now();
@@ -203,7 +203,7 @@ impl Engine {
         self.restart(index, frame);
     }
 
-    /// Uses the slot of a request that is over, and the mbuf of its reply, for the next.
+    /// Reuses the slot of a completed request, and the mbuf of its reply, for the next request.
     #[inline]
     fn restart(&mut self, index: u32, frame: RxMbuf) {
         if self.start(index, frame.into_exclusive().ok()) == Start::Later {
@@ -317,7 +317,7 @@ impl Engine {
         errors + self.paths.iter().map(|path| path.answered).sum::<u64>()
     }
 
-    /// Whether slots wait to have something asked.
+    /// Whether there are slots without a request.
     pub fn has_idle(&self) -> bool {
         !self.idle.is_empty()
     }

@@ -30,7 +30,7 @@ impl RoundTrip {
         Self { average: 0, deviation: 0, first, shortest }
     }
 
-    /// A reply came after so many ticks.
+    /// Records the round trip of a reply, in ticks.
     #[inline]
     pub fn measured(&mut self, ticks: u64) {
         let ticks = i64::try_from(ticks).unwrap_or(i64::MAX).min(1 << 48);
@@ -44,7 +44,7 @@ impl RoundTrip {
         self.deviation += error.abs() - (self.deviation >> DEVIATION_SHIFT);
     }
 
-    /// How long to wait for a reply, in ticks.
+    /// The retransmission timeout, in ticks.
     pub fn timeout(&self) -> u64 {
         if self.average == 0 {
             return self.first;
@@ -54,7 +54,7 @@ impl RoundTrip {
     }
 }
 
-/// How many requests may be outstanding on a path.
+/// The limit of outstanding requests on a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     outstanding: u32,
@@ -86,7 +86,7 @@ impl Window {
         self.outstanding
     }
 
-    /// How far it is open; `None` without a bound.
+    /// The limit; `None` without one.
     pub fn open(&self) -> Option<u32> {
         self.bounded.then_some(self.open)
     }

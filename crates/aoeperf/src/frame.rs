@@ -26,7 +26,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Length of its frame: no shorter than Ethernet's shortest.
+    /// Length of the frame, padded to Ethernet's minimum.
     #[inline]
     pub fn frame_len(&self) -> usize {
         if self.is_write { ATA_DATA_OFFSET + usize::from(self.count) * SECTOR } else { MIN_FRAME }
@@ -34,7 +34,7 @@ impl Request {
 }
 
 impl Template {
-    /// Headers of requests from any address to `address` at station `station`.
+    /// Headers of requests from any address to `address` at the MAC address `station`.
     pub fn new(address: ShelfSlot, station: Mac) -> Self {
         let envelope = Envelope { dst: station, src: Mac([0; 6]), address, tag: 0 };
         Self { bytes: AtaRequestMut::template(&envelope) }

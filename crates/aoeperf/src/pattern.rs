@@ -1,4 +1,4 @@
-//! What to ask next: read or write, and which block.
+//! The next request: read or write, and its block.
 
 use aoe_initiator::sector::Random;
 

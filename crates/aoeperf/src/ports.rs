@@ -26,7 +26,7 @@ const DESCRIPTORS: u16 = 1024;
 /// Mbufs of a port: both rings filled, and what this lcore and the pool's cache keep.
 const MBUFS: u32 = 4095;
 
-/// How long a port may take to come up: the other side of a shared-memory port may be starting.
+/// Time for a port to come up: the peer of a shared-memory port may still be starting.
 const LINK: Duration = Duration::from_secs(10);
 
 /// A started port, with the queue pair that this lcore polls.
@@ -38,7 +38,7 @@ pub struct Lane {
     pub sources: Box<[[u8; 6]]>,
     /// Bytes of an Ethernet payload.
     pub mtu: u16,
-    /// Where requests get their mbufs.
+    /// The mempool of requests.
     pub mempool: Arc<Mempool>,
     /// Brings replies.
     pub rx: RxQueue,

@@ -1,4 +1,4 @@
-//! What came of it all: a table for people, JSON for programs.
+//! The report: a table for people, JSON for programs.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ const ROWS: usize = 40;
 pub struct Report {
     /// The program's version.
     pub aoeperf: &'static str,
-    /// What was asked for.
+    /// The options of the load.
     pub options: Asked,
     /// Measured time.
     pub seconds: f64,
@@ -88,7 +88,7 @@ pub struct Total {
     pub window_iops: Option<Rates>,
 }
 
-/// What was measured beside the engine's own counts.
+/// Measurements beside the engine's counters.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
     /// Ticks of the measured time.
@@ -111,7 +111,7 @@ pub struct OfTarget {
     pub counts: Counts,
 }
 
-/// What was verified.
+/// Counts of verification.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Verified {
     /// Sectors read and found to be what was written, those of the final sweep included.
@@ -190,7 +190,7 @@ impl Report {
         }
     }
 
-    /// Whether something was done and nothing went wrong.
+    /// Whether there were requests and none failed.
     pub fn is_good(&self) -> bool {
         let checked = self.verified.is_none_or(|verified| verified.sectors_checked > 0);
         self.total.counts.requests > 0 && self.total.counts.errors == 0 && checked

@@ -9,7 +9,7 @@ pub const MOST: usize = 1 << 20;
 
 const TAG_MASK: u32 = 0x7fff_ffff;
 
-/// What a slot's request is.
+/// The request of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// There is none.
@@ -82,7 +82,7 @@ impl Slots {
         Some(Self { slots, index_mask })
     }
 
-    /// How many there are.
+    /// The number of slots.
     pub fn len(&self) -> usize {
         self.slots.len()
     }

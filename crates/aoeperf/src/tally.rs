@@ -1,4 +1,4 @@
-//! How long requests took: recorded by the tick of the time stamp counter, folded into histograms afterwards.
+//! Latencies: recorded in ticks of the time stamp counter, folded into histograms afterwards.
 //!
 //! Recording is a shift and two additions into a flat array that one cache line or two of serve. A bucket is at most
 //! 1/128 wide of its value, so that a latency read from it is within 0.4 %; smallest, largest and sum are exact.
@@ -124,7 +124,7 @@ impl Tally {
         }
     }
 
-    /// The latency in ticks that so many of the requests exceed, and no more; `None` if there were no more than those.
+    /// The latency in ticks that exactly this number of requests exceed; `None` if there were not more requests.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

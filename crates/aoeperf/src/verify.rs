@@ -1,4 +1,4 @@
-//! What must be on the targets' disks: each write stamped, each read compared, nothing asked twice at a time.
+//! Verification: each write is stamped, each read compared, and no block has two requests at a time.
 //!
 //! A block with an outstanding request takes no other: the protocol gives no order between two. After a write that
 //! was sent more than once its block rests, because a copy may still be on its way and nothing tells a target that
@@ -8,7 +8,7 @@ use aoe_initiator::ledger::Ledger;
 use aoe_initiator::sector::Stamp;
 use aoe_initiator::wire::SECTOR;
 
-/// How long a block rests, in seconds: longer than any network keeps a frame.
+/// Seconds that a block rests: longer than any network delays a frame.
 const REST: u64 = 10;
 
 /// One target's disk.
@@ -90,7 +90,7 @@ impl Disk {
     /// Compares what was read.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// The fault, in words.
     pub fn check(&mut self, lba: u64, data: &[u8]) -> Result<(), String> {
         let checked = self.ledger.check(lba, data).map_err(|error| error.to_string())?;
         self.checked += checked.sectors;

@@ -46,7 +46,7 @@ impl Windows {
         (self.began, self.requests) = (clock, requests);
     }
 
-    /// What they show; `None` if the time was shorter than one.
+    /// The rates; `None` if the time was shorter than one window.
     pub fn rates(mut self) -> Option<Rates> {
         self.rates.sort_by(f64::total_cmp);
         let last = self.rates.len().checked_sub(1)?;
@@ -58,7 +58,7 @@ impl Windows {
 /// Requests a second, by windows of 10 ms of the measured time, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Rates {
-    /// How many windows there were.
+    /// The number of windows.
     pub windows: usize,
     /// The lowest.
     pub min: f64,

@@ -1,6 +1,6 @@
-//! What the initiator asks of the disk: the opcode table and the decoding of the registers.
+//! The opcode table, and the decoding of registers to commands.
 
-/// How many bits of the LBA registers a command uses.
+/// The width of a command's address in the LBA registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressWidth {
     /// 28 bits; the nibble above them belongs to the device register.
@@ -9,7 +9,7 @@ pub enum AddressWidth {
     Lba48,
 }
 
-/// What an opcode does.
+/// The operation of an opcode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Return the IDENTIFY DEVICE page.
@@ -39,9 +39,9 @@ pub struct Opcode {
     pub code: u8,
     /// The standard's name.
     pub name: &'static str,
-    /// What it does.
+    /// The operation.
     pub operation: Operation,
-    /// How it addresses.
+    /// The address width.
     pub width: AddressWidth,
 }
 
@@ -145,7 +145,7 @@ pub enum AtaCommand {
     Unsupported(u8),
 }
 
-/// What SMART can be asked. Its attributes' autosave, its tests and its logs are not among it.
+/// The supported SMART subcommands. Attribute autosave, tests and logs are not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Smart {
     /// D0h: the attributes, a page of 512 bytes.
@@ -164,7 +164,7 @@ pub enum Smart {
 const SMART_SIGNATURE: [u8; 2] = [0x4f, 0xc2];
 
 impl Taskfile {
-    /// What the registers ask for. The opcode alone decides between 28 and 48 bits, because initiators set
+    /// Decodes the registers. The opcode alone decides between 28 and 48 bits, because initiators set
     /// AoE's own flag for it on commands that have no address.
     ///
     /// A READ or WRITE of 0 sectors would mean 256 to ATA; no AoE frame carries that many, and other targets

@@ -22,7 +22,7 @@ pub struct Identity {
     firmware: [u8; 8],
 }
 
-/// Why a text cannot be a name in the page.
+/// The reason for which a text cannot be a name in the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityError {
     /// More characters than the field has: name of the field, its length, length of the text.
@@ -101,7 +101,7 @@ fn unpadded(field: &[u8]) -> &str {
     core::str::from_utf8(field).unwrap_or_default().trim_end_matches(' ')
 }
 
-/// What a disk has beyond reading, writing and flushing. The default is a disk of which nothing more is known.
+/// Features of a disk beyond reading, writing and flushing. The default is a disk without them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Features {
     /// A volatile write cache, and whether it is on; `None` if there is none.

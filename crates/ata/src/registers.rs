@@ -1,4 +1,4 @@
-//! What a disk reports when a command ends: status, error and count.
+//! The registers of a completed command: status, error and count.
 
 /// Bits of the status register, as ATA/ATAPI-6 defines them.
 pub mod status {

@@ -5,7 +5,7 @@
 
 use crate::SMART_BYTES;
 
-/// What a drive knows of itself.
+/// The health data of a drive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     /// The drive warns that it may fail, or has failed in part.
@@ -41,7 +41,7 @@ struct Attribute {
 
 /// Bytes of an attribute in either page.
 const ATTRIBUTE: usize = 12;
-/// Where the attributes start.
+/// Offset of the attributes.
 const FIRST: usize = 2;
 /// The page's format.
 const REVISION: u8 = 0x10;
@@ -86,7 +86,7 @@ impl Health {
         page[0] = REVISION;
         for (room, attribute) in page[FIRST..].chunks_exact_mut(ATTRIBUTE).zip(self.attributes()) {
             let failing = if attribute.threshold > 0 { PREFAILURE } else { 0 };
-            // What does not fit 48 bits stops there. The worst value is not kept: it is as now.
+            // Values saturate at 48 bits. The worst value is not stored; the current one stands for it.
             let [a, b, c, d, e, f, ..] = attribute.raw.min((1 << 48) - 1).to_le_bytes();
             let bytes =
                 [attribute.id, ONLINE | failing, 0, attribute.value, attribute.value, a, b, c, d, e, f, 0];

@@ -1,9 +1,9 @@
-//! For tests and benches: what an lcore needs of its world, without hugepages, NIC or interface.
+//! For tests and benches: an lcore with ports and bdevs, without hugepages, NIC or interface.
 //!
 //! A port is made of two rings, whose far end the test holds ([`dpdk::PeerRing`]); bdevs are whatever SPDK's
 //! configuration makes; requests are bytes, written by the protocol's tables ([`frames`]) and not by the code under
-//! test. All of it lives inside SPDK's app, which runs once in a process and on its main thread: so who uses this
-//! crate brings a `main` of its own.
+//! test. All of it lives inside SPDK's app, which runs once in a process and on its main thread: so a user of this
+//! crate has a `main` function of its own.
 //!
 //! Nothing here is part of the target. What is wrong with it panics.
 #![forbid(unsafe_code)]

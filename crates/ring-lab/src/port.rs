@@ -1,4 +1,4 @@
-//! What an lcore serves: the queue of a ring port, and exports of bdevs.
+//! The port queue of a ring port, and exports of bdevs.
 
 use std::sync::Arc;
 

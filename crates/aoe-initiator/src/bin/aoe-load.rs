@@ -1,4 +1,4 @@
-//! Loads an AoE export and prints what came of it.
+//! Loads an AoE export and prints a report.
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result, bail};

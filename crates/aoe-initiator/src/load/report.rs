@@ -1,4 +1,4 @@
-//! What a load came to: rates, latencies, and everything that was not as it should be.
+//! The report of a load: rates, latencies and errors.
 
 use super::spec::{LoadSpec, Workload, bytes_of};
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ pub struct Latency {
     pub mean: f64,
 }
 
-/// What a verified load checked.
+/// Counts of a verified load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verified {
     /// Sectors read and found to be what was acknowledged.
@@ -78,7 +78,7 @@ pub struct LoadReport {
     pub short_replies: u64,
     /// Times the kernel took no more frames for the moment.
     pub send_refused: u64,
-    /// What was verified, if anything was.
+    /// Counts of verification, if the load was verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified: Option<Verified>,
 }

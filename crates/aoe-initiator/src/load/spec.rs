@@ -1,4 +1,4 @@
-//! What a load is to be: requests, range, depth and times.
+//! The specification of a load: requests, range, depth and times.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::window::Retransmit;
 use crate::wire::SECTOR;
 
-/// Which requests, and in which order of addresses.
+/// The kind of requests and the order of their addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workload {
     /// Reads, one after the other, from the start again at the end.
@@ -21,7 +21,7 @@ pub enum Workload {
     RandomMixed(u8),
 }
 
-/// How to wait for replies.
+/// The way to wait for replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
     /// Ask the socket again and again: lowest latency, takes a whole core.
@@ -33,7 +33,7 @@ pub enum Waiting {
 /// A load.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadSpec {
-    /// Which requests.
+    /// Kind and order of requests.
     pub workload: Workload,
     /// Sectors a request moves, 1 to what the export advertises.
     pub sectors_per_io: u8,
@@ -47,11 +47,11 @@ pub struct LoadSpec {
     pub first_lba: u64,
     /// Sectors used; all up to the end of the export if `None`.
     pub sectors: Option<u64>,
-    /// Where the random addresses and the data come from.
+    /// Seed of random addresses and data.
     pub seed: u64,
     /// When to send again.
     pub timing: Retransmit,
-    /// How to wait.
+    /// The way to wait.
     pub waiting: Waiting,
 }
 

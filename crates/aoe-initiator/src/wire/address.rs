@@ -1,4 +1,4 @@
-//! Who sends and who is asked: stations and exports.
+//! The addresses of initiators, targets and exports.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
-    /// Every station on the segment.
+    /// Everybody on the segment.
     pub const BROADCAST: Self = Self([0xff; 6]);
 }
 

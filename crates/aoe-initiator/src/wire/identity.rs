@@ -2,7 +2,7 @@
 
 use super::SECTOR;
 
-/// What IDENTIFY DEVICE says, as initiators read it.
+/// The IDENTIFY DEVICE page as initiators read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Whether 48-bit commands are supported (word 83 bit 10).

@@ -5,7 +5,7 @@ use super::{
     MIN_FRAME, Mac, ShelfSlot, ata, command,
 };
 
-/// Why bytes are no AoE message.
+/// The reason for which bytes are no AoE message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// Shorter than the command's fixed part.
@@ -24,7 +24,7 @@ pub enum Malformed {
     /// A config string that says it is longer than the frame.
     #[error("a config string of {length} bytes in a frame with room for {room}")]
     ConfigLength {
-        /// What the length field says.
+        /// The length field.
         length: u16,
         /// Bytes left in the frame.
         room: usize,
@@ -74,7 +74,7 @@ pub struct ConfigReply<'a> {
     pub string: &'a [u8],
 }
 
-/// What follows the common header.
+/// The part after the common header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body<'a> {
     /// Command 0.
@@ -88,9 +88,9 @@ pub enum Body<'a> {
 /// A received AoE frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply<'a> {
-    /// Destination station.
+    /// Destination MAC address.
     pub dst: Mac,
-    /// The target's station.
+    /// The target's MAC address.
     pub src: Mac,
     /// Version nibble.
     pub version: u8,

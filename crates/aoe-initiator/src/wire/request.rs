@@ -6,12 +6,12 @@ use super::{
 };
 use std::fmt;
 
-/// Who a request goes to, who it is from, and the tag its reply will carry.
+/// Destination, source and export of a request, and the tag that its reply will carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// Destination station.
+    /// Destination MAC address.
     pub dst: Mac,
-    /// This initiator's station.
+    /// This initiator's MAC address.
     pub src: Mac,
     /// Export, wildcards allowed.
     pub address: ShelfSlot,
@@ -210,7 +210,7 @@ pub fn mask_add_frame(envelope: &Envelope, mac: Mac) -> Vec<u8> {
 /// An ATA request as a target receives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received<'a> {
-    /// Who sent the request to whom, and its tag.
+    /// Destination, source, export and tag.
     pub envelope: Envelope,
     /// The registers; of a 28-bit command with the device register's bits.
     pub request: AtaRequest,

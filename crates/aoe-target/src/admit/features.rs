@@ -1,4 +1,4 @@
-//! Step three, admit, for what only some disks have: TRIM, SMART and the write cache.
+//! Step three, admission, of features that only some disks have: TRIM, SMART and the write cache.
 
 use ata::{AddressWidth, Ranges, Registers, Smart};
 
@@ -14,7 +14,7 @@ const fn answer(registers: Registers) -> Disposition {
 }
 
 impl Export {
-    /// TRIM is done only when every range of it lies within the disk; without any range it is done at once.
+    /// TRIM is submitted only if all its ranges lie within the disk; without a range it succeeds at once.
     #[cold]
     #[inline(never)]
     pub(super) fn admit_trim(
@@ -29,7 +29,7 @@ impl Export {
         }
         let io = BdevIo { op: BdevOp::Trim, lba: 0, sectors: blocks, width: AddressWidth::Lba48 };
         let end = PAYLOAD_OFFSET + io.data_len();
-        // What is behind the frame in its buffer plays no part.
+        // Bytes behind the frame in its buffer do not count.
         let payload = frame_head.get(PAYLOAD_OFFSET..end).filter(|_| end <= frame_len);
         let Some(payload) = payload else { return answer(Registers::ABORTED) };
         let ranges = Ranges::new(payload);
@@ -60,7 +60,7 @@ impl Export {
             Smart::Disable => Disposition::Defer,
             Smart::ReadData => health(HealthUse::Data, 1),
             Smart::ReadThresholds => health(HealthUse::Thresholds, 1),
-            // Judged by what the drive puts there, too.
+            // The drive fills the page for this one, too.
             Smart::ReturnStatus => health(HealthUse::Status, 1),
         }
     }

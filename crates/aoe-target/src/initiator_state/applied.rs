@@ -4,10 +4,10 @@ use aoe_wire::{AoeError, ConfigCommand, KeyedCommand, MaskCommand, MaskError, Re
 
 use crate::drop_reason::DropReason;
 
-/// What to answer to a request about claims; [`Reply::state`](crate::Reply::state) makes a reply of it.
+/// The answer to a request about initiator state; [`Reply::state`](crate::Reply::state) makes a reply of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateReply {
-    /// The config answer, with the string as it is then.
+    /// The config answer, with the string published last.
     Config(ConfigCommand, Option<AoeError>),
     /// The mask answer: the list, or why an edit stopped and the number of directives done before.
     Mask(MaskCommand, MaskError, u8),
@@ -25,17 +25,17 @@ pub enum StateReply {
     Drop(DropReason),
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// What to answer.
+    /// The answer.
     pub reply: StateReply,
-    /// Whether the claims differ from what they were: only then is there something to store and to publish.
+    /// Whether the state changed: only then is there something to store and to publish.
     pub changed: bool,
 }
 
 impl Applied {
-    /// An answer that left everything as it was.
+    /// An answer without a change.
     pub(super) const fn unchanged(reply: StateReply) -> Self {
         Self { reply, changed: false }
     }

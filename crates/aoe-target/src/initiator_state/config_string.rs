@@ -4,7 +4,7 @@ use std::fmt;
 
 use aoe_wire::MAX_CONFIG_STRING;
 
-/// The string that initiators keep on a target to mark it as theirs: 0 to 1024 bytes of any value.
+/// The config string: 0 to 1024 bytes of any value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConfigString {
     bytes: [u8; MAX_CONFIG_STRING],
@@ -53,7 +53,7 @@ impl ConfigString {
         self.len
     }
 
-    /// True when there are none.
+    /// Whether the string is empty.
     #[inline]
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The MAC mask list: whom a target listens to.
+//! The MAC mask list: the only initiators that an export answers.
 
 use aoe_wire::{AoeError, Directive, DirectiveCommand, MacAddr, MaskCommand, MaskError};
 
@@ -36,7 +36,7 @@ impl MaskList {
         &self.0
     }
 
-    /// True when nobody is listed, which means that everybody is heard.
+    /// Whether nobody is listed, which means that everybody is answered.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Reservations: who may use the disk, by a list of addresses (command 3) or by keys (command 4).
+//! Reservations: the initiators that may use the disk, by a list of addresses (command 3) or by keys (command 4).
 
 use aoe_wire::{AoeError, Key, KeyedArgs, KeyedCommand, KeyedReplaceArgs, MacAddr, mac_list};
 
@@ -6,7 +6,7 @@ use super::applied::{Applied, StateReply};
 use super::error::InitiatorStateError;
 use crate::drop_reason::DropReason;
 
-/// Who may do what while a key holds the reservation: the RType of command 4.
+/// The rights of owner, registrants and others while a key holds the reservation: the RType of command 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum ReservationType {
@@ -35,7 +35,7 @@ impl ReservationType {
         Self::AllWrite,
     ];
 
-    /// True when those who may not write may still read.
+    /// Whether initiators that may not write may still read.
     #[must_use]
     pub const fn others_read(self) -> bool {
         matches!(self, Self::OwnerWrite | Self::RegistrantsWrite | Self::AllWrite)
@@ -67,12 +67,12 @@ pub struct Registration {
     pub macs: Vec<MacAddr>,
 }
 
-/// Who may use the disk. Command 3 holds it by a list of addresses, which command 4 shows as key ff..ff of type
-/// 0; command 4 holds it by registered keys. One device has only one of both: while keys are registered a plain
+/// The initiators that may use the disk. Command 3 reserves it for a list of addresses, which command 4 shows as key ff..ff
+/// of type 0; command 4 reserves it for registered keys. One device has only one of both: while keys are registered a plain
 /// set is refused with error 6, and while addresses hold it every keyed change is. A plain force set always
 /// works, and forgets the keys.
 ///
-/// The fact sheet leaves the rest of command 4 open; it is held like SCSI's persistent reservations:
+/// The specification leaves the rest of command 4 open. This target follows SCSI's persistent reservations:
 /// - anybody may register a new key; a known key may be given other addresses only by a sender who has it, else
 ///   error 6. Registering with no addresses takes the key back, and releases what it holds (types 4 and 5 pass
 ///   to the next key). Keys 0 and ff..ff, and a 256th key, are error 2;
@@ -146,7 +146,7 @@ impl Reservation {
         self.kind
     }
 
-    /// How often the registrations changed.
+    /// The number of changes of the registrations.
     #[must_use]
     pub const fn generation(&self) -> u32 {
         self.generation
@@ -158,13 +158,13 @@ impl Reservation {
         self.owner
     }
 
-    /// True when somebody holds it.
+    /// Whether an initiator holds the reservation.
     #[must_use]
     pub fn is_held(&self) -> bool {
         !self.macs.is_empty() || self.owner.is_some()
     }
 
-    /// The addresses that may write while it is held; some may come twice.
+    /// The addresses that may write while the reservation is held; an address may occur twice.
     pub fn holders(&self) -> impl Iterator<Item = MacAddr> + Clone {
         let keyed = self.registrations.iter().filter(|registration| match self.owner {
             Some(owner) => !self.kind.is_owners() || registration.key == owner,
@@ -284,7 +284,7 @@ impl Reservation {
         Ok(changed)
     }
 
-    /// Makes `key` the holder; whether that is news.
+    /// Makes `key` the holder; returns whether that changed anything.
     fn hold(&mut self, key: Key, kind: ReservationType) -> bool {
         let news = self.owner != Some(key) || self.kind != kind;
         (self.owner, self.kind) = (Some(key), kind);

@@ -1,12 +1,12 @@
-//! The answers about claims: MAC mask list and reservations, with the lists as they were published last.
+//! The answers about initiator state: MAC mask list and reservations, as published last.
 
 use aoe_wire::{Directive, KeyedStatus, MaskArgs, MaskError, ReserveArgs};
 use zerocopy::IntoBytes;
 
 use crate::initiator_state::{InitiatorState, StateReply};
 
-/// Fills in the whole argument: fixed part, `entries` of the list, zero padding. Between the reply's making and
-/// its writing the lists may have become shorter: then the count says so.
+/// Writes the whole argument: fixed part, `entries` of the list, zero padding. If the list has become shorter since the
+/// reply was made, the count states the number written.
 #[cold]
 #[inline(never)]
 pub(super) fn write(
@@ -18,7 +18,7 @@ pub(super) fn write(
     argument.fill(0);
     let held = &state.reservation;
     match reply {
-        // The directives that were done are told by their number; what they said is not repeated.
+        // The count of directives in effect is returned, the directives are not.
         StateReply::Mask(command, error, completed) if error != MaskError::None => {
             let (args, _) = MaskArgs::view_mut(argument).ok()?;
             *args = MaskArgs { reserved: 0, command: command.into(), error: error.into(), count: completed };

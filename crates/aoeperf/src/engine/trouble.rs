@@ -1,4 +1,4 @@
-//! Off the way: timers that ran out, failures, and frames that answer nothing.
+//! The cold paths: expired timers, failures, and frames that answer no request.
 
 use aoe_initiator::ShelfSlot;
 use aoe_initiator::error::error_name;
