@@ -6,6 +6,7 @@
 //! reactors turn, and [`target`] carries out what arrives by RPC.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod args;
 mod bdev_requirements;
 mod command_line;
@@ -154,7 +155,7 @@ fn serve(
         .map_err(|error| failed("memfd_create", &error))?;
     let mut config = std::fs::File::from(config);
     config
-        .write_all(rpc::document().to_string().as_bytes())
+        .write_all(rpc::startup::document().to_string().as_bytes())
         .map_err(|error| failed("writing the configuration", &error))?;
 
     let options = AppOptions {

@@ -1,15 +1,19 @@
-//! Management: the `aoe_*` methods on SPDK's JSON-RPC server.
+//! The `aoe_*` methods on SPDK's JSON-RPC server.
+
+pub(crate) mod startup;
 
 use std::ffi::CStr;
 use std::sync::Once;
 
-use control::{Action, RpcError};
-use serde_json::{Value, json};
+use control::Action;
+use serde_json::Value;
 use spdk::App;
 use spdk::rpc::{INVALID_PARAMS, Method, Phases, Request};
 
+use crate::answer::Answer;
 use crate::loading::Phase;
 use crate::target;
+use startup::LOAD;
 
 /// The name of a method as SPDK takes it.
 macro_rules! c_name {
@@ -72,28 +76,10 @@ fn call(method: &str, params: Option<&str>, request: Request) {
         Err(error) => return request.error(INVALID_PARAMS, &format!("the parameters are no JSON: {error}")),
     };
     match Action::decode(method, params.as_ref()) {
-        Ok(action) => target::act(action, Answer(request)),
-        Err(error) => Answer(request).refuse(&error),
+        Ok(action) => target::act(action, Answer::from(request)),
+        Err(error) => Answer::from(request).refuse(&error),
     }
 }
-
-/// An RPC that waits for its answer.
-pub(crate) struct Answer(Request);
-
-impl Answer {
-    /// Answers with a result.
-    pub(crate) fn give(self, result: &Value) {
-        self.0.result(&result.to_string());
-    }
-
-    /// Answers with an error.
-    pub(crate) fn refuse(self, error: &RpcError) {
-        self.0.error(error.code().number(), error.message());
-    }
-}
-
-/// The methods by which SPDK's start comes to the configuration: [`document`] calls them. Nobody else may.
-const LOAD: [&CStr; 2] = [c"aoe_load_startup", c"aoe_load_runtime"];
 
 struct LoadStartup;
 
@@ -114,16 +100,4 @@ impl Method for LoadRuntime {
     fn call(_params: Option<&str>, request: Request) {
         target::carry_out(Phase::Runtime, request);
     }
-}
-
-/// The configuration for SPDK: it calls us before its subsystems start, and again when they are up.
-pub(crate) fn document() -> Value {
-    let calls: Vec<Value> = LOAD.iter().map(|name| json!({ "method": name.to_string_lossy() })).collect();
-    json!({ "subsystems": [{ "subsystem": "aoe", "config": calls }] })
-}
-
-/// When SPDK takes a method that the user's configuration may call.
-pub(crate) fn phases(method: &str) -> Option<Phases> {
-    let is_ours = LOAD.iter().any(|name| name.to_bytes() == method.as_bytes());
-    if is_ours { None } else { spdk::rpc::phases(method) }
 }

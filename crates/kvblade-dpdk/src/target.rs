@@ -3,13 +3,17 @@
 //! All of it lives on the app's thread. Lcores are reached by messages and report by messages ([`lcores`]).
 
 mod announce;
-mod bdev_events;
+mod bdevs;
 mod calls;
+mod control_plane;
 mod create;
 mod delete;
+mod initiator_state;
 mod lcores;
 mod loading;
+mod operations;
 mod read_claims;
+mod start_state;
 mod state_manager;
 mod stats;
 mod suitable;
@@ -20,25 +24,28 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use aoe_target::{ExportId, PortId, ShelfSlot};
+use aoe_target::{PortId, ShelfSlot};
 use control::{Action, Registry};
 use datapath::Remote;
 use dpdk::EalStarted;
 use serde_json::Value;
-use spdk::{AppThread, Bdev, Finished, Initialized, Poller, Thread};
+use spdk::{AppThread, Finished, Initialized, Poller, Thread};
 
-use lcores::{App, Lcores, Undelivered, Unreached};
+use control_plane::{Target, with};
+use lcores::{Lcores, ToApp, Unreached};
 pub(crate) use loading::{Configuration, carry_out};
+use operations::{Operations, Waiting};
 use read_claims::ReadClaims;
+pub(crate) use start_state::failure;
+use start_state::{note_failure, set_ready};
 use state_manager::StateManager;
 pub(crate) use state_manager::StateStore;
-use waiting::Waiting;
 use watchdog::Watchdog;
 
+use crate::answer::Answer;
 use crate::bdev_requirements;
 use crate::notify::service_manager;
-use crate::ports::{self, PortOptions, Started};
-use crate::rpc::Answer;
+use crate::ports::{self, PortOptions};
 
 /// How long the start waits for links: NICs negotiate, and Linux reports the links of its interfaces up to a second late.
 /// A port without a link is served when it gets one. A port that other processes connect to is not waited for.
@@ -49,48 +56,6 @@ const LINK_PERIOD: Duration = Duration::from_millis(500);
 
 thread_local! {
     static OPTIONS: RefCell<Option<(PortOptions, StateStore)>> = const { RefCell::new(None) };
-    static TARGET: RefCell<Option<Target>> = const { RefCell::new(None) };
-    /// Why the program does not start: the first reason given.
-    static FAILURE: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// Set once start-up is over, when failures no longer end the program. Not in the target, which may be borrowed where
-    /// something fails.
-    static READY: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Everything the control plane knows.
-pub(super) struct Target {
-    /// Before the ports: it may hold frames of their mempools.
-    state_manager: StateManager,
-    ports: Vec<Started>,
-    links: Vec<bool>,
-    lcores: Lcores,
-    _undelivered: Undelivered,
-    registry: Registry,
-    /// The open bdevs of exports that every lcore has.
-    bdevs: BTreeMap<ExportId, Bdev>,
-    read_claims: ReadClaims,
-    operations: Operations,
-    waiting: Waiting,
-    watch: Option<Poller>,
-    watchdog: Option<Watchdog>,
-    stopping: Option<Finished>,
-}
-
-/// Operations that wait for reports of lcores, by a number that the reports carry.
-#[derive(Default)]
-struct Operations {
-    next: u64,
-    postponed: BTreeMap<u64, create::Postponed>,
-    creating: BTreeMap<u64, create::Creating>,
-    deleting: BTreeMap<u64, delete::Deleting>,
-    counting: BTreeMap<u64, stats::Counting>,
-}
-
-impl Operations {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
 }
 
 /// Stores the options and the state store for [`start`]. Before the app runs, on its thread.
@@ -104,30 +69,6 @@ pub(crate) fn prepare(
     loading::prepare(app, configuration);
 }
 
-/// Stores why the program does not start. The first reason counts; after the start there is none.
-pub(crate) fn note_failure(sentence: &str) {
-    if !READY.get() {
-        FAILURE.with_borrow_mut(|failure| {
-            failure.get_or_insert_with(|| sentence.to_owned());
-        });
-    }
-}
-
-/// True once start-up is over.
-fn is_ready() -> bool {
-    READY.get()
-}
-
-/// Why the program did not start, if it did not.
-pub(crate) fn failure() -> Option<String> {
-    FAILURE.take()
-}
-
-/// Runs `work` on the target, if there is one.
-fn with<R>(work: impl FnOnce(&mut Target) -> R) -> Option<R> {
-    TARGET.with_borrow_mut(|target| target.as_mut().map(work))
-}
-
 /// Starts ports and lcores; `done` is completed when every lcore turns and every link is up.
 pub(crate) fn start(app: AppThread<'_>, done: Initialized) {
     if let Err(sentence) = try_start(app.eal(), done) {
@@ -138,7 +79,7 @@ pub(crate) fn start(app: AppThread<'_>, done: Initialized) {
 fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
     let (options, state) = OPTIONS.take().ok_or("the aoe subsystem was started without its options")?;
     let thread = Thread::current().ok_or("the aoe subsystem was started outside SPDK's app thread")?;
-    let (app, undelivered) = match App::new(thread) {
+    let (app, undelivered) = match ToApp::new(thread) {
         Ok(made) => made,
         Err(error) => {
             done.fail(error.errno);
@@ -182,7 +123,7 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         }
     }
     let lcores = Lcores::new(app, lcores);
-    let state_manager = match StateManager::start(lcores.clone(), state) {
+    let state_manager = match StateManager::start(lcores.clone(), state, reach) {
         Ok(state_manager) => state_manager,
         Err(sentence) => {
             done.fail(12);
@@ -204,8 +145,13 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         watchdog: None,
         stopping: None,
     };
-    TARGET.set(Some(target));
+    control_plane::set(target);
     wait_for_links(done)
+}
+
+/// Runs work on the state manager.
+fn reach(work: Box<dyn FnOnce(&mut StateManager) -> bool>) -> bool {
+    with(|target| work(&mut target.state_manager)).unwrap_or(false)
 }
 
 /// Completes `done` when every link is up or the patience is over; fails it when an interface is set down.
@@ -267,7 +213,7 @@ fn watch_links() {
                 *was_up = up;
                 if up {
                     tracing::info!(port = %port.name, "link up");
-                    announce::send(&target.lcores, Some(PortId(port.number)), ShelfSlot::WILDCARD);
+                    target.lcores.advertise(Some(PortId(port.number)), ShelfSlot::WILDCARD);
                 } else {
                     tracing::warn!(port = %port.name, "link down: replies wait until it is up");
                 }
@@ -286,16 +232,19 @@ fn watch_links() {
 
 /// Runs when all subsystems are up and the configuration is carried out.
 pub(crate) fn ready(_: AppThread<'_>) {
-    READY.set(true);
+    set_ready();
     with(|target| {
         // Only now is it certain that the program starts; before, no initiator is told of anything.
-        announce::send(&target.lcores, None, ShelfSlot::WILDCARD);
+        target.lcores.advertise(None, ShelfSlot::WILDCARD);
         // From here on peers can cause log lines of SPDK and DPDK.
         crate::logging::limit_foreign_lines();
         let waiting = target.registry.waiting().len();
         let exports = target.registry.exports().len() - waiting;
         tracing::info!(exports, waiting, ports = target.ports.len(), lcores = target.lcores.count(), "ready");
-        match Watchdog::start(&target.lcores) {
+        let look = || {
+            with(Target::watch_lcores);
+        };
+        match Watchdog::start(&target.lcores, look) {
             Ok(watchdog) => target.watchdog = Some(watchdog),
             Err(error) => {
                 tracing::error!(%error, "lcores are not watched, so the service manager is told nothing")
@@ -340,6 +289,14 @@ pub(crate) fn config(app: AppThread<'_>) -> Value {
 }
 
 impl Target {
+    /// Looks at every lcore once.
+    fn watch_lcores(&mut self) {
+        // The watchdog starts at the end of the start, and ends as the stop begins.
+        if let Some(watchdog) = &mut self.watchdog {
+            watchdog.look(&self.lcores, self.registry.exports().len(), self.ports.len());
+        }
+    }
+
     /// Takes over new names of bdevs. SPDK has no event for a volume that is renamed, and a saved configuration must find
     /// its bdev again.
     fn follow_names(&mut self, app: AppThread<'_>) {
@@ -350,18 +307,6 @@ impl Target {
             }
         }
     }
-
-    /// A report came that no operation waits for. While the target stops, operations have ended before their reports.
-    fn nothing_waits(&self, what: &'static str, operation: u64, core: u32) {
-        if self.stopping.is_none() {
-            tracing::error!(
-                what,
-                operation,
-                lcore = core,
-                "an lcore reports on an operation that there is not"
-            );
-        }
-    }
 }
 
 /// Stops the lcores after the requests in flight, then closes bdevs and ports; then drops `done`.
@@ -369,7 +314,7 @@ pub(crate) fn stop(done: Finished) {
     waiting::stop();
     loading::stop();
     // Without a target the start has failed before there was one, and dropping `done` lets SPDK go on.
-    let Some(mut target) = TARGET.take() else { return };
+    let Some(mut target) = control_plane::take() else { return };
     service_manager().tell("STOPPING=1\nSTATUS=answering requests in flight");
     target.watch = None;
     target.watchdog = None;
@@ -379,7 +324,7 @@ pub(crate) fn stop(done: Finished) {
     target.stopping = Some(done);
     let lcores = target.lcores.clone();
     let count = lcores.count();
-    TARGET.set(Some(target));
+    control_plane::set(target);
     if count == 0 {
         finish();
     }
@@ -407,7 +352,7 @@ fn lcore_stopped(of: usize, unanswered: u32) {
     if unanswered > 0 {
         // SPDK would wait for these bdevs for ever. The RPC server and its socket are gone by now. Memory that the bdevs
         // may still use is not freed.
-        std::mem::forget(TARGET.take());
+        std::mem::forget(control_plane::take());
         eprintln!(
             "kvblade-dpdk: {unanswered} requests in flight are left without an answer: their bdevs have not answered \
              within 5 s"
@@ -419,7 +364,7 @@ fn lcore_stopped(of: usize, unanswered: u32) {
 
 /// Closes what the lcores no longer use.
 fn finish() {
-    let Some(mut target) = TARGET.take() else {
+    let Some(mut target) = control_plane::take() else {
         tracing::error!("the target has ended twice");
         return;
     };

@@ -8,31 +8,13 @@ use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::PAYLOAD_ALIGNMENT;
 use spdk::{AppThread, Bdev, BdevInfo, Durability, FlushMethod, Poller};
 
-use super::bdev_events::bdev_event;
+use super::bdevs::{bdev_event, warn_of_writers};
+use super::control_plane::{Target, with};
+use super::operations::{Creating, Postponed};
+use super::start_state::is_ready;
 use super::suitable::{check, is_examined, open_failed, served};
-use super::{Target, announce, read_claims, with};
+use crate::answer::Answer;
 use crate::ports::Started;
-use crate::rpc::Answer;
-
-/// An export that lcores are adding.
-pub(super) struct Creating {
-    id: ExportId,
-    bdev: Bdev,
-    waiting: usize,
-    failed: Option<String>,
-    /// `None` for an export that waited for its bdev: no call waits for it.
-    answer: Option<Answer>,
-}
-
-/// A creation that is tried again.
-pub(super) struct Postponed {
-    request: CreateExport,
-    answer: Answer,
-    /// When it was first tried; `None` if the next attempt is the last one.
-    since: Option<Instant>,
-    /// Tries again.
-    _poller: Poller,
-}
 
 /// How long a creation waits for the modules of SPDK that examine new bdevs: they read some blocks.
 const EXAMINE_PATIENCE: Duration = Duration::from_secs(10);
@@ -185,7 +167,7 @@ impl Target {
             }
             (admitted, claimed) => {
                 if let Err(error) = claimed {
-                    read_claims::warn(&own_name, &error);
+                    warn_of_writers(&own_name, &error);
                 }
                 admitted
             }
@@ -317,8 +299,8 @@ impl Target {
             tracing::warn!(export = %record.address, "Linux initiators ignore shelf 4095: only others can use this export");
         }
         // At the start all exports are advertised together, when every one of them is there.
-        if super::is_ready() {
-            announce::send(&self.lcores, None, record.address);
+        if is_ready() {
+            self.lcores.advertise(None, record.address);
         }
         if let Some(answer) = answer {
             answer.give(&self.shown(record));

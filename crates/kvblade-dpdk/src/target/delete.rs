@@ -4,16 +4,10 @@ use aoe_target::{ExportId, Ports};
 use control::{DeleteExport, Deletion};
 use serde_json::Value;
 
+use super::control_plane::{Target, with};
 use super::lcores::Unreached;
-use super::{Target, with};
-use crate::rpc::Answer;
-
-/// A deletion that lcores are carrying out.
-pub(super) struct Deleting {
-    deletions: Vec<Deletion>,
-    waiting: usize,
-    answer: Answer,
-}
+use super::operations::Deleting;
+use crate::answer::Answer;
 
 impl Target {
     /// Carries out `aoe_delete_export`.

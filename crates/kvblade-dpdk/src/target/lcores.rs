@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use aoe_target::{PortId, ShelfSlot};
 use datapath::{Lcore, Remote};
 use spdk::{Poller, Thread};
 
@@ -19,7 +20,7 @@ type Work = Box<dyn FnOnce() + Send>;
 
 /// The way to the app's thread, from any thread.
 #[derive(Clone)]
-pub(super) struct App {
+pub(super) struct ToApp {
     thread: Thread,
     undelivered: Sender<Work>,
 }
@@ -35,7 +36,7 @@ struct Parcel {
     undelivered: Sender<Work>,
 }
 
-impl App {
+impl ToApp {
     /// The way to this thread.
     ///
     /// # Errors
@@ -98,12 +99,12 @@ type Done<R> = Box<dyn FnOnce(Result<R, Unreached>) + Send>;
 
 /// The duty of an lcore to report on a message. Dropped without a result, it reports [`Unreached`].
 pub(super) struct Report<R: Send + 'static> {
-    app: App,
+    app: ToApp,
     done: Option<Done<R>>,
 }
 
 impl<R: Send + 'static> Report<R> {
-    fn new(app: &App, done: impl FnOnce(Result<R, Unreached>) + Send + 'static) -> Self {
+    fn new(app: &ToApp, done: impl FnOnce(Result<R, Unreached>) + Send + 'static) -> Self {
         Self { app: app.clone(), done: Some(Box::new(done)) }
     }
 
@@ -128,16 +129,16 @@ impl<R: Send + 'static> Drop for Report<R> {
 /// The lcores, in the order of their start.
 #[derive(Clone)]
 pub(super) struct Lcores {
-    app: App,
+    app: ToApp,
     all: Rc<[Remote]>,
 }
 
 impl Lcores {
-    pub(super) fn new(app: App, all: Vec<Remote>) -> Self {
+    pub(super) fn new(app: ToApp, all: Vec<Remote>) -> Self {
         Self { app, all: all.into() }
     }
 
-    pub(super) fn app(&self) -> &App {
+    pub(super) fn app(&self) -> &ToApp {
         &self.app
     }
 
@@ -192,6 +193,11 @@ impl Lcores {
             Some(lcore) => tell(lcore, what, work),
             None => tracing::error!(index, what, "there is no such lcore"),
         }
+    }
+
+    /// Has the exports that match `pattern` advertised, on one port or on all.
+    pub(super) fn advertise(&self, port: Option<PortId>, pattern: ShelfSlot) {
+        self.tell("to advertise", move |lcore| lcore.advertise(port, pattern));
     }
 
     /// Stops every lcore. `stopped` is called on the app's thread, once for each, with the number of requests that bdevs

@@ -11,14 +11,19 @@ use spdk::rpc::{INTERNAL_ERROR, Request};
 use spdk::{App, AppThread, Bdev, Poller};
 
 use super::calls::Session;
-use super::{is_ready, note_failure, with};
+use super::control_plane::with;
+use super::start_state::{is_ready, note_failure};
 use crate::launch_config::{Condition, Entry, Origin};
 use crate::loading::{Awaited, Fate, Loader, Phase, Refusal, is_there, reason};
+use crate::logging;
 use crate::preflight::{self, Host};
-use crate::{logging, rpc};
+use crate::rpc::startup;
 
 /// How often the answer to a call is looked for.
 const PERIOD: Duration = Duration::from_micros(100);
+
+/// Period after which a refused entry, or an export that waits, is tried again.
+pub(super) const RETRY_PERIOD: Duration = Duration::from_secs(5);
 
 /// How long a call may take before a line says which one it is; SPDK's methods have no time limit of their own.
 const CALL_PATIENCE: Duration = Duration::from_secs(10);
@@ -74,7 +79,7 @@ pub(super) fn prepare(app: &App, configuration: Configuration) {
     let Configuration { entries, strict, socket, host } = configuration;
     let files =
         entries.iter().filter(|entry| matches!(entry.condition, Condition::File(_))).cloned().collect();
-    let (loader, passed_over) = Loader::new(entries, strict, rpc::phases, |name| app.has_subsystem(name));
+    let (loader, passed_over) = Loader::new(entries, strict, startup::phases, |name| app.has_subsystem(name));
     for entry in passed_over {
         tracing::warn!("{entry}: passed over, for this program has no subsystem '{}'", entry.subsystem);
     }
@@ -193,7 +198,7 @@ impl Loading {
             (Work::Methods(_), _) => {
                 let listed = answer.ok();
                 let listed = listed.as_ref().and_then(Value::as_array).into_iter().flatten();
-                let methods = listed.filter_map(Value::as_str).filter(|name| rpc::phases(name).is_some());
+                let methods = listed.filter_map(Value::as_str).filter(|name| startup::phases(name).is_some());
                 let methods: Vec<String> = methods.map(str::to_owned).collect();
                 self.loader.refuse_unknown(&methods);
                 return self.finish();
@@ -276,7 +281,7 @@ impl Loading {
         if self.seen.insert(path.clone(), found) == Some(found) {
             return Ok(());
         }
-        let seconds = super::waiting::RETRY_PERIOD.as_secs();
+        let seconds = RETRY_PERIOD.as_secs();
         Err(format!(
             "'{}' is there now, and is taken when it has not changed for {seconds} s",
             path.display()
@@ -307,10 +312,7 @@ impl Loading {
             return;
         }
         let reason = in_full(&entry, refusal, &attempted);
-        tracing::warn!(
-            "{entry}: {reason}; it is tried again every {} s",
-            super::waiting::RETRY_PERIOD.as_secs()
-        );
+        tracing::warn!("{entry}: {reason}; it is tried again every {} s", RETRY_PERIOD.as_secs());
         self.awaited.push_back(Awaited { entry, reason, said: attempted.said });
     }
 

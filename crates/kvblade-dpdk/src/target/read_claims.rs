@@ -7,11 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use spdk::{AppThread, Bdev};
-
-use super::Target;
-use super::bdev_events::bdev_event;
-use super::lcores::App;
+use spdk::{AppThread, Bdev, BdevEvent};
 
 /// The claims, by the own names of the bdevs.
 #[derive(Default)]
@@ -23,42 +19,12 @@ impl ReadClaims {
         self.0.remove(own_name);
     }
 
-    /// Claims the bdev, if it is not yet.
-    fn hold(&mut self, app: &App, own_name: &str) -> spdk::Result<()> {
+    /// Claims the bdev, if it is not claimed yet.
+    pub(super) fn hold(&mut self, own_name: &str, events: impl Fn(BdevEvent) + 'static) -> spdk::Result<()> {
         if !self.0.contains_key(own_name) {
-            let (app, watched) = (app.clone(), own_name.to_owned());
-            let events = move |event| bdev_event(&app, &watched, event);
             let claimed = AppThread::with(|app| Bdev::open_against_writers(app, own_name, events))??;
             self.0.insert(own_name.to_owned(), claimed);
         }
         Ok(())
     }
-}
-
-impl Target {
-    /// Claims the bdev if it is served and not written, and ends that claim otherwise.
-    pub(super) fn settle_read_claim(&mut self, own_name: &str) -> spdk::Result<()> {
-        if self.registry.is_only_read(own_name) {
-            return self.read_claims.hold(self.lcores.app(), own_name);
-        }
-        self.read_claims.release(own_name);
-        Ok(())
-    }
-
-    /// As [`Self::settle_read_claim`], where exports have gone: those that stay are served in any case.
-    pub(super) fn follow_read_claim(&mut self, own_name: &str) {
-        if let Err(error) = self.settle_read_claim(own_name) {
-            warn(own_name, &error);
-        }
-    }
-}
-
-/// Says that others may write what is served. Of a bdev that another module has claimed, as the one beneath a volume,
-/// that module is the only writer.
-pub(super) fn warn(own_name: &str, error: &spdk::Error) {
-    tracing::warn!(
-        bdev = own_name,
-        %error,
-        "served read-only while others can write it: it is claimed or open for writing elsewhere"
-    );
 }

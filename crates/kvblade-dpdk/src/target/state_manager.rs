@@ -12,18 +12,18 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use aoe_target::{
-    Acl, Applied, DropReason, Export, ExportId, InitiatorState, MacAddr, ShelfSlot, StateReply, VlanId,
+    Acl, Applied, DropReason, Export, ExportId, InitiatorState, MacAddr, ShelfSlot, StateReply,
 };
 use control::{ClearInitiatorState, ErrorCode, Method, RpcError, StatePart, initiator_state};
 use datapath::{Deferred, deferred_channel};
-use serde_json::{Value, json};
+use serde_json::Value;
 use spdk::Poller;
 use state_store::{Opened, SaveError, Store, Stored, Writer};
 
 use super::lcores::{Lcores, Unreached};
-use super::{Target, announce, is_ready, with};
+use super::start_state::is_ready;
+use crate::answer::Answer;
 use crate::launch_error::LaunchError;
-use crate::rpc::Answer;
 
 /// How often the mailboxes of the lcores are looked into. Config strings and lists change at people's pace.
 const PERIOD: Duration = Duration::from_millis(1);
@@ -63,8 +63,13 @@ impl StateStore {
     }
 }
 
+/// Runs work on the state manager later, on the app's thread: a poller, or a message, has no reference to it. Returns the result
+/// of the work; false if there is no state manager any more.
+pub(super) type Reach = fn(Box<dyn FnOnce(&mut StateManager) -> bool>) -> bool;
+
 /// The initiator state of every export, on the app's thread.
 pub(super) struct StateManager {
+    reach: Reach,
     lcores: Lcores,
     /// Deferred requests, by the index of their lcore.
     mailboxes: Vec<Receiver<Deferred>>,
@@ -126,17 +131,17 @@ enum End {
 
 impl StateManager {
     /// Has every lcore put its deferred requests into a mailbox.
-    pub(super) fn start(lcores: Lcores, store: StateStore) -> Result<Self, String> {
+    pub(super) fn start(lcores: Lcores, store: StateStore, reach: Reach) -> Result<Self, String> {
         let mut mailboxes = Vec::new();
         for lcore in lcores.iter() {
             let (sender, receiver) = deferred_channel();
             mailboxes.push(receiver);
             lcore.send(move |lcore| lcore.defer_to(sender)).map_err(|error| error.to_string())?;
         }
-        let poller =
-            Poller::register(PERIOD, || with(|target| target.state_manager.collect()).unwrap_or(false))
-                .map_err(|error| error.to_string())?;
+        let poller = Poller::register(PERIOD, move || reach(Box::new(Self::collect)))
+            .map_err(|error| error.to_string())?;
         Ok(Self {
+            reach,
             lcores,
             mailboxes,
             store,
@@ -303,10 +308,13 @@ impl StateManager {
             };
             managed.change =
                 Some(Change { number, next: Arc::new(next), closed, waiting: self.lcores.count(), end });
-            let app = self.lcores.app().clone();
+            let (app, reach) = (self.lcores.app().clone(), self.reach);
             self.store.writer.save(managed.name.clone(), payload, move |result| {
                 app.send(move || {
-                    with(|target| target.state_manager.saved(id, number, result));
+                    reach(Box::new(move |manager| {
+                        manager.saved(id, number, result);
+                        true
+                    }));
                 });
             });
         }
@@ -337,7 +345,7 @@ impl StateManager {
         };
         self.store.saved.insert(managed.name.clone(), saved);
         managed.acl = Acl::build(&managed.allow, &managed.deny, &change.next, change.closed.is_some());
-        let (state, acl) = (Arc::clone(&change.next), managed.acl.clone());
+        let (state, acl, reach) = (Arc::clone(&change.next), managed.acl.clone(), self.reach);
         managed.change = Some(change);
         self.lcores.ask(
             // The state before is freed on the app's thread.
@@ -351,7 +359,10 @@ impl StateManager {
                     );
                 }
                 drop(old);
-                with(|target| target.state_manager.published(id, number));
+                reach(Box::new(move |manager| {
+                    manager.published(id, number);
+                    true
+                }));
             },
         );
     }
@@ -385,7 +396,7 @@ impl StateManager {
             End::Nobody => {}
         }
         if is_announced && is_ready() {
-            announce::send(&self.lcores, None, address);
+            self.lcores.advertise(None, address);
         }
         self.advance(id);
     }
@@ -439,35 +450,4 @@ fn unknown_as_a_whole(address: ShelfSlot) -> RpcError {
             "the initiator state of {address} is unknown as a whole, so no part can be cleared alone: part must be all"
         ),
     )
-}
-
-impl Target {
-    /// Carries out `aoe_clear_initiator_state`.
-    pub(super) fn clear_initiator_state(&mut self, request: &ClearInitiatorState, answer: Answer) {
-        match self.registry.one(request.address, request.vlan, request.port.as_ref()) {
-            Ok(record) => {
-                let id = record.id;
-                self.state_manager.clear(id, request.part, answer);
-            }
-            Err(error) => answer.refuse(&error),
-        }
-    }
-
-    /// The name of the state file of an export.
-    pub(super) fn file_name(&self, record: &control::Record) -> String {
-        let ports: Vec<&str> = self.registry.ports_of(record).iter().map(|port| port.name.as_str()).collect();
-        let listed = (record.ports != aoe_target::Ports::All).then_some(ports.as_slice());
-        let vlan = record.options.vlan.map(VlanId::get);
-        state_store::name::of_export(&record.address.to_string(), vlan, listed)
-    }
-
-    /// An export as answers show it, with its initiator state.
-    pub(super) fn shown(&self, record: &control::Record) -> Value {
-        let mut info = json!(self.registry.info(record));
-        let state = self.state_manager.report(record.id);
-        // The name of the release before, for programs that still read it.
-        info["claims"] = state.clone();
-        info["initiator_state"] = state;
-        info
-    }
 }

@@ -4,16 +4,10 @@ use control::{LcoreStats, PortStats};
 use datapath::Snapshot;
 use serde_json::Value;
 
+use super::control_plane::{Target, with};
 use super::lcores::Unreached;
-use super::{Target, with};
-use crate::rpc::Answer;
-
-/// Counters on their way from the lcores.
-pub(super) struct Counting {
-    lcores: Vec<LcoreStats>,
-    waiting: usize,
-    answer: Answer,
-}
+use super::operations::Counting;
+use crate::answer::Answer;
 
 impl Target {
     /// The answer to `aoe_get_exports`.

@@ -2,34 +2,21 @@
 //! allow.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use aoe_target::ExportId;
 use control::{CreateExport, RpcError};
 use spdk::{AppThread, Bdev, Poller};
 
-use super::{Target, loading, with};
+use super::control_plane::{Target, with};
+use super::loading::{self, RETRY_PERIOD};
 use crate::logging;
-
-/// How often what was refused is tried again.
-pub(super) const RETRY_PERIOD: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether a bdev has appeared.
 const LOOK_PERIOD: Duration = Duration::from_millis(200);
 
 thread_local! {
     static WATCH: RefCell<Option<Poller>> = const { RefCell::new(None) };
-}
-
-/// What is known of those that wait.
-#[derive(Default)]
-pub(super) struct Waiting {
-    /// Those whose bdevs were there when they were last looked at, and did not suit.
-    refused: BTreeSet<ExportId>,
-    /// What SPDK logged at the last attempt.
-    said: BTreeSet<String>,
-    next_round: Option<Instant>,
 }
 
 /// Begins to look. After the start.

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use spdk::Poller;
 
 use super::lcores::Lcores;
-use super::{Target, with};
 use crate::notify::{ServiceManager, service_manager};
 
 /// How often lcores are looked at, if the watchdog does not want it more often.
@@ -71,34 +70,28 @@ impl Watched {
 }
 
 impl Watchdog {
-    /// Starts looking, and tells the service manager that the target serves. On the app's thread.
-    pub(super) fn start(lcores: &Lcores) -> spdk::Result<Self> {
+    /// Has `look` called again and again, which is to call [`Self::look`]. On the app's thread.
+    pub(super) fn start(lcores: &Lcores, look: impl Fn() + 'static) -> spdk::Result<Self> {
         let now = Instant::now();
         let watched = lcores.iter().map(|lcore| Watched::new(lcore.core(), lcore.turns(), now)).collect();
         let period = service_manager().watchdog().map_or(PERIOD, |time| PERIOD.min(time / LOOKS));
-        let poller = Poller::register(period, || {
-            with(Target::watch_lcores);
+        let poller = Poller::register(period, move || {
+            look();
             false
         })?;
         Ok(Self { lcores: watched, told: Told::default(), _poller: poller })
     }
-}
 
-impl Target {
-    /// Looks at every lcore once.
-    pub(super) fn watch_lcores(&mut self) {
-        let exports = self.registry.exports().len();
-        let (ports, count) = (self.ports.len(), self.lcores.count());
-        // It starts at the end of the start, and ends as the stop begins.
-        let Some(watchdog) = &mut self.watchdog else { return };
+    /// Looks at every lcore once, and reports to the service manager.
+    pub(super) fn look(&mut self, lcores: &Lcores, exports: usize, ports: usize) {
         let now = Instant::now();
         let mut all_turn = true;
-        for (watched, lcore) in watchdog.lcores.iter_mut().zip(self.lcores.iter()) {
+        for (watched, lcore) in self.lcores.iter_mut().zip(lcores.iter()) {
             all_turn &= watched.look(lcore.turns(), now);
         }
         let stuck: Vec<u32> =
-            watchdog.lcores.iter().filter(|watched| watched.is_stuck()).map(|watched| watched.core).collect();
-        watchdog.told.tell(service_manager(), &status(exports, ports, count, &stuck), all_turn);
+            self.lcores.iter().filter(|watched| watched.is_stuck()).map(|watched| watched.core).collect();
+        self.told.tell(service_manager(), &status(exports, ports, lcores.count(), &stuck), all_turn);
     }
 }
 

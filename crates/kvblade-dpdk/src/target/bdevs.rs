@@ -1,15 +1,15 @@
-//! Events of bdevs that are exported: removal and a new size.
+//! The bdevs of exports: their events, and claims on those that are only read.
 
 use control::Record;
 use spdk::{Bdev, BdevEvent};
 
-use super::lcores::App;
-use super::{Target, with};
+use super::control_plane::{Target, with};
+use super::lcores::ToApp;
 
 /// Handles the event of an exported bdev, on the app's thread.
 ///
 /// SPDK may call while the target is borrowed (a close can complete a removal), so the event is handled by a message.
-pub(super) fn bdev_event(app: &App, own_name: &str, event: BdevEvent) {
+pub(super) fn bdev_event(app: &ToApp, own_name: &str, event: BdevEvent) {
     let own_name = own_name.to_owned();
     app.send(move || {
         with(|target| match event {
@@ -45,4 +45,33 @@ impl Target {
             self.lcores.tell("to resize an export", move |lcore| lcore.resize(id, sectors));
         }
     }
+}
+
+impl Target {
+    /// Claims the bdev if it is served and not written, and ends that claim otherwise.
+    pub(super) fn settle_read_claim(&mut self, own_name: &str) -> spdk::Result<()> {
+        if self.registry.is_only_read(own_name) {
+            let (app, watched) = (self.lcores.app().clone(), own_name.to_owned());
+            return self.read_claims.hold(own_name, move |event| bdev_event(&app, &watched, event));
+        }
+        self.read_claims.release(own_name);
+        Ok(())
+    }
+
+    /// As [`Self::settle_read_claim`], where exports have gone: those that stay are served in any case.
+    pub(super) fn follow_read_claim(&mut self, own_name: &str) {
+        if let Err(error) = self.settle_read_claim(own_name) {
+            warn_of_writers(own_name, &error);
+        }
+    }
+}
+
+/// Warns that others may write a bdev that is served. The only writer of a bdev that another module has claimed, such as the
+/// one beneath a volume, is that module.
+pub(super) fn warn_of_writers(own_name: &str, error: &spdk::Error) {
+    tracing::warn!(
+        bdev = own_name,
+        %error,
+        "served read-only while others can write it: it is claimed or open for writing elsewhere"
+    );
 }

@@ -1,0 +1,67 @@
+//! The target as the control plane holds it, on the app's thread.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use aoe_target::ExportId;
+use control::Registry;
+use spdk::{Bdev, Finished, Poller};
+
+use super::lcores::{Lcores, Undelivered};
+use super::operations::{Operations, Waiting};
+use super::read_claims::ReadClaims;
+use super::state_manager::StateManager;
+use super::watchdog::Watchdog;
+use crate::ports::Started;
+
+thread_local! {
+    static TARGET: RefCell<Option<Target>> = const { RefCell::new(None) };
+}
+
+/// Everything the control plane knows.
+pub(super) struct Target {
+    /// Before the ports: it may hold frames of their mempools.
+    pub(super) state_manager: StateManager,
+    pub(super) ports: Vec<Started>,
+    pub(super) links: Vec<bool>,
+    pub(super) lcores: Lcores,
+    pub(super) _undelivered: Undelivered,
+    pub(super) registry: Registry,
+    /// The open bdevs of exports that every lcore has.
+    pub(super) bdevs: BTreeMap<ExportId, Bdev>,
+    pub(super) read_claims: ReadClaims,
+    pub(super) operations: Operations,
+    pub(super) waiting: Waiting,
+    pub(super) watch: Option<Poller>,
+    pub(super) watchdog: Option<Watchdog>,
+    pub(super) stopping: Option<Finished>,
+}
+
+/// Runs `work` on the target, if there is one.
+pub(super) fn with<R>(work: impl FnOnce(&mut Target) -> R) -> Option<R> {
+    TARGET.with_borrow_mut(|target| target.as_mut().map(work))
+}
+
+/// Makes this the target.
+pub(super) fn set(target: Target) {
+    TARGET.set(Some(target));
+}
+
+/// Takes the target out.
+pub(super) fn take() -> Option<Target> {
+    TARGET.take()
+}
+
+impl Target {
+    /// A report came that no operation waits for. While the target stops, operations have ended before their reports.
+    pub(super) fn nothing_waits(&self, what: &'static str, operation: u64, core: u32) {
+        if self.stopping.is_none() {
+            tracing::error!(
+                what,
+                operation,
+                lcore = core,
+                "an lcore reports on an operation that there is not"
+            );
+        }
+    }
+}
