@@ -124,9 +124,10 @@ fn send(lane: &mut Lane, mut frame: Vec<u8>) {
         && mbuf.resize(frame.len())
     {
         mbuf.data_mut().copy_from_slice(&frame);
-        // A queue that has as many waiting as there are mbufs has lost its link.
+        // A frame that the queue refuses is dropped, and sent again in the next round: a queue with as many frames waiting as
+        // there are mbufs has lost its link.
         if let Ok(mbuf) = mbuf.into_tx() {
-            let _ = lane.tx.push(mbuf);
+            drop(lane.tx.push(mbuf));
         }
         lane.tx.flush();
     }

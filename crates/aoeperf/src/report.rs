@@ -208,7 +208,7 @@ impl Report {
             self.seconds,
             self.total.busy_percent
         );
-        let _ = writeln!(
+        writeln!(
             text,
             "{:>12} {:>11} {:>9} | latency, us {:>7} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} | {:>8} {:>6}",
             "target",
@@ -223,24 +223,28 @@ impl Report {
             "p99.99",
             "retrans.",
             "errors"
-        );
+        )
+        .expect("a String takes any text");
         for target in self.targets.iter().take(ROWS) {
             row(&mut text, &target.address, &target.counts);
         }
         if self.targets.len() > ROWS {
-            let _ = writeln!(text, "{:>12} {} more, in --json", "...", self.targets.len() - ROWS);
+            writeln!(text, "{:>12} {} more, in --json", "...", self.targets.len() - ROWS)
+                .expect("a String takes any text");
         }
         row(&mut text, "total", &self.total.counts);
         let unexpected = self.total.counts.unexpected;
         if unexpected > 0 {
-            let _ = writeln!(text, "\n{unexpected} replies that no request waited for");
+            writeln!(text, "\n{unexpected} replies that no request waited for")
+                .expect("a String takes any text");
         }
         if let Some(verified) = self.verified {
-            let _ = writeln!(
+            writeln!(
                 text,
                 "\nverified: {} sectors read were what had been written; {} sectors were written",
                 verified.sectors_checked, verified.sectors_written
-            );
+            )
+            .expect("a String takes any text");
         }
         text
     }
@@ -248,11 +252,11 @@ impl Report {
 
 fn row(text: &mut String, name: &str, counts: &Counts) {
     let Latency { min, mean, p50, p90, p99, p99_9, p99_99, max, slowest_us: _ } = counts.latency_us;
-    let _ = writeln!(
+    writeln!(
         text,
         "{name:>12} {:>11.0} {:>9.1} | {min:>8.2} {mean:>8.2} {p50:>8.2} {p90:>8.2} {p99:>8.2} {p99_9:>8.2} {p99_99:>8.2} {max:>8.2} | {:>8} {:>6}",
         counts.iops, counts.mib_per_s, counts.retransmits, counts.errors
-    );
+    ).expect("a String takes any text");
 }
 
 /// The paths of an engine, for `--paths`.
@@ -263,7 +267,7 @@ pub fn paths(engine: &Engine) -> String {
     );
     for path in engine.paths() {
         let window = path.window.open().map_or_else(|| "-".into(), |open| open.to_string());
-        let _ = writeln!(
+        writeln!(
             text,
             "{:>12} {:<20} {:<17} {:>12} {:>8} {window:>7}",
             engine.targets()[path.target].address.to_string(),
@@ -271,7 +275,8 @@ pub fn paths(engine: &Engine) -> String {
             path.mac.to_string(),
             path.answered,
             path.retransmits
-        );
+        )
+        .expect("a String takes any text");
     }
     text
 }
@@ -284,7 +289,7 @@ pub fn list(found: &[crate::discover::Found], lanes: &[crate::ports::Lane]) -> S
     );
     for target in found {
         for route in &target.routes {
-            let _ = writeln!(
+            writeln!(
                 text,
                 "{:>12} {:<17} {:<20} {:>14} {:>10} {:>7} {:>9}  {}",
                 target.address.to_string(),
@@ -295,7 +300,8 @@ pub fn list(found: &[crate::discover::Found], lanes: &[crate::ports::Lane]) -> S
                 route.buffer_count,
                 usize::from(route.max_sectors) * SECTOR,
                 target.config.escape_ascii()
-            );
+            )
+            .expect("a String takes any text");
         }
     }
     text

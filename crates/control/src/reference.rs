@@ -38,7 +38,7 @@ fn param(field: &Field) -> Value {
     let mut description = format!("{} ({})", field.summary(), field.allowed());
     if let Some(default) = field.default() {
         // Writing into a String does not fail.
-        let _ = write!(description, ". Default: {default}");
+        write!(description, ". Default: {default}").expect("a String takes any text");
     }
     param.insert("description".into(), description.into());
     Value::Object(param)
@@ -61,9 +61,10 @@ pub fn rpc_page() -> String {
 }
 
 fn describe(page: &mut String, method: &MethodInfo) {
-    let _ = write!(page, "\n## `{}`\n\n{}\n", method.name, method.description);
+    write!(page, "\n## `{}`\n\n{}\n", method.name, method.description).expect("a String takes any text");
     if let Some(former) = method.former_name {
-        let _ = write!(page, "\nIts former name, `{former}`, is accepted in this release.\n");
+        write!(page, "\nIts former name, `{former}`, is accepted in this release.\n")
+            .expect("a String takes any text");
     }
     if method.fields.is_empty() {
         page.push_str("\nIt takes no parameters.\n");
@@ -80,14 +81,15 @@ fn describe(page: &mut String, method: &MethodInfo) {
         let former = field
             .former_name()
             .map_or_else(String::new, |former| format!(" (formerly `{former}`, accepted in this release)"));
-        let _ = writeln!(
+        writeln!(
             page,
             "| `{}` | {} | {} | {default} | {}{former} |",
             field.name(),
             field.type_name(),
             field.allowed(),
             field.summary()
-        );
+        )
+        .expect("a String takes any text");
     }
 }
 
@@ -100,9 +102,10 @@ pub fn export_options() -> String {
          refuse the same.\n",
     );
     for option in ExportOptions::fields() {
-        let _ = write!(page, "\n### `{}`\n\n{}.\n", option.name(), option.summary());
+        write!(page, "\n### `{}`\n\n{}.\n", option.name(), option.summary())
+            .expect("a String takes any text");
         if !option.details().is_empty() {
-            let _ = write!(page, "\n{}\n", option.details());
+            write!(page, "\n{}\n", option.details()).expect("a String takes any text");
         }
         let (rpc, settings) = match option.kind() {
             Kind::Flag => ("true".to_owned(), "true".to_owned()),
@@ -115,7 +118,7 @@ pub fn export_options() -> String {
         };
         let letter = option.letter().map_or_else(String::new, |letter| format!("-{letter}, "));
         let value = option.form().map_or_else(String::new, |form| format!(" {}", cell(&form)));
-        let _ = write!(
+        write!(
             page,
             "\n| `--export` | RPC | Settings file | `kvadd` |\n| --- | --- | --- | --- |\n| `{}` | `\"{}\": {}` | `{} = {}` | `{letter}--{}{value}` |\n",
             cell(&option.text_form()),
@@ -124,13 +127,14 @@ pub fn export_options() -> String {
             option.long(),
             cell(&settings),
             option.long(),
-        );
+        ).expect("a String takes any text");
         let default = option.default().unwrap_or(if *option.kind() == Kind::Flag { "false" } else { "none" });
-        let _ = write!(page, "\nAllowed: {}. Default: {default}.\n", option.allowed());
+        write!(page, "\nAllowed: {}. Default: {default}.\n", option.allowed())
+            .expect("a String takes any text");
         if let Kind::Choice(choices) = option.kind() {
             page.push('\n');
             for choice in choices {
-                let _ = writeln!(page, "- `{}`: {}", choice.word, choice.meaning);
+                writeln!(page, "- `{}`: {}", choice.word, choice.meaning).expect("a String takes any text");
             }
         }
     }

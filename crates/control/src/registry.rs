@@ -362,7 +362,7 @@ impl Registry {
         for port in self.ports.all().iter().map(|port| PortId(port.number)) {
             if ports.contains(port) {
                 // A port that a set cannot hold is on no export.
-                let _ = set.insert(port);
+                set.insert(port).unwrap_or_default();
             }
         }
         set
@@ -451,7 +451,7 @@ fn with(ports: Ports, more: PortSet) -> Ports {
     let Ports::Set(mut set) = ports else { return Ports::All };
     for port in more.iter() {
         // It comes from a set, so it fits into one.
-        let _ = set.insert(port);
+        set.insert(port).unwrap_or_default();
     }
     Ports::Set(set)
 }

@@ -126,8 +126,9 @@ fn watch_until_idle(thread: Thread, stopped: impl FnOnce(u32) + Send + 'static) 
                 }
                 LCORE.set(None);
                 stopped(0);
-                // After the stopped callback's own messages, which may still need this thread.
-                let _ = again.exit();
+                // After the stopped callback's own messages, which may still need this thread. SPDK ends a thread that
+                // could not be told to exit with the app, and logs it.
+                again.exit().unwrap_or_default();
             });
             debug_assert!(sent.is_ok());
         }

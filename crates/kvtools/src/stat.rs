@@ -58,8 +58,8 @@ fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
     let (device, netif, size) = (width(0, 10), width(1, 6), width(2, 10));
     let mut text = String::new();
     for [address, interface, bytes, path] in &rows {
-        // Writing into a String does not fail.
-        let _ = writeln!(text, "{address:>device$} {interface:>netif$} {bytes:>size$} {path}");
+        writeln!(text, "{address:>device$} {interface:>netif$} {bytes:>size$} {path}")
+            .expect("a String takes any text");
     }
     text
 }

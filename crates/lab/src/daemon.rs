@@ -191,8 +191,10 @@ impl Drop for Daemon {
         {
             eprintln!("{error}");
             // SIGKILL fails only if the process has ended meanwhile.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            self.child.kill().unwrap_or_default();
+            if let Err(error) = self.child.wait() {
+                eprintln!("waiting for {}: {error}", self.name);
+            }
         }
         if std::thread::panicking() {
             eprintln!("--- log of {}:\n{}---", self.name, self.log().unwrap_or_default());

@@ -33,7 +33,8 @@ pub fn is_skipped(test: &str) -> bool {
     }
     let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
     // Not eprintln!, which the harness captures. A closed standard error leaves no way to report.
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: needs root\n{count} skipped in this suite so far");
+    writeln!(std::io::stderr(), "skipped: {test}: needs root\n{count} skipped in this suite so far")
+        .unwrap_or_default();
     true
 }
 

@@ -18,7 +18,7 @@
 //! | [`IoKind::Flush`]: the bdev has a way to flush | the descriptor, when it was opened ([`crate::FlushMethod`]) | [`Outcome::Aborted`], never Done |
 //! | writes completed before a flush are on stable media after it | the bdev kind's entry in `durability` | data loss at power failure |
 //! | SPDK has memory for the I/O | SPDK; without, the request waits here and is tried on each turn | counted by [`CompletionQueue::waits`] |
-//! | the call is on the SPDK thread that opened the channel | the types: neither channel nor queue is `Send`; [`IoChannel::submit`] asserts it in debug builds | undefined |
+//! | the call is on the SPDK thread that opened the channel | the types: neither channel nor queue is `Send`; [`IoChannel::submit`] compares SPDK's current thread | the frame comes back at once |
 //!
 //! In exchange the caller may rely on this: every request for which `submit` returns Ok comes back exactly once by
 //! [`CompletionQueue::poll`], on the same thread, never from within `submit`, with the frame it was submitted with.
@@ -114,7 +114,8 @@ impl IoChannel {
     /// contract of this module. A read's frame must be as long as its data asks for.
     ///
     /// # Errors
-    /// The frame, if its mempool's private areas are smaller than [`private_size`](crate::private_size).
+    /// The frame, on another SPDK thread than the channel's, or if its mempool's private areas are smaller than
+    /// [`private_size`](crate::private_size).
     #[inline(always)]
     pub fn submit<C: Copy>(
         &self,
@@ -124,7 +125,10 @@ impl IoChannel {
         context: C,
     ) -> std::result::Result<(), Mbuf> {
         let channel = self.inner();
-        debug_assert!(channel.owner.is_current(), "a channel is used on its own SPDK thread");
+        // A reactor runs several SPDK threads on one thread of the system, so `!Send` alone does not keep others out.
+        if !channel.owner.is_current() {
+            return Err(frame);
+        }
         let mut request = Submitted::new(frame, queue.head, self.inner, io, context)?;
         queue.enter();
         channel.in_flight.set(channel.in_flight.get() + 1);
@@ -156,16 +160,16 @@ impl IoChannel {
 /// A channel being closed.
 struct Closing(NonNull<Channel>);
 
-// SAFETY: it is only used by `close`, on the thread that opened the channel.
+// SAFETY: only `close` uses it, on the thread that opened the channel: `IoChannel::drop` calls it there, or sends it there.
 unsafe impl Send for Closing {}
 
 impl Closing {
     /// On the SPDK thread that opened it.
     fn close(self) {
-        // SAFETY: leaked by `open`, the handle is gone and no I/O refers to it.
+        // SAFETY: `open` leaked it. The handle is being dropped, and no I/O in flight refers to it, as `drop` has seen.
         let channel = unsafe { Box::from_raw(self.0.as_ptr()) };
-        // SAFETY: this is the thread that opened it, as spdk_put_io_channel (spdk/thread.h) wants. The descriptor goes
-        // after the channel.
+        // SAFETY: spdk_put_io_channel (spdk/thread.h) must be called on the thread that opened the channel, as this is, once.
+        // The descriptor is closed later, when the last handle on the bdev is dropped.
         unsafe { spdk_sys::spdk_put_io_channel(channel.raw.as_ptr()) };
     }
 }
@@ -181,7 +185,7 @@ impl Drop for IoChannel {
             closing.close();
         } else {
             // Without its thread the channel stays, and with it the descriptor.
-            let _ = owner.clone().send(move || closing.close());
+            owner.clone().send(move || closing.close()).unwrap_or_default();
         }
     }
 }
@@ -212,20 +216,29 @@ fn start(mut request: Submitted) {
         (IoKind::WriteFua, None) => return request.finish(Outcome::Aborted),
     };
     let arg = request.into_arg();
-    // SAFETY: descriptor and channel are open and this is the channel's thread; the iovecs, and the bytes they point to,
-    // belong to this request until `ended` runs (spdk/bdev.h), which gets `arg` once. The bdev checks the range.
-    let code = unsafe {
-        match io.kind {
-            IoKind::Read => {
-                spdk_sys::spdk_bdev_readv_blocks(desc, ch, iov, iov_count, first, count, Some(ended), arg)
-            }
-            IoKind::Write => {
-                spdk_sys::spdk_bdev_writev_blocks(desc, ch, iov, iov_count, first, count, Some(ended), arg)
-            }
-            IoKind::Unmap => spdk_sys::spdk_bdev_unmap_blocks(desc, ch, first, count, Some(ended), arg),
-            _ => match (iov_count, write_dwords(Blocks { first, count }, true)) {
-                (1, Some([low, high, control])) => {
-                    let (data, bytes) = ((*iov).iov_base, (*iov).iov_len);
+    // The conditions of the calls below (spdk/bdev.h): the descriptor and the channel are open, since the channel stays while
+    // I/O is in flight on it; this is the channel's thread, which `submit` checks and on which the queue tries again; the
+    // iovecs, in the request's header, and the bytes they point to stay until `ended` runs, which gets `arg` once. SPDK
+    // checks the range itself.
+    let code = match io.kind {
+        // SAFETY: as above.
+        IoKind::Read => unsafe {
+            spdk_sys::spdk_bdev_readv_blocks(desc, ch, iov, iov_count, first, count, Some(ended), arg)
+        },
+        // SAFETY: as above.
+        IoKind::Write => unsafe {
+            spdk_sys::spdk_bdev_writev_blocks(desc, ch, iov, iov_count, first, count, Some(ended), arg)
+        },
+        // SAFETY: as above.
+        IoKind::Unmap => unsafe {
+            spdk_sys::spdk_bdev_unmap_blocks(desc, ch, first, count, Some(ended), arg)
+        },
+        _ => match (iov_count, write_dwords(Blocks { first, count }, true)) {
+            (1, Some([low, high, control])) => {
+                // SAFETY: `cover` has written `iov_count` iovecs, so the first one.
+                let spdk_sys::iovec { iov_base: data, iov_len: bytes } = unsafe { iov.read() };
+                // SAFETY: as above; the command is copied, and its data is in one piece.
+                unsafe {
                     spdk_sys::spdk_shim_nvme_write(
                         desc,
                         ch,
@@ -238,9 +251,9 @@ fn start(mut request: Submitted) {
                         arg,
                     )
                 }
-                _ => -ENOTSUP,
-            },
-        }
+            }
+            _ => -ENOTSUP,
+        },
     };
     if code != 0 {
         // SAFETY: SPDK took nothing, so `ended` does not get it.
@@ -263,8 +276,10 @@ fn start_other(mut request: Submitted) {
     let (desc, ch) = channel.handles();
     let iov = request.header_mut().iovs();
     let arg = request.into_arg();
-    // SAFETY: as in `start`; the first iovec is written.
-    let code = unsafe { spdk_sys::spdk_shim_nvme_health(desc, ch, (*iov).iov_base, Some(ended), arg) };
+    // SAFETY: `cover` has written one iovec.
+    let log = unsafe { iov.read() }.iov_base;
+    // SAFETY: the conditions in `start`; the frame holds HEALTH_LOG_BYTES in one piece, as `cover` has found.
+    let code = unsafe { spdk_sys::spdk_shim_nvme_health(desc, ch, log, Some(ended), arg) };
     if code != 0 {
         // SAFETY: SPDK took nothing.
         refused(unsafe { Submitted::from_arg(arg) }, code);
@@ -283,14 +298,13 @@ fn flush(channel: &Channel, request: Submitted) {
             // All of it, as large as it is now.
             let blocks = channel.bdev.blocks();
             let arg = request.into_arg();
-            // SAFETY: as in `start`.
-            let code = unsafe {
-                match method {
-                    FlushMethod::Bdev => {
-                        spdk_sys::spdk_bdev_flush_blocks(desc, ch, 0, blocks, Some(ended), arg)
-                    }
-                    _ => spdk_sys::spdk_shim_nvme_flush(desc, ch, Some(ended), arg),
-                }
+            let code = match method {
+                // SAFETY: the conditions in `start`.
+                FlushMethod::Bdev => unsafe {
+                    spdk_sys::spdk_bdev_flush_blocks(desc, ch, 0, blocks, Some(ended), arg)
+                },
+                // SAFETY: the conditions in `start`.
+                _ => unsafe { spdk_sys::spdk_shim_nvme_flush(desc, ch, Some(ended), arg) },
             };
             if code != 0 {
                 // SAFETY: SPDK took nothing.

@@ -162,9 +162,10 @@ impl SectorBuffers {
         let all = Box::into_raw(buffers.into_boxed_slice());
         self.all.set(all);
         for index in 0..BUFFERS {
-            // SAFETY: within the slice, which is not null.
-            let buffer = unsafe { NonNull::new_unchecked(all.cast::<SectorBuffer>().add(index)) };
-            self.free.push(Held(buffer));
+            // SAFETY: `index` is within the slice of BUFFERS elements.
+            let buffer = unsafe { all.cast::<SectorBuffer>().add(index) };
+            // SAFETY: a place in an allocation is not null.
+            self.free.push(Held(unsafe { NonNull::new_unchecked(buffer) }));
         }
         Ok(())
     }

@@ -158,17 +158,21 @@ fn run_step(mut buffer: Held) {
     let (channel, queue) = with_request(&buffer, |request| (request.channel(), request.queue()));
     let (desc, ch) = channel.handles();
     let arg = buffer.into_arg();
-    // SAFETY: descriptor and channel are open, and this is the channel's thread (spdk/bdev.h); iovecs, buffer and the
-    // frame's bytes are this request's alone and stay until `ended` runs, which gets `arg` once. The bdev checks the range.
-    let code = unsafe {
-        match step {
-            Step::ReadAll | Step::ReadOld => {
-                spdk_sys::spdk_bdev_readv_blocks(desc, ch, iovs, count, first, blocks, Some(ended), arg)
-            }
-            Step::WriteWhole => {
-                spdk_sys::spdk_bdev_writev_blocks(desc, ch, iovs, count, first, blocks, Some(ended), arg)
-            }
-            Step::CompareAndWrite => spdk_sys::spdk_bdev_comparev_and_writev_blocks(
+    // The conditions of the calls below (spdk/bdev.h): the descriptor and the channel are open, since the channel stays while
+    // I/O is in flight on it; this is the channel's thread, as in `IoChannel::submit`; iovecs, buffer and the frame's bytes
+    // are this request's alone and stay until `ended` runs, which gets `arg` once. SPDK checks the range itself.
+    let code = match step {
+        // SAFETY: as above.
+        Step::ReadAll | Step::ReadOld => unsafe {
+            spdk_sys::spdk_bdev_readv_blocks(desc, ch, iovs, count, first, blocks, Some(ended), arg)
+        },
+        // SAFETY: as above.
+        Step::WriteWhole => unsafe {
+            spdk_sys::spdk_bdev_writev_blocks(desc, ch, iovs, count, first, blocks, Some(ended), arg)
+        },
+        // SAFETY: as above.
+        Step::CompareAndWrite => unsafe {
+            spdk_sys::spdk_bdev_comparev_and_writev_blocks(
                 desc,
                 ch,
                 iovs,
@@ -179,8 +183,8 @@ fn run_step(mut buffer: Held) {
                 blocks,
                 Some(ended),
                 arg,
-            ),
-        }
+            )
+        },
     };
     if code == 0 {
         return;
@@ -265,8 +269,11 @@ fn is_miscompare(io: *mut spdk_sys::spdk_bdev_io) -> bool {
 fn copy_out(buffer: &Held) {
     let Rest { sectors, payload, block } = rest(buffer);
     let skip = block.within_block(sectors.first) as usize * SECTOR_BYTES;
-    // SAFETY: the buffer holds the blocks that cover the sectors, so these lie in it from `skip` on.
-    let data = unsafe { slice::from_raw_parts(buffer.memory.as_ptr().add(skip), sectors.bytes()) };
+    // SAFETY: the buffer holds the blocks that cover the sectors, and `skip` is the sectors' place in the first of them.
+    let start = unsafe { buffer.memory.as_ptr().add(skip) };
+    // SAFETY: the sectors' bytes lie in the buffer from there on; the read has filled them, and nobody writes them while the
+    // buffer is held.
+    let data = unsafe { slice::from_raw_parts(start, sectors.bytes()) };
     with_pieces(buffer, payload, sectors.bytes(), |offset, piece, length| {
         // SAFETY: a piece of the frame, which lies elsewhere than the buffer; the bdev is done with both.
         unsafe { ptr::copy_nonoverlapping(data[offset..offset + length].as_ptr(), piece, length) };

@@ -128,7 +128,7 @@ mod tests {
             assert_eq!(blocks.is_some(), whole, "{size:?} {sectors:?}");
             if let Some(blocks) = blocks {
                 assert_eq!(sectors_of(size, blocks), one_by_one);
-                assert_eq!(blocks.count as usize * size.bytes(), sectors.bytes());
+                assert_eq!(blocks.count * size.bytes() as u64, sectors.bytes() as u64);
             }
         });
     }

@@ -35,14 +35,12 @@ type Devices = BTreeMap<String, Device>;
 extern "C" fn see(devices: *mut c_void, device: *mut spdk_sys::spdk_pci_device) -> c_int {
     // SAFETY: the map that `through_spdk` passes, which nothing else uses meanwhile.
     let devices = unsafe { &mut *devices.cast::<Devices>() };
-    // SAFETY: a device that SPDK has just read (spdk/env.h).
-    let (address, id, numa_node) = unsafe {
-        (
-            spdk_sys::spdk_pci_device_get_addr(device),
-            spdk_sys::spdk_pci_device_get_id(device),
-            spdk_sys::spdk_pci_device_get_numa_id(device),
-        )
-    };
+    // SAFETY: spdk_pci_device_get_addr (spdk/env.h) reads a device, which SPDK passes to this callback.
+    let address = unsafe { spdk_sys::spdk_pci_device_get_addr(device) };
+    // SAFETY: as for the address.
+    let id = unsafe { spdk_sys::spdk_pci_device_get_id(device) };
+    // SAFETY: as for the address.
+    let numa_node = unsafe { spdk_sys::spdk_pci_device_get_numa_id(device) };
     let bars = (0..6).map(|bar| {
         let (mut mapped, mut start, mut size) = (ptr::null_mut(), 0, 0);
         // SAFETY: as above, with one of six registers; places for what it says.
@@ -81,21 +79,23 @@ fn through_spdk(left_out: &[String]) -> Devices {
     let arguments = CString::new(arguments.join(" ")).expect("names without NUL bytes");
     let mut options = spdk_sys::spdk_env_opts::default();
     let mut devices = Devices::new();
-    // SAFETY: options of the size that they say; strings and the table outlive the process's use of them, which ends
-    // with this test; `see` gets the map and is called before spdk_pci_enumerate returns (spdk/env.h).
-    unsafe {
-        options.opts_size = size_of_val(&options);
-        spdk_sys::spdk_env_opts_init(&mut options);
-        options.name = c"pci-test".as_ptr();
-        options.no_huge = true;
-        options.mem_size = 64;
-        options.env_context = arguments.as_ptr().cast_mut().cast();
-        spdk_sys::spdk_pci_driver_register(c"every".as_ptr(), table.as_mut_ptr(), 0);
-        assert_eq!(spdk_sys::spdk_env_init(&options), 0, "EAL starts");
-        let driver = spdk_sys::spdk_pci_get_driver(c"every".as_ptr());
-        let code = spdk_sys::spdk_pci_enumerate(driver, Some(see), (&raw mut devices).cast());
-        assert_eq!(code, 0, "the bus can be read");
-    }
+    options.opts_size = size_of_val(&options);
+    // SAFETY: spdk_env_opts_init (spdk/env.h) fills options of the size that they carry.
+    unsafe { spdk_sys::spdk_env_opts_init(&mut options) };
+    options.name = c"pci-test".as_ptr();
+    options.no_huge = true;
+    options.mem_size = 64;
+    options.env_context = arguments.as_ptr().cast_mut().cast();
+    // SAFETY: spdk_pci_driver_register (spdk/env.h) keeps the name, which is static, and the table, which outlives the last
+    // call into SPDK, below.
+    unsafe { spdk_sys::spdk_pci_driver_register(c"every".as_ptr(), table.as_mut_ptr(), 0) };
+    // SAFETY: spdk_env_init (spdk/env.h) takes filled options, whose strings outlive the call, once in a process.
+    assert_eq!(unsafe { spdk_sys::spdk_env_init(&options) }, 0, "EAL starts");
+    // SAFETY: spdk_pci_get_driver (spdk/env.h) reads a NUL-terminated name.
+    let driver = unsafe { spdk_sys::spdk_pci_get_driver(c"every".as_ptr()) };
+    // SAFETY: spdk_pci_enumerate (spdk/env.h) takes a registered driver, and passes the map to `see` during this call only.
+    let code = unsafe { spdk_sys::spdk_pci_enumerate(driver, Some(see), (&raw mut devices).cast()) };
+    assert_eq!(code, 0, "the bus can be read");
     devices
 }
 

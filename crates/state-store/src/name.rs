@@ -14,8 +14,7 @@ const NAME_MAX: usize = 200;
 pub fn of_export(address: &str, vlan: Option<u16>, ports: Option<&[&str]>) -> String {
     let mut name = address.to_owned();
     if let Some(vlan) = vlan {
-        // Writing to a String does not fail.
-        let _ = write!(name, "{VLAN}{vlan}");
+        write!(name, "{VLAN}{vlan}").expect("a String takes any text");
     }
     let place = name.clone();
     let Some(ports) = ports else { return name };
@@ -43,8 +42,7 @@ fn escaped(port: &str) -> String {
         if plain {
             safe.push(char::from(byte));
         } else {
-            // Writing to a String does not fail.
-            let _ = write!(safe, "%{byte:02x}");
+            write!(safe, "%{byte:02x}").expect("a String takes any text");
         }
     }
     safe

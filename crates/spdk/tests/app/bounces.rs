@@ -70,24 +70,33 @@ unsafe extern "C" fn io_submit(context: *mut c_void, count: c_long, iocbs: *mut 
     const RTLD_NEXT: *mut c_void = std::ptr::without_provenance_mut(usize::MAX);
     const NAME: &CStr = c"io_submit";
     for index in 0..usize::try_from(count).unwrap_or(0) {
-        // SAFETY: the caller's promise.
-        let iocb = unsafe { &**iocbs.add(index) };
+        // SAFETY: `index` is below the array's length, as the caller promises.
+        let iocb = unsafe { iocbs.add(index) };
+        // SAFETY: an element of the array.
+        let iocb = unsafe { iocb.read() };
+        // SAFETY: a valid iocb, as the caller promises, which nobody changes during the call.
+        let iocb = unsafe { &*iocb };
         if [IO_CMD_PREADV, IO_CMD_PWRITEV].contains(&iocb.opcode) {
             assert_eq!(iocb.count, 1, "a frame in one segment");
-            // SAFETY: an iocb with vectors has one at least; fcntl takes any number.
-            let (first_byte, flags) = unsafe { ((*iocb.vectors).base.addr(), fcntl(iocb.file, F_GETFL)) };
+            // SAFETY: an iocb with one vector points to it.
+            let first_byte = unsafe { &*iocb.vectors }.base.addr();
+            // SAFETY: fcntl(2) takes any number for a descriptor, and F_GETFL no further argument.
+            let flags = unsafe { fcntl(iocb.file, F_GETFL) };
             let submitted = Submitted { first_byte, direct: flags & O_DIRECT != 0 };
             SUBMITTED.with_borrow_mut(|all| all.push(submitted));
         }
     }
-    // SAFETY: the next definition of the name is libaio's, with this signature.
-    unsafe {
-        let next = dlsym(RTLD_NEXT, NAME.as_ptr());
-        assert!(!next.is_null(), "libaio has io_submit");
-        let next: unsafe extern "C" fn(*mut c_void, c_long, *mut *mut Iocb) -> c_int =
-            std::mem::transmute(next);
-        next(context, count, iocbs)
-    }
+    // SAFETY: dlsym(3) takes a NUL-terminated name; RTLD_NEXT is one of its handles.
+    let next = unsafe { dlsym(RTLD_NEXT, NAME.as_ptr()) };
+    assert!(!next.is_null(), "libaio has io_submit");
+    // SAFETY: the next definition of the name is libaio's, a function with this signature.
+    let next = unsafe {
+        std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void, c_long, *mut *mut Iocb) -> c_int>(
+            next,
+        )
+    };
+    // SAFETY: the caller's promise is the one that libaio asks for.
+    unsafe { next(context, count, iocbs) }
 }
 
 pub(crate) fn all() -> Vec<(&'static str, Step)> {
