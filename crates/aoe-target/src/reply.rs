@@ -259,7 +259,7 @@ impl Reply {
             Kind::Refused(_) => argument.fill(0),
             Kind::Config { command, .. } => write_config(argument, command, export, limits)?,
             Kind::State { reply, entries, .. } => {
-                state::write(argument, reply, usize::from(entries), &export.initiator_state())?;
+                state::write(argument, reply, usize::from(entries), export.initiator_state())?;
             }
             Kind::Identify => {
                 let page = write_registers(argument, Registers::SUCCESS, None)?;

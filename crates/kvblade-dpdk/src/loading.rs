@@ -109,8 +109,7 @@ impl Loader {
         for entry in self.unknown.drain(..) {
             let mut sentence = format!("{entry}: there is no method {}", Quoted(&entry.method));
             if let Some(nearest) = nearest(&entry.method, methods.iter().map(String::as_str)) {
-                // Writing into a String does not fail.
-                let _ = write!(sentence, "; the nearest is {}", Quoted(nearest));
+                write!(sentence, "; the nearest is {}", Quoted(nearest)).expect("a String takes any text");
             }
             self.failures.push(sentence);
         }

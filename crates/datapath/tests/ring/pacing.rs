@@ -123,10 +123,9 @@ fn replies(name: &'static str, shape: fn(PortQueue) -> PortQueue, check: fn(u64,
     let (mut sent, mut most) = (0, 0);
     Box::new(move |bench, _| {
         let state = running.get_or_insert_with(|| Running::new(bench, &[name], shape));
-        for tag in sent..REQUESTS.min(sent + AT_ONCE) {
-            state.send(bench, 0, tag, SECTORS);
-            sent += 1;
-        }
+        let upto = REQUESTS.min(sent + AT_ONCE);
+        (sent..upto).for_each(|tag| state.send(bench, 0, tag, SECTORS));
+        sent = upto;
         let received = state.turn();
         check(received[0], state.waiting(), &mut most);
         let done = state.answered == [REQUESTS] && state.lcore.in_flight() == 0;

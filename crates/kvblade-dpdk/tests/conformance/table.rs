@@ -22,29 +22,31 @@ pub(crate) fn render(sections: &[Section]) -> String {
     let mut text = HEAD.to_owned();
     for section in sections {
         let id = section.title.to_lowercase().replace(' ', "-");
-        let _ = write!(
+        write!(
             text,
             "\n## {}\n\n| Rule | What | Source | Test | Us | vblade |\n| --- | --- | --- | --- | --- | --- |\n",
             section.title
-        );
+        ).expect("a String takes any text");
         for (number, case) in section.cases.iter().enumerate() {
             let vblade = match case.vblade {
                 Peer::Same => "same".to_owned(),
                 Peer::Differs(seen, why) => format!("**differs**: {} ({why})", cell(seen)),
             };
             let (number, us) = (number + 1, cell(case.us));
-            let _ = writeln!(
+            writeln!(
                 text,
                 "| {id}-{number} | {} | {} | `{}` | {us} | {vblade} |",
                 case.rule, case.source, case.name
-            );
+            )
+            .expect("a String takes any text");
         }
         for (number, row) in (section.cases.len() + 1..).zip(section.elsewhere) {
-            let _ = writeln!(
+            writeln!(
                 text,
                 "| {id}-{number} | {} | {} | `{}`: `{}` | as the rule says | not asked |",
                 row.rule, row.source, row.file, row.test
-            );
+            )
+            .expect("a String takes any text");
         }
     }
     text

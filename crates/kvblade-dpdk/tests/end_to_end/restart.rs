@@ -154,7 +154,10 @@ impl Hugetlbfs {
 
 impl Drop for Hugetlbfs {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
+        let unmounted = Command::new("umount").arg(self.0.path()).status();
+        if !unmounted.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            eprintln!("umount {}: {unmounted:?}", self.0.path().display());
+        }
     }
 }
 
@@ -182,10 +185,10 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        let _ = fs::write(
-            format!("{PAGES}/nr_hugepages"),
-            pages("nr_hugepages").saturating_sub(self.0).to_string(),
-        );
+        let before = pages("nr_hugepages").saturating_sub(self.0).to_string();
+        if let Err(error) = fs::write(format!("{PAGES}/nr_hugepages"), before) {
+            eprintln!("{} hugepages stay reserved: {error}", self.0);
+        }
     }
 }
 

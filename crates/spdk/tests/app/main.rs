@@ -11,6 +11,8 @@ mod threads;
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -139,13 +141,25 @@ fn main() {
     finish(&config, code, &refusal, *results.borrow());
 }
 
-/// Sends messages to the app's thread while the app runs and while it ends, until there is no such thread any more.
+/// Sends messages to the app's thread while the app runs and while it ends, until there is no such thread any more. Every
+/// message that was taken has run.
 fn send_until_refused(app_thread: &Thread) -> spdk::Error {
+    /// SPDK ends the process when the ring of messages is full, which has room for 65,536.
+    const WAITING_MAX: usize = 100;
+    let waiting = Arc::new(AtomicUsize::new(0));
     loop {
-        match app_thread.send(|| ()) {
-            Err(error) if error.errno == 3 => return error,
-            // Now and then SPDK has no memory for a message.
-            _ => std::thread::yield_now(),
+        if waiting.load(Ordering::Relaxed) >= WAITING_MAX {
+            std::thread::yield_now();
+            continue;
+        }
+        waiting.fetch_add(1, Ordering::Relaxed);
+        let run = Arc::clone(&waiting);
+        if let Err(error) = app_thread.send(move || _ = run.fetch_sub(1, Ordering::Relaxed)) {
+            // All but the refused one run before SPDK ends the thread.
+            while waiting.load(Ordering::Relaxed) > 1 {
+                std::thread::yield_now();
+            }
+            return error;
         }
     }
 }
