@@ -20,6 +20,9 @@ fn common(case: Case, seconds: f64) -> Vec<String> {
     .collect()
 }
 
+/// Seconds that aoeperf runs before it measures.
+pub(crate) const WARMUP: f64 = 0.1;
+
 /// What aoeperf asks beside its case.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
@@ -29,17 +32,17 @@ pub(crate) struct Asked<'a> {
     pub(crate) initiators: u16,
     /// MTU of the ports.
     pub(crate) mtu: u16,
-    /// Measured seconds, and seconds before them.
-    pub(crate) seconds: [f64; 2],
+    /// Measured seconds.
+    pub(crate) seconds: f64,
 }
 
 /// aoeperf's own options, those after `--`. It holds its ports open after its report: see [`crate::sampler`].
 pub(crate) fn aoeperf(case: Case, asked: Asked<'_>, json: &Path) -> Vec<String> {
-    let Asked { target, initiators, mtu, seconds: [seconds, warmup] } = asked;
+    let Asked { target, initiators, mtu, seconds } = asked;
     let mut options = common(case, seconds);
     options.extend(["--target".to_owned(), target.to_owned()]);
     options.extend([
-        format!("--warmup={warmup}"),
+        format!("--warmup={WARMUP}"),
         format!("--mtu={mtu}"),
         format!("--initiators={initiators}"),
     ]);

@@ -64,9 +64,6 @@ struct Common {
     /// Seconds measured for each sample; SPDK's programs take whole ones, rounded up
     #[arg(long, default_value_t = 0.4, value_parser = seconds)]
     seconds: f64,
-    /// Seconds before, not measured
-    #[arg(long, default_value_t = 0.1, value_parser = seconds)]
-    warmup: f64,
     /// The target's core
     #[arg(long, default_value_t = 0)]
     target_cpu: usize,
@@ -172,8 +169,8 @@ impl Common {
     fn sampler<'run>(&self, disk_mib: u32, stop: &'run AtomicBool) -> Result<Sampler<'run>> {
         std::fs::create_dir_all(&self.results)
             .with_context(|| format!("making {}", self.results.display()))?;
-        let Self { target_cpu, initiator_cpu, seconds, warmup, .. } = *self;
-        Sampler::new(Settings { target_cpu, initiator_cpu, seconds, warmup }, self.build()?, disk_mib, stop)
+        let Self { target_cpu, initiator_cpu, seconds, .. } = *self;
+        Sampler::new(Settings { target_cpu, initiator_cpu, seconds }, self.build()?, disk_mib, stop)
     }
 
     /// This checkout's.

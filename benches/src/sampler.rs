@@ -51,20 +51,15 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What is the same for all samples.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// The server's core.
     pub(crate) target_cpu: usize,
-    /// The initiator's core.
     pub(crate) initiator_cpu: usize,
     /// Measured seconds of a sample; SPDK's programs take whole ones, rounded up.
     pub(crate) seconds: f64,
-    /// Seconds before, not measured.
-    pub(crate) warmup: f64,
 }
 
 /// A build of the programs that are measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Build {
-    /// For tables.
     pub(crate) name: &'static str,
     /// The checkout, whose SPDK is the one it was linked with.
     pub(crate) checkout: PathBuf,
@@ -75,9 +70,7 @@ pub(crate) struct Build {
 /// A sample, and the commands of server and load that it came from.
 #[derive(Clone, Debug)]
 pub(crate) struct Taken {
-    /// The figures.
     pub(crate) sample: Sample,
-    /// The commands.
     pub(crate) commands: Vec<String>,
 }
 
@@ -122,27 +115,17 @@ impl<'run> Sampler<'run> {
 
     /// Takes one sample of a contender.
     pub(crate) fn measure(&self, build: &Build, contender: Contender, case: Case) -> Result<Taken> {
-        let round_trip_ns = self.round_trip_ns()?;
-        let taken = match contender.link() {
+        self.take(&format!("{} {contender} {case}", build.name), || match contender.link() {
             Link::None => self.bdev_alone(case),
             Link::Tcp => self.nvmf(build, contender, case),
             link @ (Link::Memif { .. } | Link::Veth) => {
                 let ports = |end| vec![self.port(link, 0, end, JUMBO_ROOM, 10)];
                 let server = self.aoe_server(build, contender, case.disk, ports(End::Server))?;
-                let asked = Asked { target: EXPORT, initiators: 1, mtu: MTU, seconds: self.seconds() };
+                let asked = Asked { target: EXPORT, initiators: 1, mtu: MTU, seconds: self.settings.seconds };
                 let waits_at = (link == Link::Memif { target_is_client: true }).then(|| self.socket(0));
                 self.aoe(server, case, asked, ports(End::Initiator), waits_at)
             }
-        };
-        // Nothing runs now.
-        self.hugepages.remove_leftovers()?;
-        let mut taken = taken.with_context(|| format!("{} {contender} {case}", build.name))?;
-        taken.sample.round_trip_ns = round_trip_ns;
-        Ok(taken)
-    }
-
-    fn round_trip_ns(&self) -> Result<f64> {
-        round_trip_ns([self.settings.target_cpu, self.settings.initiator_cpu])
+        })
     }
 
     /// Takes a sample of kvblade-dpdk with this configuration over `ports` memif ports.
@@ -157,12 +140,19 @@ impl<'run> Sampler<'run> {
         let ring = 10 - ports.ilog2();
         let link = Link::Memif { target_is_client: false };
         let all = |end| (0..ports).map(|number| self.port(link, number, end, SMALL_ROOM, ring)).collect();
-        let server = self.kvblade(&self.own, config, all(End::Server), SMALL_MTU)?;
-        let asked = Asked { target, initiators, mtu: SMALL_MTU, seconds: self.seconds() };
-        let round_trip_ns = self.round_trip_ns()?;
-        let taken = self.aoe((server, "ready"), case, asked, all(End::Initiator), None);
+        let asked = Asked { target, initiators, mtu: SMALL_MTU, seconds: self.settings.seconds };
+        self.take(target, || {
+            let server = self.kvblade(&self.own, config, all(End::Server), SMALL_MTU)?;
+            self.aoe((server, "ready"), case, asked, all(End::Initiator), None)
+        })
+    }
+
+    fn take(&self, what: &str, take: impl FnOnce() -> Result<Taken>) -> Result<Taken> {
+        let round_trip_ns = round_trip_ns([self.settings.target_cpu, self.settings.initiator_cpu])?;
+        let taken = take();
+        // Nothing runs now.
         self.hugepages.remove_leftovers()?;
-        let mut taken = taken?;
+        let mut taken = taken.with_context(|| what.to_owned())?;
         taken.sample.round_trip_ns = round_trip_ns;
         Ok(taken)
     }
@@ -178,10 +168,6 @@ impl<'run> Sampler<'run> {
         let mut command = self.command(path);
         command.args(arguments);
         self.run_to_end(Daemon::start(&mut command)?, 0.0, Duration::from_secs(300))
-    }
-
-    const fn seconds(&self) -> [f64; 2] {
-        [self.settings.seconds, self.settings.warmup]
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -299,7 +285,7 @@ impl<'run> Sampler<'run> {
             server.wait_for_log(ready, READY)?;
             (server, Daemon::start(&mut load)?)
         };
-        let seconds = Duration::from_secs_f64(asked.seconds[0] + asked.seconds[1]);
+        let seconds = Duration::from_secs_f64(asked.seconds + loads::WARMUP);
         let report = self.report(&json, seconds, &mut server, &mut load)?;
         fs::remove_file(&json)?;
         end(server)?;

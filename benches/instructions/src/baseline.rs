@@ -13,23 +13,10 @@ pub(crate) type Counts = BTreeMap<String, u64>;
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Baseline(BTreeMap<String, Counts>);
 
-/// How a count may differ from the one in the tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tolerance {
-    percent: u64,
-}
-
-impl Tolerance {
-    /// For counts of the same compiler.
-    const SAME: Self = Self { percent: 1 };
-    /// For counts of another one: only what is far off is a mistake of ours.
-    const OTHER: Self = Self { percent: 10 };
-    /// So many instructions are always allowed, since a hundredth of few is none.
-    const INSTRUCTIONS: u64 = 3;
-
-    fn limit(self, count: u64) -> u64 {
-        count + (count * self.percent / 100).max(Self::INSTRUCTIONS)
-    }
+/// The highest count that passes: a hundredth more than that of the same compiler, where a few are always allowed; a tenth
+/// more than that of another one, for only what is far off is a mistake of ours.
+fn limit(count: u64, is_same: bool) -> u64 {
+    count + (count / if is_same { 100 } else { 10 }).max(3)
 }
 
 /// Where the baseline is.
@@ -66,25 +53,24 @@ impl Baseline {
 
     /// The counts to compare those of `compiler` with, and whose they are: its own, or else those of the last compiler
     /// for the same architecture.
-    fn reference(&self, compiler: &str) -> Option<(&str, &Counts, Tolerance)> {
-        if let Some((own, counts)) = self.0.get_key_value(compiler) {
-            return Some((own, counts, Tolerance::SAME));
-        }
+    fn reference(&self, compiler: &str) -> Option<(&String, &Counts)> {
         let architecture = compiler.split(' ').nth(1)?;
         let mut alike = self.0.iter().filter(|(name, _)| name.split(' ').nth(1) == Some(architecture));
-        alike.next_back().map(|(name, counts)| (name.as_str(), counts, Tolerance::OTHER))
+        self.0.get_key_value(compiler).or_else(|| alike.next_back())
     }
 
     /// Compares a compiler's counts; the lines to print, and whether none grew beyond what is allowed.
     pub(crate) fn compare(&self, compiler: &str, counts: &Counts) -> Result<(Vec<String>, bool), String> {
-        let (whose, reference, tolerance) = self.reference(compiler).ok_or_else(|| {
+        let (whose, reference) = self.reference(compiler).ok_or_else(|| {
             let known: Vec<_> = self.0.keys().map(String::as_str).collect();
             format!(
                 "no baseline for rustc {compiler}, nor for its architecture; there are: {}",
                 known.join(", ")
             )
         })?;
-        let mut lines = vec![format!("compared with rustc {whose}; {} % more is allowed", tolerance.percent)];
+        let is_same = whose == compiler;
+        let percent = if is_same { 1 } else { 10 };
+        let mut lines = vec![format!("compared with rustc {whose}; {percent} % more is allowed")];
         let mut good = true;
         for (what, count) in counts {
             let Some(was) = reference.get(what) else {
@@ -92,7 +78,7 @@ impl Baseline {
                 good = false;
                 continue;
             };
-            let limit = tolerance.limit(*was);
+            let limit = limit(*was, is_same);
             let verdict = if *count > limit { "FAIL" } else { "ok  " };
             good &= *count <= limit;
             lines.push(format!("{verdict} {what}: {count}, in the baseline {was}, at most {limit}"));
@@ -130,7 +116,7 @@ mod tests {
         assert!(good("1.95.0 x86_64", 1010) && good("1.95.0 x86_64", 1));
         assert!(!good("1.95.0 x86_64", 1011));
         assert!(good("1.90.0 x86_64", 505) && !good("1.90.0 x86_64", 506));
-        assert_eq!(Tolerance::SAME.limit(100), 103, "a few instructions");
+        assert_eq!(limit(100, true), 103, "a few instructions");
     }
 
     #[test]
