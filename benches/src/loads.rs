@@ -46,7 +46,8 @@ pub(crate) fn aoeperf(case: Case, asked: Asked<'_>, json: &Path) -> Vec<String> 
         format!("--mtu={mtu}"),
         format!("--initiators={initiators}"),
     ]);
-    options.extend([format!("--json={}", json.display()), "--no-progress".to_owned(), "--hold".to_owned()]);
+    options.extend([format!("--json={}", json.display()), "--no-progress".to_owned()]);
+    options.extend(["--hold".to_owned(), "--wait=60".to_owned()]);
     options
 }
 

@@ -35,7 +35,7 @@ impl RingSample {
 
 /// One sample of each kind.
 pub(crate) fn ring(sampler: &Sampler<'_>) -> Result<Vec<RingSample>> {
-    let printed = sampler.run_alone("ring", &[TURNS])?;
+    let printed = sampler.ring(TURNS)?;
     let lines = printed.lines().filter(|line| line.starts_with('{'));
     let samples = lines.map(serde_json::from_str).collect::<Result<Vec<_>, _>>().context("ring's figures")?;
     ensure!(!samples.is_empty(), "ring printed no figures: {printed}");
@@ -75,10 +75,10 @@ pub(crate) struct Instructions {
 
 /// Counts them with callgrind, which comes to the same number every time.
 pub(crate) fn instructions(sampler: &Sampler<'_>) -> Result<Vec<Instructions>> {
-    read_instructions(&sampler.run_alone("kvblade-instructions", &[])?)
+    read_instructions(&sampler.count_instructions()?)
 }
 
-/// Reads the lines "read-4k  null  1071  691  36  344  0" of `kvblade-instructions`.
+/// Reads the lines "read-4k  null  1071  691  36  344  0" of benches/instructions/count.py.
 fn read_instructions(printed: &str) -> Result<Vec<Instructions>> {
     let line = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -86,7 +86,7 @@ fn read_instructions(printed: &str) -> Result<Vec<Instructions>> {
         Some(Instructions { kind: kind.to_owned(), total: total.parse().ok()?, ours: ours.parse().ok()? })
     };
     let counts: Vec<_> = printed.lines().filter_map(line).collect();
-    ensure!(!counts.is_empty(), "kvblade-instructions printed no turn with the null bdev: {printed}");
+    ensure!(!counts.is_empty(), "count.py printed no turn with the null bdev: {printed}");
     Ok(counts)
 }
 

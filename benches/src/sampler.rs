@@ -157,17 +157,24 @@ impl<'run> Sampler<'run> {
         Ok(taken)
     }
 
-    /// Runs another program of this checkout to its end. Returns what it printed.
-    pub(crate) fn run_alone(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        let path = self.own.programs.join(program);
-        ensure!(
-            path.exists(),
-            "{} does not exist: cargo build --release -p kvblade-micro -p kvblade-instructions",
-            path.display()
-        );
-        let mut command = self.command(path);
-        command.args(arguments);
-        self.run_to_end(Daemon::start(&mut command)?, 0.0, Duration::from_secs(300))
+    /// Runs `ring` of benches/micro; returns what it printed.
+    pub(crate) fn ring(&self, turns: &str) -> Result<String> {
+        let mut command = self.command(self.micro("ring")?);
+        command.arg(turns);
+        self.run_to_end(Daemon::start(&mut command)?, Duration::from_secs(300))
+    }
+
+    /// Counts the instructions of benches/micro's `turns`; returns what was printed.
+    pub(crate) fn count_instructions(&self) -> Result<String> {
+        let mut command = self.command("python3");
+        command.arg(self.own.checkout.join("benches/instructions/count.py")).arg(self.micro("turns")?);
+        self.run_to_end(Daemon::start(&mut command)?, Duration::from_secs(300))
+    }
+
+    fn micro(&self, name: &str) -> Result<PathBuf> {
+        let path = self.own.programs.join(name);
+        ensure!(path.exists(), "{} does not exist: cargo build --release -p kvblade-micro", path.display());
+        Ok(path)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -273,13 +280,8 @@ impl<'run> Sampler<'run> {
         let (mut server, mut load) = if let Some(socket) = waits_at {
             let mut load = Daemon::start(&mut load)?;
             load.wait_ready(READY, || Ok(socket.exists()))?;
-            // The link comes up before the target's exports exist, and discovery waits for seconds only: so the other end
-            // does not accept before the target is ready.
-            load.signal(Signal::SIGSTOP)?;
-            let mut server = Daemon::start(&mut server)?;
-            server.wait_for_log(ready, READY)?;
-            load.signal(Signal::SIGCONT)?;
-            (server, load)
+            // The target's exports may exist long after its link is up: aoeperf waits for them.
+            (Daemon::start(&mut server)?, load)
         } else {
             let mut server = Daemon::start(&mut server)?;
             server.wait_for_log(ready, READY)?;
@@ -301,7 +303,7 @@ impl<'run> Sampler<'run> {
         let mut command = self.command(program(&self.own.checkout, "bdevperf")?);
         let socket = self.path("bdevperf.sock");
         command.args(loads::bdevperf(case, seconds, &path, self.settings.target_cpu, memory, &socket));
-        let printed = self.run_to_end(Daemon::start(&mut command)?, self.settings.seconds, BEYOND)?;
+        let printed = self.run_to_end(Daemon::start(&mut command)?, Duration::from_secs(seconds) + BEYOND)?;
         Ok(Taken { sample: loads::read_bdevperf(&printed, case.depth)?, commands: vec![shown(&command)] })
     }
 
@@ -330,7 +332,7 @@ impl<'run> Sampler<'run> {
         let load = Daemon::start(&mut load)?;
         // It has no option to unlink its hugepages' files as soon as they are mapped.
         let prefix = format!("spdk_pid{}", load.pid());
-        let printed = self.run_to_end(load, self.settings.seconds, BEYOND);
+        let printed = self.run_to_end(load, Duration::from_secs(seconds) + BEYOND);
         self.hugepages.remove_files_of(&prefix)?;
         let printed = printed?;
         server.check_running()?;
@@ -338,9 +340,9 @@ impl<'run> Sampler<'run> {
         Ok(Taken { sample: loads::read_nvme_perf(&printed)?, commands })
     }
 
-    /// Waits for a program's end, which is to come within `beyond` after `seconds`. Returns what it printed.
-    fn run_to_end(&self, mut daemon: Daemon, seconds: f64, beyond: Duration) -> Result<String> {
-        let status = daemon.wait(Duration::from_secs_f64(seconds) + beyond)?;
+    /// Waits for a program's end. Returns what it printed.
+    fn run_to_end(&self, mut daemon: Daemon, limit: Duration) -> Result<String> {
+        let status = daemon.wait(limit)?;
         self.check_stop()?;
         let printed = daemon.log()?;
         ensure!(status.success(), "{} ended ({status}): {}", daemon.name(), printed.trim());

@@ -21,12 +21,6 @@ impl Kind {
         Self { name: "read-512", burst: 32, write: false, sectors: 1 },
     ];
 
-    /// By name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name == name)
-    }
-
     /// The request's frame: to shelf 1, this slot, and `lba`.
     #[must_use]
     pub fn frame(self, slot: u8, tag: u32, lba: u64) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! What the micro benches and the instruction counts work on: kinds of requests, and an lcore that is given them.
+//! What is measured without a link: kinds of requests, and an lcore that is given them.
 #![forbid(unsafe_code)]
 
 mod kind;
@@ -6,3 +6,10 @@ mod turns;
 
 pub use kind::Kind;
 pub use turns::{Turns, end_of_part, run, run_every};
+
+/// The number above 0 that is the only argument.
+#[must_use]
+pub fn single_number(arguments: &[String]) -> Option<u64> {
+    let [number] = arguments else { return None };
+    number.parse().ok().filter(|number| *number > 0)
+}

@@ -55,11 +55,12 @@ pub struct Found {
 ///
 /// # Errors
 /// One that names what did not answer.
-pub fn discover(lanes: &mut [Lane], wanted: &[ShelfSlot]) -> Result<Vec<Found>> {
+pub fn discover(lanes: &mut [Lane], wanted: &[ShelfSlot], wait: Duration) -> Result<Vec<Found>> {
+    let begun = Instant::now();
     let wanted: BTreeSet<ShelfSlot> = wanted.iter().copied().collect();
     let mut found = BTreeMap::new();
     let mut burst = Burst::new();
-    for round in 1..=ROUNDS {
+    for round in 1.. {
         ask_who_is_there(lanes, &wanted, &found, round);
         let mut heard = Instant::now();
         while heard.elapsed() < ROUND {
@@ -70,7 +71,8 @@ pub fn discover(lanes: &mut [Lane], wanted: &[ShelfSlot]) -> Result<Vec<Found>> 
             }
         }
         let missed = wanted.iter().any(|address| !found.contains_key(address));
-        if round >= ENOUGH && !missed && !found.is_empty() {
+        let is_complete = !missed && !found.is_empty();
+        if round >= ENOUGH && (is_complete || begun.elapsed() >= wait) {
             break;
         }
     }

@@ -149,6 +149,10 @@ pub struct Options {
     #[arg(long)]
     pub no_progress: bool,
 
+    /// Seconds for the targets to answer discovery; the link of a port has ten at least
+    #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = seconds)]
+    pub wait: f64,
+
     /// After the report, keep the ports open without polling them until SIGTERM or SIGINT: the other end of a memif link is
     /// to end first, since DPDK's PMD unmaps the rings that a remaining end polls
     #[arg(long)]

@@ -132,14 +132,15 @@ fn start_one(eal: EalStarted, info: &PortInfo, mtu: u16, initiators: u16, pools:
 /// Waits until every port can send: a shared-memory port (memif, vhost) is up when its other side has come.
 ///
 /// # Errors
-/// One that names a port that is still down after ten seconds.
-pub fn wait_until_up(lanes: &[Lane]) -> Result<()> {
+/// One that names a port that is still down after `wait`, or ten seconds if that is less.
+pub fn wait_until_up(lanes: &[Lane], wait: Duration) -> Result<()> {
+    let limit = LINK.max(wait);
     let begun = Instant::now();
     for lane in lanes {
         while !lane.is_up() {
-            if begun.elapsed() > LINK {
+            if begun.elapsed() > limit {
                 bail!(
-                    "port {} is down, still after {LINK:?}: is the other end there? (a memif client is to start after its \
+                    "port {} is down, still after {limit:?}: is the other end there? (a memif client is to start after its \
                      server's port has)",
                     lane.name
                 );

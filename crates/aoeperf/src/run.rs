@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use dpdk::{Burst, tsc};
@@ -24,9 +25,10 @@ const SILENCE: u64 = 10;
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<bool> {
     let eal = dpdk::EalStarted::get().context("EAL has not started")?;
     let mut lanes = ports::start(eal, options.mtu, options.initiators)?;
-    ports::wait_until_up(&lanes)?;
+    let wait = Duration::from_secs_f64(options.wait);
+    ports::wait_until_up(&lanes, wait)?;
     let wanted: Vec<_> = options.targets.iter().flat_map(|addresses| addresses.iter()).collect();
-    let found = discover(&mut lanes, &wanted)?;
+    let found = discover(&mut lanes, &wanted, wait)?;
     if options.list {
         print!("{}", report::list(&found, &lanes));
         return Ok(true);
@@ -50,7 +52,7 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<bool> {
         if options.json.as_deref() == Some("-") { eprint!("{text}") } else { print!("{text}") }
     }
     while options.hold && !stop.load(Ordering::Relaxed) {
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
     if report.total.counts.requests == 0 {
         bail!("no request was answered with success in the measured time");

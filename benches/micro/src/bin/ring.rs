@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use kvblade_micro::{Kind, Turns, run_every};
+use kvblade_micro::{Kind, Turns, run_every, single_number};
 use serde_json::json;
 
 /// Turns of each kind before those that count.
@@ -14,11 +14,7 @@ const WARM_UP: u64 = 1000;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let turns = match &arguments[..] {
-        [turns] => turns.parse().ok().filter(|turns| *turns > 0),
-        _ => None,
-    };
-    let Some(turns) = turns else {
+    let Some(turns) = single_number(&arguments) else {
         eprintln!("ring: '{}': expected TURNS, a number above 0", arguments.join(" "));
         return ExitCode::FAILURE;
     };
