@@ -1,5 +1,6 @@
 //! The arithmetic of lengths and addresses, tried at every edge there is against plain sums in 128 bits.
 
+use aoe_initiator::wire::{Envelope, Mac};
 use aoe_target::{
     BdevIo, BdevOp, Disposition, DropReason, Export, ExportId, Identity, IoOutcome, MacAddr, PortLimits,
     Ports, Reply, Request, Shelf, ShelfSlot, Slot,
@@ -29,8 +30,9 @@ fn export(sectors: u64) -> Export {
 
 /// A request to 1.2, zero but for its header, of `length` bytes.
 fn frame(command: u8, length: usize) -> Vec<u8> {
-    let mut frame = PORT.0.to_vec();
-    frame.extend([2, 0, 0, 0, 0, 2, 0x88, 0xa2, 0x10, 0, 0, 1, 2, command, 1, 2, 3, 4]);
+    let address = aoe_initiator::ShelfSlot::new(1, 2);
+    let envelope = Envelope { dst: Mac(PORT.0), src: Mac([2, 0, 0, 0, 0, 2]), address, tag: 0x0102_0304 };
+    let mut frame = envelope.frame(command, &[]);
     frame.resize(length, 0);
     frame
 }

@@ -1,3 +1,4 @@
+use aoe_initiator::wire::{Envelope, Mac};
 use proptest::prelude::*;
 
 use super::*;
@@ -9,11 +10,9 @@ fn mac(last: u8) -> MacAddr {
 
 /// A request from [`mac`]`(from)`.
 fn frame(from: u8, command: u8, argument: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0xff; 6];
-    frame.extend(mac(from).0);
-    frame.extend([0x88, 0xa2, 0x10, 0, 0, 1, 2, command, 9, 9, 9, 9]);
-    frame.extend(argument);
-    frame
+    let address = aoe_initiator::ShelfSlot::new(1, 2);
+    Envelope { dst: Mac::BROADCAST, src: Mac(mac(from).0), address, tag: 0x0909_0909 }
+        .frame(command, argument)
 }
 
 fn config(command: u8, string: &[u8]) -> Vec<u8> {

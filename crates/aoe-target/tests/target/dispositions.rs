@@ -4,7 +4,7 @@ use aoe_target::{BdevOp, Disposition, Export, ExportState, PortLimits, Request};
 use proptest::prelude::*;
 
 use crate::frames::{self, PORT, SECTORS, with_config};
-use crate::model::{Disk, StateReply, reply};
+use crate::model::{Disk, Expected, reply};
 
 /// The disk the model knows, for the export that is tested.
 fn disk(export: &Export, limits: PortLimits) -> Disk {
@@ -25,14 +25,14 @@ fn disk(export: &Export, limits: PortLimits) -> Disk {
 
 /// What the target makes of a frame, in the model's words. The reply is written over the frame, in a buffer
 /// whose stale bytes are 0xa5, and every byte it has no business with is checked.
-fn ours(frame: &[u8], export: &Export, limits: PortLimits) -> StateReply {
+fn ours(frame: &[u8], export: &Export, limits: PortLimits) -> Expected {
     let request = match Request::parse(frame, frame.len()) {
         Ok(request) => request,
-        Err(reason) => return StateReply::Drop(reason.name()),
+        Err(reason) => return Expected::Drop(reason.name()),
     };
     match export.admit(&request, frame, frame.len(), limits) {
-        Disposition::Drop(reason) => StateReply::Drop(reason.name()),
-        Disposition::Defer => StateReply::Consult,
+        Disposition::Drop(reason) => Expected::Drop(reason.name()),
+        Disposition::Defer => Expected::Defer,
         Disposition::Submit(io) => {
             let operation = match io.op {
                 BdevOp::Read => 'r',
@@ -41,7 +41,7 @@ fn ours(frame: &[u8], export: &Export, limits: PortLimits) -> StateReply {
                 BdevOp::Trim => 't',
                 BdevOp::Health(_) => 'h',
             };
-            StateReply::Submit(operation, io.lba, usize::from(io.sectors))
+            Expected::Submit(operation, io.lba, usize::from(io.sectors))
         }
         Disposition::Reply(reply) => {
             let mut buffer = frame.to_vec();
@@ -51,7 +51,7 @@ fn ours(frame: &[u8], export: &Export, limits: PortLimits) -> StateReply {
             assert_eq!(length, reply.frame_len());
             assert_eq!(buffer[reply.emit_len()..], before[reply.emit_len()..], "bytes after the reply");
             buffer.truncate(length);
-            StateReply::Reply(buffer)
+            Expected::Reply(buffer)
         }
     }
 }
@@ -198,7 +198,7 @@ fn golden_requests_get_the_verdict_of_the_protocol() {
     for vector in crate::vector_file::Vector::all() {
         let got = ours(&vector.frame, &export, limits);
         assert_eq!(got, reply(&vector.frame, &disk(&export, limits)), "{}", vector.name);
-        answered += usize::from(!matches!(got, StateReply::Drop(_)));
+        answered += usize::from(!matches!(got, Expected::Drop(_)));
     }
     assert!(answered >= 12, "only {answered} golden requests were answered");
 }

@@ -1,7 +1,8 @@
-//! Frames and exports the tests start from. Frames are put together byte by byte, without `aoe-wire`.
+//! Frames and exports that the tests start from. The initiator's codec makes the frames, not `aoe-wire`.
 
 use std::sync::Arc;
 
+use aoe_initiator::wire::{Envelope, Mac};
 use aoe_target::{
     ConfigString, Export, ExportId, Identity, InitiatorState, MacAddr, PortLimits, Ports, Shelf, ShelfSlot,
     Slot,
@@ -38,11 +39,8 @@ pub(crate) fn jumbo() -> PortLimits {
 
 /// A request to 258.3 with tag c0ffee01: headers and argument.
 pub(crate) fn request(command: u8, argument: &[u8]) -> Vec<u8> {
-    let mut frame = PORT.0.to_vec();
-    frame.extend(INITIATOR);
-    frame.extend([0x88, 0xa2, 0x10, 0x00, 0x01, 0x02, 0x03, command, 0xc0, 0xff, 0xee, 0x01]);
-    frame.extend(argument);
-    frame
+    let address = aoe_initiator::ShelfSlot::new(258, 3);
+    Envelope { dst: Mac(PORT.0), src: Mac(INITIATOR), address, tag: 0xc0ff_ee01 }.frame(command, argument)
 }
 
 /// An ATA request of 36 bytes.
