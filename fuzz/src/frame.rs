@@ -20,8 +20,8 @@ pub fn check(input: &[u8]) {
     let identity = Identity::new("serial", "model", "fw").expect("printable");
     let address = ShelfSlot::new(Shelf(1), Slot(2));
     let mut export = Export::new(ExportId(0), address, Ports::All, 1000, identity);
-    export.read_only = choice & 4 != 0;
-    export.sectors = [1000, 0, 1 << 28, u64::MAX][usize::from(choice >> 3 & 3)];
+    export.configure(|settings| settings.read_only = choice & 4 != 0);
+    export.resize([1000, 0, 1 << 28, u64::MAX][usize::from(choice >> 3 & 3)]);
     let config =
         ConfigString::new(&[choice; 1024][..[0, 3, 64, 1024][usize::from(choice >> 5 & 3)]]).expect("fits");
     let state = InitiatorState { config, ..InitiatorState::default() };
@@ -29,9 +29,11 @@ pub fn check(input: &[u8]) {
 
     let first = Request::parse(frame, frame.len());
     let head = &frame[..frame.len().min(64)];
-    export.features.trim_blocks = choice & 4;
-    export.features.smart = (choice & 8 != 0).then_some(true);
-    export.features.write_cache = (choice & 16 != 0).then_some(true);
+    export.configure(|settings| {
+        settings.features.trim_blocks = choice & 4;
+        settings.features.smart = (choice & 8 != 0).then_some(true);
+        settings.features.write_cache = (choice & 16 != 0).then_some(true);
+    });
     assert_eq!(Request::parse(head, frame.len()), first, "64 bytes are enough to parse");
     let Ok(request) = first else { return };
     let disposition = export.admit(&request, frame, frame.len(), limits);
@@ -55,11 +57,11 @@ pub fn check(input: &[u8]) {
             let end = io.lba.checked_add(u64::from(io.sectors)).expect("an end");
             let moves = matches!(io.op, BdevOp::Read | BdevOp::Write);
             assert!(
-                !moves || end <= export.sectors && io.sectors <= u16::from(limits.max_sectors()),
+                !moves || end <= export.sectors() && io.sectors <= u16::from(limits.max_sectors()),
                 "{io:?}"
             );
             if io.op == BdevOp::Write {
-                assert!(frame.len() >= PAYLOAD_OFFSET + io.data_len() && !export.read_only, "{io:?}");
+                assert!(frame.len() >= PAYLOAD_OFFSET + io.data_len() && !export.is_read_only(), "{io:?}");
             }
             for outcome in OUTCOMES {
                 emits_what_it_declares(&Reply::completed(&io, outcome), frame, &export, limits);

@@ -30,11 +30,13 @@ impl Subject {
             let identity = Identity::new(serial, model, firmware).expect("names that fit");
             let address = ShelfSlot::new(Shelf(disk.shelf), Slot(disk.slot));
             let mut export = Export::new(ExportId(id), address, Ports::All, disk.size, identity);
-            export.read_only = disk.read_only;
-            export.buffer_count = disk.buffers;
-            export.features.trim_blocks = u8::from(disk.rich);
-            export.features.smart = disk.rich.then_some(true);
-            export.features.write_cache = disk.rich.then_some(true);
+            export.configure(|settings| {
+                settings.read_only = disk.read_only;
+                settings.buffer_count = disk.buffers;
+                settings.features.trim_blocks = u8::from(disk.rich);
+                settings.features.smart = disk.rich.then_some(true);
+                settings.features.write_cache = disk.rich.then_some(true);
+            });
             let config = ConfigString::new(&disk.claims.config).expect("at most 1024 bytes");
             let state = InitiatorState { config, ..InitiatorState::default() };
             table.insert(export.with_initiator_state(Arc::new(state))).expect("addresses of their own");
@@ -45,12 +47,14 @@ impl Subject {
     /// Carries over what the operator or the bdev changed.
     pub fn follow(&mut self, id: u32, disk: &Disk) {
         let export = self.table.get_mut(ExportId(id)).expect("never removed");
-        export.sectors = disk.size;
-        export.read_only = disk.read_only;
-        export.buffer_count = disk.buffers;
-        export.state = if disk.offline { ExportState::Offline } else { ExportState::Online };
+        export.resize(disk.size);
+        export.set_state(if disk.offline { ExportState::Offline } else { ExportState::Online });
         let list = |macs: &[[u8; 6]]| macs.iter().copied().map(MacAddr).collect();
-        *export = export.clone().with_lists(list(&disk.allow), list(&disk.deny));
+        export.configure(|settings| {
+            settings.read_only = disk.read_only;
+            settings.buffer_count = disk.buffers;
+            (settings.allow, settings.deny) = (list(&disk.allow), list(&disk.deny));
+        });
     }
 
     /// The replies to a frame, in the order of the exports.
@@ -84,7 +88,7 @@ impl Subject {
             Disposition::Reply(reply) => reply,
             Disposition::Submit(io) => {
                 let outcome =
-                    carry_out(&mut self.disks[id.0 as usize], &io, export.sectors, &mut buffer, fate);
+                    carry_out(&mut self.disks[id.0 as usize], &io, export.sectors(), &mut buffer, fate);
                 Reply::completed(&io, outcome)
             }
             Disposition::Defer => {

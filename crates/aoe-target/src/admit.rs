@@ -54,7 +54,7 @@ impl Export {
         {
             return refusal;
         }
-        let online = self.state == ExportState::Online;
+        let online = self.state() == ExportState::Online;
         // Two compares and a call: one match over all kinds would compile to a jump table on the hot path.
         match request.kind {
             RequestKind::Ata(AtaCommand::Read { lba, sectors, width }) if online => {
@@ -62,7 +62,7 @@ impl Export {
             }
             RequestKind::Ata(AtaCommand::Write { lba, sectors, width }) if online => {
                 let io = BdevIo { op: BdevOp::Write, lba, sectors, width };
-                if self.read_only || frame_len < PAYLOAD_OFFSET + io.data_len() {
+                if self.is_read_only() || frame_len < PAYLOAD_OFFSET + io.data_len() {
                     return Disposition::Reply(Reply::registers(Registers::ABORTED));
                 }
                 self.admit_io(io, limits)
@@ -100,7 +100,7 @@ impl Export {
         limits: PortLimits,
     ) -> Disposition {
         match command {
-            _ if self.state == ExportState::Offline => {
+            _ if self.state() == ExportState::Offline => {
                 Disposition::Reply(Reply::registers(Registers::DEVICE_FAULT))
             }
             AtaCommand::Flush => Disposition::Submit(BdevIo {
@@ -130,7 +130,7 @@ impl Export {
             return Disposition::Reply(Reply::registers(Registers::ABORTED));
         }
         match io.lba.checked_add(u64::from(io.sectors)) {
-            Some(end) if end <= self.sectors => Disposition::Submit(io),
+            Some(end) if end <= self.sectors() => Disposition::Submit(io),
             _ => Disposition::Reply(Reply::registers(Registers::NOT_FOUND)),
         }
     }

@@ -32,32 +32,49 @@ pub enum ExportState {
 #[repr(C, align(64))]
 pub struct Export {
     /// Size in sectors of 512 bytes, whatever the block size of the bdev.
-    pub sectors: u64,
+    sectors: u64,
     /// First sector of the bdev that is served: the bdev's sector under LBA 0.
-    pub first_sector: u64,
+    first_sector: u64,
     /// Made from the operator's lists and the initiator state; `None` when nobody is kept off.
     acl: Option<Arc<Acl>>,
     id: ExportId,
     address: ShelfSlot,
     /// Presence of the bdev.
-    pub state: ExportState,
+    state: ExportState,
     /// Refuse writes.
-    pub read_only: bool,
+    read_only: bool,
     /// A write is answered once it is on stable media, and initiators see no write cache.
-    pub write_through: bool,
+    write_through: bool,
     vlan: Option<VlanId>,
-    /// Messages the target says it can hold. Values below [`Export::MIN_BUFFER_COUNT`] are advertised as that.
-    pub buffer_count: u16,
+    buffer_count: u16,
     /// As published last.
     initiator_state: Arc<InitiatorState>,
-    /// Features of the bdev beyond reading, writing and flushing. `trim_blocks`, `smart` and `write_cache` state only
-    /// whether the bdev has them: see [`Export::features_on`].
-    pub features: Features,
+    features: Features,
     ports: Ports,
     allow: Arc<[MacAddr]>,
     deny: Arc<[MacAddr]>,
     /// Names in the IDENTIFY page.
-    pub identity: Identity,
+    identity: Identity,
+}
+
+/// Settings of an export: the operator's, and the features of its bdev.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The bdev's sector under LBA 0.
+    pub first_sector: u64,
+    /// Refuse writes.
+    pub read_only: bool,
+    /// Answer a write once it is on stable media, and show initiators no write cache.
+    pub write_through: bool,
+    /// Messages that the target can hold; [`Export::MIN_BUFFER_COUNT`] is advertised instead of less.
+    pub buffer_count: u16,
+    /// Features of the bdev beyond reading, writing and flushing. `trim_blocks`, `smart` and `write_cache` state only
+    /// whether the bdev has them: see [`Export::features_on`].
+    pub features: Features,
+    /// The only initiators to answer; everybody when empty.
+    pub allow: Arc<[MacAddr]>,
+    /// Initiators never to answer.
+    pub deny: Arc<[MacAddr]>,
 }
 
 impl Export {
@@ -105,13 +122,73 @@ impl Export {
         self
     }
 
-    /// The same export with the operator's lists: `allow` names the only initiators to answer, everybody when empty; `deny`
-    /// names initiators never to answer.
-    #[must_use]
-    pub fn with_lists(mut self, allow: Arc<[MacAddr]>, deny: Arc<[MacAddr]>) -> Self {
-        (self.allow, self.deny) = (allow, deny);
+    /// Changes settings, and rebuilds the ACL from the lists and the initiator state. Allocates: not for an lcore.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = Settings {
+            first_sector: self.first_sector,
+            read_only: self.read_only,
+            write_through: self.write_through,
+            buffer_count: self.buffer_count,
+            features: self.features,
+            allow: Arc::clone(&self.allow),
+            deny: Arc::clone(&self.deny),
+        };
+        change(&mut settings);
+        let Settings { first_sector, read_only, write_through, buffer_count, features, allow, deny } =
+            settings;
+        (self.first_sector, self.read_only, self.write_through) = (first_sector, read_only, write_through);
+        (self.buffer_count, self.features, self.allow, self.deny) = (buffer_count, features, allow, deny);
         self.acl = Acl::build(&self.allow, &self.deny, &self.initiator_state, false);
-        self
+    }
+
+    /// Sets the size in sectors of 512 bytes.
+    pub const fn resize(&mut self, sectors: u64) {
+        self.sectors = sectors;
+    }
+
+    /// Sets the presence of the bdev.
+    pub const fn set_state(&mut self, state: ExportState) {
+        self.state = state;
+    }
+
+    /// Size in sectors of 512 bytes.
+    #[inline]
+    #[must_use]
+    pub const fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    /// The bdev's sector under LBA 0.
+    #[inline]
+    #[must_use]
+    pub const fn first_sector(&self) -> u64 {
+        self.first_sector
+    }
+
+    /// Presence of the bdev.
+    #[inline]
+    #[must_use]
+    pub const fn state(&self) -> ExportState {
+        self.state
+    }
+
+    /// Whether writes are refused.
+    #[inline]
+    #[must_use]
+    pub const fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The advertised number of messages that the target can hold, at least [`Export::MIN_BUFFER_COUNT`].
+    #[must_use]
+    pub fn buffer_count(&self) -> u16 {
+        self.buffer_count.max(Self::MIN_BUFFER_COUNT)
+    }
+
+    /// Names in the IDENTIFY page.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The same export with this initiator state. Allocates: an lcore calls [`Export::publish`] instead.
@@ -182,6 +259,12 @@ impl Export {
             smart: self.features.smart.map(|_| self.initiator_state.smart),
             ..self.features
         }
+    }
+
+    /// Whether the bdev has health data for SMART.
+    #[must_use]
+    pub const fn has_smart(&self) -> bool {
+        self.features.smart.is_some()
     }
 
     /// Whether the volatile write cache is on; `None` if there is none that initiators can turn on or off.

@@ -39,7 +39,7 @@ pub use acl::Acl;
 pub use admit::Disposition;
 pub use counters::{ExportCounters, PortCounters};
 pub use drop_reason::{DropCounters, DropReason};
-pub use export::{Export, ExportId, ExportState};
+pub use export::{Export, ExportId, ExportState, Settings};
 pub use initiator_state::{
     Applied, ConfigString, ConfigStringTooLong, InitiatorState, InitiatorStateError, Key, MaskList,
     Registration, Reservation, ReservationType, StateReply,

@@ -264,7 +264,7 @@ impl Reply {
             Kind::Identify => {
                 let page = write_registers(argument, Registers::SUCCESS, None)?;
                 let features = export.features_on(limits);
-                write_identify(page.first_chunk_mut()?, export.sectors, &export.identity, &features);
+                write_identify(page.first_chunk_mut()?, export.sectors(), export.identity(), &features);
             }
             Kind::Registers { .. } => return None,
         }
@@ -311,7 +311,7 @@ fn write_config(
 ) -> Option<()> {
     let string = export.initiator_state().config.as_bytes();
     let fixed = ConfigRepr {
-        buffer_count: export.buffer_count.max(Export::MIN_BUFFER_COUNT),
+        buffer_count: export.buffer_count(),
         firmware: FIRMWARE_VERSION,
         sectors: limits.max_sectors(),
         command,

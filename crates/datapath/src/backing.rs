@@ -210,7 +210,7 @@ impl Exports {
     /// on it.
     pub(crate) fn take_offline(&mut self, id: ExportId) {
         if let Some(export) = self.table.get_mut(id) {
-            export.state = ExportState::Offline;
+            export.set_state(ExportState::Offline);
         }
         if backing_of(&mut self.backings, id).is_some() {
             self.offline.push(id);
@@ -220,7 +220,7 @@ impl Exports {
     /// Sets the export's size in sectors of 512 bytes.
     pub(crate) fn resize(&mut self, id: ExportId, sectors: u64) {
         if let Some(export) = self.table.get_mut(id) {
-            export.sectors = sectors;
+            export.resize(sectors);
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) fn first(
     io: &BdevIo,
     frame: &Mbuf,
 ) -> Todo {
-    let sectors = Sectors { first: export.first_sector + io.lba, count: u32::from(io.sectors) };
+    let sectors = Sectors { first: export.first_sector() + io.lba, count: u32::from(io.sectors) };
     let submit = |kind, next| Todo::Submit(Io { kind, sectors, payload: PAYLOAD }, next);
     match io.op {
         BdevOp::Read => submit(IoKind::Read, Next::Reply),
@@ -79,7 +79,8 @@ fn trim(export: &Export, sync: SyncPolicy, io: &BdevIo, frame: &Mbuf, from: u16)
     };
     match Ranges::new(payload).next_from(from) {
         Some((range, next)) => {
-            let sectors = Sectors { first: export.first_sector + range.lba, count: u32::from(range.sectors) };
+            let sectors =
+                Sectors { first: export.first_sector() + range.lba, count: u32::from(range.sectors) };
             Todo::Submit(Io { kind: IoKind::Unmap, sectors, payload: PAYLOAD }, Next::Unmap(next))
         }
         None if from == 0 || sync == SyncPolicy::Nothing => Todo::Reply(IoOutcome::Ok),

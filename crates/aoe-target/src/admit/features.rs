@@ -35,7 +35,7 @@ impl Export {
         let ranges = Ranges::new(payload);
         match ranges.next_from(0) {
             None => answer(Registers::SUCCESS),
-            Some(_) if ranges.within(self.sectors) => Disposition::Submit(io),
+            Some(_) if ranges.within(self.sectors()) => Disposition::Submit(io),
             Some(_) => answer(Registers::NOT_FOUND),
         }
     }
@@ -53,7 +53,7 @@ impl Export {
             })
         };
         match smart {
-            _ if self.features.smart.is_none() => answer(Registers::ABORTED),
+            _ if !self.has_smart() => answer(Registers::ABORTED),
             Smart::Enable if self.initiator_state().smart => answer(Registers::SUCCESS),
             Smart::Enable => Disposition::Defer,
             _ if !self.initiator_state().smart => answer(Registers::ABORTED),
@@ -96,8 +96,8 @@ mod tests {
         let identity = Identity::new("s", "m", "f").unwrap();
         let mut export =
             Export::new(ExportId(0), ShelfSlot::new(Shelf(1), Slot(1)), Ports::All, SECTORS, identity);
-        export.features.trim_blocks = 1;
-        export.features.smart = Some(true);
+        export.configure(|settings| settings.features.trim_blocks = 1);
+        export.configure(|settings| settings.features.smart = Some(true));
         export
     }
 
@@ -146,12 +146,12 @@ mod tests {
         assert_eq!(export.admit_trim(2, &frame, frame.len() - 1, limits()), aborted, "short");
         assert_eq!(export.admit_trim(2, &frame[..600], frame.len(), limits()), aborted, "in pieces");
         assert_eq!(admitted(&export, 3, &trim(3, &[(0, 8)])), aborted, "more than the port's frames carry");
-        export.read_only = true;
+        export.configure(|settings| settings.read_only = true);
         assert_eq!(admitted(&export, 1, &frame), aborted, "read-only");
         assert_eq!(export.features_on(limits()).trim_blocks, 0);
-        export.read_only = false;
+        export.configure(|settings| settings.read_only = false);
         assert_eq!(export.features_on(limits()).trim_blocks, 2);
-        export.features.trim_blocks = 0;
+        export.configure(|settings| settings.features.trim_blocks = 0);
         assert_eq!(admitted(&export, 1, &frame), aborted, "the bdev does not unmap");
     }
 
@@ -163,7 +163,7 @@ mod tests {
         for smart in asking {
             assert!(submitted(export.admit_smart(smart)));
         }
-        export.features.smart = None;
+        export.configure(|settings| settings.features.smart = None);
         for smart in asking.into_iter().chain([Smart::Enable, Smart::Disable]) {
             assert_eq!(export.admit_smart(smart), answer(Registers::ABORTED));
         }
@@ -189,7 +189,7 @@ mod tests {
         for asked in [true, false] {
             assert_eq!(export.admit_write_cache(asked), answer(Registers::ABORTED), "no cache");
         }
-        export.features.write_cache = Some(true);
+        export.configure(|settings| settings.features.write_cache = Some(true));
         for is in [true, false] {
             export = export.with_initiator_state(Arc::new(InitiatorState {
                 write_cache: is,
@@ -205,9 +205,9 @@ mod tests {
     #[test]
     fn a_write_through_disk_has_no_cache_whatever_is_kept_of_it() {
         let mut export = export();
-        export.write_through = true;
+        export.configure(|settings| settings.write_through = true);
         for (there, kept) in [(None, true), (None, false), (Some(true), true), (Some(true), false)] {
-            export.features.write_cache = there;
+            export.configure(|settings| settings.features.write_cache = there);
             export = export.with_initiator_state(Arc::new(InitiatorState {
                 write_cache: kept,
                 ..InitiatorState::default()

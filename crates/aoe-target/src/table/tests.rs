@@ -133,8 +133,8 @@ fn removal_hands_the_export_back_and_frees_its_address() {
 fn get_mut_changes_what_may_change() {
     let mut table = Table::new();
     table.insert(Box::new(export(5, at(1, 1), Ports::All))).unwrap();
-    table.get_mut(ExportId(5)).unwrap().sectors = 99;
-    assert_eq!(table.get(ExportId(5)).unwrap().sectors, 99);
+    table.get_mut(ExportId(5)).unwrap().resize(99);
+    assert_eq!(table.get(ExportId(5)).unwrap().sectors(), 99);
     assert!(table.get_mut(ExportId(4)).is_none() && table.get(ExportId(u32::MAX)).is_none());
     assert_eq!(table.iter().map(Export::id).collect::<Vec<_>>(), [ExportId(5)]);
 }

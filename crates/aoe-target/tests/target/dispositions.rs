@@ -9,14 +9,14 @@ use crate::model::{Disk, Expected, reply};
 /// The disk the model knows, for the export that is tested.
 fn disk(export: &Export, limits: PortLimits) -> Disk {
     let mut page = [0; ata::IDENTIFY_BYTES];
-    ata::write_identify(&mut page, export.sectors, &export.identity, &export.features_on(limits));
+    ata::write_identify(&mut page, export.sectors(), export.identity(), &export.features_on(limits));
     Disk {
         shelf: export.address().shelf.0,
         slot: export.address().slot.0,
-        sectors: export.sectors,
-        read_only: export.read_only,
-        offline: export.state == ExportState::Offline,
-        buffers: export.buffer_count,
+        sectors: export.sectors(),
+        read_only: export.is_read_only(),
+        offline: export.state() == ExportState::Offline,
+        buffers: export.buffer_count(),
         config: export.initiator_state().config.as_bytes().to_vec(),
         max_sectors: limits.max_sectors(),
         page: page.to_vec(),
@@ -68,10 +68,10 @@ fn some_export() -> impl Strategy<Value = (Export, PortLimits)> {
     (sizes, strings, mtus, any::<(bool, bool, u16)>()).prop_map(
         |(sectors, string, mtu, (ro, offline, buffers))| {
             let mut export = frames::export();
-            export.sectors = sectors;
-            export.read_only = ro;
-            export.state = if offline { ExportState::Offline } else { ExportState::Online };
-            export.buffer_count = buffers;
+            export.resize(sectors);
+            export.configure(|settings| settings.read_only = ro);
+            export.set_state(if offline { ExportState::Offline } else { ExportState::Online });
+            export.configure(|settings| settings.buffer_count = buffers);
             export = with_config(export, &string);
             (export, PortLimits::for_mtu(mtu).unwrap())
         },

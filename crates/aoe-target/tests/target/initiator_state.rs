@@ -151,7 +151,7 @@ fn masked_and_denied_senders_meet_silence_for_every_command() {
     let mut masked = export();
     consulted(&mut masked, &mask_edit(1));
     let mut denied = export();
-    denied = denied.with_lists(Arc::default(), [MacAddr(INITIATOR)].into());
+    denied.configure(|settings| settings.deny = [MacAddr(INITIATOR)].into());
     let mut closed = export();
     let state = Arc::clone(closed.initiator_state());
     let acl = Acl::build(&[], &[], &state, true);

@@ -127,7 +127,7 @@ fn wildcards_are_replaced_by_the_own_address() {
 fn an_advertisement_byte_by_byte() {
     let mut named = export();
     named = with_config(named, b"kv");
-    named.buffer_count = 1;
+    named.configure(|settings| settings.buffer_count = 1);
     let mut buffer = vec![0xa5; 64];
     assert_eq!(emit_advertisement(&mut buffer, PORT, MacAddr::BROADCAST, &named, jumbo()), Some(60));
     let mut expected = vec![0xff; 6];

@@ -115,7 +115,7 @@ fn the_end_of_the_disk_is_not_passed() {
         assert_eq!(registers(&export(), &ata_write(0x34, count, lba, 16)), (0x41, 0x10), "{count} at {lba}");
     }
     let mut endless = export();
-    endless.sectors = u64::MAX;
+    endless.resize(u64::MAX);
     assert!(matches!(admit(&endless, &ata(0x24, 16, (1 << 48) - 1)), Disposition::Submit(_)));
 }
 
@@ -129,7 +129,7 @@ fn what_cannot_be_done_is_aborted() {
     let short = ata_write(0x34, 2, 0, 2);
     assert_eq!(registers(&export(), &short[..short.len() - 1]), (0x41, 0x04), "a byte of data is missing");
     let mut protected = export();
-    protected.read_only = true;
+    protected.configure(|settings| settings.read_only = true);
     assert_eq!(registers(&protected, &ata_write(0x34, 1, 0, 1)), (0x41, 0x04), "read only");
     assert!(matches!(admit(&protected, &ata(0x24, 1, 0)), Disposition::Submit(_)));
     let ethernet = PortLimits::for_mtu(1500).unwrap();
@@ -141,7 +141,7 @@ fn what_cannot_be_done_is_aborted() {
 #[test]
 fn a_disk_that_is_gone_says_so_at_once() {
     let mut gone = export();
-    gone.state = ExportState::Offline;
+    gone.set_state(ExportState::Offline);
     let commands =
         [ata(0x24, 1, 0), ata_write(0x34, 1, 0, 1), ata(0xe7, 0, 0), ata(0xec, 1, 0), ata(0xe5, 0, 0)];
     for frame in commands {
@@ -211,7 +211,7 @@ fn other_commands_are_not_known() {
 fn everything_is_counted_once() {
     let mut counters = ExportCounters::default();
     let mut gone = export();
-    gone.state = ExportState::Offline;
+    gone.set_state(ExportState::Offline);
     let mut count = |export: &Export, frame: &[u8]| {
         let disposition = admit(export, frame);
         counters.admitted(&parse(frame).unwrap(), &disposition);

@@ -37,7 +37,7 @@ fn export(slot: u8, bdev: &Bdev) -> Box<Export> {
     let first = if slot == SHIFTED { OFFSET } else { 0 };
     let id = ExportId(u32::from(slot - 30));
     let mut export = Export::new(id, address, Ports::All, bdev.sectors() - first, identity);
-    export.first_sector = first;
+    export.configure(|settings| settings.first_sector = first);
     Box::new(export)
 }
 

@@ -24,7 +24,7 @@ const SLOT: u8 = 9;
 /// Adds an export of `bdev` with `features`, its write cache on or off.
 fn add(bench: &mut Bench, bdev: &Bdev, features: Features, cache_on: bool) {
     let mut disk = export(9, "1.9", bdev);
-    disk.features = features;
+    disk.configure(|settings| settings.features = features);
     let state = InitiatorState { write_cache: cache_on, ..InitiatorState::default() };
     let disk = disk.with_initiator_state(Arc::new(state));
     bench.lcore.add(Box::new(disk), bdev).expect("a free address");
@@ -160,8 +160,8 @@ fn write_through() -> Step {
             move |bench| {
                 let bdev = bdev(bench);
                 let mut disk = export(9, "1.9", &bdev);
-                disk.write_through = true;
-                disk.features.write_cache = Some(true);
+                disk.configure(|settings| settings.write_through = true);
+                disk.configure(|settings| settings.features.write_cache = Some(true));
                 // What a write-back time before may have left.
                 let state = InitiatorState { write_cache: cache_on, ..InitiatorState::default() };
                 let disk = disk.with_initiator_state(Arc::new(state));

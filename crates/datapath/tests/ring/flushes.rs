@@ -28,8 +28,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 fn add(bench: &mut Bench, write_through: bool) {
     let bdev = ring_lab::open("EE_r1");
     let mut disk = export(30, "1.30", &bdev);
-    disk.write_through = write_through;
-    disk.features.write_cache = Some(true);
+    disk.configure(|settings| settings.write_through = write_through);
+    disk.configure(|settings| settings.features.write_cache = Some(true));
     bench.lcore.add(disk, &bdev).expect("a free address");
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aoe_target::{Export, ExportId, Features, PortId, VlanId};
+use aoe_target::{Export, ExportId, Features, PortId, Settings, VlanId};
 use control::options::CacheMode;
 use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
 use datapath::PAYLOAD_ALIGNMENT;
@@ -345,12 +345,18 @@ fn export_of(record: &Record, info: &BdevInfo) -> Result<Export, RpcError> {
     let options = &record.options;
     let mut export =
         Export::new(record.id, record.address, record.ports, record.sectors, identity).in_vlan(options.vlan);
-    export.first_sector = options.offset;
-    export.read_only = options.read_only;
-    export.write_through = options.cache == CacheMode::WriteThrough;
-    export.buffer_count = options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT);
-    export.features = features_of(info, options.offset);
-    Ok(export.with_lists(options.allow.clone().into(), options.deny.clone().into()))
+    export.configure(|settings| {
+        *settings = Settings {
+            first_sector: options.offset,
+            read_only: options.read_only,
+            write_through: options.cache == CacheMode::WriteThrough,
+            buffer_count: options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT),
+            features: features_of(info, options.offset),
+            allow: options.allow.clone().into(),
+            deny: options.deny.clone().into(),
+        };
+    });
+    Ok(export)
 }
 
 /// The features that the IDENTIFY page may report for this bdev.
