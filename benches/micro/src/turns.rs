@@ -123,7 +123,7 @@ impl Turns {
     /// What the bursts from now on consist of: requests of `kind` to the export of `bdev`, at different places of it.
     ///
     /// # Panics
-    /// Without such a bdev, or with requests under way.
+    /// Without such a bdev, or with requests in flight.
     pub fn load(&mut self, bdev: &'static str, kind: Kind) {
         assert_eq!(self.under_way, 0, "settled");
         if self.exported != Some(bdev) {
@@ -173,7 +173,7 @@ impl Turns {
         self.begun.elapsed()
     }
 
-    /// Two turns without a burst, after which nothing is under way.
+    /// Two turns without a burst, after which nothing is in flight.
     ///
     /// # Panics
     /// As [`Turns::turn`].

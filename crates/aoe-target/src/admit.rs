@@ -54,26 +54,28 @@ impl Export {
         {
             return refusal;
         }
+        let RequestKind::Ata(command) = request.kind else {
+            return self.admit_message(*request, frame_head, frame_len, limits);
+        };
         let online = self.state() == ExportState::Online;
-        // Two compares and a call: one match over all kinds would compile to a jump table on the hot path.
-        match request.kind {
-            RequestKind::Ata(AtaCommand::Read { lba, sectors, width }) if online => {
+        match command {
+            AtaCommand::Read { lba, sectors, width } if online => {
                 self.admit_io(BdevIo { op: BdevOp::Read, lba, sectors, width }, limits)
             }
-            RequestKind::Ata(AtaCommand::Write { lba, sectors, width }) if online => {
+            AtaCommand::Write { lba, sectors, width } if online => {
                 let io = BdevIo { op: BdevOp::Write, lba, sectors, width };
                 if self.is_read_only() || frame_len < PAYLOAD_OFFSET + io.data_len() {
                     return Disposition::Reply(Reply::registers(Registers::ABORTED));
                 }
                 self.admit_io(io, limits)
             }
-            _ => self.admit_other(*request, frame_head, frame_len, limits),
+            _ => self.admit_ata(command, frame_head, frame_len, limits),
         }
     }
 
-    /// All but reads and writes of an online disk.
-    #[inline(never)]
-    fn admit_other(
+    /// A message that is not an ATA command.
+    #[cold]
+    fn admit_message(
         &self,
         request: Request,
         frame_head: &[u8],
@@ -81,17 +83,21 @@ impl Export {
         limits: PortLimits,
     ) -> Disposition {
         match request.kind {
-            RequestKind::Ata(command) => self.admit_ata(command, frame_head, frame_len, limits),
             RequestKind::Config { command, string_len } => {
                 self.admit_config(command, usize::from(string_len), frame_head, frame_len)
             }
             RequestKind::Mask { .. } | RequestKind::Reserve { .. } | RequestKind::Keyed { .. } => {
-                self.admit_state(&request, frame_head, frame_len, limits)
+                self.admit_state(request, frame_head, frame_len, limits)
             }
-            RequestKind::Other(_) => Disposition::Reply(Reply::refused(AoeError::UnknownCommand)),
+            // `admit` has the first.
+            RequestKind::Ata(_) | RequestKind::Other(_) => {
+                Disposition::Reply(Reply::refused(AoeError::UnknownCommand))
+            }
         }
     }
 
+    /// A command that is neither read nor write, or for a disk that is not there.
+    #[cold]
     fn admit_ata(
         &self,
         command: AtaCommand,
@@ -169,10 +175,9 @@ impl Export {
     }
 
     /// MAC mask list and reservations: reads are answered from the state published last, changes are deferred.
-    #[cold]
     fn admit_state(
         &self,
-        request: &Request,
+        request: Request,
         frame_head: &[u8],
         frame_len: usize,
         limits: PortLimits,

@@ -121,70 +121,38 @@ impl Reply {
         Self { kind: Kind::Identify }
     }
 
-    /// The answer to SMART RETURN STATUS, in LBA registers 1 and 2.
-    const fn smart_status(lba: u64) -> Self {
-        let lba = Some(Lba { lba, width: AddressWidth::Lba28 });
-        Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba, data_sectors: 0 } }
-    }
-
     /// The answer when the bdev is done with `io`. A successful read's data is already in the frame.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn completed(io: &BdevIo, outcome: IoOutcome) -> Self {
-        if matches!((outcome, io.op), (IoOutcome::Ok, BdevOp::Read | BdevOp::Write)) {
-            let lba = Some(Lba { lba: io.lba.wrapping_add(u64::from(io.sectors)), width: io.width });
-            let data_sectors = if matches!(io.op, BdevOp::Read) { io.sectors } else { 0 };
-            return Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba, data_sectors } };
-        }
-        Self::completed_other(*io, outcome)
-    }
-
-    /// The answer to an I/O that is neither a read nor a write, or failed.
-    #[cold]
-    #[inline(never)]
-    fn completed_other(io: BdevIo, outcome: IoOutcome) -> Self {
-        match (outcome, io.op) {
-            (IoOutcome::Ok, BdevOp::Read | BdevOp::Write | BdevOp::Flush | BdevOp::Trim) => {
-                Self::registers(Registers::SUCCESS)
+        let (registers, lba, data_sectors) = match (outcome, io.op) {
+            (IoOutcome::Ok, BdevOp::Read | BdevOp::Write) => {
+                let lba = Some(Lba { lba: io.lba.wrapping_add(u64::from(io.sectors)), width: io.width });
+                let data_sectors = if matches!(io.op, BdevOp::Read) { io.sectors } else { 0 };
+                (Registers::SUCCESS, lba, data_sectors)
             }
-            (IoOutcome::Ok, BdevOp::Health(HealthUse::Status)) => Self::smart_status(SMART_HEALTHY),
-            (IoOutcome::Failing, _) => Self::smart_status(SMART_FAILING),
-            (IoOutcome::Ok, BdevOp::Health(_)) => {
-                Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba: None, data_sectors: 1 } }
-            }
-            (IoOutcome::MediaError, BdevOp::Read) => Self::registers(Registers::UNCORRECTABLE),
-            (IoOutcome::MediaError | IoOutcome::DeviceFault, _) => Self::registers(Registers::DEVICE_FAULT),
-            (IoOutcome::OutOfRange, _) => Self::registers(Registers::NOT_FOUND),
-            (IoOutcome::Aborted, _) => Self::registers(Registers::ABORTED),
-        }
+            (outcome, op) => completed_rarely(op, outcome),
+        };
+        Self { kind: Kind::Registers { registers, lba, data_sectors } }
     }
 
     /// Bytes of the reply frame, without FCS, padding to 60 included.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn frame_len(&self) -> usize {
-        match self.kind {
-            Kind::Registers { data_sectors: 0, .. } => MIN_FRAME,
-            Kind::Registers { data_sectors, .. } => ATA_LEN + usize::from(data_sectors) * SECTOR_BYTES,
-            _ => self.frame_len_other(),
-        }
-    }
-
-    #[inline(never)]
-    fn frame_len_other(&self) -> usize {
         let unpadded = match self.kind {
+            Kind::Registers { data_sectors, .. } => ATA_LEN + usize::from(data_sectors) * SECTOR_BYTES,
+            Kind::Identify => ATA_LEN + IDENTIFY_BYTES,
             Kind::Refused(_) => HEADER_LEN,
             Kind::Config { string_len, .. } => CONFIG_LEN + usize::from(string_len),
             Kind::State { unpadded, .. } => usize::from(unpadded),
-            Kind::Registers { data_sectors, .. } => ATA_LEN + usize::from(data_sectors) * SECTOR_BYTES,
-            Kind::Identify => ATA_LEN + IDENTIFY_BYTES,
         };
         unpadded.max(MIN_FRAME)
     }
 
     /// Bytes from the start of the frame that [`Reply::emit`] needs in one piece, and writes: all of
     /// [`Reply::frame_len`] but the data of a read, which may lie in further segments.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn emit_len(&self) -> usize {
         match self.kind {
@@ -219,32 +187,9 @@ impl Reply {
     /// further answer to a wildcard. Writes the first `emit_len()` bytes and nothing else; padding is zero, so
     /// that no stale byte of the buffer leaves the machine. `None`, with nothing written, when `frame` is
     /// shorter than that: count it as [`DropReason::NoRoom`].
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn emit(
-        &self,
-        frame: &mut [u8],
-        port_mac: MacAddr,
-        export: &Export,
-        limits: PortLimits,
-    ) -> Option<usize> {
-        let Kind::Registers { registers, lba, .. } = self.kind else {
-            return self.emit_other(frame, port_mac, export, limits);
-        };
-        let frame = frame.get_mut(..self.emit_len())?;
-        let (header, argument) = Header::view_mut(frame).ok()?;
-        header.turn_into_reply(port_mac, export.address(), None);
-        let padding = write_registers(argument, registers, lba)?;
-        // Before data there is no padding; else its length is constant, which takes two stores and no call.
-        if let Ok(padding) = <&mut [u8; MIN_FRAME - ATA_LEN]>::try_from(padding) {
-            *padding = [0; MIN_FRAME - ATA_LEN];
-        }
-        Some(self.frame_len())
-    }
-
-    /// Writes all but registers without a page.
-    #[inline(never)]
-    fn emit_other(
         &self,
         frame: &mut [u8],
         port_mac: MacAddr,
@@ -256,29 +201,50 @@ impl Reply {
         let (header, argument) = Header::view_mut(frame).ok()?;
         header.turn_into_reply(port_mac, export.address(), self.aoe_error());
         match self.kind {
+            Kind::Registers { registers, lba, .. } => {
+                let padding = write_registers(argument, registers, lba)?;
+                // Before data there is none; else it has one length, which takes two stores and no call.
+                if let Ok(padding) = <&mut [u8; MIN_FRAME - ATA_LEN]>::try_from(padding) {
+                    *padding = [0; MIN_FRAME - ATA_LEN];
+                }
+            }
+            Kind::Identify => write_identify_page(argument, export, limits)?,
             Kind::Refused(_) => argument.fill(0),
             Kind::Config { command, .. } => write_config(argument, command, export, limits)?,
             Kind::State { reply, entries, .. } => {
                 state::write(argument, reply, usize::from(entries), export.initiator_state())?;
             }
-            Kind::Identify => {
-                let page = write_registers(argument, Registers::SUCCESS, None)?;
-                let features = export.features_on(limits);
-                write_identify(page.first_chunk_mut()?, export.sectors(), export.identity(), &features);
-            }
-            Kind::Registers { .. } => return None,
         }
         Some(reply.frame_len())
     }
 
     /// The reply with the length of the config string as it is now: between admission and emission the string
     /// may have changed.
-    #[inline]
+    #[inline(always)]
     fn as_of(&self, export: &Export) -> Self {
         match self.kind {
             Kind::Config { command, error, .. } => Self::config(export, command, error),
             _ => *self,
         }
+    }
+}
+
+/// The registers, LBA registers and sectors of data after what is no read or write, or has failed.
+#[cold]
+fn completed_rarely(op: BdevOp, outcome: IoOutcome) -> (Registers, Option<Lba>, u16) {
+    // SMART RETURN STATUS has its verdict in LBA registers 1 and 2.
+    let status = |lba| (Registers::SUCCESS, Some(Lba { lba, width: AddressWidth::Lba28 }), 0);
+    match (outcome, op) {
+        (IoOutcome::Ok, BdevOp::Read | BdevOp::Write | BdevOp::Flush | BdevOp::Trim) => {
+            (Registers::SUCCESS, None, 0)
+        }
+        (IoOutcome::Ok, BdevOp::Health(HealthUse::Status)) => status(SMART_HEALTHY),
+        (IoOutcome::Failing, _) => status(SMART_FAILING),
+        (IoOutcome::Ok, BdevOp::Health(_)) => (Registers::SUCCESS, None, 1),
+        (IoOutcome::MediaError, BdevOp::Read) => (Registers::UNCORRECTABLE, None, 0),
+        (IoOutcome::MediaError | IoOutcome::DeviceFault, _) => (Registers::DEVICE_FAULT, None, 0),
+        (IoOutcome::OutOfRange, _) => (Registers::NOT_FOUND, None, 0),
+        (IoOutcome::Aborted, _) => (Registers::ABORTED, None, 0),
     }
 }
 
@@ -301,8 +267,18 @@ fn write_registers(argument: &mut [u8], registers: Registers, lba: Option<Lba>) 
     Some(rest)
 }
 
+/// Fills in the registers and the page of IDENTIFY DEVICE.
+#[cold]
+fn write_identify_page(argument: &mut [u8], export: &Export, limits: PortLimits) -> Option<()> {
+    let page = write_registers(argument, Registers::SUCCESS, None)?;
+    let features = export.features_on(limits);
+    write_identify(page.first_chunk_mut()?, export.sectors(), export.identity(), &features);
+    Some(())
+}
+
 /// Fills in the whole argument of a query/config answer: fixed part, string, zero padding. `argument` decides
 /// how much of the string there is room for.
+#[cold]
 fn write_config(
     argument: &mut [u8],
     command: ConfigCommand,

@@ -63,31 +63,29 @@ pub enum RequestKind {
     Other(AoeCommand),
 }
 
-impl RequestKind {
-    /// Parses all but ATA messages; out of line to keep the ATA path short.
-    #[cold]
-    #[inline(never)]
-    fn other(command: AoeCommand, argument: &[u8]) -> Result<Self, DropReason> {
-        Ok(match command {
-            AoeCommand::Config => {
-                let (args, _) = ConfigRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
-                Self::Config { command: args.command, string_len: args.string_len }
-            }
-            AoeCommand::MacMask => {
-                let (args, _) = MaskArgs::view(argument).map_err(|_| DropReason::TooShort)?;
-                Self::Mask { command: args.command.into(), reserved: args.reserved != 0, count: args.count }
-            }
-            AoeCommand::Reserve => {
-                let (args, _) = ReserveArgs::view(argument).map_err(|_| DropReason::TooShort)?;
-                Self::Reserve { command: args.command.into(), count: args.count }
-            }
-            AoeCommand::KeyedReserve => {
-                let (args, _) = ReserveArgs::view(argument).map_err(|_| DropReason::TooShort)?;
-                Self::Keyed { command: args.command.into(), count: args.count }
-            }
-            other => Self::Other(other),
-        })
-    }
+/// Parses a message that is not ATA.
+#[cold]
+fn parse_other(command: AoeCommand, argument: &[u8]) -> Result<RequestKind, DropReason> {
+    Ok(match command {
+        AoeCommand::Config => {
+            let (args, _) = ConfigRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
+            RequestKind::Config { command: args.command, string_len: args.string_len }
+        }
+        AoeCommand::MacMask => {
+            let (args, _) = MaskArgs::view(argument).map_err(|_| DropReason::TooShort)?;
+            let (command, reserved) = (args.command.into(), args.reserved != 0);
+            RequestKind::Mask { command, reserved, count: args.count }
+        }
+        AoeCommand::Reserve => {
+            let (args, _) = ReserveArgs::view(argument).map_err(|_| DropReason::TooShort)?;
+            RequestKind::Reserve { command: args.command.into(), count: args.count }
+        }
+        AoeCommand::KeyedReserve => {
+            let (args, _) = ReserveArgs::view(argument).map_err(|_| DropReason::TooShort)?;
+            RequestKind::Keyed { command: args.command.into(), count: args.count }
+        }
+        other => RequestKind::Other(other),
+    })
 }
 
 /// The drop reason of a frame that ends inside its headers. A frame of another EtherType is only "not AoE".
@@ -131,18 +129,17 @@ impl Request {
             address: header.address(),
             kind,
         };
-        // A separate return: merged with the other kinds, the parts would be spilled to memory.
-        if header.command() == AoeCommand::Ata {
-            let (args, _) = AtaRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
-            let taskfile = Taskfile {
-                command: args.command_status,
-                feature: args.feature_error,
-                count: args.count,
-                lba: args.lba,
-            };
-            return Ok(of(RequestKind::Ata(taskfile.decode())));
+        if header.command() != AoeCommand::Ata {
+            return parse_other(header.command(), argument).map(of);
         }
-        RequestKind::other(header.command(), argument).map(of)
+        let (args, _) = AtaRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
+        let taskfile = Taskfile {
+            command: args.command_status,
+            feature: args.feature_error,
+            count: args.count,
+            lba: args.lba,
+        };
+        Ok(of(RequestKind::Ata(taskfile.decode())))
     }
 
     /// Whether the frame was sent to the MAC address `own` or to everybody. A promiscuous port also sees frames

@@ -1,20 +1,20 @@
-//! After a turn without work: what an lcore does instead of asking again at once.
+//! How an lcore rests after turns without work.
 //!
-//! It rests only when many turns in a row had no work and nothing is under way, and only for a bounded time: SPDK's
-//! other pollers and messages of that reactor, RPCs among them, wait as long.
+//! It rests only when many turns in a row had no work and nothing is in flight, and only for a bounded time: SPDK's
+//! other pollers and messages of the same reactor, RPCs among them, wait as long.
 
 use std::time::Duration;
 
 use dpdk::RxInterrupts;
 
-/// Turns without work before the first rest: some tens of microseconds, in which a request of an initiator that
-/// waits for each answer would have come.
+/// Turns without work before the first rest: some tens of microseconds, longer than an initiator with one request in flight
+/// takes to send the next.
 const EMPTY_TURNS: u32 = 1000;
 
-/// How long one pause is; a frame waits half of it on the average.
+/// Length of a pause; a frame waits half of it on average.
 const PAUSE_NANOSECONDS: u32 = 1000;
 
-/// How long an lcore waits for an interrupt: what else its reactor has to do waits as long.
+/// Longest wait for an interrupt: the reactor's other work waits as long.
 const INTERRUPT_MILLISECONDS: u16 = 1;
 
 /// What an lcore does when there is nothing to do.
@@ -27,11 +27,11 @@ pub enum Idle {
     Rest(Rest),
 }
 
-/// A way to rest, and how long there was no work.
+/// A way to rest, and the number of turns without work.
 #[derive(Debug)]
 pub struct Rest {
     by: RestBy,
-    /// The lcore's busy turns when it was looked at last.
+    /// The lcore's number of busy turns at the last check.
     busy_turns: u64,
     empty_turns: u32,
 }

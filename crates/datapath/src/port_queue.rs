@@ -218,7 +218,7 @@ impl PortQueue {
     }
 
     /// Writes a reply over its request and queues it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn reply(&mut self, export: &Export, reply: &Reply, mut frame: Mbuf) {
         // A write's data may lie in further segments, which a reply has no use for.
         if frame.segments() > 1 {

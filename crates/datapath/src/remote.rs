@@ -1,4 +1,4 @@
-//! The control plane's way to an lcore: work sent to it as messages, and its poller.
+//! The control plane's handle on an lcore: work sent as messages that run between two turns.
 
 use std::{
     cell::RefCell,
@@ -19,7 +19,7 @@ struct Running {
     poller: Option<Poller>,
 }
 
-/// How long a stopping lcore waits for replies that a NIC does not take (its link is down, say).
+/// Longest wait of a stopping lcore for its bdevs, and for a NIC that does not take replies (its link is down, say).
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A handle on an lcore, for the control plane on another thread (or the same).

@@ -163,7 +163,7 @@ impl Requests {
                     self.pacing.submitted(io.data_len());
                 }
             }
-            Disposition::Reply(reply) => queue.reply(export, &reply, frame),
+            Disposition::Reply(reply) => reply_at_once(queue, export, reply, frame),
             Disposition::Drop(reason) => queue.drop(frame, reason),
             Disposition::Defer => match self.deferred.send(Deferred::new(queue.index(), id, frame)) {
                 Ok(()) => backing.started(),
@@ -230,7 +230,7 @@ impl Requests {
         match Reply::state(export, state_reply, queue.limits()) {
             Ok(reply) => {
                 backing.counters().answered(&reply);
-                queue.reply(export, &reply, frame);
+                reply_at_once(queue, export, reply, frame);
             }
             Err(reason) => queue.drop(frame, reason),
         }
@@ -280,8 +280,14 @@ fn submit(
         Todo::Reply(outcome) => (outcome, frame),
     };
     backing.counters().completed(io, outcome);
-    queue.reply(export, &Reply::completed(io, outcome), frame);
+    reply_at_once(queue, export, Reply::completed(io, outcome), frame);
     false
+}
+
+/// Replies to a request that no bdev has. Out of line: a bdev's replies alone are worth inlining.
+#[inline(never)]
+fn reply_at_once(queue: &mut PortQueue, export: &Export, reply: Reply, frame: Mbuf) {
+    queue.reply(export, &reply, frame);
 }
 
 /// Makes the frame as long as a read's data asks for; the initiator's trailing bytes, if any, give way. Whether it is.

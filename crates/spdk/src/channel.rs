@@ -215,6 +215,7 @@ fn start(mut request: Submitted) {
         (IoKind::Read | IoKind::Write, None) => return sector_io::start(request),
         (IoKind::WriteFua, None) => return request.finish(Outcome::Aborted),
     };
+    let piece = if io.kind == IoKind::WriteFua { request.header().only_piece() } else { None };
     let arg = request.into_arg();
     // The conditions of the calls below (spdk/bdev.h): the descriptor and the channel are open, since the channel stays while
     // I/O is in flight on it; this is the channel's thread, which `submit` checks and on which the queue tries again; the
@@ -233,25 +234,11 @@ fn start(mut request: Submitted) {
         IoKind::Unmap => unsafe {
             spdk_sys::spdk_bdev_unmap_blocks(desc, ch, first, count, Some(ended), arg)
         },
-        _ => match (iov_count, write_dwords(Blocks { first, count }, true)) {
-            (1, Some([low, high, control])) => {
-                // SAFETY: `cover` has written `iov_count` iovecs, so the first one.
-                let spdk_sys::iovec { iov_base: data, iov_len: bytes } = unsafe { iov.read() };
-                // SAFETY: as above; the command is copied, and its data is in one piece.
-                unsafe {
-                    spdk_sys::spdk_shim_nvme_write(
-                        desc,
-                        ch,
-                        low,
-                        high,
-                        control,
-                        data,
-                        bytes,
-                        Some(ended),
-                        arg,
-                    )
-                }
-            }
+        _ => match (piece, write_dwords(Blocks { first, count }, true)) {
+            // SAFETY: as above; the data is the request's one piece.
+            (Some((data, bytes)), Some([low, high, control])) => unsafe {
+                spdk_sys::spdk_shim_nvme_write(desc, ch, low, high, control, data, bytes, Some(ended), arg)
+            },
             _ => -ENOTSUP,
         },
     };
@@ -264,21 +251,15 @@ fn start(mut request: Submitted) {
 
 /// [`start`] for a request without a range.
 #[cold]
-fn start_other(mut request: Submitted) {
+fn start_other(request: Submitted) {
     let channel = request.channel();
     if request.header().io.kind == IoKind::Flush {
         return flush(channel, request);
     }
-    // `cover` has put all of the log's bytes into the one piece, or there are several.
-    if request.header().iov_count != 1 {
-        return request.finish(Outcome::Aborted);
-    }
+    let Some((log, _)) = request.header().only_piece() else { return request.finish(Outcome::Aborted) };
     let (desc, ch) = channel.handles();
-    let iov = request.header_mut().iovs();
     let arg = request.into_arg();
-    // SAFETY: `cover` has written one iovec.
-    let log = unsafe { iov.read() }.iov_base;
-    // SAFETY: the conditions in `start`; the frame holds HEALTH_LOG_BYTES in one piece, as `cover` has found.
+    // SAFETY: as in `start`; `cover` has put all of the log's bytes into this piece.
     let code = unsafe { spdk_sys::spdk_shim_nvme_health(desc, ch, log, Some(ended), arg) };
     if code != 0 {
         // SAFETY: SPDK took nothing.

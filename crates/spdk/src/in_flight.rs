@@ -293,6 +293,13 @@ impl Header {
         self.iov.iter().take(count).any(|iov| unsafe { iov.assume_init_ref() }.iov_base.addr() & mask != 0)
     }
 
+    /// Address and length of the bytes, if they lie in one piece.
+    pub(crate) fn only_piece(&self) -> Option<(*mut c_void, usize)> {
+        // SAFETY: the first `iov_count` are written.
+        let iov = (self.iov_count == 1).then(|| unsafe { self.iov[0].assume_init_ref() })?;
+        Some((iov.iov_base, iov.iov_len))
+    }
+
     /// The iovecs, of which SPDK looks at the first `iov_count`.
     #[inline]
     pub(crate) fn iovs(&mut self) -> *mut spdk_sys::iovec {

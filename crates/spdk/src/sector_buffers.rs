@@ -159,13 +159,12 @@ impl SectorBuffers {
                 will_be: spdk_sys::iovec::default(),
             })
             .collect();
-        let all = Box::into_raw(buffers.into_boxed_slice());
-        self.all.set(all);
+        let all = NonNull::from(Box::leak(buffers.into_boxed_slice()));
+        self.all.set(all.as_ptr());
         for index in 0..BUFFERS {
-            // SAFETY: `index` is within the slice of BUFFERS elements.
+            // SAFETY: within the slice.
             let buffer = unsafe { all.cast::<SectorBuffer>().add(index) };
-            // SAFETY: a place in an allocation is not null.
-            self.free.push(Held(unsafe { NonNull::new_unchecked(buffer) }));
+            self.free.push(Held(buffer));
         }
         Ok(())
     }

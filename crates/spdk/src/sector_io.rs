@@ -269,11 +269,9 @@ fn is_miscompare(io: *mut spdk_sys::spdk_bdev_io) -> bool {
 fn copy_out(buffer: &Held) {
     let Rest { sectors, payload, block } = rest(buffer);
     let skip = block.within_block(sectors.first) as usize * SECTOR_BYTES;
-    // SAFETY: the buffer holds the blocks that cover the sectors, and `skip` is the sectors' place in the first of them.
-    let start = unsafe { buffer.memory.as_ptr().add(skip) };
-    // SAFETY: the sectors' bytes lie in the buffer from there on; the read has filled them, and nobody writes them while the
-    // buffer is held.
-    let data = unsafe { slice::from_raw_parts(start, sectors.bytes()) };
+    // SAFETY: the buffer holds the blocks that cover the sectors, which lie in it from `skip` on.
+    let data = unsafe { slice::from_raw_parts(buffer.memory.as_ptr(), skip + sectors.bytes()) };
+    let data = &data[skip..];
     with_pieces(buffer, payload, sectors.bytes(), |offset, piece, length| {
         // SAFETY: a piece of the frame, which lies elsewhere than the buffer; the bdev is done with both.
         unsafe { ptr::copy_nonoverlapping(data[offset..offset + length].as_ptr(), piece, length) };

@@ -144,7 +144,7 @@ fn by_hash() -> Step {
             assert!(counters.ring_full > 20, "about half of them were the other's: {counters:?}");
             pair.lcores.iter_mut().for_each(Lcore::stop);
             assert!(pair.lcores[0].is_idle());
-            assert!(!pair.lcores[1].is_idle(), "frames that were handed over are under way");
+            assert!(!pair.lcores[1].is_idle(), "frames that were handed over are to be served");
         }
         pair.lcores[1].turn();
         if !pair.lcores[1].is_idle() || answered[1].len() < HANDED as usize {

@@ -29,12 +29,20 @@ pub(crate) fn exchange(
             return false;
         }
         let mut got = std::mem::take(&mut got);
-        got.sort_by_key(|frame| tag(frame));
+        got.sort_by_key(|frame| request_tag(frame));
         if let Some(check) = check.take() {
             check(bench, got);
         }
         true
     })
+}
+
+/// The request that a reply answers, behind a VLAN tag or not.
+fn request_tag(frame: &[u8]) -> u32 {
+    match frame.get(12..14) {
+        Some([0x81, 0x00]) => tag(&[&frame[..12], &frame[16..]].concat()),
+        _ => tag(frame),
+    }
 }
 
 /// One step after the other.
