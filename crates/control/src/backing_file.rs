@@ -1,4 +1,4 @@
-//! A file to export: what it is, how large, and whether SPDK will be able to open it.
+//! A file to export: its kind, its size, and whether SPDK can open it.
 
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
@@ -18,7 +18,7 @@ pub struct BackingFile {
     id: FileId,
 }
 
-/// Which file a path leads to: the same for all paths to it.
+/// Identity of a file: equal for all paths to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileId(Identity);
 
@@ -30,7 +30,7 @@ enum Identity {
     BlockDevice {
         /// Its device number.
         number: DeviceNumber,
-        /// That of the disk that it is a partition of; its own if it is none.
+        /// The device number of its disk; its own if it is no partition.
         disk: DeviceNumber,
     },
 }
@@ -39,10 +39,10 @@ enum Identity {
 type DeviceNumber = (u64, u64);
 
 impl FileId {
-    /// Looks at the path, following links.
+    /// Identifies the file at the path, following links.
     ///
     /// # Errors
-    /// What stat(2) says; `InvalidInput` if it is neither a regular file nor a block device.
+    /// Errors of stat(2); `InvalidInput` if it is neither a regular file nor a block device.
     pub fn of(path: &Path) -> io::Result<Self> {
         let found = std::fs::metadata(path)?;
         Self::of_file(&found).ok_or_else(|| io::ErrorKind::InvalidInput.into())
@@ -84,7 +84,7 @@ fn device_number(encoded: u64) -> DeviceNumber {
     (major, minor)
 }
 
-/// The disk that a block device is a partition of, as sysfs says: a partition's directory lies in that of its disk.
+/// The disk of a partition, by sysfs: the directory of a partition lies in that of its disk.
 fn disk_of((major, minor): DeviceNumber) -> Option<DeviceNumber> {
     let device = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
     if !device.join("partition").exists() {
@@ -108,7 +108,7 @@ pub struct BackingFileError {
 /// What is wrong with a file.
 #[derive(Debug)]
 pub enum FileFault {
-    /// It is not there, or the way to it is closed.
+    /// It does not exist, or a directory above it can't be searched.
     Missing(io::Error),
     /// It is a directory.
     Directory,
@@ -123,7 +123,7 @@ pub enum FileFault {
 }
 
 impl FileFault {
-    /// Whether the same path may lead to a file that can be served later: when a disk is back, or is mended.
+    /// Whether the fault may pass: the path may lead to a usable file later, when a disk is back or repaired.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Missing(_) | Self::Unreadable(_) | Self::Unwritable(_))
@@ -147,7 +147,7 @@ impl fmt::Display for FileFault {
 }
 
 impl BackingFile {
-    /// Looks at what the path leads to, following links. Reads no data.
+    /// Inspects the file at the path, following links. Reads no data.
     ///
     /// # Errors
     /// The first fault found.
@@ -179,8 +179,7 @@ impl BackingFile {
         self.id == other.id
     }
 
-    /// Whether it is a block device. Such a one has a block size of its own, and SPDK refuses to be told a
-    /// smaller one.
+    /// Whether it is a block device. A block device has a block size of its own, and SPDK refuses a smaller one.
     #[must_use]
     pub fn is_block_device(&self) -> bool {
         self.id.is_block_device()

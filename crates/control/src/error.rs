@@ -7,12 +7,12 @@ use thiserror::Error;
 
 /// Longest message an [`RpcError`] carries, in bytes.
 ///
-/// A log line shows an error answer whole: SPDK cuts its lines at 1024 bytes (`lib/log/log.c`), of which the frame of
-/// the answer and JSON's escapes need their share.
+/// A log line shows the whole error answer. SPDK cuts its lines at 1024 bytes (`lib/log/log.c`), and the answer's JSON and
+/// its escapes need a part of them.
 pub const MESSAGE_MAX: usize = 400;
 
-/// Code of an error answer, by SPDK's habit: `SPDK_JSONRPC_ERROR_*` (`spdk/jsonrpc.h`) for a request that makes
-/// no sense, a negated errno for one that cannot be done.
+/// Code of an error answer, as SPDK uses them: `SPDK_JSONRPC_ERROR_*` (`spdk/jsonrpc.h`) for a malformed request, a negated
+/// errno for a request that can't be carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
 pub enum ErrorCode {
@@ -74,7 +74,7 @@ impl RpcError {
         Self::new(ErrorCode::InvalidParams, message)
     }
 
-    /// What kind of refusal this is.
+    /// The code.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         self.code
@@ -87,7 +87,7 @@ impl RpcError {
     }
 }
 
-/// The name nearest to a misspelt one, if it is near.
+/// The name nearest to a misspelt one, if at most a third of its letters differ.
 pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let distance = |other: &str| strsim::damerau_levenshtein(name, other);
     let nearest = names.into_iter().min_by_key(|other| distance(other))?;

@@ -1,4 +1,4 @@
-//! The ports a request may name, and how a name finds its port.
+//! The ports of this process, and the names that requests have for them.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::error::{ErrorCode, Quoted, RpcError};
 /// Longest port name, in bytes: `RTE_ETH_NAME_MAX_LEN` less the terminating zero (`rte_ethdev.h`).
 pub const PORT_NAME_MAX: usize = 63;
 
-/// How a user names a port: `--export 1.1@PORT`, `"ports": [PORT]`, `kvadd ... NETIF`.
+/// A port as a user names it: `--export 1.1@PORT`, `"ports": [PORT]`, `kvadd ... NETIF`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PortRef {
     /// DPDK's port number.
@@ -108,8 +108,7 @@ impl PortTable {
         self.ports.iter().find(|port| port.number == number)
     }
 
-    /// Finds the one port meant: by number, else by DPDK name, else by PCI address in its short form, else by
-    /// Linux interface.
+    /// Finds a port: by number, else by DPDK name, else by PCI address in its short form, else by Linux interface.
     ///
     /// # Errors
     /// [`ErrorCode::NoDevice`] naming the ports there are; [`ErrorCode::InvalidParams`] when several ports sit

@@ -1,4 +1,4 @@
-//! An image of Ceph's RBD: how a user writes it, and the RPC that makes a bdev of it.
+//! An image of Ceph's RBD: its spelling, and the RPC that creates a bdev for it.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ pub const CREATE: &str = "bdev_rbd_create";
 /// The RPC that closes it.
 pub const DELETE: &str = "bdev_rbd_delete";
 
-/// What to say where Ceph was left out of the program.
+/// The sentence for programs that were built without Ceph.
 pub const LEFT_OUT: &str = "this kvblade-dpdk was built without Ceph: install the package kvblade-dpdk-ceph, or build it \
                             with cargo build --release -p kvblade-dpdk --features rbd";
 
-/// An image, and as whom and by which configuration it is reached.
+/// An image, with the Ceph user and configuration file that reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RbdImage {
     /// Pool.
@@ -81,8 +81,7 @@ impl RbdImage {
         params
     }
 
-    /// Whether a bdev is this image, by what `bdev_get_bdevs` says of it (`driver_specific`); and whether it takes
-    /// writes.
+    /// Whether a bdev takes writes, if it is this image. `driver_specific` is a part of the answer to `bdev_get_bdevs`.
     #[must_use]
     pub fn found_in(&self, driver_specific: &Value) -> Option<bool> {
         let rbd = driver_specific.get("rbd")?;
@@ -120,7 +119,7 @@ pub fn parse_user(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
-/// Path of a configuration file of Ceph's, which is made absolute, as the one who reads it stands elsewhere.
+/// Path of a Ceph configuration file, made absolute: the program that reads it has another working directory.
 ///
 /// # Errors
 /// A sentence naming the text and what is allowed.

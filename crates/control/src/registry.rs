@@ -1,9 +1,8 @@
-//! Which exports there are: the one list the lcores' tables are copies of.
+//! The list of exports. The tables of the lcores are copies of it.
 //!
-//! A change has two halves. The first (`create`, `delete`) checks the request against the list and says what the
-//! lcores are to do; the second (`created`, `abandoned`, `removed`, `rebound`) is called when all of them have done it.
-//! Between the halves the address stays taken on the ports concerned, so that two requests cannot cross. All of
-//! it runs on one thread, SPDK's app thread.
+//! A change has two halves. The first (`create`, `delete`) checks the request against the list and returns the work for the
+//! lcores. The second (`created`, `abandoned`, `removed`, `rebound`) is called when all lcores have done it. Between the
+//! halves the address stays taken on the ports concerned, so two requests can't cross. All of it runs on SPDK's app thread.
 
 mod record;
 mod waiting;
@@ -22,11 +21,11 @@ pub use record::{Record, State};
 #[derive(Debug, Default)]
 pub struct Registry {
     ports: PortTable,
-    /// By [`ExportId`]; ids of exports that are gone are given out again, lowest first.
+    /// By [`ExportId`]. Free ids are used again, lowest first.
     exports: Vec<Option<Record>>,
 }
 
-/// What every lcore is to do for a delete.
+/// The work of every lcore for a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
     /// Stop serving the export; then [`Registry::removed`].
@@ -36,7 +35,7 @@ pub enum Deletion {
 }
 
 impl Registry {
-    /// No exports yet, on these ports.
+    /// A registry of these ports, without exports.
     #[must_use]
     pub fn new(ports: PortTable) -> Self {
         Self { ports, exports: Vec::new() }
@@ -68,12 +67,12 @@ impl Registry {
         self.ports.all().iter().filter(|port| record.ports.contains(PortId(port.number))).collect()
     }
 
-    /// First half of `aoe_create_export`: takes the address for an export of that bdev. The record says what the
-    /// lcores are to serve; its state is [`State::Creating`].
+    /// First half of `aoe_create_export`: takes the address for an export of that bdev. The record describes the export for
+    /// the lcores; its state is [`State::Creating`].
     ///
     /// # Errors
-    /// An unknown port, the address taken on a port, no sectors, or not those asked for, or ones that another export
-    /// serves as another disk; nothing has changed then.
+    /// A port is unknown, the address is taken on a port, or the sectors do not exist or are served as another disk. Nothing
+    /// has changed then.
     pub fn create(&mut self, request: &CreateExport, bdev: &ServedBdev) -> Result<&Record, RpcError> {
         let sectors = bdev.sectors_for(&request.bdev_name, &request.options)?;
         self.place(request, State::Creating, bdev.clone(), sectors)
@@ -131,7 +130,7 @@ impl Registry {
         }))
     }
 
-    /// Second half of a creation: every lcore serves the export. (If its bdev went meanwhile, it is offline.)
+    /// Second half of a creation: every lcore serves the export. If its bdev was removed meanwhile, it stays offline.
     pub fn created(&mut self, id: ExportId) {
         if let Some(record) = self.get_mut(id).filter(|record| record.state == State::Creating) {
             record.state = State::Online;
@@ -143,13 +142,12 @@ impl Registry {
         self.removed(id);
     }
 
-    /// First half of `aoe_delete_export`: marks what is to go and says what the lcores are to do. Without
-    /// `ports`, every export at the address in that VLAN, or outside of any, goes; with `ports`, each export
-    /// leaves those, and one that has no other goes. An export on all ports that leaves some is from then on
-    /// one on the remaining ports by name.
+    /// First half of `aoe_delete_export`: marks the exports and returns the work for the lcores. Without `ports`, every export
+    /// at the address in that VLAN is deleted. With `ports`, each export leaves these ports, and an export without further
+    /// ports is deleted. An export on all ports that leaves some becomes an export on the remaining ports by name.
     ///
     /// # Errors
-    /// No export at the address, or not on one of the ports; another change under way; nothing has changed then.
+    /// No export has the address, or none on one of the ports; or another change is in progress. Nothing has changed then.
     pub fn delete(&mut self, request: &DeleteExport) -> Result<Vec<Deletion>, RpcError> {
         let wanted = match &request.ports {
             None => Ports::All,
@@ -221,8 +219,8 @@ impl Registry {
         }
     }
 
-    /// The bdev of that own name is gone: its exports that were served, which are returned, are offline. They stay in
-    /// the list and in the saved configuration until they are deleted.
+    /// The bdev of that own name was removed: its exports go offline. Returns those that were served. Exports stay in the list
+    /// and in the saved configuration until they are deleted.
     pub fn bdev_removed(&mut self, own_name: &str) -> Vec<ExportId> {
         self.change_all_of(own_name, |record| {
             let served = record.state != State::Offline;
@@ -233,9 +231,8 @@ impl Registry {
         })
     }
 
-    /// The bdev of that own name has another size, in sectors of 512 bytes: its exports that have another size by that
-    /// are returned. One of a given length keeps it as long as the bdev has those sectors; one without reaches to the
-    /// bdev's end.
+    /// The bdev of that own name has a new size, in sectors of 512 bytes. Returns its exports whose size changes. An export with
+    /// a length keeps it as long as the bdev has those sectors; an export without one reaches to the bdev's end.
     pub fn bdev_resized(&mut self, own_name: &str, bdev_sectors: u64) -> Vec<ExportId> {
         self.change_all_of(own_name, |record| {
             let before = record.sectors;
@@ -245,14 +242,14 @@ impl Registry {
         })
     }
 
-    /// The name that the operator gave is none of the bdev's any more: it goes by its own from now on.
+    /// The bdev has lost the name that the operator gave: the export uses the bdev's own name from now on.
     pub fn bdev_renamed(&mut self, id: ExportId) {
         if let Some(record) = self.get_mut(id) {
             record.bdev_name.clone_from(&record.bdev.name);
         }
     }
 
-    /// True if the bdev of that own name is served, and by no export that takes writes.
+    /// Whether the bdev of that own name is served, and only by read-only exports.
     #[must_use]
     pub fn is_only_read(&self, own_name: &str) -> bool {
         let mut served = self
@@ -264,7 +261,7 @@ impl Registry {
         served.peek().is_some() && served.all(|record| record.options.read_only)
     }
 
-    /// The exports that `aoe_announce` is to advertise: those that are online and match.
+    /// The exports to advertise for `aoe_announce`: those that are online and match.
     ///
     /// # Errors
     /// [`ErrorCode::NoSuchExport`] when a shelf or slot was asked for and no export has it.
@@ -287,7 +284,7 @@ impl Registry {
         Ok(matching)
     }
 
-    /// The one export at `address` in `vlan`, or outside of any, or, where several have it, the one on `port`.
+    /// The export at `address` in `vlan`, or outside of any VLAN. Where several exports have the address, the one on `port`.
     ///
     /// # Errors
     /// No such export or port, and several exports when no port was named.
@@ -329,8 +326,8 @@ impl Registry {
         exports.filter(move |record| record.address == address && record.options.vlan == vlan)
     }
 
-    /// Changes every export of a bdev, and returns those for which `change` says so. One that waits is looked at again
-    /// as a whole.
+    /// Changes every export of a bdev, and returns those for which `change` returns true. Exports that wait are left out: they
+    /// are created anew.
     fn change_all_of(&mut self, own_name: &str, change: impl Fn(&mut Record) -> bool) -> Vec<ExportId> {
         let is_of_bdev =
             |record: &&mut Record| record.bdev.name == own_name && record.state != State::Waiting;
@@ -361,14 +358,14 @@ impl Registry {
         let mut set = PortSet::EMPTY;
         for port in self.ports.all().iter().map(|port| PortId(port.number)) {
             if ports.contains(port) {
-                // A port that a set cannot hold is on no export.
+                // A port that a set can't hold is on no export.
                 set.insert(port).unwrap_or_default();
             }
         }
         set
     }
 
-    /// What is left of an export's ports when it leaves others. All ports leave nothing, whatever there is.
+    /// The remaining ports of an export that leaves others. An export that leaves all ports has none.
     fn remaining(&self, ports: Ports, leaves: Ports) -> PortSet {
         match leaves {
             Ports::All => PortSet::EMPTY,
@@ -450,7 +447,7 @@ fn check_served(place: &str, here: &[&Record], listed: PortSet) -> Result<(), Rp
 fn with(ports: Ports, more: PortSet) -> Ports {
     let Ports::Set(mut set) = ports else { return Ports::All };
     for port in more.iter() {
-        // It comes from a set, so it fits into one.
+        // A port out of a set fits into a set.
         set.insert(port).unwrap_or_default();
     }
     Ports::Set(set)

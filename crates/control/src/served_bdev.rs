@@ -1,4 +1,4 @@
-//! The bdev behind an export, and which exports may share it, or the files beneath it.
+//! The bdev of an export, and the rules by which exports share a bdev, or the files beneath it.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::error::{ErrorCode, Quoted, RpcError};
 use crate::options::ExportOptions;
 use crate::request::CreateExport;
 
-/// A bdev as it was found when it was opened for an export.
+/// A bdev at the moment when it was opened for an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServedBdev {
     /// Its own name; never an alias.
@@ -18,7 +18,7 @@ pub struct ServedBdev {
     pub uuid: String,
     /// Its size in sectors of 512 bytes.
     pub sectors: u64,
-    /// The files and block devices that it is made of, directly or by other bdevs.
+    /// The files and block devices beneath it, directly or beneath other bdevs.
     pub files: Vec<ServedFile>,
 }
 
@@ -41,7 +41,7 @@ impl ServedBdev {
 /// A file or block device beneath a bdev.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServedFile {
-    /// The bdev that is made of it: the one that is served, or one beneath that.
+    /// The bdev on it: the one that is served, or one beneath that.
     pub bdev: String,
     /// Its path, for messages.
     pub path: PathBuf,
@@ -49,7 +49,7 @@ pub struct ServedFile {
     pub id: FileId,
 }
 
-/// How an export uses its bdev, as far as another export of that bdev is concerned.
+/// The use of a bdev by an export, as far as it concerns other exports of the bdev.
 #[derive(Debug, Clone, Copy)]
 pub struct Use<'a> {
     /// The export's address.
@@ -59,9 +59,9 @@ pub struct Use<'a> {
 }
 
 impl Use<'_> {
-    /// True if initiators would take the two exports, which serve one bdev, for two disks, and a write through one would
-    /// damage what they keep on the other. One address on several ports is one disk with several paths, readers harm
-    /// nobody, and parts that do not overlap have nothing in common.
+    /// Whether initiators would take two exports of one bdev for two disks, so that writes to one would damage the data on
+    /// the other. One address on several ports is one disk with several paths. Two read-only exports, and parts that do not
+    /// overlap, do no harm.
     #[must_use]
     pub fn is_second_disk(&self, other: &Use<'_>) -> bool {
         self.address != other.address
@@ -83,8 +83,8 @@ pub(crate) struct Neighbour<'a> {
 
 /// Refuses an export that may not be served beside another one.
 ///
-/// Two bdevs on one file are refused whatever parts are served: SPDK knows nothing of the one when it writes through the
-/// other. Bdevs that stand on a common one are another matter, for the bdev in between gives each its share.
+/// Two bdevs on one file are refused whatever parts are served, because SPDK does not know that they share data. Bdevs on a
+/// common bdev are allowed: that bdev gives each a share of its own.
 pub(crate) fn check_beside(
     request: &CreateExport,
     bdev: &ServedBdev,

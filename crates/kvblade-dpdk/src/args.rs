@@ -1,4 +1,4 @@
-//! Command line: from the words of `argv` to what the program is to do.
+//! The command line: from the words of `argv` to an [`Invocation`].
 
 mod help;
 pub(crate) mod options;
@@ -23,12 +23,12 @@ use options::Options;
 use values::{DEFAULT_RPC_SOCKET, DEFAULT_STATE_DIR, MBUFS_DEFAULT};
 use words::Words;
 
-/// What the command line asks for.
+/// The request of a command line.
 #[derive(Debug)]
 pub(crate) enum Invocation {
     /// Serve.
     Serve(Box<CommandLine>),
-    /// Say whether it could be served, and exit (`--check`).
+    /// Report whether it could be served, and exit (`--check`).
     Check(Box<CommandLine>),
     /// Reserve hugepages for it, and exit (`--reserve-hugepages`).
     ReserveHugepages(Box<CommandLine>),
@@ -51,7 +51,7 @@ pub(crate) fn parse(
         return answer.map(Invocation::Print).map_err(LaunchError::usage);
     }
     let Words { eal, mut ours } = Words::divide(&words);
-    // A question is answered on whichever side of the `--` it stands; EAL has --help too, and is not asked.
+    // --help and --version count on both sides of the `--`. EAL has --help too, which is not used.
     let asks = |word: &&OsString| matches!(word.to_str(), Some("-h" | "--help" | "-V" | "--version"));
     if let Some(question) = eal.iter().find(asks) {
         ours = vec![question.clone()];
@@ -82,7 +82,7 @@ pub(crate) fn parse(
 }
 
 impl Options {
-    /// Puts the settings file beneath, and the defaults beneath that.
+    /// Completes the options from the settings file, then from the defaults.
     fn complete(self, eal: EalOptions) -> Result<CommandLine, LaunchError> {
         let file = match &self.settings {
             Some(path) => Settings::read(path)?,

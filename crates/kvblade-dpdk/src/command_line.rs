@@ -11,7 +11,7 @@ use crate::idle::IdleOption;
 use crate::payload_alignment::PayloadAlignment;
 use crate::spread::SpreadOption;
 
-/// A command line, with the settings file beneath it, that is right in itself; files and ports have not been looked at.
+/// A command line, completed from the settings file and consistent in itself. Files and ports have not been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CommandLine {
     /// EAL's options.
@@ -26,7 +26,7 @@ pub(crate) struct CommandLine {
     pub(crate) exports: Vec<ExportSpec>,
     /// `--config`.
     pub(crate) config: Option<PathBuf>,
-    /// `--strict`: whatever is refused ends the start.
+    /// `--strict`: any refusal ends the start.
     pub(crate) strict: bool,
     /// `--rpc-socket`, absolute: the working directory may change.
     pub(crate) rpc_socket: PathBuf,

@@ -1,7 +1,7 @@
-//! Command line: what one `--export SHELF.SLOT[@PORT]=BDEV[,option...]` asks for.
+//! One `--export SHELF.SLOT[@PORT]=BDEV[,option...]`.
 //!
-//! The first `=` ends the address, so a path may hold further ones; a comma in a path or bdev name is written
-//! twice (`,,`), a single comma begins an option.
+//! The first `=` ends the address, so a path may contain further ones. A comma in a path or bdev name is written twice (`,,`); a
+//! single comma begins an option.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -152,8 +152,8 @@ impl ExportSpec {
         Ok(Self { text: text.to_owned(), address, port, bdev, options })
     }
 
-    /// What tells it apart from others at its address: its port, as the user wrote it, and its VLAN. `1.1`, `1.1@PORT`,
-    /// `1.1.v100` or `1.1.v100@PORT`.
+    /// Its name among the exports of its address: with its port, as the user wrote it, and its VLAN. `1.1`, `1.1@PORT`, `1.1.v100`
+    /// or `1.1.v100@PORT`.
     #[must_use]
     pub(crate) fn distinct_name(&self) -> String {
         let vlan = self.options.vlan.map_or_else(String::new, |vlan| format!(".v{vlan}"));
@@ -161,7 +161,7 @@ impl ExportSpec {
         format!("{}{vlan}{port}", self.address)
     }
 
-    /// How it uses what it serves.
+    /// Its use of its bdev.
     pub(crate) fn as_use(&self) -> control::Use<'_> {
         control::Use { address: self.address, options: &self.options }
     }
@@ -177,7 +177,7 @@ impl ExportSpec {
 }
 
 impl BdevSpec {
-    /// Reads what is to be served: a path, or a bdev as `--export` has it.
+    /// Reads the text after `=` in `--export`: a path or a bdev.
     ///
     /// # Errors
     /// What is wrong and what is allowed.
@@ -205,7 +205,7 @@ impl BdevSpec {
 }
 
 impl BdevSpec {
-    /// Takes an option that belongs to this kind of bdev. False if it is none.
+    /// Sets an option of this kind of bdev. Returns false if the kind has no such option.
     fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
         match (self, name) {
             (Self::Rbd(image), "user") => image.user = Some(rbd::parse_user(value)?),

@@ -10,12 +10,12 @@ pub(crate) const PAGE: u64 = 2 << 20;
 /// `--hugepages`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Hugepages {
-    /// What is missing is the operator's to reserve.
+    /// The operator reserves missing hugepages.
     #[default]
     None,
-    /// What this configuration needs is to be free.
+    /// The memory that this configuration needs must be free.
     Auto,
-    /// So many bytes are to be free.
+    /// So many bytes must be free.
     Size(u64),
 }
 

@@ -1,4 +1,4 @@
-//! From the command line to the one configuration SPDK loads: `--config` with what `--export` asks for merged in.
+//! The one configuration for SPDK: `--config`, with the calls for each `--export` merged in.
 //!
 //! The document has SPDK's own form, `{"subsystems": [{"subsystem": NAME, "config": [{"method", "params"}]}]}`,
 //! whose methods SPDK calls in order. Bdevs are appended to subsystem `bdev`, exports to subsystem `aoe`, which
@@ -22,14 +22,14 @@ use self::user_config::{AOE, BDEV, UserConfig};
 use crate::export_spec::{BdevSpec, ExportSpec, PciAddress};
 use crate::launch_error::LaunchError;
 
-/// What SPDK is to load, and what it will need for that.
+/// The configuration for SPDK, and the memory and devices that it needs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LaunchConfig {
     /// All calls, in order.
     pub(crate) entries: Vec<Entry>,
     /// The same as one document of SPDK's form.
     pub(crate) document: Value,
-    /// What is wrong with files to export that may be there later, a sentence each.
+    /// A sentence for each file to export that is missing and may appear later.
     pub(crate) missing: Vec<String>,
     /// Memory that the malloc bdevs of `--export` will take, in bytes.
     pub(crate) malloc_bytes: u64,
@@ -58,15 +58,15 @@ impl LaunchConfig {
         Ok(Self { entries, document, missing, malloc_bytes, nvme })
     }
 
-    /// Sets SPDK's options, where `--config` does not: the sizes of its pools, for that many lcores, and others. Returns a
-    /// sentence for each size of `--config` that is too low for them, and is raised.
+    /// Sets SPDK's options where `--config` does not: the sizes of its pools for that many lcores, and others. Returns a sentence
+    /// for each size of `--config` that was too low and is raised.
     pub(crate) fn preset_spdk_options(&mut self, lcores: usize) -> Vec<String> {
         let raised = spdk_options::preset(&mut self.document, lcores);
         self.adopt();
         raised
     }
 
-    /// Takes over from the document what was changed or added in it.
+    /// Takes over the changes of the document into the entries.
     fn adopt(&mut self) {
         let mut before = std::mem::take(&mut self.entries).into_iter().peekable();
         for subsystem in self.document.get("subsystems").and_then(Value::as_array).into_iter().flatten() {
@@ -103,7 +103,7 @@ struct Plan<'a> {
     nvme: BTreeSet<PciAddress>,
 }
 
-/// A file behind one bdev, however many exports serve it.
+/// A file with one bdev, whatever the number of its exports.
 struct ServedFile<'a> {
     path: PathBuf,
     /// `None` if it can't be looked at now.
@@ -112,7 +112,7 @@ struct ServedFile<'a> {
     bdev_name: Option<String>,
 }
 
-/// An image behind one bdev: a program can't have its exclusive lock twice.
+/// An image with one bdev: a program can't hold its exclusive lock twice.
 struct ServedImage<'a> {
     image: &'a RbdImage,
     exports: Vec<&'a ExportSpec>,
@@ -171,7 +171,7 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// The name of the bdev an export serves; asks for the bdev if nothing has yet.
+    /// The name of the bdev of an export. Adds the call that creates the bdev, if there is none yet.
     fn bdev_for(&mut self, export: &'a ExportSpec) -> Result<String, LaunchError> {
         match &export.bdev {
             BdevSpec::Named(name) => Ok(name.clone()),
@@ -252,8 +252,8 @@ impl<'a> Plan<'a> {
         Ok(format!("{controller}n{nsid}"))
     }
 
-    /// A bdev's name after its export, with VLAN and port where several exports of one address need several bdevs; and
-    /// a number for the one without either that comes after another.
+    /// The name of a bdev: that of its export, with VLAN and port where exports of one address need several bdevs, and with a
+    /// number where that is taken too.
     fn name(&mut self, kind: &str, export: &ExportSpec) -> Result<String, LaunchError> {
         let plain = format!("{kind}{}", export.address);
         let distinct = format!("{kind}{}", export.distinct_name());
@@ -315,9 +315,9 @@ fn images_of(exports: &[ExportSpec]) -> Result<Vec<ServedImage<'_>>, LaunchError
     Ok(images)
 }
 
-/// Two addresses look like two disks to an initiator, and writes through one would damage what it keeps on the
-/// other, unless they are parts that do not overlap. One address on several ports is one disk with several
-/// paths, and readers harm nobody.
+/// Refuses exports that would serve one file or image as two disks. Two addresses are two disks to an initiator, so writes to one
+/// would damage the data on the other, unless the parts do not overlap. One address on several ports is one disk with several
+/// paths. Read-only exports do no harm.
 fn check_sharing(what: &str, exports: &[&ExportSpec]) -> Result<(), LaunchError> {
     let pairs = exports
         .iter()

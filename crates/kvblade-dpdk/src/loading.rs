@@ -1,9 +1,8 @@
-//! The configuration as it is carried out, entry by entry, without I/O: what comes next, what a refusal means, and what is
-//! tried again later.
+//! The order of the configuration's entries and the meaning of refusals, without I/O.
 //!
-//! SPDK's own loader ends the program at the first refusal and does not say which entry it was. This one names every
-//! entry that is refused. A mistake in the configuration ends the start. What may be mended while the program runs, such
-//! as a missing disk, keeps down what depends on it, and nothing else; with `--strict` it ends the start too.
+//! SPDK's own loader ends the program at the first refusal and does not name the entry. This loader names every entry that is
+//! refused. A mistake in the configuration ends the start. A fault that can pass while the program runs, such as a missing disk,
+//! affects only the entries that depend on it; with `--strict` it ends the start too.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
@@ -23,7 +22,7 @@ mod code {
     pub(super) const EALREADY: i64 = -114;
 }
 
-/// What SPDK says where parameters do not decode; it names none of them.
+/// SPDK's message for parameters that do not decode. It names none of them.
 const UNDECODED: &str = "spdk_json_decode_object failed";
 
 /// The part of the start an entry belongs to.

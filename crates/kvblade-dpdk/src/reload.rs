@@ -1,7 +1,7 @@
-//! SIGHUP: the settings file is read again, and what can be changed while the target serves is changed.
+//! SIGHUP: reads the settings file again and applies the changes that are possible while the target serves.
 //!
-//! A thread of its own waits for the signal, since reading files may take its time and lcores must not wait for it. It
-//! is started before EAL binds threads to CPUs, so it runs on any. It changes exports as an operator would, by RPCs.
+//! A thread of its own waits for the signal, because reading files may take long and lcores must not wait. It is started before
+//! EAL binds threads to CPUs, so it may run on any CPU. It changes exports by RPCs, as an operator would.
 
 mod changes;
 
@@ -26,20 +26,20 @@ use crate::preflight::Host;
 use crate::preflight::reserve;
 use changes::{Calls, Changes};
 
-/// How often the start's end is looked for, if the signal comes before it.
+/// Period of the look for the end of the start, if the signal comes before it.
 const START_PERIOD: Duration = Duration::from_millis(50);
 
 static SERVING: AtomicBool = AtomicBool::new(false);
 
-/// From here on there is a target to change.
+/// The target serves, so it can be changed.
 pub(crate) fn serving() {
     SERVING.store(true, Ordering::Relaxed);
 }
 
-/// Waits for SIGHUP from now on; it does not end the program any more. `argv` is what `command` was read from.
+/// Waits for SIGHUP from now on, which does not end the program any more. `command` was read from `argv`.
 ///
 /// # Errors
-/// One sentence, if the system lacks what that takes.
+/// One sentence, if the system has no resources for it.
 pub(crate) fn start(argv: Vec<OsString>, command: &CommandLine) -> Result<(), LaunchError> {
     let failed = |error: std::io::Error| LaunchError::environment(format!("waiting for SIGHUP: {error}"));
     let mut signals = Signals::new([SIGHUP]).map_err(failed)?;
@@ -100,7 +100,7 @@ fn reload(argv: &[OsString], started: &CommandLine, applied: &CommandLine) -> Re
     Ok(command)
 }
 
-/// Where the program listens, whatever the file says now.
+/// The socket of the running program, which a change of the file does not move.
 fn command_socket(started: &CommandLine) -> std::path::PathBuf {
     started.rpc_socket.clone()
 }
@@ -111,8 +111,8 @@ fn calls(command: &CommandLine) -> Result<Calls, String> {
     Ok(Calls::of(&launch.document))
 }
 
-/// Makes the calls, in an order that frees names and addresses before they are taken. Returns how many failed; those are
-/// made again at the next SIGHUP.
+/// Makes the calls, in an order that frees names and addresses before they are used again. Returns the number of failed calls,
+/// which the next SIGHUP repeats.
 fn apply(client: &mut Client, changes: &Changes) -> usize {
     let removals = changes
         .removed_exports
@@ -136,7 +136,7 @@ fn call(client: &mut Client, method: &str, params: &Value) -> Result<Value, Clie
 }
 
 impl Calls {
-    /// Those whose exports and bdevs there still are: an operator may have removed some, and some may have failed.
+    /// The calls whose exports and bdevs still exist: an operator may have deleted some, and some calls may have failed.
     fn that_are_there(mut self, client: &mut Client) -> Result<Self, ClientError> {
         let exports: Vec<Value> = client.call(GetExports::NAME, None)?;
         self.exports.retain(|params| exports.iter().any(|export| changes::is_made_by(export, params)));

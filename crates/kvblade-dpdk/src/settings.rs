@@ -1,6 +1,6 @@
 //! The settings file: the options of a command line in one commented TOML file, for a service.
 //!
-//! Keys are called as the options are. What the command line gives takes the place of the key of the same name.
+//! Keys have the names of the options. The command line takes precedence over the file.
 
 mod export;
 mod place;
@@ -22,7 +22,7 @@ use crate::payload_alignment::PayloadAlignment;
 use crate::spread::SpreadOption;
 use place::{Place, absolute};
 
-/// What a settings file says; what it leaves out is `None`.
+/// The contents of a settings file. `None` for keys that it does not have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) interfaces: Option<Vec<String>>,

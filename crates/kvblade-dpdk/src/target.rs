@@ -174,7 +174,7 @@ fn wait_for_links(done: Initialized) -> Result<(), String> {
             tracing::error!("links are waited for after the start");
             return false;
         };
-        // Completing may start the next subsystem and, with it, everything else: the poller ends first.
+        // The poller ends first, because completing may start the next subsystem and everything after it.
         with(|target| {
             target.watch = None;
             for (port, link) in target.ports.iter().zip(&mut target.links) {
@@ -201,7 +201,7 @@ fn wait_for_links(done: Initialized) -> Result<(), String> {
     Ok(())
 }
 
-/// Announces every export of a port whose link has come up again: initiators need not ask then.
+/// Advertises the exports of a port whose link has come up again, so that initiators need not ask.
 fn watch_links() {
     let poller = Poller::register(LINK_PERIOD, || {
         with(|target| {
@@ -234,7 +234,7 @@ fn watch_links() {
 pub(crate) fn ready(_: AppThread<'_>) {
     set_ready();
     with(|target| {
-        // Only now is it certain that the program starts; before, no initiator is told of anything.
+        // No export is advertised before it is certain that the program starts.
         target.lcores.advertise(None, ShelfSlot::WILDCARD);
         // From here on peers can cause log lines of SPDK and DPDK.
         crate::logging::limit_foreign_lines();
@@ -257,7 +257,7 @@ pub(crate) fn ready(_: AppThread<'_>) {
     crate::reload::serving();
 }
 
-/// Carries out what an RPC asks for.
+/// Carries out an RPC.
 pub(crate) fn act(action: Action, answer: Answer) {
     // Without a target the answer is dropped, which answers with an error.
     with(move |target| match action {
@@ -274,7 +274,7 @@ pub(crate) fn act(action: Action, answer: Answer) {
     });
 }
 
-/// The RPC calls that would make the exports there are.
+/// The RPC calls that would create the present exports.
 pub(crate) fn config(app: AppThread<'_>) -> Value {
     // Entries that make missing bdevs are in no other subsystem's configuration.
     let mut calls = loading::awaited(app);
@@ -337,7 +337,7 @@ pub(crate) fn stop(done: Finished) {
 }
 
 thread_local! {
-    /// Lcores that have stopped, and the requests that bdevs did not answer them.
+    /// The number of lcores that have stopped, and of requests that bdevs have not completed.
     static STOPPED: Cell<(usize, u32)> = const { Cell::new((0, 0)) };
 }
 
@@ -362,7 +362,7 @@ fn lcore_stopped(of: usize, unanswered: u32) {
     finish();
 }
 
-/// Closes what the lcores no longer use.
+/// Closes bdevs and ports, which no lcore uses any more.
 fn finish() {
     let Some(mut target) = control_plane::take() else {
         tracing::error!("the target has ended twice");

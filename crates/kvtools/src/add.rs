@@ -15,7 +15,7 @@ use crate::bdev_list::{self, BdevInfo};
 use crate::command::CommandError;
 use crate::rpc_client::{Client, ClientError};
 
-/// What to add.
+/// An export to add.
 #[derive(Debug, Clone)]
 pub struct Addition {
     /// Address to serve.
@@ -32,11 +32,11 @@ pub struct Addition {
     pub options: ExportOptions,
 }
 
-/// Carries it out. If the export cannot be made, a bdev made for it is deleted again.
+/// Adds the export. If it can't be created, a bdev created for it is deleted again.
 ///
-/// A bdev of that name comes before a file. A file that an aio bdev serves already is served through that one;
-/// under another address only if no export of it takes writes, or the parts do not overlap, since initiators
-/// would take the two for independent disks.
+/// A bdev of that name takes precedence over a file. A file that has an aio bdev already is served through that bdev. It gets a
+/// second address only if all of its exports are read-only or the parts do not overlap, because initiators would take the two
+/// addresses for independent disks.
 ///
 /// # Errors
 /// One sentence; nothing has changed then, unless it says so.
@@ -155,7 +155,7 @@ fn create_bdev(
     Ok(name)
 }
 
-/// How the names of bdevs begin that are made for a file, by `kvadd` and by `--export` alike; the address follows.
+/// Prefix of the names of bdevs that `kvadd` and `--export` create for a file; the address follows.
 pub(crate) const AIO: &str = "aio";
 
 /// The same for an image of Ceph's.

@@ -1,4 +1,4 @@
-//! SPDK's bdevs as `bdev_get_bdevs` lists them, as far as the commands look.
+//! SPDK's bdevs by `bdev_get_bdevs`, as far as the commands need them.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ pub struct BdevInfo {
     /// Further names.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// Another SPDK module keeps it for itself.
+    /// Another SPDK module has claimed it.
     #[serde(default)]
     pub claimed: bool,
-    /// What its module adds.
+    /// The part that its module adds.
     #[serde(default)]
     driver_specific: Value,
 }
@@ -45,13 +45,13 @@ impl BdevInfo {
         Some(image.to_string())
     }
 
-    /// Whether it is this image, opened by the same user and configuration: for writing, or not.
+    /// Whether it was opened for writing, if it is this image by the same user and configuration.
     #[must_use]
     pub fn opens(&self, image: &RbdImage) -> Option<bool> {
         image.found_in(&self.driver_specific)
     }
 
-    /// What it was made of for an export, as `kvadd` takes it.
+    /// The file or image beneath it, as `kvadd` takes it.
     #[must_use]
     pub fn path(&self) -> Option<String> {
         self.aio_file().map(str::to_owned).or_else(|| self.rbd_image())
@@ -67,7 +67,7 @@ impl BdevInfo {
         }
     }
 
-    /// Whether it goes by this name.
+    /// Whether this is one of its names.
     #[must_use]
     pub fn is_called(&self, name: &str) -> bool {
         self.name == name || self.aliases.iter().any(|alias| alias == name)
@@ -85,7 +85,7 @@ impl BdevInfo {
 /// Every bdev.
 ///
 /// # Errors
-/// What the call says.
+/// Errors of the call.
 pub fn fetch(client: &mut Client) -> Result<Vec<BdevInfo>, ClientError> {
     client.call("bdev_get_bdevs", None)
 }

@@ -1,4 +1,4 @@
-//! What the four commands share: their common options, and how they end.
+//! The common part of the four commands: their common options, and their exit codes.
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -49,7 +49,7 @@ pub enum CommandError {
     /// The file cannot be exported.
     #[error(transparent)]
     File(#[from] BackingFileError),
-    /// What was asked for would do harm or cannot be done.
+    /// The request would do harm or can't be carried out.
     #[error("{0}")]
     Refused(String),
 }

@@ -8,9 +8,8 @@ use crate::bdev_list::{self, BdevInfo};
 use crate::command::CommandError;
 use crate::rpc_client::Client;
 
-/// Deletes the export at `address` in `vlan`, or outside of any, from `port`. The bdev that `kvadd` or
-/// `--export` made of a file or image for it, known by its name, is deleted too once no export serves it and no SPDK module uses
-/// it; other bdevs stay.
+/// Deletes the export at `address` in `vlan`, or outside of any VLAN, from `port`. A bdev that `kvadd` or `--export` created for
+/// it, known by its name, is deleted too if no other export and no SPDK module uses it. Other bdevs stay.
 ///
 /// # Errors
 /// One sentence; the export is still there then, unless it says otherwise.

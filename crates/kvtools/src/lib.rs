@@ -1,8 +1,7 @@
 //! kvblade's commands for a running kvblade-dpdk: `kvadd`, `kvdel`, `kvstat` and `kvannounce`.
 //!
-//! Each reads its command line ([`command`]), asks over the management socket ([`rpc_client`]) and prints what
-//! comes back. What they do beyond one call, [`add`] and [`del`] say: a file becomes an SPDK bdev on the way in,
-//! and the bdev goes with its last export.
+//! Each reads its command line ([`command`]), makes calls over the RPC socket ([`rpc_client`]) and prints the answer. [`add`]
+//! creates an SPDK bdev for a file, and [`del`] deletes it with its last export.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 //! JSON-RPC 2.0 over SPDK's Unix socket: one call at a time, each with a deadline.
 //!
-//! SPDK frames nothing: an answer ends where its JSON value ends, in as many pieces as the socket likes.
+//! SPDK does not frame its answers: an answer ends where its JSON value ends, and may arrive in any number of pieces.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,13 +13,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Deserializer, Value, json};
 use thiserror::Error;
 
-/// Where kvblade-dpdk listens when nothing else is said.
+/// Default of `--rpc-socket`.
 pub const DEFAULT_SOCKET: &str = "/var/tmp/spdk.sock";
 
-/// How long a call may take when nothing else is said. A delete waits for what is in flight.
+/// Default limit of the time that a call takes. A deletion waits for the requests in flight.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Longest answer taken, in bytes: `SPDK_JSONRPC_SEND_BUF_SIZE_MAX` (`jsonrpc_internal.h`).
+/// Longest answer that is accepted, in bytes: `SPDK_JSONRPC_SEND_BUF_SIZE_MAX` (`jsonrpc_internal.h`).
 const ANSWER_MAX: usize = 32 << 20;
 
 /// Why a call brought no result. Displays as one sentence.
@@ -33,7 +33,7 @@ pub enum ClientError {
     Unreachable {
         /// The socket.
         path: PathBuf,
-        /// What connecting said.
+        /// The error of connecting.
         source: std::io::Error,
     },
     /// The connection broke during a call.
@@ -41,7 +41,7 @@ pub enum ClientError {
     Broken {
         /// The call.
         method: String,
-        /// What the socket said.
+        /// The error of the socket.
         source: std::io::Error,
     },
     /// kvblade-dpdk closed the connection without a full answer.
@@ -58,7 +58,7 @@ pub enum ClientError {
         /// How long was waited.
         timeout: Duration,
     },
-    /// What came is no answer to the call.
+    /// The data received is no answer to the call.
     #[error("{method}: the answer makes no sense: {what}; is '{}' the socket of kvblade-dpdk?", path.display())]
     Malformed {
         /// The call.
@@ -95,7 +95,7 @@ pub struct Client {
     path: PathBuf,
     timeout: Duration,
     last_id: u64,
-    /// What has come beyond the last answer.
+    /// Data received after the last answer.
     received: Vec<u8>,
 }
 
@@ -173,7 +173,7 @@ impl Client {
         }
     }
 
-    /// The answer, if all of it has come. It is an object, so looking is worth the while only after a `}`.
+    /// The answer, if it is complete. It is an object, so it can only be complete after a `}`.
     fn take_answer(&mut self, method: &str) -> Result<Option<Value>, ClientError> {
         match self.received.trim_ascii() {
             [] => return Ok(None),
@@ -205,7 +205,7 @@ impl Client {
             if code == i64::from(ErrorCode::MethodNotFound.number()) {
                 return Err(ClientError::NoMethod { method: method.into(), path: self.path.clone() });
             }
-            // SPDK's own methods say no more than strerror does: say which call it was.
+            // SPDK's own methods answer with the text of strerror only, so the method is named.
             let message =
                 if method.starts_with("aoe_") { message.into() } else { format!("{method}: {message}") };
             return Err(ClientError::Refused { method: method.into(), code, message });

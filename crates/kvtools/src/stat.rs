@@ -8,7 +8,7 @@ use crate::bdev_list::{self, BdevInfo};
 use crate::command::CommandError;
 use crate::rpc_client::Client;
 
-/// Asks for the exports and the files behind them, and writes the table.
+/// Fetches the exports and the files beneath them, and writes the table.
 ///
 /// # Errors
 /// One sentence, when a call fails.
@@ -19,8 +19,8 @@ pub fn stat(client: &mut Client) -> Result<String, CommandError> {
 }
 
 /// The table. The size is in GB of 10^9 bytes, cut to three places; the path is the file of an aio bdev, the image of an
-/// RBD one, and else the bdev's name, so that `kvadd` takes it as it is. A fifth column says what is not usual: its VLAN,
-/// `ro` for a read-only export, a state other than online, and why an export waits.
+/// RBD one, and else the bdev's name, so that `kvadd` takes it as it is. A fifth column has the VLAN,
+/// `ro` for a read-only export, a state other than online, and the reason why an export waits.
 fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
     let mut rows: Vec<[String; 4]> = Vec::new();
     for export in exports {

@@ -14,19 +14,19 @@ pub struct Record {
     pub address: ShelfSlot,
     /// The ports that serve it, or will once it is created.
     pub ports: Ports,
-    /// Ports that were taken out of [`Self::ports`] and may still have requests under way.
+    /// Ports that were taken out of [`Self::ports`] and may still have requests in flight.
     pub leaving: PortSet,
-    /// The bdev's name as the operator gave it, which may be an alias; also when the bdev is gone.
+    /// The bdev's name as the operator gave it, which may be an alias. It stays when the bdev is removed.
     pub bdev_name: String,
     /// The bdev, as it was last seen.
     pub bdev: ServedBdev,
-    /// Size in sectors of 512 bytes: of what is served, which may be a part of the bdev.
+    /// Size of the served part of the bdev, in sectors of 512 bytes.
     pub sectors: u64,
     /// Its options.
     pub options: ExportOptions,
-    /// How far it has come.
+    /// Its state.
     pub state: State,
-    /// Why it waits, in [`State::Waiting`].
+    /// The reason why it waits, in [`State::Waiting`].
     pub reason: Option<String>,
 }
 
@@ -51,10 +51,10 @@ impl Record {
     }
 }
 
-/// An export's life, in this order.
+/// The states of an export, in the order of its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// The configuration has it and its bdev can't be served yet: no lcore knows it.
+    /// The configuration has it, and its bdev can't be served yet. No lcore has it.
     Waiting,
     /// Some lcores do not serve it yet.
     Creating,
@@ -62,7 +62,7 @@ pub enum State {
     Online,
     /// Its bdev was removed: every lcore answers with a device fault.
     Offline,
-    /// Some lcores still finish requests.
+    /// Some lcores still drain it.
     Deleting,
 }
 

@@ -1,5 +1,5 @@
-//! Exports of the configuration whose bdevs are missing or can't be served: they hold their addresses, are listed and
-//! saved, and are made as soon as their bdevs allow.
+//! Exports of the configuration whose bdevs are missing or can't be served. They hold their addresses, are listed and saved,
+//! and are created as soon as their bdevs allow.
 
 use aoe_target::{ExportId, Ports};
 
@@ -14,7 +14,7 @@ impl Registry {
     /// Takes the address for an export that can't be made now, for this reason.
     ///
     /// # Errors
-    /// As [`Registry::create`], but for what concerns the bdev: such a request can't be carried out later either.
+    /// As [`Registry::create`], except for errors of the bdev: a request with another error can't be carried out later either.
     pub fn wait(&mut self, request: &CreateExport, reason: &str) -> Result<&Record, RpcError> {
         let name = request.bdev_name.clone();
         let bdev = ServedBdev { name, uuid: String::new(), sectors: 0, files: Vec::new() };
@@ -50,8 +50,7 @@ impl Registry {
         Ok(record)
     }
 
-    /// Second half of a creation that failed, of an export that is to be made later: no lcore serves it. Also tells why
-    /// an export waits on. True if it did not wait for that reason before.
+    /// The export waits, for this reason: again, after a creation that failed, or still. Returns whether the reason is new.
     pub fn wait_again(&mut self, id: ExportId, reason: &str) -> bool {
         let Some(record) = self.get_mut(id) else { return false };
         let is_new = record.reason.as_deref() != Some(reason);
@@ -60,7 +59,7 @@ impl Registry {
         is_new
     }
 
-    /// The request that would make this export.
+    /// The request that would create this export.
     #[must_use]
     pub fn request_of(&self, record: &Record) -> CreateExport {
         let names = self.ports_of(record).into_iter().map(|port| PortRef::Name(port.name.clone()));

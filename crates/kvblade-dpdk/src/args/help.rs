@@ -15,47 +15,47 @@ A file is served on a Linux interface with --interface and --export; all else ha
 polls, on a CPU that the program chooses and names in its log: an isolated one, else one that serves no interrupts of \
 what is served and is not CPU 0.
 
-Options of DPDK's EAL go to it unchanged: -l LIST for the lcores that poll (one queue of every port each), -a \
+Options of DPDK's EAL are passed on unchanged: -l LIST for the lcores that poll (one queue of every port each), -a \
 PCI-ADDRESS for the NICs and drives to use, --vdev for ports without hardware, -m MB, --file-prefix, --no-pci and so on; \
 lcores cannot be mapped onto other CPUs, and no option may hold white space. A '--' after them is needed only for -c, -r \
-and --log-level, which both have: before it they are EAL's. Every option can also stand in a file (--settings).";
+and --log-level, which EAL has too: before it they are EAL's. Every option can also stand in a file (--settings).";
 
 pub(super) const INTERFACE: &str = "\
 Serve on this Linux interface, as it is; may be given several times.
 
 It gets a port of DPDK's af_packet PMD, called net_af_packet_NAME, whose rings take the largest frames of the \
-interface's MTU: set the MTU first (ip link set NAME mtu 9000), on all that is on the way. The port has a queue pair for \
-each lcore. Other programs can use the interface meanwhile. PCI devices are left alone then, but for drives that the \
-exports and --config name and what -a gives.";
+interface's MTU: set the MTU first (ip link set NAME mtu 9000), on every switch and initiator too. The port has a queue pair for \
+each lcore. Other programs can use the interface meanwhile. PCI devices are not used then, except for drives that \
+exports and --config name and devices of -a.";
 
 pub(super) const SETTINGS: &str = "\
-Read options from a TOML file; what is given on the command line wins over it: a value over the value, the exports, the \
-interfaces and the EAL options (but for -l, which takes the place of 'lcores') over all that the file has of them.
+Read options from a TOML file. The command line takes precedence: a value replaces the value of the file; exports, \
+interfaces and EAL options replace all of those in the file (-l replaces only 'lcores').
 
-The keys are called as the options are: interfaces, lcores, pci-devices, eal-options, hugepages, config, rpc-socket, \
+The keys have the names of the options: interfaces, lcores, pci-devices, eal-options, hugepages, config, rpc-socket, \
 state-dir, mtu, mbufs, spread, idle, payload-alignment and log-level; each export is an [[export]] with shelf, slot, path \
-or bdev, port, read-only and the options of --export. On SIGHUP the file is read again: exports and log-level are changed \
-as it says, and the log names what would need a restart.";
+or bdev, port, read-only and the options of --export. On SIGHUP the file is read again: exports and log-level are changed, \
+and the log names the changes that need a restart.";
 
 pub(super) const CHECK: &str = "\
-Say whether all of this can be served, and exit: with 0 if it can, 1 if this machine, a file or --config stands in the \
-way, 2 if the command line or --settings is wrong.
+Report whether all of this can be served, and exit: with 0 if it can, 1 if this machine, a file or --config does not \
+allow it, 2 if the command line or --settings is wrong.
 
-It can run beside a target: what one uses while it runs (the socket, the state directory, hugepages) is not looked at.";
+It can run beside a target: resources of a running target (the socket, the state directory, hugepages) are not checked.";
 
 pub(super) const HUGEPAGES: &str = "\
-What to do about hugepages of 2 MiB that are missing when the program starts.
+Treatment of hugepages of 2 MiB that are missing at the start.
 
-  none   nothing: it is for the operator to reserve them
-  auto   reserve as many as it takes until about that much is free that this configuration needs
-  SIZE   reserve as many as it takes until SIZE is free, such as 1G
+  none   nothing: the operator reserves them
+  auto   reserve hugepages until about as much memory is free as this configuration needs
+  SIZE   reserve hugepages until SIZE is free, such as 1G
 
-The kernel's nr_hugepages is raised by what is missing, and stays so when the program has ended. If the kernel can't give \
-them, the program does not start. EAL's own options say how much of it is taken (-m).";
+The kernel's nr_hugepages is raised by the missing number, and stays so when the program has ended. If the kernel can't \
+reserve them, the program does not start. EAL's option -m decides how much of the memory is used.";
 
 pub(super) const RESERVE_HUGEPAGES: &str = "\
-Reserve hugepages as --hugepages says, and exit: 0 if they are there, or none are to be reserved. For what runs before \
-a service.";
+Reserve hugepages by --hugepages, and exit: with 0 if they are free, or none is to be reserved. For a step before a \
+service.";
 
 pub(super) const EXPORT_FORM: &str = "SHELF.SLOT[@PORT]=BDEV[,option...]";
 
@@ -109,32 +109,32 @@ One file or image may be served on several ports under one address, and under se
 parts they serve do not overlap.";
 
 pub(super) const CONFIG: &str = "\
-Load SPDK's configuration from a JSON file before the exports are made.
+Load SPDK's configuration from a JSON file before the exports are created.
 
 The form is that of SPDK's save_config: {\"subsystems\": [{\"subsystem\": \"bdev\", \"config\": [...]}, ...]}. \
-Exports are in the subsystem \"aoe\", so what save_config wrote starts the same exports again.";
+Exports are in the subsystem \"aoe\", so a file of save_config starts the same exports again.";
 
 pub(super) const STRICT: &str = "\
-End the start with exit code 1, naming each of them, when a disk is missing or an entry of --config is refused.
+End the start with exit code 1 when disks are missing or entries of --config are refused, naming each of them.
 
-Without it a missing or broken disk keeps only its own exports down: they are listed as 'waiting' with the reason, hold \
-their addresses, are saved by save_config, and are served as soon as the disk is there; every 5 s it is looked for. A \
+Without it a missing or broken disk affects only its own exports: they are listed as 'waiting' with the reason, hold \
+their addresses, are saved by save_config, and are served when the disk appears; it is looked for every 5 s. A \
 mistake in the command line or in --config, such as an unknown method or a second export at one address, ends the start \
 in any case.";
 
 pub(super) const STATE_DIR: &str = "\
-Directory for what initiators keep on the target: config strings, MAC mask lists, reservations. It is made, for \
-root alone, if it is not there, and used by one kvblade-dpdk at a time.
+Directory for initiator state: config strings, MAC mask lists, reservations. It is created for root alone, if it does not \
+exist, and used by one kvblade-dpdk at a time.
 
-Each export has a file in it called as the export is written: 1.2, or 1.2@PORT with the DPDK name of its port. \
-Deleting an export keeps its file, and an export made again under the same name finds it. A damaged file is renamed \
+Each export has a file in it with the name of the export: 1.2, or 1.2@PORT with the DPDK name of its port. \
+Deleting an export keeps its file, and an export that is created again under the same name uses it. A damaged file is renamed \
 to NAME.damaged-1 (-2, ...); its export answers nobody, after a restart too, until aoe_clear_initiator_state clears it.";
 
 pub(super) const MTU: &str = "\
-MTU of ports that have no Linux interface behind them, in bytes of Ethernet payload; the default is what the \
-port says.
+MTU of ports that have no Linux interface behind them, in bytes of Ethernet payload; the default is that of the \
+port.
 
-It limits how many sectors a frame carries: (MTU - 36) / 512, at most 16. Every switch and initiator on the way \
+It limits how many sectors a frame carries: (MTU - 36) / 512, at most 16. Every switch and initiator \
 must carry frames of that size.";
 
 pub(super) const EXAMPLES: &str = "\
@@ -161,59 +161,59 @@ Examples:
   While it runs:
     kvadd 1 3 veth0 /dev/sdb; kvstat; kvdel 1 3 veth0
 
-Signals: SIGINT and SIGTERM end the program when what was in flight is answered; SIGHUP has it read --settings again.
+Signals: SIGINT and SIGTERM end the program when the requests in flight are answered; SIGHUP has it read --settings again.
 
 Exit codes: 0 after SIGINT or SIGTERM; 1 when this machine, a file or the \
-configuration stands in the way; 2 when the command line is wrong.";
+configuration does not allow the start; 2 when the command line is wrong.";
 
 pub(super) const MBUFS: &str = "\
-Mbufs in the mempool of each port on each lcore, 2559 to 1048576: those its rx and tx ring hold (1024 each, if \
-the NIC has that many) and those of requests under way. A mempool takes this number times the port's largest \
+Mbufs in the mempool of each port on each lcore, 2559 to 1048576: those of its rx and tx ring (1024 each, if \
+the NIC has that many) and those of requests in flight. A mempool takes this number times the port's largest \
 frame (16 KiB for af_packet with framesz=16384) of hugepage memory. An lcore's af_packet, memif and vhost ports with \
-frames of the same size share one mempool, with this number for each of them together. A port that --spread spreads as \
-macs or software has one mempool of this number for each of its lcores together: its first queue's mbufs are then in \
-the hands, the tx rings and the caches (256 and some) of all of them.";
+frames of the same size share one mempool, with this number for each of them together. A port that --spread distributes as \
+macs or software has one mempool with this number for each of its lcores: mbufs of its first queue are then on \
+all of them, in their tx rings and caches (some 256 each).";
 
 pub(super) const SPREAD: &str = "\
-How a port's frames are spread over lcores, if -l names several and the port has a queue pair for each; with :LCORES \
-over so many of them at most (2 to 64). NICs do not hash AoE's EtherType by themselves: with 'off' they put all frames \
-in one queue, commonly.
+How the frames of a port are distributed over lcores, if -l names several and the port has a queue pair for each; with \
+:LCORES over at most so many of them (2 to 64). NICs do not hash AoE's EtherType by themselves: with 'off' they commonly put \
+all frames in one queue.
 
   rss       the NIC does it by a hash of both Ethernet addresses (i40e, ice): each initiator has one lcore
   macs      the port answers under a station address for each lcore, its own and further, locally administered \
-ones (16 at most), which initiators see as so many paths to each disk: Linux spreads over them by itself and may have \
-'buffers' messages under way on each. The NIC steers frames to queues where it can, else the lcores do
+ones (16 at most). Initiators see one path per lcore to each disk: Linux distributes requests over paths and may have \
+'buffers' messages in flight on each. The NIC steers frames to queues where it can, else the lcores do
   software  lcores hand requests to each other, by a hash of the initiator's address and the tag
-  auto      rss if the PMD takes the rule for it, else software; neither for memif and vhost, whose other end decides \
-which queues there are. 'macs' is seen by initiators, so it is for the operator to ask for
-  off       each lcore serves what is in its queue
+  auto      rss if the PMD takes the rule for it, else software; neither for memif and vhost, whose peer decides \
+the number of queues. 'macs' is visible to initiators, so only the operator chooses it
+  off       each lcore serves its own queue
 
-A line in the log says for each port which way it went and why. af_packet has several queue pairs with qpairs=N in \
+The log names the choice for each port and its reason. af_packet has several queue pairs with qpairs=N in \
 its --vdev.";
 
 pub(super) const IDLE: &str = "\
-What lcores do after 1000 turns without work, while nothing is under way on them.
+What lcores do after 1000 turns without work, while nothing is in flight on them.
 
-  poll                 they poll on: a CPU each is busy always, and nothing waits
+  poll                 they poll on: each keeps a CPU busy, and nothing waits
   pause                they pause for 1 us at a time, without a system call: by TPAUSE where the CPU has WAITPKG, \
 else by PAUSE, which gives the CPU's other thread more room and saves little power; adds up to 1 us
   sleep=MICROSECONDS   they sleep for 1 to 10000 us at a time; adds up to that and the kernel's timer slack (50 us)
-  interrupt            they sleep until the NIC interrupts; adds what the interrupt takes, some tens of us, and to \
+  interrupt            they sleep until the NIC interrupts; adds the time of the interrupt, some tens of us, and to \
 RPCs and other work up to 1 ms. For ports whose PMD has interrupts of rx queues (i40e, ixgbe, ice, mlx5, virtio, tap; \
 not af_packet, memif); lcores that hand frames to each other (--spread) pause instead
 
-What is added comes to the first request after a silence, and to RPCs.";
+The added time affects the first request after a pause, and RPCs.";
 
 pub(super) const ALIGNMENT: &str = "\
-What the addresses of frames' data are a multiple of on each port: 4, 512 or 4096 bytes, or auto: what the bdevs want \
-that the port's exports serve at the start, by --export and --config. Exports made later find what there is then.
+Alignment of the data in frames on each port: 4, 512 or 4096 bytes, or auto: that of the bdevs of the port's exports at the \
+start, by --export and --config. Exports that are created later use the alignment that the port has.
 
-SPDK copies each read and write whose data does not lie as its bdev wants: at a multiple of 512, or of the block size \
-if that is larger, for a file or block device (aio, uring), which is opened with O_DIRECT. NVMe drives and memory are \
-content with 4. aoe_get_stats counts the copies as bounced.
+SPDK copies each read and write whose data does not have the alignment of its bdev: 512, or the block size \
+if that is larger, for a file or block device (aio, uring), which is opened with O_DIRECT; 4 for NVMe drives and memory. \
+aoe_get_stats counts the copies as bounced.
 
 A larger alignment takes memory: each mbuf is an odd multiple of it. One for an MTU of 9000 takes 9728 bytes with 512 \
 and 12288 with 4096, one for 1500 takes 3584 and 4096, and one for af_packet's frames of 16 KiB 17920 and 20480. \
-Data that comes behind a VLAN tag lies 4 bytes further, \
-unless the port takes the tag out by itself. Ports of the af_xdp PMD and of NICs with mempools in hardware always \
+Data behind a VLAN tag is shifted by 4 bytes, \
+unless the port strips the tag. Ports of the af_xdp PMD and of NICs with mempools in hardware always \
 have 4.";

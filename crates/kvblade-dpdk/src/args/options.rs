@@ -31,23 +31,23 @@ pub(super) struct Options {
     #[arg(long = "export", short = 'e', value_name = help::EXPORT_FORM, long_help = help::export())]
     pub(super) exports: Vec<OsString>,
 
-    /// Read options from a TOML file, such as /etc/kvblade/kvblade.toml; what is given here wins over it
+    /// Read options from a TOML file, such as /etc/kvblade/kvblade.toml; the command line takes precedence
     #[arg(long, value_name = "FILE", long_help = help::SETTINGS)]
     pub(super) settings: Option<PathBuf>,
 
-    /// Say whether all of this can be served, and exit with 0 if it can
+    /// Report whether all of this can be served, and exit with 0 if it can
     #[arg(long, long_help = help::CHECK)]
     pub(super) check: bool,
 
-    /// What to do about hugepages that are missing: none, auto or a SIZE that is to be free [default: none]
+    /// Treatment of missing hugepages: none, auto or a SIZE that must be free [default: none]
     #[arg(long, value_name = "none|auto|SIZE", long_help = help::HUGEPAGES, value_parser = Hugepages::parse)]
     pub(super) hugepages: Option<Hugepages>,
 
-    /// Reserve hugepages as --hugepages says, and exit
+    /// Reserve hugepages by --hugepages, and exit
     #[arg(long, conflicts_with = "check", long_help = help::RESERVE_HUGEPAGES)]
     pub(super) reserve_hugepages: bool,
 
-    /// Load SPDK's configuration from a JSON file before the exports are made
+    /// Load SPDK's configuration from a JSON file before the exports are created
     #[arg(long, short, value_name = "FILE", long_help = help::CONFIG)]
     pub(super) config: Option<PathBuf>,
 
@@ -59,19 +59,19 @@ pub(super) struct Options {
     #[arg(long, short, value_name = "PATH")]
     pub(super) rpc_socket: Option<PathBuf>,
 
-    /// Directory for what initiators keep here: config strings, MAC masks, reservations [default: /var/lib/kvblade-dpdk]
+    /// Directory for initiator state: config strings, MAC masks, reservations [default: /var/lib/kvblade-dpdk]
     #[arg(long, value_name = "DIR", long_help = help::STATE_DIR)]
     pub(super) state_dir: Option<PathBuf>,
 
-    /// MTU of ports that have no Linux interface behind them [default: what the port says]
+    /// MTU of ports that have no Linux interface behind them [default: that of the port]
     #[arg(long, value_name = "BYTES", long_help = help::MTU, value_parser = values::parse_mtu)]
     pub(super) mtu: Option<u16>,
 
-    /// Mbufs of each port on each lcore: the rings' and the requests under way [default: 4095]
+    /// Mbufs of each port on each lcore, for its rings and requests in flight [default: 4095]
     #[arg(long, value_name = "NUMBER", long_help = help::MBUFS, value_parser = values::parse_mbufs)]
     pub(super) mbufs: Option<u32>,
 
-    /// How a port's frames are spread over lcores: auto, off, rss, macs or software [default: auto]
+    /// How the frames of a port are distributed over lcores: auto, off, rss, macs or software [default: auto]
     #[arg(long, value_name = "WAY[:LCORES]", long_help = help::SPREAD, value_parser = SpreadOption::parse)]
     pub(super) spread: Option<SpreadOption>,
 
@@ -79,7 +79,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "WAY", long_help = help::IDLE, value_parser = IdleOption::parse)]
     pub(super) idle: Option<IdleOption>,
 
-    /// What the addresses of frames' data are a multiple of: auto, 4, 512 or 4096 bytes [default: auto]
+    /// Alignment of the data in frames: auto, 4, 512 or 4096 bytes [default: auto]
     #[arg(long, value_name = "BYTES", long_help = help::ALIGNMENT, value_parser = values::parse_alignment)]
     pub(super) payload_alignment: Option<PayloadAlignment>,
 
@@ -92,7 +92,7 @@ pub(super) struct Options {
     pub(super) vblade: Vec<OsString>,
 }
 
-/// Whether a long option, without its dashes, is one of ours.
+/// Whether the program has a long option of that name, given without its dashes.
 pub(crate) fn is_own_option(name: &str) -> bool {
     Options::command().get_arguments().any(|argument| argument.get_long() == Some(name))
 }

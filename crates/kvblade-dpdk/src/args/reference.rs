@@ -46,7 +46,10 @@ fn as_markdown(help: &str) -> String {
     let mut in_list = false;
     for line in help.lines() {
         let entry = line.strip_prefix("  ");
-        if entry.is_some() != in_list && lines.last().is_some_and(|last: &String| !last.is_empty()) {
+        if entry.is_some() != in_list
+            && !line.is_empty()
+            && lines.last().is_some_and(|last: &String| !last.is_empty())
+        {
             lines.push(String::new());
         }
         in_list = entry.is_some();

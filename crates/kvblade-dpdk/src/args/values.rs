@@ -7,20 +7,20 @@ use crate::payload_alignment::{ALIGNMENTS, PayloadAlignment};
 /// SPDK's own default, so that its tools find the program without an option.
 pub(crate) const DEFAULT_RPC_SOCKET: &str = "/var/tmp/spdk.sock";
 
-/// Where the state of the target that a machine commonly has one of lives.
+/// Default of `--state-dir`: a machine commonly has one target.
 pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/kvblade-dpdk";
 
 /// Smallest `--mtu`, in bytes of Ethernet payload: AoE and ATA headers and one sector, 36 + 512.
 pub(crate) const MTU_MIN: u16 = 548;
 
-/// `--mbufs` when it is not given: two rings of 1024, and 2048 requests under way; one less than a power of two
+/// `--mbufs` when it is not given: two rings of 1024, and 2048 requests in flight; one less than a power of two
 /// is what a mempool holds without waste (`rte_mempool_create`, `rte_mempool.h`).
 pub(crate) const MBUFS_DEFAULT: u32 = 4095;
 
-/// Smallest `--mbufs`: two rings of 1024 filled, and some more to work with.
+/// Smallest `--mbufs`: two filled rings of 1024, and 511 mbufs for requests in flight.
 const MBUFS_MIN: u32 = 2559;
 
-/// Largest `--mbufs`: what a mempool of 16 KiB rooms could need 16 GiB for.
+/// Largest `--mbufs`: with a data room of 16 KiB such a mempool takes 16 GiB.
 const MBUFS_MAX: u32 = 1 << 20;
 
 /// An MTU.

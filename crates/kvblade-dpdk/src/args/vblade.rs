@@ -1,4 +1,4 @@
-//! vblade's command line, `vblade SHELF SLOT INTERFACE PATH`, understood as it is.
+//! vblade's command line: `SHELF SLOT INTERFACE PATH`.
 
 use std::ffi::{OsStr, OsString};
 
@@ -29,7 +29,7 @@ pub(super) fn read(words: &[OsString]) -> Result<Option<(String, ExportSpec)>, L
     let interface = text(interface)?;
     crate::interfaces::check_name(&interface)
         .map_err(|sentence| LaunchError::usage(format!("interface {}: {sentence}", Quoted(&interface))))?;
-    // A path of vblade's may be relative, and hold any commas.
+    // A path may be relative, and may contain commas.
     let path = std::path::absolute(path)
         .map_err(|error| LaunchError::usage(format!("'{}': {error}: give a path", path.display())))?;
     let path = text(path.as_os_str())?.replace(',', ",,");

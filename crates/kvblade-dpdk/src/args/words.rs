@@ -1,4 +1,4 @@
-//! Command line: which words are EAL's and which are ours.
+//! Divides the command line between EAL and the program.
 //!
 //! The words before a `--` are EAL's and those after it are ours. Before it, or where there is none, an option goes to
 //! the one that has it. A few names are both's (`-c`, `-r`, `--log-level`): they are EAL's before a `--`, and ours
@@ -18,7 +18,7 @@ pub(super) struct Words {
     pub(super) ours: Vec<OsString>,
 }
 
-/// To whom an option goes that both have.
+/// The owner of an option that both have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum First {
     Eal,
@@ -95,7 +95,7 @@ mod tests {
         divides("-c /etc/kv.json --log-level debug -r /s", "", "-c /etc/kv.json --log-level debug -r /s");
         divides("1 1 eth1 /srv/disk -l0", "-l0", "1 1 eth1 /srv/disk");
         divides("--nosuch x", "", "--nosuch x");
-        // A value is nobody's option.
+        // A value is no option.
         divides("--config -l --export --vdev", "", "--config -l --export --vdev");
     }
 

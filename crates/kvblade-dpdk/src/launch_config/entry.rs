@@ -1,4 +1,4 @@
-//! One entry of the configuration: a call that SPDK is to carry out, and where it was asked for.
+//! One entry of the configuration: a call for SPDK, and its origin.
 
 use std::fmt;
 use std::path::Path;
@@ -10,22 +10,22 @@ use serde_json::{Value, json};
 
 use crate::export_spec::PciAddress;
 
-/// A call, and where it was asked for.
+/// A call and its origin.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
-    /// The subsystem it stands in.
+    /// Its subsystem.
     pub(crate) subsystem: String,
-    /// Where it was asked for.
+    /// Its origin.
     pub(crate) origin: Origin,
     /// The method.
     pub(crate) method: String,
     /// Its parameters, an object.
     pub(crate) params: Option<Value>,
-    /// What to look at before the call.
+    /// A check before the call.
     pub(crate) condition: Condition,
 }
 
-/// Where an entry was asked for.
+/// The origin of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// In the file of `--config`.
@@ -43,7 +43,7 @@ pub(crate) enum Origin {
     Program,
 }
 
-/// What is looked at before a call, because SPDK would say less of it.
+/// A check before a call, because the error of SPDK would say less.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Condition {
     /// Nothing.
@@ -65,7 +65,7 @@ impl Entry {
         call
     }
 
-    /// The export it is to make, if it is for one.
+    /// The export that it creates, if it creates one.
     pub(crate) fn export(&self) -> Option<CreateExport> {
         if self.method != CreateExport::NAME {
             return None;
@@ -76,12 +76,12 @@ impl Entry {
         }
     }
 
-    /// The name it gives to what it makes.
+    /// The name of the object that it creates.
     pub(crate) fn name(&self) -> Option<&str> {
         self.text("name")
     }
 
-    /// Whether the bdev of that name would be made by it: the bdevs of an NVMe controller are named after it.
+    /// Whether it creates the bdev of that name. Bdevs of an NVMe controller have its name as a prefix.
     pub(crate) fn makes(&self, bdev: &str) -> bool {
         let Some(name) = self.name() else { return false };
         let namespace = bdev.strip_prefix(name).and_then(|rest| rest.strip_prefix('n'));
@@ -90,8 +90,8 @@ impl Entry {
         bdev == name || (self.method == "bdev_nvme_attach_controller" && namespace.is_some_and(is_number))
     }
 
-    /// The parameters for a call now, or why it is not worth one. `others` are the files of other bdevs, and whether
-    /// these are only read.
+    /// The parameters for a call now, or the reason why it would fail. `others` are the files of other bdevs, each with whether
+    /// it is only read.
     pub(crate) fn prepare(
         &self,
         others: &[(BackingFile, bool)],
@@ -135,7 +135,7 @@ impl Entry {
 }
 
 impl fmt::Display for Entry {
-    /// Where it stands, its method, and what it is for.
+    /// Its origin, its method and its object.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
             Origin::Config { file, subsystem, number } => {

@@ -1,4 +1,4 @@
-//! The user's `--config`: read, checked as far as SPDK would fail badly, and merged with our own entries.
+//! The user's `--config`: read, checked where the errors of SPDK are poor, and merged with the program's own entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -187,7 +187,7 @@ impl UserConfig {
         }
     }
 
-    /// What SPDK is to carry out, as a list and as a document: everything of the file, then our bdevs, then all exports.
+    /// All calls, as a list and as a document: those of the file, then the program's bdevs, then all exports.
     pub(super) fn merged(self, bdevs: Vec<Entry>, exports: Vec<Entry>) -> (Vec<Entry>, Value) {
         let mut subsystems = self.subsystems;
         let (mut awaited, mut aoe) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! From the exports there are to those there are to be: which calls undo and which make them.
+//! The calls that lead from the present exports to the new ones.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ pub(super) struct Calls {
     pub(super) exports: Vec<Value>,
 }
 
-/// What there is to be done.
+/// The calls to make.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Changes {
     pub(super) removed_exports: Vec<Value>,
@@ -44,7 +44,7 @@ impl Call {
         self.params["name"].as_str().unwrap_or_default()
     }
 
-    /// Whether the bdev of this name is its: that of a namespace has the controller's name before an `n`.
+    /// Whether it creates the bdev of this name. The bdev of a namespace has the controller's name before an `n`.
     pub(super) fn makes(&self, bdev: &str) -> bool {
         match bdev.strip_prefix(self.name()) {
             Some("") => true,
@@ -70,7 +70,7 @@ impl Calls {
 }
 
 impl Changes {
-    /// What leads from `before` to `after`. An export whose bdev is made anew is made anew, too.
+    /// The calls from `before` to `after`. An export whose bdev is created anew is created anew too.
     pub(super) fn between(before: &Calls, after: &Calls) -> Self {
         let only_in = |these: &[Call], others: &[Call]| -> Vec<Call> {
             these.iter().filter(|call| !others.contains(call)).cloned().collect()

@@ -17,7 +17,7 @@ pub(super) fn absolute(path: &impl AsRef<Path>) -> Result<PathBuf, String> {
     }
 }
 
-/// A file and its text, to say where in it a mistake is.
+/// A file and its text, for the place of a mistake.
 pub(super) struct Place<'a> {
     path: &'a Path,
     text: &'a str,
@@ -59,7 +59,7 @@ impl<'a> Place<'a> {
         1 + self.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
     }
 
-    /// What the TOML reader refused: no TOML, no such key, a value of another kind.
+    /// A refusal of the TOML reader: no TOML, an unknown key, or a value of another type.
     pub(super) fn refused(&self, error: &toml::de::Error) -> LaunchError {
         let message = error.message().replace('\n', ", ").replace('`', "'");
         let Some(span) = error.span() else {
@@ -67,7 +67,7 @@ impl<'a> Place<'a> {
         };
         let number = self.line_of(span.start);
         let line = self.text.lines().nth(number - 1).unwrap_or_default();
-        // The reader does not name the key whose value is of another kind.
+        // The reader does not name the key of a value of another type.
         let key = line
             .split_once('=')
             .map(|(key, _)| key.trim())

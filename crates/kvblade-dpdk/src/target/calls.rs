@@ -1,4 +1,4 @@
-//! Calls to our own RPC server: the way by which SPDK's methods are reached from within.
+//! Calls to the program's own RPC server, by which it reaches SPDK's methods.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -43,7 +43,7 @@ impl Target {
         self.attempt(request, answer, Some(Instant::now()));
     }
 
-    /// Makes the export, now or after another attempt.
+    /// Creates the export, now or after another attempt.
     fn attempt(&mut self, request: CreateExport, answer: Answer, since: Option<Instant>) {
         let since = since.filter(|since| since.elapsed() < EXAMINE_PATIENCE);
         match (self.admit(&request, since.is_none(), None), since) {
@@ -103,7 +103,7 @@ impl Target {
         }
     }
 
-    /// Makes an export that waits. `last` as for one that is asked for: modules that look at its bdev are through.
+    /// Creates an export that waits. `last`: no further attempt follows soon, so a bdev that is being examined is served.
     ///
     /// # Errors
     /// Why it can't be made now; it waits on.
@@ -330,7 +330,7 @@ impl Target {
         }
     }
 
-    /// Forgets an export that no lcore serves.
+    /// Gives up an export that no lcore serves.
     fn abandon(&mut self, id: ExportId, waits: Option<ExportId>, why: &RpcError, bdev: Bdev) {
         let own_name = bdev.info().name.clone();
         self.let_go(id, waits, why);

@@ -1,4 +1,4 @@
-//! Carries out the configuration, by calls to our own RPC server, and tries again what was refused because of a disk.
+//! Carries out the configuration by calls to the program's own RPC server, and retries entries that a missing disk refused.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,24 +19,24 @@ use crate::logging;
 use crate::preflight::{self, Host};
 use crate::rpc::startup;
 
-/// How often the answer to a call is looked for.
+/// Period of the look for the answer to a call.
 const PERIOD: Duration = Duration::from_micros(100);
 
 /// Period after which a refused entry, or an export that waits, is tried again.
 pub(super) const RETRY_PERIOD: Duration = Duration::from_secs(5);
 
-/// How long a call may take before a line says which one it is; SPDK's methods have no time limit of their own.
+/// Time after which the log names a call that takes long. SPDK's methods have no time limit of their own.
 const CALL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is to be carried out, and how.
+/// The configuration, and how to carry it out.
 pub(crate) struct Configuration {
     /// All entries, in order.
     pub(crate) entries: Vec<Entry>,
     /// `--strict`.
     pub(crate) strict: bool,
-    /// Where the program calls itself.
+    /// Socket at which the program calls itself.
     pub(crate) socket: PathBuf,
-    /// Where drives are looked for.
+    /// The machine, for checks of drives.
     pub(crate) host: Host,
 }
 
@@ -46,31 +46,31 @@ thread_local! {
 
 struct Loading {
     loader: Loader,
-    /// Those whose files are compared, so that none is served twice.
+    /// Entries whose files are compared, so that no file is served twice.
     files: Vec<Entry>,
     socket: PathBuf,
     host: Host,
     awaited: VecDeque<Awaited>,
-    /// The size and time of each file that has come back, as it was last seen.
+    /// Size and time of each file that has reappeared, at the last look.
     seen: BTreeMap<PathBuf, (u64, Option<SystemTime>)>,
     run: Option<Run>,
 }
 
-/// Calls under way.
+/// Calls in progress.
 struct Run {
     session: Session,
     work: Work,
-    /// What the call under way is for, and when a line says that it takes long.
+    /// The entry of the call in progress, and the time when the log names it.
     current: Option<(Entry, Instant)>,
     _poller: Poller,
 }
 
 enum Work {
-    /// The names of the methods are asked for, since the configuration has wrong ones.
+    /// Asks for the names of the methods, because the configuration has unknown ones.
     Methods(Request),
     /// A part of the start.
     Start(Phase, Request),
-    /// So many of those awaited are still to be tried.
+    /// A retry of refused entries; so many are left.
     Retry(usize),
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn carry_out(phase: Phase, request: Request) {
     });
 }
 
-/// Tries again what was refused, if nothing else is under way.
+/// Retries refused entries, if no calls are in progress.
 pub(super) fn retry() {
     LOADING.with_borrow_mut(|loading| {
         if let Some(loading) = loading
@@ -118,12 +118,12 @@ pub(super) fn retry() {
     });
 }
 
-/// Why a bdev is not there, if an entry that would make it was refused.
+/// The reason why a bdev is missing, if the entry that creates it was refused.
 pub(super) fn why_missing(bdev: &str) -> Option<String> {
     LOADING.with_borrow(|loading| loading.as_ref()?.why_missing(bdev))
 }
 
-/// The entries that are tried again and whose bdevs nobody has made meanwhile, for `save_config`.
+/// The refused entries whose bdevs are still missing, for `save_config`.
 pub(super) fn awaited(app: AppThread<'_>) -> Vec<Value> {
     let is_missing =
         |awaited: &&Awaited| awaited.entry.name().and_then(|name| Bdev::own_name(app, name)).is_none();
@@ -133,7 +133,7 @@ pub(super) fn awaited(app: AppThread<'_>) -> Vec<Value> {
     })
 }
 
-/// Nobody waits for a bdev of that name any more: one that an `--export` asked for is not made either.
+/// No export waits for a bdev of that name any more: its entry is not retried, if an `--export` asked for it.
 pub(super) fn forget(bdev: &str) {
     LOADING.with_borrow_mut(|loading| {
         if let Some(loading) = loading {
@@ -143,23 +143,30 @@ pub(super) fn forget(bdev: &str) {
     });
 }
 
-/// Ends calls under way: the program ends.
+/// Ends the calls in progress, because the program ends.
 pub(super) fn stop() {
     LOADING.set(None);
 }
 
-/// Looks for the answer to the call under way. True if there was one.
+/// Looks for the answer to the call in progress. True if there was one.
 fn turn() -> bool {
     LOADING.with_borrow_mut(|loading| {
-        let Some(loading) = loading else { return false };
-        let Some(run) = &mut loading.run else { return false };
+        // The poller is a part of the run, so it does not outlive the run.
+        let Some(loading) = loading else {
+            nothing_in_progress("a look for an answer");
+            return false;
+        };
+        let Some(run) = &mut loading.run else {
+            nothing_in_progress("a look for an answer");
+            return false;
+        };
         match run.session.poll() {
             Ok(None) => {
                 run.watch();
                 return false;
             }
             Ok(Some(answer)) => loading.answered(answer),
-            // The entry that was under way is refused by this; there is no way to any other.
+            // This refuses the entry in progress, and no other can be called.
             Err(sentence) => loading.broken(&sentence),
         }
         true
@@ -191,7 +198,7 @@ impl Loading {
     }
 
     fn answered(&mut self, answer: Result<Value, Refusal>) {
-        let Some(run) = &mut self.run else { return };
+        let Some(run) = &mut self.run else { return nothing_in_progress("an answer") };
         let attempted = logging::end_attempt();
         let current = run.current.take();
         match (&run.work, current) {
@@ -215,7 +222,7 @@ impl Loading {
         self.advance();
     }
 
-    /// Makes the next call, or comes to the end.
+    /// Makes the next call, or finishes.
     fn advance(&mut self) {
         while let Some(run) = &mut self.run {
             if spdk::app::asked_to_stop() {
@@ -228,7 +235,7 @@ impl Loading {
                 },
                 Work::Retry(left) if *left > 0 && !spdk::app::asked_to_stop() => {
                     *left -= 1;
-                    // Each goes to the end of the queue again, unless it succeeds: the order stays.
+                    // Each entry returns to the end of the queue unless it succeeds, so their order stays.
                     match self.awaited.pop_front() {
                         Some(awaited) => {
                             let next = (awaited.entry.clone(), awaited.said.clone());
@@ -248,7 +255,7 @@ impl Loading {
             let drive_fault = |address| preflight::drive_fault(address, &self.host);
             match settled.and_then(|()| entry.prepare(&self.others(&entry), drive_fault)) {
                 Ok(params) => {
-                    let Some(run) = &mut self.run else { return };
+                    let Some(run) = &mut self.run else { return nothing_in_progress("a call") };
                     run.session.send(&entry.method, params.as_ref());
                     run.current = Some((entry, Instant::now() + CALL_PATIENCE));
                     return;
@@ -265,14 +272,14 @@ impl Loading {
         }
     }
 
-    /// A file that has come back may still be copied to its place: one that grows would be served with the size of the
-    /// moment, and be written by two.
+    /// Refuses a file that has reappeared and still changes. A file that is still being copied to its place would be served with
+    /// the size of the moment, and written by two programs.
     fn settled(&mut self, entry: &Entry) -> Result<(), String> {
         let path = entry.params.as_ref().and_then(|params| params.get("filename")).and_then(Value::as_str);
         let Some(path) = path.map(PathBuf::from) else { return Ok(()) };
         let found = match std::fs::metadata(&path) {
             Ok(found) if found.is_file() => (found.len(), found.modified().ok()),
-            // What is wrong with it is said where it is opened.
+            // Opening it reports the fault.
             _ => {
                 self.seen.remove(&path);
                 return Ok(());
@@ -316,14 +323,14 @@ impl Loading {
         self.awaited.push_back(Awaited { entry, reason, said: attempted.said });
     }
 
-    /// The one at the end of the queue was tried.
+    /// The entry at the end of the queue was retried.
     fn tried_again(&mut self, entry: Entry, answer: Result<Value, Refusal>, attempted: logging::Attempted) {
-        // It may have been forgotten meanwhile.
-        let Some(index) = self.awaited.iter().position(|awaited| awaited.entry == entry) else { return };
+        // The deletion of its export may have removed it meanwhile.
+        let found = self.awaited.iter_mut().enumerate().find(|(_, awaited)| awaited.entry == entry);
+        let Some((index, awaited)) = found else { return };
         match answer {
             Err(refusal) if !is_there(&refusal) => {
                 let reason = in_full(&entry, &refusal, &attempted);
-                let Some(awaited) = self.awaited.get_mut(index) else { return };
                 awaited.said = attempted.said;
                 if awaited.reason != reason {
                     tracing::warn!("{entry}: {reason}; it is tried again");
@@ -347,7 +354,7 @@ impl Loading {
 
     fn broken(&mut self, sentence: &str) {
         logging::end_attempt();
-        let Some(run) = &mut self.run else { return };
+        let Some(run) = &mut self.run else { return nothing_in_progress("a broken connection") };
         match run.current.take() {
             Some((entry, _)) => self.loader.fail(&entry, sentence),
             None => note_failure(sentence),
@@ -359,8 +366,8 @@ impl Loading {
     }
 
     fn finish(&mut self) {
-        let Some(Run { work, session, .. }) = self.run.take() else { return };
-        // Its server goes before SPDK's start goes on.
+        let Some(Run { work, session, .. }) = self.run.take() else { return nothing_in_progress("the end") };
+        // The server of the session is closed before SPDK's start continues.
         drop(session);
         match work {
             Work::Methods(request) => self.answer_start(request),
@@ -380,16 +387,22 @@ impl Loading {
     }
 }
 
+/// Logs a step that comes while no calls are in progress, which is a mistake of this file.
+fn nothing_in_progress(step: &str) {
+    tracing::error!(step, "the configuration: no calls are in progress");
+}
+
 impl Run {
-    /// Tells of a call that takes long.
+    /// Logs a call that takes long.
     fn watch(&mut self) {
+        // The question for the names of the methods has no entry, and is answered at once.
         let Some((entry, deadline)) = &mut self.current else { return };
         if Instant::now() < *deadline {
             return;
         }
         *deadline = Instant::now() + CALL_PATIENCE;
         if spdk::app::asked_to_stop() {
-            // SPDK can't take back a call, and what it works on can't be taken apart under it.
+            // SPDK can't cancel a call, and its objects can't be freed while it uses them.
             eprintln!("kvblade-dpdk: {entry}: it has not been answered, and the program is to end");
             std::process::exit(1);
         }
@@ -397,13 +410,13 @@ impl Run {
     }
 }
 
-/// Has the export wait.
+/// Lets the export wait for its bdev.
 fn wait(request: &CreateExport, reason: &str) -> Result<(), String> {
     let waits = with(|target| target.wait(request, reason));
     waits.unwrap_or_else(|| Err("the target has ended".into()))
 }
 
-/// The refusal in words, with what SPDK logged where it says more.
+/// The refusal in words, with SPDK's log line where that has more.
 fn in_full(entry: &Entry, refusal: &Refusal, attempted: &logging::Attempted) -> String {
     let reason = reason(entry, refusal);
     match &attempted.last_error {

@@ -63,7 +63,7 @@ pub(super) struct Counting {
 /// The exports that wait for their bdevs.
 #[derive(Default)]
 pub(super) struct Waiting {
-    /// Those whose bdevs were there when they were last looked at, and did not suit.
+    /// Exports whose bdevs existed at the last look and did not suit.
     pub(super) refused: BTreeSet<ExportId>,
     /// What SPDK logged at the last attempt.
     pub(super) said: BTreeSet<String>,

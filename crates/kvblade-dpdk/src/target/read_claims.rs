@@ -1,9 +1,8 @@
-//! Claims on bdevs that are served and not written.
+//! Claims on bdevs that only read-only exports serve.
 //!
-//! An export that takes writes claims its bdev by its own descriptor, together with all others that do. One that only
-//! reads does not, for it may stand beside those. Where nothing but such exports serves a bdev, it is claimed here
-//! instead, so that no other module of SPDK writes it: a bdev that is formatted while it is served would change under
-//! its initiators.
+//! An export that takes writes claims its bdev by its own descriptor, which it shares with other such exports. A read-only export
+//! does not claim its bdev, because writing exports may stand beside it. If all exports of a bdev are read-only, the bdev is
+//! claimed here, so that no other module of SPDK writes it: formatting it would change the disk under its initiators.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Which bdevs can be exported, and how.
+//! The bdevs that can be exported, and as what.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use spdk::{Bdev, BdevInfo, Durability};
 /// The bdev block sizes that are exported, in bytes: AoE's sector, and blocks that hold 2, 4 or 8 of them.
 const BLOCK_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
 
-/// Refuses a bdev that can't be exported as it is asked for.
+/// Refuses a bdev that can't be exported as requested.
 pub(super) fn check(info: &BdevInfo, request: &CreateExport) -> Result<(), RpcError> {
     check_blocks(info)?;
     check_writable(info, request.options.read_only)?;
@@ -20,13 +20,13 @@ pub(super) fn check(info: &BdevInfo, request: &CreateExport) -> Result<(), RpcEr
 const EPERM: i32 = 1;
 const EBUSY: i32 = 16;
 
-/// True if the bdev was not opened because others have claimed it, or write it.
+/// Whether the bdev was not opened because others have claimed it or write it.
 fn is_claimed(error: &spdk::Error) -> bool {
     error.call == "spdk_bdev_module_claim_bdev_desc" && [EPERM, EBUSY].contains(&error.errno)
 }
 
-/// True if others write it without a claim: modules do that while they look whether a new bdev is theirs, and for some
-/// turns after that.
+/// Whether others have it open for writing without a claim: modules do so while they examine a new bdev, and for some turns
+/// afterwards.
 pub(super) fn is_examined(error: &spdk::Error) -> bool {
     is_claimed(error) && error.errno == EPERM
 }
@@ -45,7 +45,7 @@ pub(super) fn open_failed(name: &str, error: &spdk::Error) -> RpcError {
     RpcError::new(ErrorCode::Unsuitable, format!("bdev {name} can't be opened: {why}"))
 }
 
-/// The bdev as the registry is to know it.
+/// The bdev for the registry.
 pub(super) fn served(bdev: &Bdev) -> Result<ServedBdev, RpcError> {
     let info = bdev.info();
     let files = info.files.iter().map(|file| {
@@ -66,7 +66,7 @@ pub(super) fn served(bdev: &Bdev) -> Result<ServedBdev, RpcError> {
     })
 }
 
-/// Refuses to serve what takes no writes as if it did.
+/// Refuses to export a bdev for writing that takes no writes.
 fn check_writable(info: &BdevInfo, read_only: bool) -> Result<(), RpcError> {
     if read_only || info.takes_writes {
         return Ok(());
@@ -91,8 +91,8 @@ fn check_blocks(info: &BdevInfo) -> Result<(), RpcError> {
     Ok(())
 }
 
-/// Refuses a bdev that may lose acknowledged writes in a power failure, unless the operator has said that it may, or
-/// nothing is written. Memory loses all of them, as its name says, and no flush would help.
+/// Refuses a bdev that may lose acknowledged writes in a power failure, unless the operator allows it or the export is
+/// read-only. A bdev in memory is accepted: its name says that it loses everything.
 fn check_durable(info: &BdevInfo, read_only: bool, cache: CacheMode) -> Result<(), RpcError> {
     match (&info.durability, cache) {
         (Durability::Unknown(why), CacheMode::WriteThrough) if !read_only => Err(RpcError::new(

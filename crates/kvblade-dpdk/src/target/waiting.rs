@@ -1,4 +1,4 @@
-//! Exports of the configuration that could not be made: looked at again and again, and served as soon as their bdevs
+//! Exports of the configuration that wait for their bdevs. They are checked periodically, and served as soon as their bdevs
 //! allow.
 
 use std::cell::RefCell;
@@ -12,14 +12,14 @@ use super::control_plane::{Target, with};
 use super::loading::{self, RETRY_PERIOD};
 use crate::logging;
 
-/// How often it is looked whether a bdev has appeared.
+/// Period of the look for bdevs that have appeared.
 const LOOK_PERIOD: Duration = Duration::from_millis(200);
 
 thread_local! {
     static WATCH: RefCell<Option<Poller>> = const { RefCell::new(None) };
 }
 
-/// Begins to look. After the start.
+/// Starts the periodic check. After the start.
 pub(super) fn watch() {
     let poller = Poller::register(LOOK_PERIOD, || {
         let round_is_due = with(Target::look_for_bdevs);
@@ -52,8 +52,8 @@ impl Target {
         Ok(())
     }
 
-    /// Makes the exports that wait and whose bdevs have appeared; those whose bdevs did not suit are tried with each
-    /// round. True if a round is due.
+    /// Creates the waiting exports whose bdevs have appeared. Exports whose bdevs did not suit are retried in each round. Returns
+    /// whether a round is due.
     fn look_for_bdevs(&mut self) -> bool {
         let now = Instant::now();
         let round = self.waiting.next_round.is_none_or(|due| now >= due);
@@ -77,7 +77,7 @@ impl Target {
 
     fn try_again(&mut self, id: ExportId) {
         logging::begin_attempt(std::mem::take(&mut self.waiting.said));
-        // The modules of SPDK that look at a new bdev have claimed it for a moment.
+        // Modules of SPDK that examine a new bdev have it open for a moment.
         let last = self.waiting.refused.contains(&id);
         let result = self.resume(id, last);
         self.waiting.said = logging::end_attempt().said;
@@ -104,7 +104,7 @@ impl Target {
         }
     }
 
-    /// An export is gone; what was to be made for it alone is not made.
+    /// An export is deleted: entries that create a bdev for it alone are not retried.
     pub(super) fn waits_no_more(&mut self, id: ExportId, bdev: &str) {
         self.waiting.refused.remove(&id);
         let others = self.registry.exports();

@@ -1,4 +1,4 @@
-//! Whether every lcore turns. The service manager's watchdog is fed only then, and its status line says how it is.
+//! The watchdog: the service manager is notified only while every lcore turns, and its status line has the state.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use spdk::Poller;
 use super::lcores::Lcores;
 use crate::notify::{ServiceManager, service_manager};
 
-/// How often lcores are looked at, if the watchdog does not want it more often.
+/// Period of the look at lcores, unless the service manager's watchdog needs a shorter one.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Looks within the time that the watchdog waits, so that one of them may come late.
