@@ -64,12 +64,13 @@ fn parsed(frame: &[u8]) -> Reply<'_> {
     Reply::parse(frame).unwrap_or_else(|error| panic!("{error}: {frame:02x?}"))
 }
 
-/// A frame's tag.
+/// The AoE tag of a frame, with or without a VLAN tag.
 ///
 /// # Panics
 /// If it is no AoE frame.
 pub fn tag(frame: &[u8]) -> u32 {
-    parsed(frame).tag
+    const VLAN: [u8; 2] = [0x81, 0x00];
+    if frame[12..14] == VLAN { parsed(&[&frame[..12], &frame[16..]].concat()).tag } else { parsed(frame).tag }
 }
 
 /// A reply's status and error registers.

@@ -17,10 +17,9 @@ fn check_counts(counts: &Value, seconds: f64, io_size: f64) {
     assert!(number("requests") > 0.0, "{counts}");
     assert!((number("iops") * seconds - number("requests")).abs() < 1.0, "{counts}");
     assert!((number("mib_per_s") - number("iops") * io_size / 1_048_576.0).abs() < 0.01, "{counts}");
-    for name in ["errors", "unexpected"] {
-        assert!(number(name).abs() < 0.5, "{name}: {counts}");
-    }
-    assert!(number("retransmits") >= 0.0);
+    assert!(number("errors").abs() < 0.5, "{counts}");
+    // On a busy machine a request is sent again before its answer is seen, and the copy is answered too.
+    assert!(number("unexpected") <= number("retransmits"), "{counts}");
     let latency = ["min", "p50", "p90", "p99", "p99_9", "p99_99", "max"];
     let latency = latency.map(|name| counts["latency_us"][name].as_f64().expect(name));
     assert!(latency[0] > 0.0 && latency.is_sorted(), "{latency:?}");
