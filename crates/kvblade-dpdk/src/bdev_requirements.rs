@@ -1,5 +1,5 @@
-//! Before ports start: what the bdevs of the configuration will want of their mempools and lcores, since the bdevs
-//! themselves are made only after the ports are.
+//! The requirements of the configuration's bdevs on mempools and lcores. Ports start before the bdevs are created, so the
+//! requirements are read from the configuration.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -12,10 +12,10 @@ use serde_json::Value;
 use crate::export_spec::PciAddress;
 use crate::payload_alignment::ALIGNMENTS;
 
-/// What the configuration that SPDK is to load asks for.
+/// The requirements of a configuration that SPDK will load.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct BdevRequirements {
-    /// Each export's ports, `None` for all, and the alignment its bdev wants, of [`ALIGNMENTS`].
+    /// For each export its ports, `None` for all, and its bdev's alignment, one of [`ALIGNMENTS`].
     exports: Vec<(Option<Vec<PortRef>>, u16)>,
     /// Local drives that are attached.
     pub(crate) drives: Vec<PciAddress>,
@@ -25,15 +25,15 @@ pub(crate) struct BdevRequirements {
 #[derive(Default)]
 struct Bdevs {
     known: BTreeMap<String, u32>,
-    /// Names of NVMe controllers, whose bdevs are called as these with an `n` and a number.
+    /// Names of NVMe controllers. The name of a namespace's bdev is the controller's, an `n` and a number.
     controllers: Vec<String>,
-    /// The most that a file wants.
+    /// The largest alignment of a file.
     most: u32,
 }
 
 impl BdevRequirements {
-    /// Reads a configuration of SPDK's form, in which exports are in subsystem `aoe`. What it can't make sense of it
-    /// passes over: SPDK will say what is wrong.
+    /// Reads a configuration of SPDK's form, in which exports are in subsystem `aoe`. Invalid entries are ignored here: SPDK
+    /// reports them.
     pub(crate) fn of(document: &Value) -> Self {
         let mut needs = Self::default();
         let mut bdevs = Bdevs::default();
@@ -54,7 +54,7 @@ impl BdevRequirements {
         needs
     }
 
-    /// The alignment, of [`ALIGNMENTS`], that suits every export on this port.
+    /// The alignment, one of [`ALIGNMENTS`], that satisfies every export on this port.
     pub(crate) fn alignment_on(&self, port: &PortInfo) -> u16 {
         let table = PortTable::new(vec![port.clone()]);
         let serves = |ports: &Option<Vec<PortRef>>| match ports {
@@ -83,7 +83,7 @@ impl Bdevs {
                 let given = params.get("block_size").and_then(Value::as_u64);
                 let given = given.and_then(|bytes| u32::try_from(bytes).ok());
                 let device = text(params, "filename").and_then(|path| logical_block_size(Path::new(path)));
-                // Of a file it is its block size; of a device its own or, with uring, the one that is asked for
+                // A file requires its block size. A device requires its own block size or, with uring, the given one
                 // (bdev_aio.c, bdev_uring.c: required_alignment).
                 let alignment = match method {
                     "bdev_aio_create" => device.or(given),
@@ -98,7 +98,7 @@ impl Bdevs {
                 return;
             }
             "bdev_malloc_create" | "bdev_null_create" => 0,
-            // What lies on other bdevs may want what they do.
+            // A stacked bdev may have the requirements of those beneath it.
             _ => return,
         };
         self.known.insert(name, alignment);
@@ -156,8 +156,8 @@ fn numa_node(address: PciAddress) -> Option<u32> {
     node.trim().parse().ok()
 }
 
-/// The lcores, each given with its node, that reach a device on `node` only across nodes. None where a node is not
-/// known.
+/// Those of the lcores, each given with its node, that are on another node than the device's. Lcores and devices of an
+/// unknown node do not count.
 pub(crate) fn across_nodes(
     node: Option<u32>,
     lcores: impl IntoIterator<Item = (u32, Option<u32>)>,
@@ -167,7 +167,7 @@ pub(crate) fn across_nodes(
     lcores.into_iter().filter(elsewhere).map(|(lcore, _)| lcore).collect()
 }
 
-/// Says which lcores reach an NVMe drive from another NUMA node. Any lcore may do I/O on any drive.
+/// Warns of lcores on another NUMA node than an NVMe drive's. Any lcore may do I/O on any drive.
 pub(crate) fn warn_of_drives_across_nodes(drives: &[PciAddress], cores: &[u32]) {
     for drive in drives {
         let node = numa_node(*drive);

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use tracing::level_filters::LevelFilter;
 
+use crate::distribution::DistributionOption;
 use crate::eal_options::EalOptions;
 use crate::export_spec::ExportSpec;
 use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
 use crate::payload_alignment::PayloadAlignment;
-use crate::spread::SpreadOption;
 
 /// A command line, completed from the settings file and consistent in itself. Files and ports have not been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(crate) struct CommandLine {
     /// `--mbufs`: mbufs in the mempool of each port's queue pair.
     pub(crate) mbufs: u32,
     /// `--spread`.
-    pub(crate) spread: SpreadOption,
+    pub(crate) spread: DistributionOption,
     /// `--idle`.
     pub(crate) idle: IdleOption,
     /// `--payload-alignment`.

@@ -1,8 +1,7 @@
-//! Command line, first half: the words before `--` belong to DPDK's EAL.
+//! EAL's options: the words of the command line before `--`.
 //!
-//! Most of them go to EAL as they are. A few must reach it through SPDK's own options, because SPDK writes them
-//! onto EAL's command line itself (`build_eal_cmdline` in SPDK's `lib/env_dpdk/init.c`) and EAL refuses some of
-//! them twice: those are taken out here. EAL stays the judge of everything else.
+//! Most go to EAL unchanged. A few go through SPDK's own options, because SPDK writes them onto EAL's command line itself
+//! (`build_eal_cmdline` in SPDK's `lib/env_dpdk/init.c`) and EAL refuses some options twice. EAL checks all others.
 
 mod refused;
 mod table;
@@ -20,7 +19,7 @@ use table::{
 /// Highest lcore number SPDK can express: `SPDK_CPUSET_SIZE` (`spdk/cpuset.h`) less one.
 const LCORE_MAX: u32 = 1023;
 
-/// What SPDK and EAL are to be told. `Default` is an empty EAL command line.
+/// EAL's options, for SPDK and EAL. `Default` is an empty EAL command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct EalOptions {
     /// For `spdk_app_opts.reactor_mask`, in SPDK's list form (`[0-3,8]`); `None` leaves SPDK's default, core 0.
@@ -41,9 +40,9 @@ pub(crate) struct EalOptions {
     pub(crate) in_memory: bool,
     /// `--no-huge` was given; it also stays in [`Self::passthrough`].
     pub(crate) no_huge: bool,
-    /// Everything else, in order; the beginnings of long options have become whole. No word holds white space.
+    /// All other options, in order, with full names in place of abbreviations. No word holds white space.
     pub(crate) passthrough: Vec<String>,
-    /// All that was given and is known, in order.
+    /// The known options that were given, in order.
     given: Vec<Given>,
 }
 
@@ -79,32 +78,32 @@ impl EalOptions {
         })
     }
 
-    /// True if the operator said which PCI devices are probed and which are not.
+    /// Whether the operator chose the PCI devices to probe.
     pub(crate) fn chooses_pci_devices(&self) -> bool {
         self.no_pci
             || self.allowed().next().is_some()
             || self.passthrough.iter().any(|word| word.starts_with("-b") || word.starts_with("--block"))
     }
 
-    /// Has EAL probe this PCI device, and no others but those allowed besides.
+    /// Adds a PCI device to those that EAL probes.
     pub(crate) fn allow(&mut self, device: &str) {
         self.passthrough.extend(["-a".to_owned(), device.to_owned()]);
         self.given.push(Given { name: "allow", value: Some(device.to_owned()) });
     }
 
-    /// Has EAL make this virtual device.
+    /// Adds a virtual device.
     pub(crate) fn add_vdev(&mut self, vdev: &str) {
         self.passthrough.push(format!("--vdev={vdev}"));
     }
 
-    /// Has this lcore poll, and no other.
+    /// Makes `lcore` the only one.
     pub(crate) fn poll_on(&mut self, lcore: u32) {
         self.lcores = BTreeSet::from([lcore]);
         self.reactor_mask = Some(format!("[{lcore}]"));
     }
 
-    /// These options with those of the settings file beneath: what the command line says of the lcores takes the place
-    /// of what the file says of them, and so do all other options together.
+    /// These options over those of the settings file. The command line's options about lcores replace the file's, and so do
+    /// all its other options together.
     #[must_use]
     pub(crate) fn over(self, file: Self) -> Self {
         let lcores_alone = |options: &Self| Self {
@@ -171,7 +170,7 @@ impl EalOptions {
                 )));
             }
             refused::check_unknown(name, dpdk)?;
-            // An option of a DPDK release this table does not know: its value, if any, is the next word.
+            // An option of a later DPDK release: its value, if any, is the next word.
             self.passthrough.push(word.to_owned());
             if attached.is_none() {
                 self.passthrough.extend(words.take_value_of_unknown());
@@ -316,7 +315,7 @@ pub(crate) fn value_follows(word: &str) -> Option<bool> {
         return match known_long(name, dpdk::eal::release()) {
             Ok(Some((_, wants))) => Some(wants == Value::Required && !attached),
             Ok(None) => None,
-            // An ambiguous one, which its reader refuses.
+            // An ambiguous option, which `parse` refuses.
             Err(_) => Some(false),
         };
     }
@@ -357,7 +356,7 @@ pub(crate) fn looks_like_eal_option(word: &str) -> bool {
     }
 }
 
-/// EAL accepts unambiguous beginnings of long options (`getopt_long`), so they are understood here too.
+/// Finds a long option by its name or an unambiguous abbreviation, which EAL accepts too (`getopt_long`).
 fn known_long(name: &str, dpdk: Release) -> Result<Option<(&'static str, Value)>, LaunchError> {
     if let Some(exact) = long_options(dpdk).find(|(known, _)| *known == name) {
         return Ok(Some(exact));

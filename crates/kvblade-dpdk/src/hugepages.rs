@@ -20,10 +20,10 @@ pub(crate) enum Hugepages {
 }
 
 impl Hugepages {
-    /// Reads it.
+    /// Parses the option's value.
     ///
     /// # Errors
-    /// What is allowed.
+    /// The allowed values.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "none" => Ok(Self::None),

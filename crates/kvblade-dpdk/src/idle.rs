@@ -1,4 +1,4 @@
-//! What lcores do without work, as the operator says it.
+//! `--idle`: the behaviour of lcores without work.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use datapath::idle::RestBy;
 use datapath::{Idle, Lcore, PortQueue};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
-/// Longest `sleep=`, in microseconds: what else a reactor has to do, RPCs among them, waits as long.
+/// Longest `sleep=`, in microseconds. The reactor's other work, RPCs among it, waits as long.
 const MAX_SLEEP: u64 = 10_000;
 
 /// `--idle`.
@@ -20,10 +20,10 @@ pub(crate) enum IdleOption {
 }
 
 impl IdleOption {
-    /// Reads it.
+    /// Parses the option's value.
     ///
     /// # Errors
-    /// What is allowed.
+    /// The allowed values.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "poll" => Ok(Self::Poll),
@@ -41,7 +41,7 @@ impl IdleOption {
         }
     }
 
-    /// What an lcore with these queues does.
+    /// The behaviour of an lcore with these port queues.
     ///
     /// # Errors
     /// One sentence, if one of its ports has no interrupts.
@@ -50,7 +50,7 @@ impl IdleOption {
             Self::Poll => return Ok(Idle::Poll),
             Self::Pause => RestBy::Pause,
             Self::Sleep(time) => RestBy::Sleep(time),
-            // No interrupt tells of a frame that another lcore hands over.
+            // A frame that another lcore hands over causes no interrupt.
             Self::Interrupt if queues.iter().any(PortQueue::is_distributed) => {
                 tracing::info!(lcore = core, "pauses when idle: other lcores hand it frames");
                 RestBy::Pause

@@ -18,10 +18,10 @@ const PAGE: u32 = 4096;
 /// Most queue pairs of an af_packet port (`RTE_PMD_AF_PACKET_MAX_RINGS`).
 const QUEUE_PAIRS_MAX: usize = 16;
 
-/// Whether a word can be an interface to serve on.
+/// Checks that a word can be the name of an interface to serve on.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The fault, and the remedy.
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
     const WANTED: &str = "give the name of a network interface, as 'ip link' shows it";
     if name.is_empty() {
@@ -37,7 +37,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
     if name == "lo" {
         return Err("'lo' is the loopback interface, on which no initiator is: give another one".into());
     }
-    // What EAL takes apart the words of a --vdev at, and what Linux allows in no name.
+    // Characters at which EAL splits a --vdev, and characters that Linux does not allow in a name.
     let stray = |c: char| c.is_whitespace() || c.is_control() || !c.is_ascii() || ",/:[]()\"'".contains(c);
     match name.chars().find(|c| stray(*c)) {
         Some(stray) => Err(format!("{} can't be used, because of {stray:?}: {WANTED}", Quoted(name))),
@@ -65,16 +65,16 @@ pub(crate) fn check(interfaces: &[String], eal: &EalOptions) -> Result<(), Launc
     Ok(())
 }
 
-/// An interface's port, as EAL is to make it.
+/// The port of an interface, in the form that EAL takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PacketPort {
     /// The value of a `--vdev`.
     pub(crate) vdev: String,
-    /// Bytes of each frame in its rings, and of an mbuf's room.
+    /// Slot size of its rings and data room of its mbufs, in bytes.
     pub(crate) frame: u32,
 }
 
-/// The port of an interface with this MTU, for so many lcores.
+/// The port of an interface with this MTU, for `lcores` lcores.
 ///
 /// # Errors
 /// One sentence, if no ring can take its frames.
@@ -95,7 +95,7 @@ pub(crate) fn packet_port(interface: &str, mtu: u32, lcores: usize) -> Result<Pa
     Ok(PacketPort { vdev, frame })
 }
 
-/// The block that frames of this size fill without a rest, as the PMD assumes, in whole pages: the least common
+/// The smallest block of whole pages that slots of this size fill completely, as the PMD assumes: the least common
 /// multiple.
 fn block_for(frame: u32) -> u32 {
     let frames = (1..=PAGE).find(|frames| (frames * frame).is_multiple_of(PAGE)).unwrap_or(PAGE);

@@ -1,8 +1,7 @@
-//! Which CPU polls when the operator names none.
+//! The choice of the polling CPU when the operator names none.
 //!
-//! One that is isolated, if there is one for us; else one that has the least to do beside polling: that serves no
-//! interrupts of the interfaces and disks that are served, shares its core with none that does, and is not CPU 0, where
-//! Linux puts what it does not know a better place for.
+//! An isolated CPU is best. Otherwise the CPU should have little other work: it handles no interrupts of the served
+//! interfaces and disks, shares its core with no CPU that does, and is not CPU 0, where Linux runs its unbound work.
 
 mod cpu_list;
 mod interrupts;
@@ -15,17 +14,17 @@ pub(crate) use interrupts::Served;
 use crate::launch_error::LaunchError;
 use crate::preflight::Host;
 
-/// The first CPU that is no lcore of its own number (`RTE_MAX_LCORE` as Debian builds DPDK).
+/// The number of CPUs that can be lcores of the same number (`RTE_MAX_LCORE` as Debian builds DPDK).
 const CPUS_MAX: u32 = 128;
 
-/// The CPU, and why it.
+/// The chosen CPU, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub(crate) cpu: u32,
     pub(crate) why: String,
 }
 
-/// What speaks against a CPU, the gravest first.
+/// The drawbacks of a CPU, the gravest first: the derived order compares them.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Drawbacks {
     not_isolated: bool,
@@ -39,7 +38,7 @@ struct Drawbacks {
 /// Chooses a CPU.
 ///
 /// # Errors
-/// One sentence, if there is none for us.
+/// One sentence, if this process may use no CPU that can be an lcore.
 pub(crate) fn choose(host: &Host, served: &Served) -> Result<Choice, LaunchError> {
     let isolated = isolated(host);
     let allowed = allowed(host, &isolated);
@@ -85,14 +84,14 @@ fn reason(best: &Drawbacks, allowed: &BTreeSet<u32>, busy: &BTreeSet<u32>, whose
     reasons.join("; ")
 }
 
-/// The CPUs that Linux keeps other work from.
+/// The CPUs that Linux keeps free of other work.
 fn isolated(host: &Host) -> BTreeSet<u32> {
     let lists = ["/sys/devices/system/cpu/isolated", "/sys/devices/system/cpu/nohz_full"];
     lists.iter().filter_map(|list| host.read(list)).flat_map(|list| cpus(&list)).collect()
 }
 
-/// The CPUs that this process may use: those of its affinity, and isolated ones of its cpuset, which are in nobody's
-/// affinity by itself, unless the affinity was narrowed by hand.
+/// The CPUs that this process may use: those of its affinity, and the isolated ones of its cpuset, which no default affinity
+/// includes. An affinity that was narrowed by hand counts alone.
 fn allowed(host: &Host, isolated: &BTreeSet<u32>) -> BTreeSet<u32> {
     let online = host.read("/sys/devices/system/cpu/online").map(|list| cpus(&list)).unwrap_or_default();
     let affinity = host

@@ -1,7 +1,7 @@
 //! Log lines on stderr: our own, SPDK's and DPDK's, all through `tracing`.
 //!
-//! Our own code logs nothing on the data path. SPDK and DPDK may, for instance when an I/O fails, and so at the
-//! pace of a peer: once the program serves, each place they log from gets one line a second.
+//! Our own code logs nothing on the data path. SPDK and DPDK may, for instance when an I/O fails, so initiators can cause
+//! log lines. Once the program serves, each place in SPDK and DPDK gets one line a second.
 
 mod attempt;
 
@@ -20,8 +20,7 @@ use crate::launch_error::LaunchError;
 /// Environment variable with `tracing` directives, such as `info,spdk=debug`, used without `--log-level`.
 pub(crate) const FILTER_VARIABLE: &str = "RUST_LOG";
 
-/// Starts logging on stderr, with time (RFC 3339, UTC), level and target. To be called once, before any thread
-/// is started.
+/// Starts logging on stderr, with time (RFC 3339, UTC), level and target. Call it once, before any thread starts.
 ///
 /// # Errors
 /// One sentence, when `RUST_LOG` cannot be read or logging was started before.
@@ -39,7 +38,7 @@ pub(crate) fn start(level: Option<LevelFilter>) -> Result<(), LaunchError> {
     subscriber.try_init().map_err(|error| failed(&error))
 }
 
-/// Puts another filter in place of the one there is.
+/// Replaces the filter.
 type Replace = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 
 static REPLACE: OnceLock<Replace> = OnceLock::new();
@@ -48,7 +47,7 @@ fn variable() -> Option<String> {
     std::env::var(FILTER_VARIABLE).ok()
 }
 
-/// Logs at another level from now on. What SPDK itself logs below "notice" is decided at the start.
+/// Changes the level. SPDK's own levels below "notice" are fixed at the start.
 ///
 /// # Errors
 /// One sentence, as [`start`]'s.
@@ -73,8 +72,7 @@ fn filter(level: Option<LevelFilter>, variable: Option<&str>) -> Result<EnvFilte
     }
 }
 
-/// From here on SPDK's and DPDK's lines are limited. To be called when the start is over; what they say until
-/// then all comes through.
+/// Limits SPDK's and DPDK's lines from now on. Call it when the start is over; all earlier lines pass.
 pub(crate) fn limit_foreign_lines() {
     SERVING.store(true, Ordering::Relaxed);
 }
@@ -105,7 +103,7 @@ pub(crate) fn spdk_log(level: i32, file: &str, line: i32, function: &str, messag
 /// 7 info, 8 debug. May be called from any thread.
 pub(crate) fn dpdk_log(level: u32, message: &str) {
     static PLACES: Places = Places::new();
-    // DPDK does not say where a line comes from; its first words do, numbers being what varies.
+    // DPDK does not report the place of a line. The words before the first number identify it.
     let start = message.split(|c: char| c.is_ascii_digit()).next().unwrap_or(message);
     let Some(suppressed) = PLACES.admit(&start, &SERVING) else { return };
     let message = message.trim_end();
@@ -118,7 +116,7 @@ pub(crate) fn dpdk_log(level: u32, message: &str) {
     }
 }
 
-/// A limiter for each place lines come from. Places that hash alike share one.
+/// A limiter for each place that logs. Places with the same hash share one.
 struct Places([RateLimited; 256]);
 
 impl Places {
@@ -126,7 +124,7 @@ impl Places {
         Self([const { RateLimited::new() }; 256])
     }
 
-    /// What to append to a line from `place`, or `None` to leave it out.
+    /// The text to append to a line from `place`; `None` to suppress the line.
     fn admit(&self, place: &impl Hash, limited: &AtomicBool) -> Option<Suppressed> {
         if !limited.load(Ordering::Relaxed) {
             return Some(Suppressed(0));
@@ -138,7 +136,7 @@ impl Places {
     }
 }
 
-/// How many lines were left out, in words.
+/// The number of suppressed lines, in words.
 struct Suppressed(u64);
 
 impl fmt::Display for Suppressed {
@@ -175,7 +173,7 @@ impl RateLimited {
         let now = nanoseconds(now);
         let next = self.next.load(Ordering::Relaxed);
         let later = now.saturating_add(nanoseconds(Self::INTERVAL));
-        // Of several threads at the same moment, one moves the time on and passes.
+        // Of several threads at the same moment, one advances the time and passes.
         if now >= next
             && self.next.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         {

@@ -1,15 +1,16 @@
-//! Serves bdevs over ATA over Ethernet: puts together what the command line, SPDK and DPDK contribute.
+//! Serves bdevs over ATA over Ethernet. This file connects command line, SPDK and DPDK.
 //!
 //! Start: [`args`] and [`eal_options`] read the command line, [`preflight`] looks at the machine,
-//! [`launch_config`] writes what SPDK is to load; SPDK's app starts its reactors and subsystems, ours
-//! ([`subsystem`]) among them, which starts the [`ports`] and an lcore on each reactor. From then on the
-//! reactors turn, and [`target`] carries out what arrives by RPC.
+//! [`launch_config`] writes SPDK's configuration. SPDK's app starts its reactors and subsystems, ours ([`subsystem`])
+//! among them, which starts the [`ports`] and an lcore on each reactor. From then on the reactors turn, and [`target`]
+//! carries out RPCs.
 #![forbid(unsafe_code)]
 
 mod answer;
 mod args;
 mod bdev_requirements;
 mod command_line;
+mod distribution;
 mod eal_options;
 mod export_spec;
 mod hugepages;
@@ -28,7 +29,6 @@ mod provision;
 mod reload;
 mod rpc;
 mod settings;
-mod spread;
 mod subsystem;
 mod target;
 
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What `--version` prints.
+/// The text of `--version`.
 fn version() -> String {
     format!("{} ({}, {})", env!("CARGO_PKG_VERSION"), spdk::app::version(), dpdk::eal::version())
 }
@@ -109,7 +109,7 @@ fn run() -> Result<ExitCode, LaunchError> {
     serve(&command, &launch, state)
 }
 
-/// What is to be done with a command line.
+/// The purpose of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Serve,
@@ -117,7 +117,7 @@ enum Purpose {
     ReserveHugepages,
 }
 
-/// Runs until it is told to stop.
+/// Runs until a signal or an RPC stops the app.
 fn serve(
     command: &CommandLine,
     launch: &LaunchConfig,
@@ -150,7 +150,7 @@ fn serve(
         },
     );
 
-    // SPDK reads its configuration from a path; this file has no name that could be left behind.
+    // SPDK reads its configuration from a path. This file has no name, so a crash leaves none behind.
     let config = memfd_create("kvblade-dpdk.json", MFdFlags::MFD_CLOEXEC)
         .map_err(|error| failed("memfd_create", &error))?;
     let mut config = std::fs::File::from(config);
@@ -181,9 +181,9 @@ fn serve(
     }
 }
 
-/// A crash must not keep hugepages from the next start, so their files are unlinked as soon as they are mapped;
-/// unless there are none, or the operator's own words about them rule that out: DPDK does not take
-/// `--huge-unlink` beside `--single-file-segments`, which memif needs.
+/// Whether hugepage files are unlinked as soon as they are mapped, so that a crash leaves none for the next start. Not without
+/// hugepages, and not beside options that exclude it: DPDK refuses `--huge-unlink` with `--single-file-segments`, which
+/// memif needs.
 fn unlinks_by_default(eal: &EalOptions) -> bool {
     let decided = |word: &String| word.starts_with("--huge-unlink") || word == "--single-file-segments";
     !eal.in_memory && !eal.no_huge && !eal.passthrough.iter().any(decided)

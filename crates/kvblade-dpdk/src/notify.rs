@@ -1,8 +1,7 @@
-//! What systemd is told of the service, by its notification protocol (sd_notify(3)): datagrams of `KEY=VALUE` lines to
-//! the socket that `NOTIFY_SOCKET` names.
+//! Notifications to systemd (sd_notify(3)): datagrams of `KEY=VALUE` lines to the socket that `NOTIFY_SOCKET` names.
 //!
 //! The app thread shares its CPU with an lcore, so a datagram must not wait: the socket is non-blocking and kept open.
-//! The crates that speak this protocol open a blocking one for each message, which is why these lines are our own.
+//! The published crates for this protocol open a blocking socket for each message, so this code is our own.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -20,11 +19,11 @@ use nix::time::{ClockId, clock_gettime};
 pub(crate) struct ServiceManager {
     socket: Option<UnixDatagram>,
     watchdog: Option<Duration>,
-    /// That it can't be told is logged once.
+    /// A failed notification was logged. Further ones are not, until one succeeds.
     complained: AtomicBool,
 }
 
-/// The one that started this process.
+/// The service manager that started this process.
 pub(crate) fn service_manager() -> &'static ServiceManager {
     static MANAGER: LazyLock<ServiceManager> =
         LazyLock::new(|| ServiceManager::of(|name| std::env::var_os(name), std::process::id()));
@@ -32,7 +31,7 @@ pub(crate) fn service_manager() -> &'static ServiceManager {
 }
 
 impl ServiceManager {
-    /// As the environment says, for the process `pid`.
+    /// The service manager that the environment names, for the process `pid`.
     fn of(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Self {
         let path = variable("NOTIFY_SOCKET").filter(|path| !path.is_empty());
         let socket = path.and_then(|path| {
@@ -45,18 +44,18 @@ impl ServiceManager {
             opened.ok()
         });
         let number = |name| variable(name).and_then(|text| text.to_str()?.parse::<u64>().ok());
-        // For another process, it says so.
+        // WATCHDOG_PID names the process that is to feed the watchdog.
         let ours = variable("WATCHDOG_PID").is_none() || number("WATCHDOG_PID") == Some(pid.into());
         let watchdog = number("WATCHDOG_USEC").filter(|usec| ours && *usec > 0).map(Duration::from_micros);
         Self { watchdog: watchdog.filter(|_| socket.is_some()), socket, complained: AtomicBool::new(false) }
     }
 
-    /// The time within which the watchdog is to be fed, if there is one.
+    /// The longest time between two keep-alive messages, if there is a watchdog.
     pub(crate) fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// Sends lines. False if they did not reach it.
+    /// Sends lines. False if they were not delivered.
     pub(crate) fn tell(&self, lines: &str) -> bool {
         let Some(socket) = &self.socket else { return true };
         match socket.send(lines.as_bytes()) {
@@ -73,7 +72,7 @@ impl ServiceManager {
         }
     }
 
-    /// Tells that the configuration is being read again; READY=1 is told after that.
+    /// Reports that the configuration is being read again. READY=1 follows.
     pub(crate) fn tell_reloading(&self) -> bool {
         match clock_gettime(ClockId::CLOCK_MONOTONIC) {
             Ok(now) => {

@@ -1,14 +1,14 @@
 //! `--payload-alignment`, and the alignments that a port can give to the data in its frames.
 
-/// What `--payload-alignment` says.
+/// The value of `--payload-alignment`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PayloadAlignment {
-    /// What the exports of the start want.
+    /// The alignment that the exports of the configuration require.
     Auto,
-    /// Bytes, one of [`ALIGNMENTS`].
+    /// An alignment in bytes, one of [`ALIGNMENTS`].
     Fixed(u16),
 }
 
-/// Alignments of a frame's data that a port can have, in bytes: what head room and headers give, and what files and
-/// block devices want for O_DIRECT.
+/// Possible alignments of the data in frames, in bytes: the one that head room and headers give, and those that files and
+/// block devices require for O_DIRECT.
 pub(crate) const ALIGNMENTS: [u16; 3] = [4, 512, 4096];

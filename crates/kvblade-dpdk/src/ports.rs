@@ -1,4 +1,4 @@
-//! Before the first frame: every DPDK port configured and started, its queues dealt out to the lcores.
+//! The start of every DPDK port, and the distribution of its queues over the lcores.
 
 mod data_room;
 mod distribute;
@@ -16,8 +16,8 @@ use dpdk::{EalStarted, Interface, Port, PortUse};
 
 use crate::args::values::MTU_MIN;
 use crate::bdev_requirements::across_nodes;
+use crate::distribution::{self, Plan, Way};
 use crate::idle::IdleOption;
-use crate::spread::{self, Plan, Way};
 use data_room::{MbufSpec, SharedBy};
 use options::FRAME_OVERHEAD;
 pub(crate) use options::PortOptions;
@@ -32,11 +32,11 @@ const BY_SYSTEM_CALL: [&str; 4] = ["net_af_packet", "net_af_xdp", "net_pcap", "n
 
 /// Every port, started.
 pub(crate) struct Ports {
-    /// Keeps them running; the queues do too.
+    /// Keeps the ports running, as their queues do.
     pub(crate) started: Vec<Started>,
-    /// For the control plane.
+    /// The ports as the control plane names them.
     pub(crate) table: PortTable,
-    /// Each core's share.
+    /// The port queues of each core.
     pub(crate) queues: BTreeMap<u32, Vec<PortQueue>>,
 }
 
@@ -44,17 +44,17 @@ pub(crate) struct Ports {
 pub(crate) struct Started {
     pub(crate) number: u16,
     pub(crate) name: String,
-    /// Bytes that the address of an untagged frame's data is a multiple of.
+    /// Alignment of the data in an untagged frame, in bytes.
     pub(crate) alignment: usize,
     interface: Option<(u32, String)>,
-    /// Its link is up while another process is connected to it, which may come and go.
+    /// The link is up only while another process is connected to the port.
     pub(crate) awaits_peer: bool,
     port: Port,
 }
 
 impl Started {
-    /// Whether frames can be sent: as Linux says where there is an interface (its PMD does not know), else as
-    /// the PMD says.
+    /// Whether frames can be sent. Linux knows the link of a port with an interface, whose PMD does not; the PMD knows
+    /// that of others.
     pub(crate) fn link_up(&self) -> bool {
         match &self.interface {
             Some((index, _)) => {
@@ -64,13 +64,13 @@ impl Started {
         }
     }
 
-    /// True if the port's Linux interface is set down or gone, so that there is no link to wait for.
+    /// Whether the port's Linux interface is set down or gone, so that waiting for its link is in vain.
     pub(crate) fn is_set_down(&self) -> bool {
         let set_up = |index| Interface::by_index(index).is_ok_and(|interface| interface.up);
         self.interface.as_ref().is_some_and(|(index, _)| !set_up(*index))
     }
 
-    /// One sentence for a port that is down.
+    /// The sentence that reports a port without link.
     pub(crate) fn down(&self) -> String {
         match &self.interface {
             Some((_, interface)) => format!(
@@ -87,11 +87,11 @@ impl Started {
 
 /// Starts every port on `cores`.
 ///
-/// Each port gets a queue pair for every core if it has that many. Ports with less are dealt to the cores in
-/// turn, so that two ports with one queue each keep two cores busy.
+/// A port gets one queue pair for each core, as far as it has queues. Ports with fewer queues take the cores in turn, so
+/// that two ports with one queue each use two cores.
 ///
 /// # Errors
-/// One sentence naming the port and what it said.
+/// One sentence that names the port and the cause.
 pub(crate) fn start(eal: EalStarted, cores: &[u32], options: &PortOptions) -> Result<Ports, String> {
     let found = dpdk::port::list(eal);
     check_vdevs(&options.vdevs, &found)?;
@@ -112,7 +112,7 @@ pub(crate) fn start(eal: EalStarted, cores: &[u32], options: &PortOptions) -> Re
         let queues = usize::from(info.max_queues.max(1)).min(most);
         let dealt: Vec<u32> = (0..queues).map(|queue| cores[(next_core + queue) % cores.len()]).collect();
         next_core += queues;
-        let plan = spread::plan(info, queues, cores.len(), options.spread, || {
+        let plan = distribution::plan(info, queues, cores.len(), options.spread, || {
             let queues = u16::try_from(queues).unwrap_or(u16::MAX);
             dpdk::port::hash_rule(eal, info.number, queues).map_err(|refused| refused.to_string())
         })?;
@@ -130,7 +130,7 @@ pub(crate) fn start(eal: EalStarted, cores: &[u32], options: &PortOptions) -> Re
     Ok(ports)
 }
 
-/// A port that is going to be started, with a queue pair on each of `cores`.
+/// The plan for a port: a queue pair on each of `cores`.
 struct Planned<'a> {
     info: &'a dpdk::PortInfo,
     cores: Vec<u32>,
@@ -248,7 +248,7 @@ fn start_one(
     Ok(())
 }
 
-/// Says which lcores poll this port from another NUMA node: each frame crosses between the nodes then.
+/// Warns of lcores that poll this port from another NUMA node: each of its frames crosses between the nodes.
 fn warn_across_nodes(info: &dpdk::PortInfo, cores: &[u32]) {
     let lcores = across_nodes(info.numa_node, cores.iter().map(|core| (*core, spdk::app::numa_node(*core))));
     if !lcores.is_empty() {
@@ -257,7 +257,8 @@ fn warn_across_nodes(info: &dpdk::PortInfo, cores: &[u32]) {
     }
 }
 
-/// Refuses to go on without a port that was asked for: EAL does, when a virtual device can't be made.
+/// Refuses a start without a port that the operator asked for. EAL starts without it when it can't make a virtual
+/// device.
 fn check_vdevs(vdevs: &[String], found: &[dpdk::PortInfo]) -> Result<(), String> {
     for vdev in vdevs {
         let name = vdev.split(',').next().unwrap_or(vdev);

@@ -1,6 +1,7 @@
-//! Before EAL starts: whether this machine has what the command line needs.
+//! Checks of the machine against the command line, before EAL starts.
 //!
-//! EAL and SPDK find most of this out too, but in many lines and halfway through their start. Each check ends in one sentence that says what to do.
+//! EAL and SPDK find most of these faults too, but report them in many lines and halfway through their start. Each check
+//! here ends in one sentence with the remedy.
 
 mod host;
 mod hugepages;
@@ -20,7 +21,7 @@ pub(crate) use rpc_socket::own_socket;
 /// Drivers that hand a PCI device to DPDK and SPDK.
 const USER_SPACE_DRIVERS: [&str; 3] = ["vfio-pci", "uio_pci_generic", "igb_uio"];
 
-/// Refuses to run without root's rights; meant to come before any file is looked at.
+/// Refuses to run without root's rights. Comes before any file is read.
 ///
 /// # Errors
 /// One sentence.
@@ -47,7 +48,7 @@ pub(crate) fn check(command: &CommandLine, launch: &LaunchConfig, host: &Host) -
     hugepages::check(command, launch, host)
 }
 
-/// Checks what does not change when a target runs already: lcores, files and drives.
+/// Checks the facts that a running target does not change: lcores, files and drives.
 ///
 /// # Errors
 /// One sentence for the first thing that is missing.

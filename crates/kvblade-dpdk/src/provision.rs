@@ -1,5 +1,5 @@
-//! From what the operator said to what EAL is told: interfaces become ports, an lcore is chosen, PCI devices that nobody
-//! asked for are left alone.
+//! Completes EAL's options: interfaces become ports, an lcore is chosen, and PCI devices that nobody asked for are not
+//! probed.
 
 use std::path::PathBuf;
 
@@ -16,17 +16,17 @@ use crate::launch_error::LaunchError;
 use crate::lcore_choice::{self, Choice, Served};
 use crate::preflight::{Host, reserve};
 
-/// What was decided for the operator.
+/// The decisions made for the operator.
 #[derive(Debug)]
 pub(crate) struct Provision {
-    /// Bytes of hugepages that all of it takes, roughly.
+    /// Estimate of the hugepage memory in use later, in bytes.
     pub(crate) needed: u64,
-    /// The lcore, if none was named.
+    /// The chosen lcore, if the operator named none.
     chosen: Option<Choice>,
 }
 
 impl Provision {
-    /// Says in the log what was chosen and what may be too little. When nothing else stands in the way.
+    /// Logs the choices, and a warning if hugepages may be too few.
     pub(crate) fn log(&self, command: &CommandLine, host: &Host) {
         if let Some(Choice { cpu, why }) = &self.chosen {
             tracing::info!(lcore = cpu, "this CPU polls: {why}; -l chooses others");
@@ -44,7 +44,7 @@ impl Provision {
 /// Completes EAL's options.
 ///
 /// # Errors
-/// One sentence naming the interface that is not there, or has an MTU for which there is no port.
+/// One sentence that names the interface that does not exist, or whose MTU no port can have.
 pub(crate) fn complete(
     command: &mut CommandLine,
     launch: &LaunchConfig,
@@ -63,7 +63,7 @@ pub(crate) fn complete(
     Ok(Provision { needed: reserve::needed(command, launch, &frames), chosen })
 }
 
-/// One line that says what would be served.
+/// The line that `--check` prints.
 pub(crate) fn summary(command: &CommandLine, needed: u64) -> String {
     format!(
         "the configuration is right: {} exports of its own, interfaces {}, lcores {}, about {} MiB of hugepages",
@@ -109,8 +109,8 @@ fn choose_lcore(command: &mut CommandLine, host: &Host) -> Result<Option<Choice>
     Ok(Some(choice))
 }
 
-/// Where interfaces are named, EAL is kept from taking every NIC that is bound to a driver of its own: only drives that
-/// are served, and what the operator allows, are probed.
+/// Restricts PCI probing where interfaces are named. Otherwise EAL takes every NIC that is bound to a user-space driver. Only
+/// served drives, and the devices that the operator allows, are probed.
 fn leave_pci_alone(command: &mut CommandLine, served: &[PciAddress]) {
     let eal = &mut command.eal;
     if command.interfaces.is_empty() || eal.chooses_pci_devices() {

@@ -19,7 +19,7 @@ use crate::idle::IdleOption;
 use crate::launch_error::LaunchError;
 use crate::payload_alignment::PayloadAlignment;
 
-use crate::spread::SpreadOption;
+use crate::distribution::DistributionOption;
 use place::{Place, absolute};
 
 /// The contents of a settings file. `None` for keys that it does not have.
@@ -35,7 +35,7 @@ pub(crate) struct Settings {
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) mtu: Option<u16>,
     pub(crate) mbufs: Option<u32>,
-    pub(crate) spread: Option<SpreadOption>,
+    pub(crate) spread: Option<DistributionOption>,
     pub(crate) idle: Option<IdleOption>,
     pub(crate) payload_alignment: Option<PayloadAlignment>,
     pub(crate) log_level: Option<LevelFilter>,
@@ -128,7 +128,7 @@ impl File {
             mtu: place.optional("mtu", self.mtu.as_ref(), |mtu| values::parse_mtu(&mtu.to_string()))?,
             mbufs: place
                 .optional("mbufs", self.mbufs.as_ref(), |mbufs| values::parse_mbufs(&mbufs.to_string()))?,
-            spread: place.optional("spread", self.spread.as_ref(), |text| SpreadOption::parse(text))?,
+            spread: place.optional("spread", self.spread.as_ref(), |text| DistributionOption::parse(text))?,
             idle: place.optional("idle", self.idle.as_ref(), |text| IdleOption::parse(text))?,
             payload_alignment: place.optional(
                 "payload-alignment",

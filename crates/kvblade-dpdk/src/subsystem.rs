@@ -1,4 +1,4 @@
-//! Start and stop: the subsystem `aoe` among SPDK's, after `bdev`.
+//! The subsystem `aoe` among SPDK's, after `bdev`.
 
 use std::ffi::CStr;
 
@@ -6,7 +6,7 @@ use spdk::{AppThread, Finished, Initialized, Subsystem};
 
 use crate::target;
 
-/// Ports, lcores and exports, as SPDK starts, saves and stops them.
+/// Starts, saves and stops ports, lcores and exports with SPDK's subsystems.
 pub(crate) struct AoeSubsystem;
 
 impl Subsystem for AoeSubsystem {

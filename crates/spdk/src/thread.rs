@@ -160,7 +160,7 @@ impl Thread {
     ///
     /// # Errors
     /// `ESRCH` if [`Thread::exit`] was called or the app has ended; `ENOMEM` or `EIO` if SPDK is out of
-    /// messages (26.05 ends the process then).
+    /// messages (26.01 and later end the process then).
     pub fn send(&self, work: impl FnOnce() + Send + 'static) -> Result<()> {
         let message: Message = Box::new(work);
         let sent = match *lock(&self.shared.state) {

@@ -7,10 +7,10 @@ use clap::{CommandFactory, Parser};
 use tracing::level_filters::LevelFilter;
 
 use super::{help, values};
+use crate::distribution::DistributionOption;
 use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
 use crate::payload_alignment::PayloadAlignment;
-use crate::spread::SpreadOption;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -72,8 +72,8 @@ pub(super) struct Options {
     pub(super) mbufs: Option<u32>,
 
     /// How the frames of a port are distributed over lcores: auto, off, rss, macs or software [default: auto]
-    #[arg(long, value_name = "WAY[:LCORES]", long_help = help::SPREAD, value_parser = SpreadOption::parse)]
-    pub(super) spread: Option<SpreadOption>,
+    #[arg(long, value_name = "WAY[:LCORES]", long_help = help::SPREAD, value_parser = DistributionOption::parse)]
+    pub(super) spread: Option<DistributionOption>,
 
     /// What lcores do without work: poll, pause, sleep=MICROSECONDS or interrupt [default: poll]
     #[arg(long, value_name = "WAY", long_help = help::IDLE, value_parser = IdleOption::parse)]

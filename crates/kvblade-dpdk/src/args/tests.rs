@@ -110,7 +110,7 @@ fn the_command_line_wins_over_the_settings_file() {
     assert_eq!((command.rpc_socket, command.state_dir), ("/run/kv.sock".into(), "/srv/kv".into()));
     assert_eq!((command.config, command.idle), (Some("/etc/kv.json".into()), IdleOption::Pause));
     assert_eq!(command.payload_alignment, PayloadAlignment::Fixed(512));
-    assert_eq!(command.spread.mode, crate::spread::SpreadMode::Off);
+    assert_eq!(command.spread.mode, crate::distribution::DistributionMode::Off);
 
     let command = with(
         "--interface eth2 -l 2 --hugepages none --mtu 1500 --log-level info -e 1.2=/srv/b -e 1.3=/srv/c",

@@ -1,15 +1,15 @@
 //! EAL options that can't be carried out, alone or together.
 //!
-//! EAL answers each of these with a page of usage text, SPDK with a line that does not say what to do, and
-//! `--proc-type=secondary` with silence for ever. One sentence takes the place of all that.
+//! EAL answers each of these with a page of usage text, SPDK with a line without remedy, and `--proc-type=secondary` hangs.
+//! Here each gets one sentence.
 
 use super::table::{Given, Release, long_options, number};
 use crate::launch_error::LaunchError;
 
-/// The last DPDK release of which [`long_options`] knows all.
+/// The latest DPDK release whose options [`long_options`] lists completely.
 const LAST_KNOWN_RELEASE: Release = (24, 11);
 
-/// Options that say how hugepages are to be used. SPDK or EAL refuses them where there are none.
+/// Options about the use of hugepages. SPDK or EAL refuses them without hugepages.
 const ABOUT_HUGEPAGES: [&str; 4] = ["in-memory", "single-file-segments", "socket-mem", "huge-worker-stack"];
 
 /// Two options, each with the value that matters, and why they can't be had together.
@@ -40,7 +40,7 @@ const EXCLUSIVE: [Pair; 6] = [
     ),
 ];
 
-/// Judges the values of single options, then what is given together.
+/// Checks the values of single options, then combinations.
 ///
 /// # Errors
 /// A usage error that names the options and what is allowed.
@@ -55,7 +55,7 @@ pub(super) fn check(given: &[Given]) -> Result<(), LaunchError> {
         )));
     }
     for (first, second, why) in EXCLUSIVE {
-        // --in-memory makes no files, so the two that quarrel about a file are at peace.
+        // --in-memory makes no files, so options that conflict about a file are allowed together.
         if first.0 == "single-file-segments" && find("in-memory").is_some() {
             continue;
         }
@@ -108,7 +108,7 @@ fn is_simd_bitwidth(text: &str) -> bool {
         .is_ok_and(|bits| bits == 0 || (bits.is_power_of_two() && (64..=32768).contains(&bits)))
 }
 
-/// Refuses a long option that is in no list of ours, where that list is the one of the DPDK that runs.
+/// Refuses an unlisted long option if the lists are those of the running DPDK.
 ///
 /// # Errors
 /// A usage error that names it.

@@ -48,10 +48,10 @@ pub(super) const LONG_OPTIONS: &[(&str, Value)] = &[
     ("vmware-tsc-map", Value::None),
 ];
 
-/// What a release before 24.11 has besides.
+/// Further options of releases before 24.11.
 pub(super) const LONG_OPTIONS_BEFORE_24_11: &[(&str, Value)] = &[("syslog", Value::Required)];
 
-/// What a release from 24.11 on has besides.
+/// Further options of releases from 24.11 on.
 pub(super) const LONG_OPTIONS_SINCE_24_11: &[(&str, Value)] =
     &[("log-color", Value::Optional), ("log-timestamp", Value::Optional), ("syslog", Value::Optional)];
 

@@ -1,4 +1,4 @@
-//! Which CPUs serve the interrupts of what is served, and which NUMA nodes it is on.
+//! The CPUs that handle interrupts of served interfaces and disks, and the NUMA nodes of these devices.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,17 +10,18 @@ use nix::sys::stat::{major, minor};
 use super::cpu_list::cpus;
 use crate::preflight::Host;
 
-/// How many block devices may lie on each other: a partition, a logical volume, RAID, encryption.
+/// Maximum depth of stacked block devices: a partition, a logical volume, RAID, encryption.
 const LAYERS_MAX: usize = 8;
 
-/// What is served, to keep away from its interrupts.
+/// The served interfaces and files, whose interrupts the polling CPU should not handle.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Served {
     pub(crate) interfaces: Vec<String>,
     pub(crate) files: Vec<PathBuf>,
 }
 
-/// The CPUs that serve interrupts of these interfaces and of the disks beneath these files, and whose they are.
+/// The CPUs that handle interrupts of these interfaces and of the disks beneath these files, and the names of those
+/// devices.
 pub(super) fn cpus_of(host: &Host, served: &Served) -> (BTreeSet<u32>, String) {
     let mut found = BTreeSet::new();
     let mut whose = Vec::new();
@@ -69,8 +70,8 @@ fn beneath(device: &Path, layers: usize) -> Vec<PathBuf> {
     if lower.is_empty() { vec![device] } else { lower }
 }
 
-/// The numbers of a device's interrupts: its own, or those of the nearest device above it that has some (a partition's
-/// disk, a disk's controller, a virtio device's PCI function).
+/// The numbers of a device's interrupts: its own, or those of the nearest parent that has any (a partition's disk, a disk's
+/// controller, a virtio device's PCI function).
 fn interrupts(device: &Path) -> Vec<u32> {
     let Ok(device) = device.canonicalize() else { return Vec::new() };
     for place in device.ancestors() {

@@ -1,13 +1,13 @@
-//! What SPDK logs while something is tried that was tried before in vain: it is news only if it differs.
+//! SPDK's log lines during a repeated attempt. Lines of the attempt before are not logged again.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-/// Lines that are remembered of one attempt.
+/// Maximum number of lines kept of one attempt.
 const LINES_MAX: usize = 32;
 
 thread_local! {
-    /// The innermost one last.
+    /// Nested attempts, the innermost last.
     static ATTEMPTS: RefCell<Vec<Attempt>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -16,17 +16,17 @@ struct Attempt {
     attempted: Attempted,
 }
 
-/// What was logged during an attempt.
+/// The lines logged during an attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Attempted {
     /// Its lines.
     pub(crate) said: BTreeSet<String>,
-    /// The last one that tells of an error.
+    /// The last line that reports an error.
     pub(crate) last_error: Option<String>,
 }
 
-/// From here on lines of this thread are remembered, and those that are `known` from the attempt before are of level
-/// trace. Within an attempt that waits for an answer another one may begin and end.
+/// Starts to keep the lines of this thread. Lines that are `known` from the attempt before get the level trace. Another
+/// attempt may begin and end within one that waits for a reply.
 pub(crate) fn begin_attempt(known: BTreeSet<String>) {
     ATTEMPTS.with_borrow_mut(|attempts| attempts.push(Attempt { known, attempted: Attempted::default() }));
 }
@@ -36,7 +36,7 @@ pub(crate) fn end_attempt() -> Attempted {
     ATTEMPTS.with_borrow_mut(Vec::pop).map(|attempt| attempt.attempted).unwrap_or_default()
 }
 
-/// Remembers a line of SPDK's, and tells whether the attempt before brought it too.
+/// Keeps a line of SPDK's. True if the attempt before logged it too.
 pub(super) fn is_repeated(level: i32, message: &str) -> bool {
     ATTEMPTS.with_borrow_mut(|attempts| {
         let Some(Attempt { known, attempted }) = attempts.last_mut() else { return false };

@@ -1,4 +1,4 @@
-//! Before the first frame: a port's mbufs, which hold its largest frame in one piece, where bdevs want its data.
+//! The data room of a port's mbufs: large enough for its largest frame, and aligned for the bdevs.
 
 use control::PortInfo;
 use dpdk::DataAlignment;
@@ -6,13 +6,13 @@ use dpdk::DataAlignment;
 use super::options::{FRAME_OVERHEAD, PortOptions};
 use crate::payload_alignment::PayloadAlignment;
 
-/// The smallest mbuf room: what PMDs expect to be able to receive into without asking.
+/// The smallest data room, which PMDs assume without asking.
 const MIN_ROOM: u16 = 2048;
 
-/// The mbufs of a port's queue pairs.
+/// The mbufs of a port's queue pairs: size, number and mempool.
 #[derive(Clone, Copy)]
 pub(super) struct MbufSpec {
-    /// Bytes for a frame in each mbuf.
+    /// Data room of each mbuf, in bytes.
     pub(super) data_room: u16,
     /// Mbufs of each queue pair.
     pub(super) count: u32,
@@ -20,14 +20,14 @@ pub(super) struct MbufSpec {
     pub(super) shared_by: SharedBy,
 }
 
-/// Which queue pairs get their mbufs from one mempool, which has as many as each of them would have.
+/// The queue pairs that share a mempool. A shared mempool has as many mbufs as theirs would have together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SharedBy {
-    /// Each has its own.
+    /// Each queue pair has its own mempool.
     Nobody,
-    /// Those of the port: its frames go from lcore to lcore.
+    /// The queue pairs of the port share one: its frames go from lcore to lcore.
     Port,
-    /// Those that an lcore has on ports of this kind, with rooms of the same size: see [`COPIES`].
+    /// The lcore's queue pairs on ports of this kind share one for each data room: see [`COPIES`].
     Lcore,
 }
 
@@ -41,14 +41,15 @@ impl SharedBy {
     }
 }
 
-/// PMDs that copy each frame between an mbuf and a ring with memory of its own. Their mbufs are in use only while the
-/// lcore works on the frames, and the one that was freed last is the next to be taken: if an lcore's ports share a
-/// mempool, what it touches stays in its cache however many ports there are. A port that uses all mbufs takes no frames
-/// from the others: without an mbuf these PMDs leave them in the ring. NICs' rings hold mbufs all the time and drop
-/// what comes when there are none, and tap and pcap drop too: those share nothing.
+/// PMDs that copy each frame between an mbuf and a ring with memory of its own.
+///
+/// An mbuf of theirs is in use only while the lcore works on the frame, and the mbuf freed last is the next one taken. If
+/// an lcore's ports share a mempool, its working set stays in the cache, however many ports there are. If one port
+/// exhausts the pool, the others stall and lose nothing: these PMDs leave frames in the ring. A NIC's rings hold mbufs
+/// all the time and the NIC drops frames when there are none; tap and pcap drop too. So those share nothing.
 const COPIES: [&str; 3] = ["net_memif", "net_vhost", "net_af_packet"];
 
-/// Bytes that the largest frame takes in an mbuf: of this MTU, or what its PMD is known to want if that is more.
+/// The data room for frames of this MTU, and at least `least` bytes, which the PMD is known to ask for.
 pub(super) fn room_for(mtu: u16, least: u16) -> u16 {
     // Whole cache lines: some NICs want that, and none minds.
     (mtu + FRAME_OVERHEAD).next_multiple_of(64).max(MIN_ROOM).max(least)

@@ -1,14 +1,14 @@
-//! Before the first frame: how the frames of a started port come to its lcores.
+//! The distribution of a started port's frames over its lcores, as planned.
 
 use aoe_target::{MacAddr, PortId};
 use datapath::{DistributeBy, Distribution};
 use dpdk::{EalStarted, FlowRule, Port};
 
 use super::{options::PortOptions, pools::shared_mbufs};
-use crate::spread::{Plan, SpreadMode, Way};
+use crate::distribution::{DistributionMode, Plan, Way};
 
-/// Has a started port's frames come to its lcores as planned: each lane's station address, and its part in handing
-/// frames over.
+/// Sets up the distribution of a started port's frames. Returns, for each queue, its MAC address and its end of the rings
+/// between lcores, where there are any.
 pub(super) fn spread_over(
     port: &Port,
     info: &dpdk::PortInfo,
@@ -26,7 +26,7 @@ pub(super) fn spread_over(
         Way::Rss(rule) => {
             if let Err(refused) = port.apply(rule) {
                 let sentence = format!("port {name} takes the rule '{rule}' and then does not: {refused}");
-                if options.spread.mode == SpreadMode::Rss {
+                if options.spread.mode == DistributionMode::Rss {
                     return Err(sentence);
                 }
                 tracing::warn!("{sentence}: its lcores serve what the NIC puts in their queues");
@@ -55,8 +55,8 @@ pub(super) fn spread_over(
     Ok(macs.into_iter().zip(parts).collect())
 }
 
-/// Has the NIC bring frames for each address to its queue, as far as it can, and says how far that is. What comes to
-/// another queue all the same is handed over.
+/// Steers frames for each MAC address to its queue, as far as the NIC can, and returns a sentence about how far that is.
+/// Lcores hand over frames that arrive at another queue.
 fn steer(port: &Port, name: &str, macs: &[MacAddr]) -> String {
     let list = macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let further = macs.iter().skip(1);

@@ -1,23 +1,23 @@
-//! Before the first frame: the ring of an af_packet port, which its `--vdev` lays out.
+//! The ring of an af_packet port, whose layout its `--vdev` gives.
 
 use super::options::FRAME_OVERHEAD;
 
-/// Bytes of a packet ring's frame that hold no part of the received one: the kernel's header, and room it keeps
-/// for a link header (`TPACKET_V2` in `tpacket_rcv`, Linux `net/packet/af_packet.c`).
+/// Bytes of a slot of a packet ring that hold no part of the received frame: the kernel's header, and its reserve for a
+/// link header (`TPACKET_V2` in `tpacket_rcv`, Linux `net/packet/af_packet.c`).
 const PACKET_RING_OVERHEAD: u32 = 66;
 
 /// `framesz` of the af_packet PMD when it is not given (DPDK `rte_eth_af_packet.c`, `DFLT_FRAME_SIZE`).
 const PACKET_RING_FRAME: u16 = 2048;
 
-/// Bytes of a ring's frame that takes the largest frames of this MTU: the smallest multiple of 1024, or of 256 near the
-/// end, so that a few of them fill whole pages. `None` if an mbuf could not hold it.
+/// The slot size for frames of this MTU, in bytes: the smallest multiple of 1024, or of 256 near the maximum, so that few
+/// slots fill whole pages. `None` if an mbuf can't hold such a slot.
 pub(crate) fn frame_for(mtu: u32) -> Option<u32> {
     let needed = mtu.checked_add(u32::from(FRAME_OVERHEAD) + PACKET_RING_OVERHEAD)?;
     let frame = [1024, 256].into_iter().map(|step| needed.next_multiple_of(step));
     frame.map(|frame| frame.max(PACKET_RING_FRAME.into())).find(|frame| u16::try_from(*frame).is_ok())
 }
 
-/// Bytes of a frame in an af_packet port's rings, which is also the mbuf room that its PMD asks for.
+/// The slot size of an af_packet port's rings, in bytes, which is also the data room that its PMD asks for.
 pub(super) fn packet_ring_frame(info: &dpdk::PortInfo, vdevs: &[String]) -> Option<u16> {
     if info.driver != "net_af_packet" {
         return None;
@@ -32,8 +32,8 @@ pub(super) fn packet_ring_frame(info: &dpdk::PortInfo, vdevs: &[String]) -> Opti
     Some(given.unwrap_or(PACKET_RING_FRAME))
 }
 
-/// Refuses an af_packet port whose ring can't take the largest frames of its interface: the kernel would cut
-/// them off, and an initiator would wait for its answer for many seconds, again and again.
+/// Refuses an af_packet port whose ring can't take the largest frames of its interface. The kernel would truncate them, and
+/// an initiator would wait for its reply for many seconds, again and again.
 pub(super) fn check_packet_ring(name: &str, frame: u16, mtu: u16, interface: &str) -> Result<(), String> {
     let needed = u32::from(mtu) + u32::from(FRAME_OVERHEAD) + PACKET_RING_OVERHEAD;
     if u32::from(frame) >= needed {

@@ -1,4 +1,4 @@
-//! Before the first frame: the mempools that ports take their mbufs from.
+//! The mempools of ports.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use dpdk::{DataAlignment, EalStarted, Mempool};
 
 use super::data_room::{MbufSpec, SharedBy};
 
-/// The mempools that ports share, of all lcores.
+/// The mempools that ports share, for all lcores.
 #[derive(Default)]
 pub(super) struct Pools(BTreeMap<Kind, LcorePool>);
 
-/// What is the same for all ports that share a mempool.
+/// The properties that are equal for all ports that share a mempool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     core: u32,
     room: u16,
-    /// Bytes; 0 without.
+    /// Alignment of the data, in bytes; 0 without one.
     alignment: u16,
 }
 
@@ -34,7 +34,7 @@ struct LcorePool {
 }
 
 impl Pools {
-    /// Tells of a port that is going to start on `cores`: before the first does, of all.
+    /// Adds the mbufs of a port on `cores` to the mempools that it shares. Call it for all ports before the first start.
     pub(super) fn expect(&mut self, cores: &[u32], spec: &MbufSpec) {
         if spec.shared_by != SharedBy::Lcore {
             return;
@@ -45,10 +45,10 @@ impl Pools {
         }
     }
 
-    /// The mempool of each queue of a port, one on each of `cores`; a port whose lcores share was told of before.
+    /// The mempool of each queue of a port, one on each of `cores`. [`Pools::expect`] comes first.
     ///
     /// # Errors
-    /// What there is no memory for, and what to do.
+    /// A sentence about the memory that is missing, and the remedy.
     pub(super) fn of(
         &mut self,
         eal: EalStarted,
@@ -97,8 +97,8 @@ fn make(eal: EalStarted, name: &str, mbufs: u32, core: u32, spec: &MbufSpec) -> 
     })
 }
 
-/// Mbufs of the one pool of a port whose frames go from lcore to lcore: as many as the queues would have had, since
-/// the rx queue that gets the frames feeds every lcore and every tx ring.
+/// Mbufs of the one pool of a port whose frames go from lcore to lcore: as many as its queues would have together, since
+/// the rx queue that receives the frames supplies every lcore and every tx ring.
 pub(super) fn shared_mbufs(mbufs: u32, lanes: usize) -> u32 {
     mbufs.saturating_mul(u32::try_from(lanes).unwrap_or(u32::MAX))
 }

@@ -5,14 +5,14 @@ use dpdk::{EalStarted, Port, PortConfig, PortUse};
 use super::data_room::{MbufSpec, SharedBy};
 use super::pools::Pools;
 
-/// Descriptors asked of each rx and each tx ring; a PMD with less gives less.
+/// Descriptors of each rx and each tx ring, unless the PMD's limit is lower.
 const DESCRIPTORS: u16 = 1024;
 
-/// Larger rooms to try when a PMD refuses those that its MTU needs; the last is the largest there is.
+/// Larger data rooms to try when a PMD refuses the one for its MTU; the last is the largest possible.
 const LARGER_ROOMS: [u16; 2] = [16_384, u16::MAX - dpdk::HEADROOM];
 
-/// Configures and starts the port with mbufs that hold its largest frame in one piece, or what its PMD insists on if
-/// that is more. Also returns what the address of the data of an untagged frame is a multiple of.
+/// Configures and starts the port with mbufs that hold its largest frame in one piece, or with larger ones if its PMD
+/// insists. Also returns the alignment of the data in an untagged frame, in bytes.
 pub(super) fn start_with_room(
     eal: EalStarted,
     info: &dpdk::PortInfo,
@@ -43,7 +43,7 @@ pub(super) fn start_with_room(
         let alignment = alignments.min().unwrap_or(datapath::PAYLOAD_ALIGNMENT);
         match Port::start_for(eal, info.number, &config, used_for) {
             Ok(port) => return Ok((port, alignment)),
-            // ENOMEM here: the PMD's frames do not fit the rooms (see Port::start).
+            // ENOMEM from this call: the PMD wants mbufs with more data room (see Port::start).
             Err(error) if error.call == "rte_eth_rx_queue_setup" && error.errno == 12 => {
                 mbufs.data_room = larger.next().ok_or_else(|| {
                     format!(
@@ -51,7 +51,7 @@ pub(super) fn start_with_room(
                         mbufs.data_room
                     )
                 })?;
-                // The mempools that ports share were reckoned without it.
+                // The size of shared mempools was computed without this port.
                 if mbufs.shared_by == SharedBy::Lcore {
                     mbufs.shared_by = SharedBy::Nobody;
                 }

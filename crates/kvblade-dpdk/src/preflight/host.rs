@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 /// The machine as the checks see it.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
-    /// What `/proc` and `/sys` stand below.
+    /// The directory that contains `proc` and `sys`.
     pub(super) root: PathBuf,
     pub(super) is_root: bool,
 }
@@ -21,18 +21,18 @@ impl Host {
         Self { root: "/".into(), is_root: geteuid().is_root() }
     }
 
-    /// A made-up one.
+    /// A test's machine.
     #[cfg(test)]
     pub(crate) fn at_root(root: &Path) -> Self {
         Self { root: root.into(), is_root: true }
     }
 
-    /// Where a path of the machine's is.
+    /// The real path of a path of this machine.
     pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// What a file of the machine's says, if it can be read.
+    /// The contents of a file, if it can be read.
     pub(crate) fn read(&self, path: &str) -> Option<String> {
         fs::read_to_string(self.at(path)).ok()
     }

@@ -1,4 +1,4 @@
-//! Whether EAL will find memory: free hugepages, and a hugetlbfs to map them through.
+//! Checks that EAL will find memory: free hugepages, and a hugetlbfs to map them through.
 
 use std::fs;
 

@@ -1,7 +1,7 @@
-//! `--hugepages`: hugepages of 2 MiB that are missing, reserved before EAL starts.
+//! Reserves the missing hugepages of 2 MiB before EAL starts, for `--hugepages`.
 //!
-//! `nr_hugepages` is raised by what is missing and never lowered below what it was: other programs have pages too. All
-//! programs and scripts of ours that change it hold one lock meanwhile.
+//! `nr_hugepages` is raised by the number of missing pages and never set below its former value: other programs have pages
+//! too. All our programs and scripts that change it hold one lock meanwhile.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -23,7 +23,7 @@ const MIB: u64 = 1 << 20;
 /// Held by whoever changes the number of hugepages; `scripts/quickstart` and the tests do, too.
 const LOCK: &str = "/run/lock/kvblade-dpdk-hugepages";
 
-/// How long the lock is waited for: a change takes the kernel some seconds at most.
+/// Timeout for the lock: a change takes the kernel some seconds at most.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What an idle target takes besides mbufs and the exports' memory, with room to spare: SPDK's pools, EAL, DMA buffers.
@@ -64,7 +64,7 @@ fn is_for(vdev: &str, interfaces: &[String]) -> bool {
     interface.is_some_and(|interface| interfaces.iter().any(|name| name == interface))
 }
 
-/// Sees to it that `--hugepages` holds, where `needed` bytes are what the configuration takes.
+/// Carries out `--hugepages` for a configuration that takes `needed` bytes.
 ///
 /// # Errors
 /// One sentence with the figures, if the kernel does not give the pages.
@@ -79,13 +79,13 @@ pub(crate) fn see_to(command: &CommandLine, needed: u64, host: &Host) -> Result<
     reserve(host, wanted.saturating_sub(other_sizes), |path, pages| fs::write(path, pages.to_string()))
 }
 
-/// The bytes that are free, if they are fewer than `needed` and used.
+/// The free bytes, if hugepages are used and fewer than `needed` bytes are free.
 pub(crate) fn shortage(command: &CommandLine, needed: u64, host: &Host) -> Option<u64> {
     let free = hugepages::usable(command, host);
     (!command.eal.no_huge && free < needed).then_some(free)
 }
 
-/// Raises `nr_hugepages` until `wanted` bytes are free. `write` is how.
+/// Raises `nr_hugepages` until `wanted` bytes are free. `write` writes the number.
 fn reserve(
     host: &Host,
     wanted: u64,
@@ -112,13 +112,13 @@ fn reserve(
             available_mib(host).map_or("an unknown number of".into(), |mib| mib.to_string()),
         ))
     };
-    // Trying would take all memory there is from everybody else for a while.
+    // An attempt would reclaim all memory from other programs for a while.
     if available_mib(host).is_some_and(|available| missing > available / 2) {
         return Err(refused("none of them"));
     }
     write(&pool, goal).map_err(|error| failed(&format_args!("{}: {error}", pool.display())))?;
     if figure(host, "nr_hugepages")? < goal {
-        // Memory may be free in pieces that are too small: the kernel can bring them together.
+        // Free memory may be fragmented: the kernel can compact it.
         if let Err(error) = fs::write(host.at("/proc/sys/vm/compact_memory"), "1") {
             tracing::debug!(%error, "memory can't be compacted");
         }
@@ -170,7 +170,7 @@ fn figure(host: &Host, name: &str) -> Result<u64, LaunchError> {
     })
 }
 
-/// Pages that nobody has or was promised.
+/// Pages that are neither in use nor promised.
 fn free(host: &Host) -> Result<u64, LaunchError> {
     let promised = host.read(&format!("{POOL}/resv_hugepages")).and_then(|text| text.trim().parse().ok());
     Ok(figure(host, "free_hugepages")?.saturating_sub(promised.unwrap_or(0)))

@@ -1,4 +1,4 @@
-//! Whether SPDK will be able to listen at the RPC socket's path.
+//! Checks that SPDK will be able to listen at the RPC socket's path.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -17,7 +17,7 @@ use crate::launch_error::LaunchError;
 /// seven digits.
 pub(super) const RPC_PATH_MAX: usize = 108 - 1 - ".4194304_config".len();
 
-/// Where the program calls itself while it carries out the configuration.
+/// The socket on which the program calls itself while it carries out the configuration.
 pub(crate) fn own_socket(path: &Path) -> PathBuf {
     let mut own = path.as_os_str().to_owned();
     own.push(format!(".{}_config", std::process::id()));

@@ -5,8 +5,8 @@ use control::PortRef;
 use control::options::CacheMode;
 
 use super::*;
+use crate::distribution::DistributionMode;
 use crate::export_spec::BdevSpec;
-use crate::spread::SpreadMode;
 
 const DELIVERED: &str = include_str!("../../../../packaging/kvblade.toml");
 
@@ -41,7 +41,7 @@ fn every_example_in_the_delivered_file_is_right() {
     assert_eq!(settings.mbufs, Some(values::MBUFS_DEFAULT));
     assert_eq!(settings.payload_alignment, Some(PayloadAlignment::Auto));
     assert_eq!(settings.idle, Some(IdleOption::default()));
-    assert_eq!(settings.spread, Some(SpreadOption::default()));
+    assert_eq!(settings.spread, Some(DistributionOption::default()));
     assert_eq!(settings.rpc_socket, Some(values::DEFAULT_RPC_SOCKET.into()));
     assert_eq!(settings.state_dir, Some(values::DEFAULT_STATE_DIR.into()));
     assert_eq!(settings.log_level, Some(LevelFilter::INFO));
@@ -85,7 +85,10 @@ fn values_are_those_of_the_options() {
     )
     .expect("right");
     assert_eq!(settings.hugepages, Some(Hugepages::Size(1 << 30)));
-    assert_eq!(settings.spread, Some(SpreadOption { mode: SpreadMode::Software, lcores: Some(2) }));
+    assert_eq!(
+        settings.spread,
+        Some(DistributionOption { mode: DistributionMode::Software, lcores: Some(2) })
+    );
     assert_eq!(settings.payload_alignment, Some(PayloadAlignment::Fixed(512)));
     assert_eq!(settings.log_level, Some(LevelFilter::WARN));
     let exports = settings.exports.expect("one");

@@ -1,33 +1,33 @@
-//! Before the first frame: by which way a port's frames are spread over several lcores.
+//! `--spread`: the way in which a port's frames are distributed over several lcores.
 //!
-//! NICs do not hash AoE's EtherType by themselves: without one of these ways a port with 24 queues has all of its
-//! frames in the first.
+//! NICs do not hash frames of AoE's EtherType by default: without one of these ways all frames of a port with 24 queues
+//! arrive in the first one.
 
 use std::fmt;
 
 use aoe_target::MacAddr;
 use dpdk::{FlowRule, PortInfo};
 
-/// Most station addresses of a port: they differ in four bits.
+/// Maximum number of MAC addresses of a port: they differ in four bits.
 const MAX_ADDRESSES: usize = 16;
 
-/// Frames each ring between two lcores holds, when the lane that receives can serve what it has no room for.
+/// Capacity of each ring between two lcores, where the receiving lcore can serve the frames that do not fit.
 const RING_FRAMES: u32 = 511;
 
-/// PMDs whose other end decides, after the start, how many of the queues there are.
+/// PMDs whose peer decides the number of queues, after the start.
 const QUEUES_BY_PEER: [&str; 2] = ["net_memif", "net_vhost"];
 
-/// What the operator wants, for all ports.
+/// The operator's choice for all ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SpreadOption {
-    pub(crate) mode: SpreadMode,
-    /// Lcores of one port at most; `None` is all that there are.
+pub(crate) struct DistributionOption {
+    pub(crate) mode: DistributionMode,
+    /// Maximum number of lcores for one port; `None` is all lcores.
     pub(crate) lcores: Option<usize>,
 }
 
-/// The ways to choose from.
+/// The ways that can be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SpreadMode {
+pub(crate) enum DistributionMode {
     Auto,
     Off,
     Rss,
@@ -35,13 +35,13 @@ pub(crate) enum SpreadMode {
     Software,
 }
 
-impl Default for SpreadOption {
+impl Default for DistributionOption {
     fn default() -> Self {
-        Self { mode: SpreadMode::Auto, lcores: None }
+        Self { mode: DistributionMode::Auto, lcores: None }
     }
 }
 
-impl SpreadOption {
+impl DistributionOption {
     /// Reads `MODE[:LCORES]`.
     ///
     /// # Errors
@@ -52,16 +52,16 @@ impl SpreadOption {
             None => (text, None),
         };
         let mode = match mode {
-            "auto" => SpreadMode::Auto,
-            "off" => SpreadMode::Off,
-            "rss" => SpreadMode::Rss,
-            "macs" => SpreadMode::Macs,
-            "software" => SpreadMode::Software,
+            "auto" => DistributionMode::Auto,
+            "off" => DistributionMode::Off,
+            "rss" => DistributionMode::Rss,
+            "macs" => DistributionMode::Macs,
+            "software" => DistributionMode::Software,
             _ => return Err("the ways are auto, off, rss, macs and software".into()),
         };
         let lcores = match lcores {
             None => None,
-            Some(_) if mode == SpreadMode::Off => return Err("off takes no number of lcores".into()),
+            Some(_) if mode == DistributionMode::Off => return Err("off takes no number of lcores".into()),
             Some(lcores) => Some(
                 lcores
                     .parse()
@@ -74,23 +74,23 @@ impl SpreadOption {
     }
 }
 
-/// The way a port goes, and why.
+/// The way chosen for a port, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) way: Way,
     pub(crate) why: String,
 }
 
-/// How frames get to the lcores.
+/// A way to distribute frames over lcores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// As they come: each lcore serves what is in its queue.
+    /// No distribution: each lcore serves the frames in its queue.
     AsTheyCome,
-    /// The NIC hashes.
+    /// By the NIC, with a hash of the Ethernet addresses.
     Rss(FlowRule),
-    /// A station address for each lane.
+    /// A MAC address for each queue.
     Macs(Vec<MacAddr>),
-    /// Lcores hand them over.
+    /// By the lcores, which hand frames over on rings.
     Software,
 }
 
@@ -106,37 +106,37 @@ impl fmt::Display for Way {
 }
 
 impl Way {
-    /// True if an mbuf of one queue may be in the hands of all lcores of the port.
+    /// Whether a frame that arrives in one queue may be served by any lcore of the port.
     pub(crate) fn crosses_lcores(&self) -> bool {
         matches!(self, Self::Macs(_) | Self::Software)
     }
 
-    /// Frames that the rings between its lcores hold, where all queues have `mbufs` mbufs.
+    /// Capacity of the rings between the port's lcores, where all its queues have `mbufs` mbufs together.
     pub(crate) fn ring_capacity(&self, mbufs: u32) -> u32 {
         match self {
-            // Only one lane can answer under its address, so there is room for every mbuf.
+            // Only one lcore can reply from an address, so its ring has room for every mbuf.
             Self::Macs(_) => mbufs,
             _ => RING_FRAMES,
         }
     }
 }
 
-/// The way for a port with `lanes` queue pairs on as many lcores, of `cores` lcores in all. `ask` asks its PMD for a
-/// rule that hashes addresses.
+/// Chooses the way for a port with `lanes` queue pairs on as many lcores, of `cores` lcores in all. `ask` asks the PMD for
+/// a rule that hashes addresses.
 ///
 /// # Errors
-/// One sentence, when the operator wants a way that the port can't go.
+/// One sentence, if the port can't do what the operator chose.
 pub(crate) fn plan(
     info: &PortInfo,
     lanes: usize,
     cores: usize,
-    option: SpreadOption,
+    option: DistributionOption,
     ask: impl FnOnce() -> Result<FlowRule, String>,
 ) -> Result<Plan, String> {
     let (name, driver) = (&info.name, &info.driver);
     let as_they_come = |why: String| Ok(Plan { way: Way::AsTheyCome, why });
     let mode = option.mode;
-    if mode == SpreadMode::Off {
+    if mode == DistributionMode::Off {
         return as_they_come("--spread off".into());
     }
     if lanes < 2 {
@@ -147,11 +147,11 @@ pub(crate) fn plan(
             format!("the port has one queue pair{more}")
         };
         return match mode {
-            SpreadMode::Auto => as_they_come(why),
+            DistributionMode::Auto => as_they_come(why),
             _ => Err(format!("port {name} ({driver}) can't be spread over lcores as --spread wants: {why}")),
         };
     }
-    if mode == SpreadMode::Macs {
+    if mode == DistributionMode::Macs {
         return match addresses(info.mac, lanes) {
             Some(macs) => Ok(Plan { way: Way::Macs(macs), why: "--spread macs".into() }),
             None => Err(format!(
@@ -159,7 +159,7 @@ pub(crate) fn plan(
             )),
         };
     }
-    if mode == SpreadMode::Software {
+    if mode == DistributionMode::Software {
         return Ok(Plan { way: Way::Software, why: "--spread software".into() });
     }
     match ask() {
@@ -167,7 +167,7 @@ pub(crate) fn plan(
             let why = format!("the PMD takes the rule: {rule}");
             Ok(Plan { way: Way::Rss(rule), why })
         }
-        Err(refused) if mode == SpreadMode::Rss => Err(format!(
+        Err(refused) if mode == DistributionMode::Rss => Err(format!(
             "port {name} ({driver}) does not spread frames by their addresses: {refused}: --spread software or macs do \
              without"
         )),
@@ -181,15 +181,15 @@ pub(crate) fn plan(
     }
 }
 
-/// The station addresses of a port's lanes: its own and locally administered ones that differ from it in four bits of
-/// the first byte, so that they are the same after each start and no other port has them.
+/// The MAC addresses of a port's queues: its own, and locally administered ones that differ from it in four bits of the
+/// first byte. So they are the same after each start, and no other port has them.
 fn addresses(own: [u8; 6], lanes: usize) -> Option<Vec<MacAddr>> {
     if lanes > MAX_ADDRESSES {
         return None;
     }
     let further = (1u8..).take(lanes.checked_sub(1)?).map(|lane| {
         let mut mac = own;
-        // The lowest bit is for groups, the next for what no registry has given out.
+        // The lowest bit marks a group, the next a locally administered address.
         mac[0] = (own[0] ^ lane << 4) & !1 | 2;
         MacAddr(mac)
     });

@@ -19,17 +19,17 @@ fn port(driver: &str) -> PortInfo {
 fn way(driver: &str, lanes: usize, option: &str, takes_rules: bool) -> Result<Way, String> {
     let rule = FlowRule::HashAddresses { aoe_only: true, queues: vec![0, 1] };
     let ask = || if takes_rules { Ok(rule) } else { Err("no such thing".to_owned()) };
-    let option = SpreadOption::parse(option)?;
+    let option = DistributionOption::parse(option)?;
     plan(&port(driver), lanes, 4, option, ask).map(|plan| plan.way)
 }
 
 #[test]
 fn options_are_a_way_and_a_number() {
-    let parsed = |text| SpreadOption::parse(text).map(|option| (option.mode, option.lcores));
-    assert_eq!(parsed("auto"), Ok((SpreadMode::Auto, None)));
-    assert_eq!(parsed("rss"), Ok((SpreadMode::Rss, None)));
-    assert_eq!(parsed("macs:2"), Ok((SpreadMode::Macs, Some(2))));
-    assert_eq!(parsed("software:64"), Ok((SpreadMode::Software, Some(64))));
+    let parsed = |text| DistributionOption::parse(text).map(|option| (option.mode, option.lcores));
+    assert_eq!(parsed("auto"), Ok((DistributionMode::Auto, None)));
+    assert_eq!(parsed("rss"), Ok((DistributionMode::Rss, None)));
+    assert_eq!(parsed("macs:2"), Ok((DistributionMode::Macs, Some(2))));
+    assert_eq!(parsed("software:64"), Ok((DistributionMode::Software, Some(64))));
     for (text, part) in [
         ("", "auto, off, rss, macs and software"),
         ("RSS", "auto, off, rss, macs and software"),
@@ -65,10 +65,13 @@ fn a_way_that_is_wanted_is_gone_or_refused() {
         let refused = way(driver, lanes, option, false).expect_err(option);
         assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
     }
-    let one_core =
-        plan(&port("net_i40e"), 1, 1, SpreadOption { mode: SpreadMode::Rss, lcores: None }, || {
-            unreachable!("nothing to ask")
-        });
+    let one_core = plan(
+        &port("net_i40e"),
+        1,
+        1,
+        DistributionOption { mode: DistributionMode::Rss, lcores: None },
+        || unreachable!("nothing to ask"),
+    );
     assert!(one_core.is_err_and(|refused| refused.contains("-l")));
 }
 
