@@ -1,4 +1,4 @@
-//! What an export's file is called: `1.2`, or `1.2@PORT` (`1.2@PORT+PORT`) for one on ports of its own; `1.2.v100` and
+//! The name of an export's file: `1.2`, or `1.2@PORT` (`1.2@PORT+PORT`) for one on ports of its own; `1.2.v100` and
 //! `1.2.v100@PORT` in VLAN 100.
 
 use std::fmt::Write;
@@ -48,10 +48,10 @@ fn escaped(port: &str) -> String {
     safe
 }
 
-/// What stands between an export's slot and its VLAN.
+/// The text between an export's slot and its VLAN.
 const VLAN: &str = ".v";
 
-/// What follows an export's name in the name of a file that was set aside; a number follows it.
+/// The suffix of a file that was set aside; a number follows it.
 pub(crate) const SET_ASIDE: &str = ".damaged-";
 
 /// The export's name in that of a file that was set aside.

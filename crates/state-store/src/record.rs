@@ -11,7 +11,7 @@ pub const VERSION: u32 = 1;
 /// Largest payload, in bytes: 255 reservation keys of 255 addresses each need a third of it.
 pub const PAYLOAD_MAX: usize = 4 * 1024 * 1024;
 
-/// Why the contents of a file are not those that were written.
+/// The reason for which the contents of a file are not those that were written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Damage {
     /// Another version, or none.

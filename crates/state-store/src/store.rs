@@ -43,7 +43,7 @@ pub struct SetAside {
     pub name: String,
     /// Where the file is now; `None` if it could not be renamed and lies where it was.
     pub moved_to: Option<PathBuf>,
-    /// What is wrong with it.
+    /// The fault.
     pub reason: String,
 }
 
@@ -58,7 +58,7 @@ pub struct Opened<T> {
     pub set_aside: Vec<SetAside>,
 }
 
-/// Why a state directory can't be used. Each is one sentence that names it.
+/// The reason for which a state directory cannot be used: one sentence that names the directory.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// Another process writes to it.
@@ -72,14 +72,14 @@ pub enum OpenError {
     Unusable {
         /// The directory.
         path: PathBuf,
-        /// What failed.
+        /// The failed operation.
         what: &'static str,
-        /// Why.
+        /// Its error.
         error: io::Error,
     },
 }
 
-/// Why state was not saved.
+/// The reason for which state was not saved.
 #[derive(Debug, Error)]
 #[error("{}: {what}: {error}", path.display())]
 pub struct SaveError {

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long anything may take on a machine that is busy with other things; waits end with what they wait for.
+/// Limit of every wait, for a machine that is busy with other things; each wait ends with its event.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The program.

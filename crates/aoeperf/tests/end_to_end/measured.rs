@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::links::{OverVeth, measure_over_memif};
 use crate::{PATIENCE, json, run, turn};
 
-/// What a total or a target must have, all of it.
+/// Checks the counters of a total or a target.
 #[track_caller]
 fn check_counts(counts: &Value, seconds: f64, io_size: f64) {
     let number = |name: &str| counts[name].as_f64().unwrap_or_else(|| panic!("no {name} in {counts}"));

@@ -1,4 +1,4 @@
-//! What can't be done, said in one sentence that names the value; and loads that fail.
+//! Refusals, in one sentence that names the value; and loads that fail.
 
 use std::process::Command;
 

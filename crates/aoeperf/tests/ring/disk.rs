@@ -8,7 +8,7 @@ use dpdk::{Mbuf, PeerRing};
 
 use crate::eal::start_eal;
 
-/// What to do with one request.
+/// The treatment of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Deed {
     Answer,
@@ -22,13 +22,13 @@ pub(crate) enum Deed {
     Short,
     /// As another shelf.
     AsAnother,
-    /// To another station.
+    /// To another MAC address.
     ToAnother,
     /// A read with one bit wrong.
     Corrupt,
 }
 
-/// What it saw of a request.
+/// A request as the disk received it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) lane: usize,
@@ -71,7 +71,7 @@ impl Disk {
         (self.bytes.len() / SECTOR) as u64
     }
 
-    /// Its station on a lane.
+    /// Its MAC address on a lane.
     pub(crate) fn mac(&self, lane: usize) -> Mac {
         Mac([2, 0xd1, 0x5c, self.address.slot, 0, u8::try_from(lane).expect("few lanes")])
     }

@@ -1,4 +1,4 @@
-//! What goes out, what comes back, and how it is counted.
+//! Requests, replies, and their counters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -150,7 +150,7 @@ fn what_answers_nothing_is_counted_and_changes_nothing() {
     engine.begin(Phase::Load);
     turn_until(&mut engine, || serve(&mut disks, &[&peer]), "ten replies", |engine| engine.answers() >= 10);
     drain(&mut engine, || serve(&mut disks, &[&peer]));
-    // The second answer, and that to another station; the other's is nobody's.
+    // The second answer and the one to another MAC address; the answer of another shelf belongs to no target.
     assert_eq!((engine.targets()[0].unexpected, engine.unexpected_elsewhere()), (2, 1));
     assert_eq!((errors(&engine), engine.targets()[0].retransmits), (0, 2), "{:?}", engine.complaints());
 }

@@ -1,5 +1,5 @@
 //! The lcore's whole turn on a real EAL port, without any interface, hugepage or second process: a port made of two
-//! rings, at whose far end a small target answers, loses, repeats and lies as a test tells it to.
+//! rings, at whose far end a small target answers, loses, repeats and falsifies as a test demands.
 //!
 //! EAL starts once in a process; each test has a port and pools of its own names.
 
@@ -40,7 +40,7 @@ fn lane(options: &Options) -> (Lane, PeerRing) {
     (lane, peer)
 }
 
-/// What is known of a disk that answers on these lanes.
+/// The discovered properties of a disk that answers on these lanes.
 fn found(disk: &Disk, lanes: std::ops::Range<usize>) -> Found {
     let routes = lanes
         .map(|lane| Route { lane, mac: disk.mac(lane), buffer_count: disk.buffer_count, max_sectors: 16 })

@@ -1,4 +1,4 @@
-//! Rules of command 0: registers, data, and what IDENTIFY tells.
+//! Rules of command 0: registers, data, and the IDENTIFY page.
 
 use crate::bench::Bench;
 use crate::case::Peer::{Differs, Same};
@@ -300,7 +300,7 @@ pub(crate) fn round_trip(
         bench.ask(&request).map_or("silence".into(), |reply| format!("{:02x}/{:02x}", reply[27], reply[25]));
     let request = bench.ata(read_flags, 2, read, lba, &[]);
     let back = bench.ask(&request).unwrap_or_default();
-    // What a short address means is told by a long one.
+    // A read with a long address shows the sector that a short address meant.
     let request = bench.read(lba & 0x0fff_ffff, 2);
     let long = bench.ask(&request).unwrap_or_default();
     let same = back.get(36..) == Some(&data[..]) && long.get(36..) == Some(&data[..]);

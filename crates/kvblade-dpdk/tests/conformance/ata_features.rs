@@ -319,7 +319,7 @@ fn contents(bench: &mut Bench<'_>, lba: u64, count: u8) -> String {
     sectors.collect::<Vec<_>>().join(", ")
 }
 
-/// What IDENTIFY says of the write cache.
+/// The write cache as IDENTIFY reports it.
 fn cache(bench: &mut Bench<'_>) -> &'static str {
     let page = page(bench);
     match (page[82] >> 5 & 1, page[85] >> 5 & 1) {

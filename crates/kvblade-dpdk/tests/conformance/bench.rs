@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use aoe_initiator::wire::{Envelope, Mac};
 use aoe_initiator::{Link, ShelfSlot};
 
-/// How long a request may take on a busy machine.
+/// Time for a request on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How much later than the answer to the second request that to the first may come.
+/// Time for the answer to the first request after the answer to the second.
 const GRACE: Duration = Duration::from_millis(120);
 
 /// The same for a request that is answered when something is on disk, on a machine whose disk is busy.
@@ -46,7 +46,7 @@ pub(crate) struct Bench<'l> {
     pub(crate) target: [u8; 6],
     /// The source of our frames.
     pub(crate) own: [u8; 6],
-    /// Who asks the second request.
+    /// The sender of the second request.
     pub(crate) witness: [u8; 6],
     pub(crate) shelf: u16,
     pub(crate) slot: u8,
@@ -56,7 +56,7 @@ pub(crate) struct Bench<'l> {
     witness_at: (u16, u8),
     /// The advertisements of [`Other::InVlan`], or of this export if there are no others.
     pub(crate) heard_in_vlan: Vec<Tagged>,
-    /// Advertisements of this export that were heard when the target started.
+    /// Advertisements of this export received when the target started.
     pub(crate) heard: Vec<Vec<u8>>,
     /// The network namespace of the initiators, and the name of its interface.
     pub(crate) namespace: &'l lab::Namespace,
@@ -306,7 +306,7 @@ pub(crate) fn with(mut frame: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What a reply says.
+/// A reply in words.
 pub(crate) fn words(reply: Option<&[u8]>) -> String {
     let Some(reply) = reply else { return "silence".into() };
     if reply.len() < 26 {

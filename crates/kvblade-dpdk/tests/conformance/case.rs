@@ -1,4 +1,4 @@
-//! What a row of the conformance table is made of.
+//! The row of the conformance table.
 
 use crate::bench::Bench;
 
@@ -10,17 +10,17 @@ pub(crate) struct Case {
     pub(crate) rule: &'static str,
     /// Short names of the sources; the table explains them.
     pub(crate) source: &'static str,
-    /// What we must be seen to do, word for word.
+    /// The demanded behaviour of our target, word for word.
     pub(crate) us: &'static str,
-    /// What Debian's vblade is known to do.
+    /// The known behaviour of Debian's vblade.
     pub(crate) vblade: Peer,
     /// Asks the subject and puts what it did into words. It must not panic: words that differ are the failure.
     pub(crate) run: fn(&mut Bench) -> String,
 }
 
-/// What vblade does about a rule.
+/// The behaviour of vblade under a rule.
 pub(crate) enum Peer {
-    /// What we do.
+    /// The same as ours.
     Same,
     /// Something else, and why.
     Differs(&'static str, &'static str),

@@ -1,4 +1,4 @@
-//! What initiators are documented to send, replayed; requests that scapy builds; replies that tcpdump decodes.
+//! Documented requests of initiators, replayed; requests built by scapy; replies decoded by tcpdump.
 
 use std::process::Command;
 
@@ -179,7 +179,7 @@ fn scapy(bench: &mut Bench<'_>) -> String {
     }
 }
 
-/// Which of `wanted` tcpdump says of `frames`, and whether it finds fault with them.
+/// The words of `wanted` in tcpdump's decoding of `frames`, and whether tcpdump reports an error.
 pub(crate) fn tcpdump(frames: &[Vec<u8>], wanted: &[&str]) -> String {
     // libpcap's classic format: little endian, microseconds, Ethernet.
     let mut file = Vec::new();

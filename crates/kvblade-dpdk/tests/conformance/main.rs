@@ -50,7 +50,7 @@ const SECTIONS: &[Section] = &[
     Section { title: "Traps", cases: &[], elsewhere: traps::ELSEWHERE },
 ];
 
-/// What to do with the table besides checking it.
+/// The use of the table besides checking it.
 #[derive(PartialEq)]
 enum Table {
     Check,
@@ -112,7 +112,7 @@ fn main() -> ExitCode {
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// How many went which way.
+/// Counts of passed and failed tests.
 #[derive(Default)]
 struct Tally {
     passed: usize,

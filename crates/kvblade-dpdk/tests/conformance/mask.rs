@@ -5,7 +5,7 @@ use crate::case::Peer::{Differs, Same};
 use crate::case::{Case, Elsewhere};
 use crate::initiators::tcpdump;
 
-/// A station that the witness speaks as, and one that is not listed.
+/// The MAC address of the witness, and one that is not listed.
 const FRIEND: [u8; 6] = [2, 0, 0, 0, 0, 7];
 
 const KILLED: &str = "deleting a listed address kills it: \"buffer overflow detected\"";

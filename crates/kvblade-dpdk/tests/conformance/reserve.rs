@@ -5,7 +5,7 @@ use crate::case::Peer::Same;
 use crate::case::{Case, Elsewhere};
 use crate::initiators::tcpdump;
 
-/// Who has no reservation.
+/// An initiator without a reservation.
 const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 7];
 
 pub(crate) const CASES: &[Case] = &[

@@ -22,7 +22,7 @@ const SIZE: u64 = 1 << 20;
 /// vblade's ends of its veth pair.
 const VBLADE_PORTS: (&str, &str) = ("i9", "t9");
 
-/// Asks both about every rule, and tells `seen` what they did.
+/// Runs every case against both targets and reports the results to `seen`.
 pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     let lab = Lab::new(9000);
     let link = lab.near.enter(|| Link::open_tagged("i0")).unwrap().unwrap();

@@ -12,7 +12,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Where the table is kept.
+/// The path of the table.
 pub(crate) fn path() -> PathBuf {
     root().join("docs/conformance.md")
 }
@@ -56,7 +56,7 @@ fn cell(words: &str) -> String {
     words.replace('|', "\\|")
 }
 
-/// What is wrong with the table: names twice, tests that are not there, a document that says something else.
+/// Faults of the table: duplicate names, missing tests, a document that differs.
 pub(crate) fn faults(sections: &[Section]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut names: Vec<&str> =

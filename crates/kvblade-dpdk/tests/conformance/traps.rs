@@ -1,4 +1,4 @@
-//! What initiators do that breaks a careless target.
+//! Behaviour of initiators that breaks a careless target.
 
 use crate::case::Elsewhere;
 

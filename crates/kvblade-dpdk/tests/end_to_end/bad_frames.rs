@@ -1,4 +1,4 @@
-//! What a broken or hostile peer can send: the target stays up, names each drop, and serves the others.
+//! Frames of a broken or hostile peer: the target stays up, names each drop, and serves the others.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -88,7 +88,7 @@ fn every_frame_that_deserves_no_answer_is_dropped_under_its_own_reason() {
             assert_eq!(rpc.drops(0, reason), before + 1, "{what}");
         }
     });
-    // With the load over, silence can be heard.
+    // Silence shows only after the load has ended.
     initiator.drain().unwrap();
     for (what, _, frame) in frames {
         assert_eq!(initiator.exchange_raw(frame, QUIET / 4).unwrap(), Vec::<Vec<u8>>::new(), "{what}");

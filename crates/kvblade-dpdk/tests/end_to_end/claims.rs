@@ -1,4 +1,4 @@
-//! What initiators keep on the target: set with Debian's aoecfg and by frames, seen on both ports.
+//! Initiator state: set with Debian's aoecfg and by frames, seen on both ports.
 
 use std::process::Output;
 use std::time::Instant;
@@ -16,7 +16,7 @@ const STRANGER: [u8; 6] = [2, 0, 0, 0, 0, 0x99];
 
 fn aoecfg(lab: &Lab, words: &[&str]) -> Output {
     require("aoecfg");
-    // It waits for ever for an answer that does not come.
+    // Without an answer aoecfg waits for ever.
     lab.near.command("timeout").args(["60", "aoecfg"]).args(words).args(["1", "1", "i0"]).output().unwrap()
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn mac(initiator: &Initiator) -> [u8; 6] {
     initiator.link().mac().0
 }
 
-/// What `aoe_get_exports` says is kept on the first export.
+/// The initiator state of the first export, as `aoe_get_exports` reports it.
 pub(crate) fn kept(target: &Target) -> Value {
     target.rpc().call("aoe_get_exports", Value::Null)[0]["initiator_state"].clone()
 }
@@ -160,7 +160,7 @@ fn a_mask_silences_everybody_else_and_advertisements_go_to_its_addresses() {
         mask_add(STRANGER, STRANGER),
         read_request(STRANGER),
     ] {
-        // An answer would go to the stranger, whom this link does not hear of; the counter tells.
+        // This link would not receive an answer to the stranger; the counter shows that there is none.
         initiator.send_raw(&frame).unwrap();
     }
     until("three frames are masked", || target.rpc().drops(0, "masked") == 3);

@@ -26,7 +26,7 @@ fn run(lab: &Lab, words: &[&str]) -> Output {
     command.arg("--rpc-socket").arg(lab.socket()).args(&words[1..]).output().unwrap()
 }
 
-/// What a command that succeeds prints.
+/// The output of a command that succeeds.
 #[track_caller]
 pub(crate) fn prints(lab: &Lab, words: &[&str]) -> String {
     let output = run(lab, words);

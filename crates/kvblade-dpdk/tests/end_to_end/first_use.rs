@@ -114,7 +114,7 @@ fn an_interface_that_is_not_there_is_named_beside_those_that_are() {
     refuses(&lab, short_line(&lab, &words), 2, true, sentence);
 }
 
-/// What `--check` and `--reserve-hugepages` say: exit code, stdout and stderr.
+/// Exit code, stdout and stderr of `--check` and `--reserve-hugepages`.
 fn says(far: &Namespace, words: &[&str]) -> (Option<i32>, String, String) {
     let output = far.command(PROGRAM).args(words).env_remove("RUST_LOG").output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

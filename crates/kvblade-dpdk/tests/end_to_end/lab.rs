@@ -1,4 +1,4 @@
-//! What the tests share: the network, the target on it, and an initiator that looks at every reply.
+//! The network, target and initiator of an end-to-end test; the initiator checks every reply.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,10 +17,10 @@ use tempfile::TempDir;
 
 use crate::rpc::Rpc;
 
-/// How long anything may take on a machine that is busy with other things; waits end with what they wait for.
+/// Limit of every wait, for a machine that is busy with other things; each wait ends with its event.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long silence is listened to.
+/// Time after which silence counts as no answer.
 pub(crate) const QUIET: Duration = Duration::from_millis(200);
 
 /// Size of the malloc disks and files, in sectors.
@@ -51,7 +51,7 @@ impl Lab {
         Self::with_ports(mtu, 1)
     }
 
-    /// That many veth pairs.
+    /// `ports` veth pairs.
     pub(crate) fn with_ports(mtu: u16, ports: usize) -> Self {
         static TURN: Mutex<()> = Mutex::new(());
         // A test that failed has dropped its lab like any other.
@@ -78,12 +78,12 @@ impl Lab {
         self.directory.path().join(name)
     }
 
-    /// Where the target listens.
+    /// The management socket of the target.
     pub(crate) fn socket(&self) -> PathBuf {
         self.path("rpc")
     }
 
-    /// Where the target keeps what initiators tell it to; the same for every target of this lab.
+    /// The state directory, shared by all targets of this lab.
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.path("state")
     }
@@ -149,7 +149,7 @@ impl Lab {
         self.far.ip(&["link", "set", &format!("t{port}"), state]).unwrap();
     }
 
-    /// What is left in the test's directory that a target may have put there.
+    /// Files of a target that are left in the test's directory.
     pub(crate) fn sockets_and_locks(&self) -> Vec<String> {
         let names = fs::read_dir(self.directory.path()).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
@@ -187,7 +187,7 @@ impl Target {
         Rpc::connect(&self.socket)
     }
 
-    /// What it has logged.
+    /// The log so far.
     pub(crate) fn log(&self) -> String {
         self.daemon.log().unwrap()
     }

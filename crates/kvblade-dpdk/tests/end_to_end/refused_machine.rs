@@ -1,4 +1,4 @@
-//! What the machine can lack: one sentence names it and what to do, and nothing starts half.
+//! A machine that lacks something: one sentence names it and the remedy, and nothing is left half started.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What the command line, a file or a name can have wrong: one sentence names it and what is allowed, and
+//! Faults of the command line, a file or a name: one sentence names the fault and what is allowed, and
 //! nothing starts half.
 
 use std::fs;

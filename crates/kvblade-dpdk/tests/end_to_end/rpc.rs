@@ -103,7 +103,7 @@ impl Rpc {
         Some(found["state"].as_str().unwrap().to_owned())
     }
 
-    /// How many frames port `port` has dropped for `reason`.
+    /// The number of frames that port `port` has dropped for `reason`.
     #[track_caller]
     pub(crate) fn drops(&mut self, port: usize, reason: &str) -> u64 {
         let stats = self.call("aoe_get_stats", Value::Null);

@@ -1,4 +1,4 @@
-//! The program as a service: what systemd is told, the watchdog, and SIGHUP.
+//! The program as a service: notifications to systemd, the watchdog, and SIGHUP.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -24,7 +24,7 @@ const COMES: ShelfSlot = ShelfSlot::new(1, 3);
 /// Long enough that a busy machine is in time, and short enough to be waited for.
 const WATCHDOG: Duration = Duration::from_secs(4);
 
-/// A service manager: what it is told, in order.
+/// A service manager: the notifications it received, in order.
 struct Manager {
     socket: UnixDatagram,
     path: PathBuf,
@@ -70,7 +70,7 @@ impl Manager {
         messages
     }
 
-    /// What has come by now.
+    /// The notifications so far.
     fn so_far(&self) -> Vec<String> {
         std::iter::from_fn(|| self.next()).collect()
     }

@@ -1,4 +1,4 @@
-//! What initiators are promised of a served disk.
+//! The promises to initiators of a served disk.
 
 use std::fs;
 use std::sync::atomic::AtomicBool;
@@ -216,7 +216,7 @@ fn random_load_on_two_exports_at_once_reads_what_was_written_and_leaves_it_in_th
                         report.verified.unwrap().writes_acknowledged > 0 && report.reads > 0,
                         "{report:?}"
                     );
-                    // A new link, which has not heard the answers to the load.
+                    // A new link, without queued answers to the load.
                     assert_eq!(load::sweep(lab.link(0), export, &ledger, &spec).unwrap(), ledger.written());
                     ledger
                 })

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::lab::{Lab, PATIENCE, QUIET, SECTORS, find, random_load, until};
 use crate::rpc::Rpc;
 
-/// Where [`slow_export`] is.
+/// The address of [`slow_export`].
 pub(crate) const SLOW: ShelfSlot = ShelfSlot::new(1, 3);
 
 const IN_FLIGHT: u64 = 16;

@@ -21,7 +21,7 @@ fn client(program: &str) -> PathBuf {
     path
 }
 
-/// What a program of the client prints.
+/// The output of a program of the client.
 #[track_caller]
 fn run(program: &str, words: &[&str]) -> String {
     let output = Command::new(client(program)).args(words).output().unwrap();

@@ -37,7 +37,7 @@ fn paths(initiator: &mut Initiator) -> Vec<Export> {
     found
 }
 
-/// A lab whose initiators' end has two stations more, `i1` and `i2`: replies to one are not seen by the other.
+/// A lab with two more interfaces at the initiators' end, `i1` and `i2`; neither receives the other's replies.
 fn lab_of_stations() -> Lab {
     let lab = Lab::new(9000);
     for name in ["i1", "i2"] {
@@ -123,7 +123,7 @@ fn each_lcore_has_a_station_address_which_is_a_path() {
     let frames = by_lcore(&target, "tx_frames");
     assert!(frames.iter().zip(before).all(|(now, before)| now - before > 50), "{frames:?}");
 
-    // What is set by one path is read by the other.
+    // A string set by one path is read by the other.
     let me = mac(&initiator);
     for (nth, path) in found.iter().enumerate() {
         let text = format!("by path {nth}");
@@ -181,7 +181,7 @@ fn a_way_that_the_port_can_not_go_is_refused() {
     }
 }
 
-/// How often the lcore's thread, which is the main thread here, has gone to sleep by itself.
+/// The number of times that the lcore's thread, here the main thread, has slept voluntarily.
 fn sleeps(target: &Target) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", target.daemon.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();

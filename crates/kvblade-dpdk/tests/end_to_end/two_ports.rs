@@ -98,7 +98,7 @@ fn a_disk_loaded_through_both_ports_at_once_keeps_what_each_wrote() {
                 let report =
                     load::run_verified(lab.link(port), &export, SECTORS, &spec, &stop, &mut ledger).unwrap();
                 assert_eq!(report.failures(), 0, "{report:?}");
-                // What one port wrote is read through the other.
+                // Data written through one port is read through the other.
                 let other = find(&mut lab.initiator(1 - port), ShelfSlot::new(1, 1));
                 assert!(ledger.written() > 0);
                 (other, ledger, spec, 1 - port)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::lab::{Lab, find};
 use crate::rpc::Rpc;
 
-/// What SPDK answers a call with that can't be carried out, with the errno's words as its message.
+/// The error code of SPDK for a call that cannot be carried out; the message is the text of the errno.
 const INVALID: i64 = -32602;
 
 /// A malloc bdev of that many MiB with an lvstore of the default cluster size, 4 MiB, on it.

@@ -14,7 +14,7 @@ use crate::rpc::Rpc;
 const SERVED: ShelfSlot = ShelfSlot::new(1, 1);
 const AWAITED: ShelfSlot = ShelfSlot::new(1, 2);
 
-/// What `aoe_get_exports` says of 1.2: its state, and why.
+/// State and reason of 1.2 in `aoe_get_exports`.
 fn awaited(rpc: &mut Rpc) -> (String, String) {
     let exports = rpc.call("aoe_get_exports", Value::Null);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

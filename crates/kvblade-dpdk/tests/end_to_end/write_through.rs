@@ -1,4 +1,4 @@
-//! What an answered write means: on stable media, or what the operator said in words.
+//! The meaning of an answered write: on stable media, unless the operator chose otherwise.
 
 use std::fs;
 use std::process::Command;
