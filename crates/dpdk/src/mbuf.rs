@@ -132,7 +132,8 @@ impl Mbuf {
     #[inline]
     fn data_ptr(&self) -> *mut u8 {
         let offset = usize::from(self.head().data_off);
-        // SAFETY: data_off lies within the segment's buffer.
+        // SAFETY: data_off lies within the segment's buffer: rte_mbuf's own invariant, which PMDs keep, and `take_tag` and
+        // `put_tag`, which move it by a tag's length only if the buffer has it.
         unsafe { self.head().buf_addr.add(offset) }
     }
 
@@ -177,7 +178,7 @@ impl Mbuf {
     /// small. For small frames that a PMD split.
     #[must_use]
     pub fn linearize(&mut self) -> bool {
-        // SAFETY: rte_pktmbuf_linearize (rte_mbuf.h) wants a valid chain; self owns one.
+        // SAFETY: rte_pktmbuf_linearize (rte_mbuf.h) takes a valid chain; self owns one.
         unsafe { dpdk_sys::dpdk_shim_mbuf_linearize(self.raw.as_ptr()) == 0 }
     }
 
@@ -280,7 +281,8 @@ impl Mbuf {
             if length > rest.len() {
                 break;
             }
-            // SAFETY: a segment's bytes, owned by `source`, which is borrowed; another mbuf than self.
+            // SAFETY: a segment's bytes lie within its buffer (as in `data`). `source` owns them and is borrowed; self is another
+            // mbuf, so they are not written meanwhile.
             let bytes = unsafe { slice::from_raw_parts(start, length) };
             let (place, after) = rest.split_at_mut(length);
             place.copy_from_slice(bytes);
@@ -303,7 +305,8 @@ impl Mbuf {
     /// Appends another frame's segments as this one's further segments; gives it back if there are too
     /// many. For tests of segmented frames.
     pub fn chain(&mut self, tail: Mbuf) -> std::result::Result<(), Mbuf> {
-        // SAFETY: both are valid chains owned here; on success the tail belongs to this chain.
+        // SAFETY: rte_pktmbuf_chain (rte_mbuf.h) takes two valid chains; both are owned here. On success the first one owns
+        // the tail, which is forgotten below.
         let refused = unsafe { dpdk_sys::dpdk_shim_mbuf_chain(self.raw.as_ptr(), tail.raw.as_ptr()) } != 0;
         if refused {
             return Err(tail);
@@ -355,7 +358,7 @@ impl RxMbuf {
         let exclusive = if head.nb_segs == 1 {
             head.refcnt == 1 && head.ol_flags & SHARED == 0
         } else {
-            // SAFETY: reads the valid chain that self owns.
+            // SAFETY: the shim reads the headers of a valid chain, which self owns.
             unsafe { dpdk_sys::dpdk_shim_mbuf_exclusive(self.0.raw.as_ptr()) != 0 }
         };
         if exclusive { Ok(self.0) } else { Err(self) }
@@ -420,7 +423,7 @@ impl Deref for TxMbuf {
 impl Drop for Mbuf {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: self owns the chain, and nothing uses it after this.
+        // SAFETY: rte_pktmbuf_free (rte_mbuf.h) takes a valid chain; self owns it, and nothing uses it after this.
         unsafe { dpdk_sys::dpdk_shim_mbuf_free(self.raw.as_ptr()) };
     }
 }

@@ -26,7 +26,8 @@ impl Burst {
     #[inline]
     pub fn frames(&self) -> &[RxMbuf] {
         let frames = &self.mbufs[self.next..self.end];
-        // SAFETY: `fill` initialised these, and they are not yet taken out; MaybeUninit has RxMbuf's layout.
+        // SAFETY: `fill` initialised the elements from `next` to `end`, and none of them is taken out yet. MaybeUninit has
+        // RxMbuf's layout.
         unsafe { std::slice::from_raw_parts(frames.as_ptr().cast(), frames.len()) }
     }
 
@@ -204,7 +205,7 @@ impl TxQueue {
         let mut taken = 0;
         while self.sent < self.waiting.len() {
             let count = u16::try_from(self.waiting()).unwrap_or(BURST_U16).min(BURST_U16);
-            // SAFETY: `sent + count` is within the vector's length.
+            // SAFETY: `sent` is below the vector's length.
             let frames = unsafe { self.waiting.as_mut_ptr().add(self.sent) }.cast();
             // SAFETY: rte_eth_tx_burst (rte_ethdev.h) wants a started port, a set-up queue used by no other thread
             // and `count` owned mbufs; it owns those it counts, the others stay ours.
@@ -217,8 +218,7 @@ impl TxQueue {
             }
         }
         if self.sent == self.waiting.len() {
-            // SAFETY: every frame was consumed by the PMD; what remains in the vector are stale pointers,
-            // which must not be dropped.
+            // SAFETY: the PMD owns every frame in the vector, so none may be dropped here; 0 elements are initialised.
             unsafe { self.waiting.set_len(0) };
             self.sent = 0;
         }

@@ -83,7 +83,8 @@ impl IoChannel {
             queue.inner().sector_buffers.make()?;
         }
         let desc = bdev.inner.raw();
-        // SAFETY: an open descriptor, on an SPDK thread (spdk/bdev.h).
+        // SAFETY: spdk_bdev_get_io_channel (spdk/bdev.h) takes an open descriptor, which `bdev` keeps, on an SPDK thread, which
+        // this is.
         let raw = unsafe { spdk_sys::spdk_bdev_get_io_channel(desc) };
         let raw = NonNull::new(raw).ok_or(failed)?;
         // SPDK's largest is far below 4 GiB.
@@ -94,7 +95,7 @@ impl IoChannel {
     }
 
     fn inner(&self) -> &Channel {
-        // SAFETY: leaked by `open`, freed by `drop` only.
+        // SAFETY: `open` leaked it, and only `drop` frees it or leads to that.
         unsafe { self.inner.as_ref() }
     }
 
@@ -243,7 +244,7 @@ fn start(mut request: Submitted) {
         },
     };
     if code != 0 {
-        // SAFETY: SPDK took nothing, so `ended` does not get it.
+        // SAFETY: on an error SPDK has not taken the request, so `ended` does not get it.
         refused(unsafe { Submitted::from_arg(arg) }, code);
     }
     // Else the request is the bdev's, and may have ended already.
@@ -259,10 +260,10 @@ fn start_other(request: Submitted) {
     let Some((log, _)) = request.header().only_piece() else { return request.finish(Outcome::Aborted) };
     let (desc, ch) = channel.handles();
     let arg = request.into_arg();
-    // SAFETY: as in `start`; `cover` has put all of the log's bytes into this piece.
+    // SAFETY: the conditions in `start`; `cover` has put all of the log's bytes into this piece.
     let code = unsafe { spdk_sys::spdk_shim_nvme_health(desc, ch, log, Some(ended), arg) };
     if code != 0 {
-        // SAFETY: SPDK took nothing.
+        // SAFETY: on an error SPDK has not taken the request, so `ended` does not get it.
         refused(unsafe { Submitted::from_arg(arg) }, code);
     }
 }
@@ -288,7 +289,7 @@ fn flush(channel: &Channel, request: Submitted) {
                 _ => unsafe { spdk_sys::spdk_shim_nvme_flush(desc, ch, Some(ended), arg) },
             };
             if code != 0 {
-                // SAFETY: SPDK took nothing.
+                // SAFETY: on an error SPDK has not taken the request, so `ended` does not get it.
                 refused(unsafe { Submitted::from_arg(arg) }, code);
             }
         }
@@ -302,17 +303,17 @@ fn sync_next_file(request: Submitted) {
         return request.finish(Outcome::Aborted);
     };
     let arg = request.into_arg();
-    // SAFETY: `synced` takes a submitted request, once.
+    // SAFETY: FdSync::submit asks for an argument that `synced` can take, once: a submitted request, given up here.
     let code = unsafe { queue.fdsync.borrow_mut().submit(file.as_raw_fd(), arg) };
     if code != 0 {
-        // SAFETY: the kernel took nothing.
+        // SAFETY: on an error the kernel has not taken the request, so `synced` does not get it.
         refused(unsafe { Submitted::from_arg(arg) }, code);
     }
 }
 
 /// An fdatasync has ended: the next file's starts on the next turn. Not from here, where the queue looks for ended ones.
 extern "C" fn synced(arg: *mut c_void, result: i64) {
-    // SAFETY: the argument of `sync_next_file`, given back by the kernel.
+    // SAFETY: `sync_next_file` gave the request up, and the kernel returns it once.
     let mut request = unsafe { Submitted::from_arg(arg) };
     if result != 0 {
         return request.finish(Outcome::DeviceFault);
@@ -345,9 +346,9 @@ fn refused(request: Submitted, code: c_int) {
 
 /// SPDK's callback: an I/O has ended.
 extern "C" fn ended(io: *mut spdk_sys::spdk_bdev_io, success: bool, arg: *mut c_void) {
-    // SAFETY: the argument of a submission that was taken.
+    // SAFETY: `start` or `flush` gave the request up, and SPDK passes it to this callback once.
     let request = unsafe { Submitted::from_arg(arg) };
-    // SAFETY: a completed I/O of ours, freed once.
+    // SAFETY: SPDK has just completed this I/O, with `success`, and calls once.
     let outcome = unsafe { outcome_of_io(io, success) };
     request.finish(outcome);
 }
@@ -392,7 +393,7 @@ impl<C: Copy> CompletionQueue<C> {
 
     #[inline]
     fn inner(&self) -> &QueueHead {
-        // SAFETY: leaked by `new`, freed by `drop` only.
+        // SAFETY: `new` leaked it, and only `drop` frees it.
         unsafe { self.head.as_ref() }
     }
 
@@ -452,7 +453,7 @@ impl<C: Copy> CompletionQueue<C> {
         // SAFETY: `Submitted::new` put a Slot<C> there, which the header is the first of (repr(C)): a queue's requests all
         // have its context type. C is Copy, so the slot may be forgotten.
         let context = unsafe { (*slot.as_ptr()).context };
-        // SAFETY: it has ended, so no bdev has it.
+        // SAFETY: the request was in the list of ended ones, which `finish` fills, so no bdev has it.
         let frame = unsafe { request.into_frame() };
         Some(Completed { frame, context, outcome })
     }
@@ -460,11 +461,11 @@ impl<C: Copy> CompletionQueue<C> {
 
 impl<C> Drop for CompletionQueue<C> {
     fn drop(&mut self) {
-        // SAFETY: leaked by `new`.
+        // SAFETY: `new` leaked it, and this is the only place that frees it.
         if unsafe { self.head.as_ref() }.in_flight.get() > 0 {
             return;
         }
-        // SAFETY: no request points here any more.
+        // SAFETY: `new` leaked it. No request is in flight, so none points here.
         drop(unsafe { Box::from_raw(self.head.as_ptr()) });
     }
 }

@@ -176,7 +176,7 @@ impl Submitted {
     /// `arg` comes from [`Submitted::into_arg`], and nothing else makes a token of it.
     #[inline]
     pub(crate) unsafe fn from_arg(arg: *mut c_void) -> Self {
-        // SAFETY: `into_arg` gives no null.
+        // SAFETY: `arg` comes from `into_arg`, as the caller promises, which gives no null.
         Self(unsafe { NonNull::new_unchecked(arg) })
     }
 
@@ -189,13 +189,13 @@ impl Submitted {
 
     #[inline]
     pub(crate) fn header(&self) -> &Header {
-        // SAFETY: `new` wrote it, and only the token's owner reaches it.
+        // SAFETY: `new` wrote the header. The token is its only way in, and is borrowed.
         unsafe { self.place().as_ref() }
     }
 
     #[inline]
     pub(crate) fn header_mut(&mut self) -> &mut Header {
-        // SAFETY: as in `header`.
+        // SAFETY: as in `header`; the token is borrowed mutably.
         unsafe { self.place().as_mut() }
     }
 
@@ -289,13 +289,13 @@ impl Header {
     pub(crate) fn bounces(&self, alignment: u32) -> bool {
         let count = usize::try_from(self.iov_count).unwrap_or(0);
         let mask = alignment.wrapping_sub(1) as usize;
-        // SAFETY: the first `iov_count` are written.
+        // SAFETY: `cover` has written the first `iov_count` elements.
         self.iov.iter().take(count).any(|iov| unsafe { iov.assume_init_ref() }.iov_base.addr() & mask != 0)
     }
 
     /// Address and length of the bytes, if they lie in one piece.
     pub(crate) fn only_piece(&self) -> Option<(*mut c_void, usize)> {
-        // SAFETY: the first `iov_count` are written.
+        // SAFETY: `cover` has written the first `iov_count` elements.
         let iov = (self.iov_count == 1).then(|| unsafe { self.iov[0].assume_init_ref() })?;
         Some((iov.iov_base, iov.iov_len))
     }
@@ -325,7 +325,7 @@ impl List {
         if self.first.get().is_null() {
             self.first.set(arg);
         } else {
-            // SAFETY: `last` is in the list, which owns it.
+            // SAFETY: `last` came from `into_arg` and is in the list, which owns it; this token is not dropped.
             let mut last = ManuallyDrop::new(unsafe { Submitted::from_arg(self.last.get()) });
             last.header_mut().next = arg;
         }
@@ -412,11 +412,12 @@ pub(crate) unsafe fn outcome_of_io(io: *mut spdk_sys::spdk_bdev_io, success: boo
         Outcome::Done
     } else {
         let (mut cdw0, mut status_type, mut status) = (0, 0, 0);
-        // SAFETY: the caller's promise (spdk/bdev.h).
+        // SAFETY: spdk_bdev_io_get_nvme_status (spdk/bdev.h) reads a completed I/O that is not freed, as the caller
+        // promises.
         unsafe { spdk_sys::spdk_bdev_io_get_nvme_status(io, &mut cdw0, &mut status_type, &mut status) };
         outcome_of(status_type, status)
     };
-    // SAFETY: the caller's promise: it is freed here and nowhere else.
+    // SAFETY: spdk_bdev_free_io (spdk/bdev.h) takes a completed I/O, as the caller promises, once.
     unsafe { spdk_sys::spdk_bdev_free_io(io) };
     outcome
 }

@@ -189,7 +189,7 @@ fn run_step(mut buffer: Held) {
     if code == 0 {
         return;
     }
-    // SAFETY: SPDK took nothing, so `ended` does not get it.
+    // SAFETY: on an error SPDK has not taken the buffer, so `ended` does not get it.
     let buffer = unsafe { Held::from_arg(arg) };
     match -code {
         ENOMEM => {
@@ -204,10 +204,10 @@ fn run_step(mut buffer: Held) {
 
 /// A step has ended.
 extern "C" fn ended(io: *mut spdk_sys::spdk_bdev_io, success: bool, arg: *mut c_void) {
-    // SAFETY: the argument of `run_step`, which gave it up.
+    // SAFETY: `run_step` gave the buffer up, and SPDK passes it to this callback once.
     let mut buffer = unsafe { Held::from_arg(arg) };
     let differs = !success && buffer.step == Step::CompareAndWrite && is_miscompare(io);
-    // SAFETY: a completed I/O of ours, freed once.
+    // SAFETY: SPDK has just completed this I/O, with `success`, and calls once.
     let outcome = unsafe { outcome_of_io(io, success) };
     if differs {
         buffer.miscompares += 1;
@@ -250,7 +250,7 @@ fn is_miscompare(io: *mut spdk_sys::spdk_bdev_io) -> bool {
         c_int,
         c_int,
     ) = (0, 0, 0, 0, 0);
-    // SAFETY: a completed I/O of ours (spdk/bdev.h).
+    // SAFETY: spdk_bdev_io_get_nvme_fused_status (spdk/bdev.h) reads a completed I/O that is not freed yet.
     unsafe {
         spdk_sys::spdk_bdev_io_get_nvme_fused_status(
             io,
