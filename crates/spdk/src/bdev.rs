@@ -87,7 +87,7 @@ pub enum BdevEvent {
 type OnEvent = Box<dyn Fn(BdevEvent)>;
 
 /// An open bdev. Clones share one descriptor, which is closed on the thread that opened it when the last
-/// clone and the last [`IoChannel`] are gone.
+/// clone and the last [`IoChannel`](crate::IoChannel) are gone.
 #[derive(Clone)]
 pub struct Bdev {
     pub(crate) inner: Arc<Descriptor>,
