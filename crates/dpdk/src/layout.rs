@@ -1,7 +1,6 @@
-//! Before the first frame: where in a mempool's memory each mbuf goes, so that what frames carry at one offset falls
-//! on a boundary.
+//! The placement of mbufs in a mempool's memory, so that the byte at one offset of every frame lies on a boundary.
 //!
-//! An object of such a pool, from a start that every object has the same distance from a boundary:
+//! An object of such a pool. All objects start at the same distance from a boundary:
 //!
 //! ```text
 //! | mempool's header | rte_mbuf | private area | shift | head room | frame: headers | data ...   | rest |
@@ -9,41 +8,40 @@
 //! | <-------------------------- stride: an odd number of boundaries -----------------------------------> |
 //! ```
 //!
-//! The shift makes up for a mempool's objects being aligned to cache lines only. The private area stays right behind
-//! the header, where rte_mbuf_to_priv (rte_mbuf.h) finds it.
+//! The shift is needed because a mempool aligns objects to cache lines only. The private area directly follows the header,
+//! where rte_mbuf_to_priv (rte_mbuf.h) expects it.
 
 use crate::HEADROOM;
 
-/// What is to lie at a boundary in every frame that starts behind the head room.
+/// A byte of each frame, and the boundary on which it lies in every frame that starts behind the head room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataAlignment {
     /// Bytes into the frame.
     pub offset: u16,
-    /// What its address shall be a multiple of: a power of two from 64 to 4096.
+    /// The alignment of that byte's address: a power of two from 64 to 4096.
     pub bytes: u16,
 }
 
-/// A cache line: what mempools align their objects to (RTE_MEMPOOL_ALIGN).
+/// A cache line, to which mempools align their objects (RTE_MEMPOOL_ALIGN).
 const LINE: usize = 64;
 
 /// A mempool's header of each object (struct rte_mempool_objhdr), aligned to [`LINE`].
 const OBJECT_HEADER: usize = LINE;
 
-/// Where objects go.
+/// The placement of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
     alignment: usize,
-    /// An object's start, less the boundary before it.
+    /// Distance of an object's start from the boundary before it.
     residue: usize,
-    /// From one object to the next, if no page ends between them.
+    /// Distance from one object to the next in the same page.
     pub(crate) stride: usize,
     /// Bytes between the private area and the buffer, 0 to 63.
     pub(crate) shift: u16,
 }
 
 impl Layout {
-    /// The layout for frames of `room` bytes, with strides of more than `least` bytes. `None` if that alignment is
-    /// none.
+    /// The layout for frames of `room` bytes, with strides of more than `least` bytes. `None` for an invalid alignment.
     pub(crate) fn new(private: u16, room: u16, align: DataAlignment, least: usize) -> Option<Self> {
         let alignment = usize::from(align.bytes);
         if !alignment.is_power_of_two() || !(LINE..=4096).contains(&alignment) {
@@ -54,29 +52,29 @@ impl Layout {
         let shift = (before_shift + head).wrapping_neg() % LINE;
         let residue = (before_shift + shift + head).wrapping_neg() % alignment;
         let object = (before_shift + shift + usize::from(HEADROOM) + usize::from(room)).max(least + 1);
-        // An odd number: else the headers of all mbufs would share few sets of the CPU's caches, and few of the
-        // memory's channels. (With 4096 they share a 64th of a first-level cache whatever is done.)
+        // An odd number of boundaries: with an even one the headers of all mbufs would share few sets of the CPU's caches and
+        // few memory channels. (With 4096 they share a 64th of a first-level cache in any case.)
         let stride = object.div_ceil(alignment) * alignment;
         let stride = if (stride / alignment).is_multiple_of(2) { stride + alignment } else { stride };
         Some(Self { alignment, residue, stride, shift: u16::try_from(shift).ok()? })
     }
 
-    /// An object's element, as mempools call what follows their header.
+    /// Size of an element, as mempools call an object without its header.
     pub(crate) fn element(&self) -> usize {
         self.stride - OBJECT_HEADER
     }
 
-    /// Memory that `objects` surely find room in, with pages of `page` bytes.
+    /// Memory that is sufficient for `objects`, with pages of `page` bytes.
     pub(crate) fn memory(&self, objects: usize, page: usize) -> usize {
         let all = objects * self.stride;
-        // At the start, and at each end of a page, less than this is lost.
+        // Upper bound of the loss at the start, and at each end of a page.
         let lost = self.stride + self.alignment;
         let pages = if self.stride > page { 0 } else { all.div_ceil(page - lost.min(page / 2)) };
         all + lost * (2 + pages)
     }
 
-    /// The pieces of a range of addresses that objects go to, each an address and a length of whole strides, at most
-    /// `objects` in all. No object of a piece crosses from a page to the next, unless objects are larger than pages.
+    /// The pieces of an address range that hold objects: address and length, in whole strides, for at most `objects` in
+    /// all. No object crosses a page's end, unless objects are larger than pages.
     pub(crate) fn pieces(
         &self,
         start: usize,

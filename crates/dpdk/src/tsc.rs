@@ -1,4 +1,4 @@
-//! The clock of a measured frame: the CPU's time stamp counter, and how fast it counts.
+//! The CPU's time stamp counter, and its frequency.
 
 /// The counter now, in ticks of [`hz`]. Costs some 20 cycles, is not ordered against the instructions around it, and
 /// is the same on all lcores of a machine whose counters are invariant.
@@ -16,7 +16,7 @@ pub fn now() -> u64 {
     }
 }
 
-/// Ticks a second, as EAL found out when it started; 0 before that.
+/// Ticks a second, as EAL measured at its start; 0 before.
 pub fn hz() -> u64 {
     // SAFETY: rte_get_tsc_hz (rte_cycles.h) reads a number; no condition.
     unsafe { dpdk_sys::rte_get_tsc_hz() }

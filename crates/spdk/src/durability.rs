@@ -1,48 +1,48 @@
-//! submit: what has become of a write that a bdev has completed, and what brings it to stable media. Found once, when
-//! a bdev is opened, by going down the bdevs it stands on.
+//! The durability of a bdev's completed writes, and the operation that brings them to stable media. Both are determined
+//! once, when a bdev is opened, from the bdevs beneath it.
 //!
-//! SPDK's own words do not say it. An lvol or a raid reports no write cache whatever is beneath (module/bdev/lvol,
-//! module/bdev/raid); the flush of an lvol does not exist, and that of an nvme bdev sends a command only if the option
-//! `enable_flush` is set (bdev_nvme_flush in module/bdev/nvme/bdev_nvme.c; since 25.09). So bdevs are known by their kind:
-//! those that complete a write when the bdevs beneath have, and those at the bottom.
+//! SPDK does not report them. An lvol or a raid reports no write cache, whatever is beneath (module/bdev/lvol,
+//! module/bdev/raid). An lvol has no flush, and that of an nvme bdev sends a command only if the option `enable_flush` is
+//! set (bdev_nvme_flush in module/bdev/nvme/bdev_nvme.c; since 25.09). So this module lists the kinds of bdevs: those that
+//! complete a write when the bdevs beneath have, and those at the bottom.
 
 use serde_json::Value;
 
-/// What has become of a write when the bdev has completed it.
+/// The place of a write that the bdev has completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Durability {
     /// It is on stable media.
     Stable,
-    /// It is in memory, which the program's end takes along. No flush makes it last.
+    /// It is in memory, and lost when the program ends. No flush changes that.
     Memory,
-    /// It may be in a volatile cache. The flush of [`crate::BdevInfo::flush`] brings it to stable media.
+    /// It may be in a volatile cache. The operation [`crate::BdevInfo::flush`] brings it to stable media.
     Cached,
-    /// It may be in a volatile cache that can't be flushed from here; a sentence why, without its end.
+    /// It may be in a volatile cache that can't be flushed from here. The text is the reason, a sentence without its end.
     Unknown(String),
 }
 
-/// How a FLUSH is carried out for a bdev.
+/// The operation that carries out a FLUSH for a bdev.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlushMethod {
     /// The bdev's own flush (spdk_bdev_flush).
     Bdev,
-    /// NVMe's FLUSH command itself: bdev_nvme's own flush sends it only as an option says, which may change.
+    /// NVMe's FLUSH command itself: bdev_nvme's own flush sends it only if an option is set, which may change.
     NvmeCommand,
-    /// The kernel's asynchronous fdatasync on the files at the bottom, since bdev_aio's own flush is an fsync that
-    /// the lcore would wait for (module/bdev/aio/bdev_aio.c), and other bdevs do not always pass a flush on.
+    /// The kernel's asynchronous fdatasync on the files at the bottom. bdev_aio's own flush is an fsync, which blocks the
+    /// lcore (module/bdev/aio/bdev_aio.c), and stacked bdevs do not always pass a flush on.
     FileSync,
-    /// Nothing to do: no volatile cache, or nothing that this descriptor could have written.
+    /// No operation: there is no volatile cache, or this descriptor can't write.
     Nothing,
     /// The bdev may have a volatile cache and there is no way to flush it.
     Impossible,
 }
 
-/// What SPDK says of one bdev.
+/// SPDK's description of one bdev.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Described {
     /// Its kind, as "Malloc disk".
     pub(crate) product: String,
-    /// What its module says of it (`driver_specific` of bdev_get_bdevs), as JSON.
+    /// The module's description (`driver_specific` of bdev_get_bdevs), as JSON.
     pub(crate) description: String,
     pub(crate) write_cache: bool,
     pub(crate) can_flush: bool,
@@ -65,26 +65,26 @@ pub const NVME_HAS_ENABLE_FLUSH: bool = {
     major > 25 || (major == 25 && minor >= 9)
 };
 
-/// What is known of a bdev's way to stable media.
+/// A bdev's way to stable media, as determined from its description and from those of the bdevs beneath.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) durability: Durability,
     pub(crate) flush: FlushMethod,
-    /// NVMe's FUA in the write itself does what a write and a FLUSH do.
+    /// A write with NVMe's FUA is as durable as a write and a FLUSH.
     pub(crate) fua: bool,
     /// The files and block devices at the bottom.
     pub(crate) files: Vec<FileBeneath>,
-    /// One of them was opened to be read only.
+    /// One of the files was opened read-only.
     pub(crate) read_only: bool,
     /// It is an NVMe namespace itself.
     pub(crate) nvme: bool,
 }
 
-/// What a bdev is.
+/// The kind of a bdev, as far as it decides on durability.
 enum Kind {
     /// It completes a write when the bdevs of these names have, and passes a flush on to them, or does not.
     Over { names: Vec<String>, passes_flush: bool },
-    /// A file or block device under the kernel's control, which may have been opened to be read only.
+    /// A file or block device under the kernel's control, which may have been opened read-only.
     File { path: String, read_only: bool },
     /// Memory, or nothing at all.
     Memory,
@@ -98,12 +98,12 @@ enum Kind {
     Other,
 }
 
-/// Bdevs that stand on each other at most: SPDK does not let them stand in a circle.
+/// Maximum depth of stacked bdevs. SPDK allows no circle.
 const DEPTH_MAX: usize = 16;
 
-/// Where modules say what their bdev stands on, the name of one bdev each, and whether they pass a flush on to it. Each of
-/// these completes a write when the bdev beneath has: passthru, delay, error, split, gpt, crypto; and lvol, whose blobstore
-/// has its metadata there before it completes the write that needed it (lib/blob/blobstore.c), and which has no flush.
+/// The descriptions that name one bdev beneath, and whether the module passes a flush on to it. Each of these modules
+/// completes a write when the bdev beneath has: passthru, delay, error, split, gpt, crypto; and lvol, which has no flush, and
+/// whose blobstore writes its metadata before it completes the write that needed it (lib/blob/blobstore.c).
 const OVER_ONE: [(&str, bool); 7] = [
     ("/passthru/base_bdev_name", true),
     ("/delay/base_bdev_name", true),
@@ -114,7 +114,7 @@ const OVER_ONE: [(&str, bool); 7] = [
     ("/lvol/base_bdev", false),
 ];
 
-/// Kinds of raid that keep their members and have no metadata: others rebuild onto new ones as they go.
+/// Raid levels without metadata, which keep their members: other levels rebuild onto new members.
 const RAIDS: [&str; 2] = ["raid0", "concat"];
 
 fn kind_of(bdev: &Described) -> Kind {
@@ -145,8 +145,8 @@ fn kind_of(bdev: &Described) -> Kind {
     }
     match bdev.product.as_str() {
         "Malloc disk" | "Null disk" => Kind::Memory,
-        // Without a cache of librbd's, a write is completed when all its OSDs have it on stable media. That is what
-        // spdk-sys's module says of an image; SPDK's own says nothing.
+        // Without librbd's cache, a write completes when all its OSDs have it on stable media. spdk-sys's module reports the
+        // cache of an image; SPDK's own module does not.
         _ if value.pointer("/rbd/rbd_cache").and_then(Value::as_bool) == Some(false) => Kind::Stable,
         // Its flush is rbd_aio_flush.
         _ if value.get("rbd").is_some() && bdev.can_flush => Kind::Flushes,
@@ -154,8 +154,8 @@ fn kind_of(bdev: &Described) -> Kind {
     }
 }
 
-/// Judges the bdev `name` for a descriptor that may `write`, or not, and whose data lie at multiples of 4 bytes where
-/// the bdev asks for `alignment`. `look` finds bdevs by name.
+/// Determines the way to stable media of the bdev `name`, for a descriptor that may `write`, or not. Its data lie at
+/// multiples of 4 bytes, where the bdev asks for `alignment`. `look` finds bdevs by name.
 pub(crate) fn judge(
     name: &str,
     write: bool,
@@ -174,13 +174,13 @@ pub(crate) fn judge(
     let verdict = |durability, flush, fua| Verdict { durability, flush, fua, files, read_only, nvme };
     let found = match bottom {
         Bottom { unknown: Some(why), .. } => {
-            // What is known not to reach the media would be a lie.
+            // A flush that is known not to reach the media must not succeed.
             let flush =
                 if bottom.void || !top.can_flush { FlushMethod::Impossible } else { FlushMethod::Bdev };
             verdict(Durability::Unknown(why), flush, false)
         }
         Bottom { files: at_bottom, .. } if !at_bottom.is_empty() => {
-            // Others may write the file, so one that only reads flushes as well.
+            // Others may write the file, so a descriptor that only reads flushes as well.
             return verdict(Durability::Cached, FlushMethod::FileSync, false);
         }
         Bottom { nvme_cache: Some(local), .. } => {
@@ -197,7 +197,7 @@ pub(crate) fn judge(
     if write { found } else { Verdict { flush: FlushMethod::Nothing, ..found } }
 }
 
-/// What was found at the bottom.
+/// The findings at the bottom of a stack.
 #[derive(Default)]
 struct Bottom {
     files: Vec<FileBeneath>,
@@ -206,14 +206,14 @@ struct Bottom {
     flushes: bool,
     /// The bdev itself is an NVMe namespace with a volatile cache: local, or not.
     nvme_cache: Option<bool>,
-    /// Why nothing is certain.
+    /// The first reason for which the durability is unknown.
     unknown: Option<String>,
-    /// A flush that succeeds would mean nothing.
+    /// A flush would succeed without effect.
     void: bool,
 }
 
 impl Bottom {
-    /// Goes down from `name`, which lies `depth` bdevs below the top; each of those may pass a flush on.
+    /// Descends from `name`, which lies `depth` bdevs below the top. `flushed`: all bdevs above pass a flush on.
     fn sound(&mut self, name: &str, look: &impl Fn(&str) -> Option<Described>, depth: usize, flushed: bool) {
         let Some(bdev) = look(name).filter(|_| depth < DEPTH_MAX) else {
             return self.give_up(format!("it stands on bdev {name}, of which nothing is known"));

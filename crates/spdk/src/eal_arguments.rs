@@ -1,9 +1,9 @@
-//! Before the first frame: EAL's arguments, as SPDK can pass them on.
+//! EAL's arguments, in the form in which SPDK can pass them on.
 //!
 //! SPDK puts arguments of its own on EAL's command line (`build_eal_cmdline` in lib/env_dpdk/init.c) and the
-//! caller's after them, without a look at the caller's. DPDK lets the last of two win, but since 25.11 it refuses an
-//! argument given twice (lib/eal/common/eal_option_list.h). So an argument that SPDK has an option of its own for is
-//! passed on by that option.
+//! caller's after them, without comparing them. Of two equal arguments DPDK takes the last, but since 25.11 it refuses an
+//! argument given twice (lib/eal/common/eal_option_list.h). So arguments for which SPDK has options go through these
+//! options.
 
 /// A release, as year and month.
 pub(crate) type Release = (u32, u32);
@@ -13,10 +13,10 @@ const SPDK_GIVES_LEGACY_MEM: Release = (25, 1);
 /// The first DPDK that refuses an argument given twice.
 const DPDK_TAKES_ONE_OF_EACH: Release = (25, 11);
 
-/// The caller's arguments, sorted by the way they reach EAL.
+/// The caller's arguments, by their way to EAL.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct EalArguments {
-    /// Those that SPDK appends as they are, separated by blanks.
+    /// The arguments that SPDK appends unchanged, separated by blanks.
     pub(crate) rest: String,
     /// For `spdk_app_opts.no_huge`.
     pub(crate) no_huge: bool,
@@ -26,7 +26,7 @@ pub(crate) struct EalArguments {
     pub(crate) iova_mode: Option<String>,
     /// For `spdk_app_opts.base_virtaddr`.
     pub(crate) base_virtaddr: Option<u64>,
-    /// What has no effect, one sentence each.
+    /// A sentence for each argument without effect.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ impl EalArguments {
     /// Sorts `arguments`, which are separated by blanks, for these releases.
     ///
     /// # Errors
-    /// One sentence about an argument that can't be passed on.
+    /// One sentence about an argument that can't be passed on, with the reason.
     pub(crate) fn sort(arguments: &str, spdk: Release, dpdk: Release) -> Result<Self, String> {
         let names = format!("SPDK {}.{:02} with DPDK {}.{:02}", spdk.0, spdk.1, dpdk.0, dpdk.1);
         let one_of_each = dpdk >= DPDK_TAKES_ONE_OF_EACH;
@@ -63,7 +63,7 @@ impl EalArguments {
                 // SPDK gives these itself, the second where EAL can do it.
                 "--no-shconf" | "--match-allocations" | "--no-telemetry" => {}
                 "--in-memory" if one_of_each => {
-                    // SPDK would unlink hugepage files, unless it is told of a single one; then there is none.
+                    // Without single file segments SPDK would ask EAL to unlink hugepage files, which do not exist.
                     sorted.single_file_segments = true;
                     rest.push(word);
                 }

@@ -1,4 +1,4 @@
-//! complete: what an NVMe drive says of its health, read out of the log page that [`crate::IoKind::Health`] brings.
+//! The health of an NVMe drive, parsed from the log page that [`crate::IoKind::Health`] reads.
 
 /// Bytes of NVMe's SMART / health information log page.
 pub const HEALTH_LOG_BYTES: usize = 512;
@@ -6,7 +6,7 @@ pub const HEALTH_LOG_BYTES: usize = 512;
 /// Kelvin at 0 degrees Celsius, as NVMe has it.
 const ZERO_CELSIUS: u16 = 273;
 
-/// What of the log page (NVMe 1.4, 5.14.1.2) is used.
+/// The used fields of the log page (NVMe 1.4, 5.14.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HealthLog {
     /// Bits for spare, temperature, reliability, read-only, backup and persistent memory; 0 when all is well.
@@ -33,7 +33,7 @@ impl HealthLog {
     /// Reads the page.
     #[must_use]
     pub fn parse(page: &[u8; HEALTH_LOG_BYTES]) -> Self {
-        // Counters have 128 bits, of which one that keeps pace with time uses few.
+        // Counters have 128 bits. One that counts events or hours stays far below 64 bits.
         let counter = |at: usize| {
             let bytes: [u8; 16] = std::array::from_fn(|index| page[at + index]);
             u64::try_from(u128::from_le_bytes(bytes)).unwrap_or(u64::MAX)
