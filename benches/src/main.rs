@@ -59,10 +59,10 @@ enum Command {
 #[derive(Args)]
 struct Common {
     /// Samples of each row
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Seconds measured for each sample; SPDK's programs take whole ones, rounded up
-    #[arg(long, default_value_t = 0.4, value_parser = seconds)]
+    #[arg(long, default_value_t = 0.3, value_parser = seconds)]
     seconds: f64,
     /// The target's core
     #[arg(long, default_value_t = 0)]
@@ -89,7 +89,7 @@ struct Rows {
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "null/512/read/128,null/4096/read/1,null/4096/read/32,null/4096/read/128,null/4096/write/32,\
+        default_value = "null/512/read/128,null/4096/read/32,null/4096/read/128,null/4096/write/32,\
                          memory:256/512/read/128,memory:256/4096/read/1,memory:256/4096/read/32,\
                          memory:256/4096/read/128,memory:256/4096/write/32,memory:1024/4096/read/32,memory:1024/4096/write/32"
     )]

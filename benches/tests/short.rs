@@ -7,9 +7,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 /// Runs `bench` with these arguments; its record and what it printed. The run is to leave no process, namespace or mount.
 fn bench(arguments: &[&str], is_done: impl Fn(&str) -> bool) -> (Value, String) {
+    // There are two cores, and each run takes both.
+    static CORES: Mutex<()> = Mutex::new(());
+    let _cores = CORES.lock();
     let results = tempfile::tempdir().unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_bench"))
         .args(arguments)
@@ -51,6 +55,7 @@ fn rates(rows: &Value) -> Vec<(String, f64)> {
 
 #[test]
 fn everything_is_measured_and_judged() {
+    lab::needs_root!();
     // Of one short round a part may be slower than its whole: then it says so.
     let (record, printed) =
         bench(&["run", "--no-own-cost", "--cases", "null/512/read/32,memory:16/4096/read/1"], |complaints| {
@@ -79,6 +84,7 @@ fn everything_is_measured_and_judged() {
 
 #[test]
 fn a_build_is_compared_with_itself() {
+    lab::needs_root!();
     // This checkout is the base, too, if it has a release build.
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     if !checkout.join("target/release/kvblade-dpdk").exists() {
@@ -97,6 +103,7 @@ fn a_build_is_compared_with_itself() {
 
 #[test]
 fn more_of_everything_is_measured() {
+    lab::needs_root!();
     let (record, printed) = bench(&["scaling", "--exports", "320"], |_| false);
     assert_eq!(record["series"].as_array().unwrap().len(), 8);
     assert!(printed.contains("1,000 initiators to one"), "{printed}");
@@ -116,6 +123,7 @@ fn refusal(arguments: &[&str]) -> String {
 
 #[test]
 fn what_cannot_be_is_named() {
+    lab::needs_root!();
     let missing = refusal(&["run", "--programs", "/nonexistent"]);
     assert!(missing.contains("/nonexistent/aoeperf") && missing.contains("cargo build"), "{missing}");
     let same = refusal(&["run", "--initiator-cpu", "0"]);
