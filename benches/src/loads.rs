@@ -4,11 +4,11 @@ use crate::case::Case;
 use crate::spdk_programs::NQN;
 use crate::stats::Sample;
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
+use serde_json::Value;
 use std::path::Path;
 
 /// The options that aoeperf, `bdevperf` and `spdk_nvme_perf` have in common.
-fn common(case: Case, seconds: f64) -> Vec<String> {
+fn common(case: Case, seconds: impl ToString) -> Vec<String> {
     [
         ("-q", case.depth.to_string()),
         ("-o", case.bytes.to_string()),
@@ -51,40 +51,23 @@ pub(crate) fn aoeperf(case: Case, asked: Asked<'_>, json: &Path) -> Vec<String> 
     options
 }
 
-#[derive(Deserialize)]
-struct Report {
-    total: Total,
-}
-
-#[derive(Deserialize)]
-struct Total {
-    iops: f64,
-    latency_us: Latencies,
-    retransmits: u64,
-    errors: u64,
-    busy_percent: f64,
-}
-
-#[derive(Deserialize)]
-struct Latencies {
-    mean: f64,
-    p50: f64,
-    p99_9: f64,
-}
-
-/// Reads the figures that aoeperf wrote.
+/// Reads the figures that aoeperf wrote: an error if a request failed or none was answered.
 pub(crate) fn read_aoeperf(json: &str) -> Result<Sample> {
-    let Report { total } = serde_json::from_str(json).context("aoeperf's figures")?;
-    ensure!(total.errors == 0, "{} requests of aoeperf failed", total.errors);
-    ensure!(total.iops > 0.0, "no request of aoeperf was answered");
-    let Latencies { mean, p50, p99_9 } = total.latency_us;
+    let report: Value = serde_json::from_str(json).context("aoeperf's figures")?;
+    let total = |name: &str| {
+        let figure = report.pointer(&format!("/total/{name}")).and_then(Value::as_f64);
+        figure.with_context(|| format!("aoeperf reported no number as '{name}': {json}"))
+    };
+    let (errors, iops) = (total("errors")?, total("iops")?);
+    ensure!(errors == 0.0, "{errors} requests of aoeperf failed");
+    ensure!(iops > 0.0, "no request of aoeperf was answered");
     Ok(Sample {
-        iops: total.iops,
-        mean_us: mean,
-        p50_us: Some(p50),
-        p99_9_us: Some(p99_9),
-        retransmits: total.retransmits,
-        initiator_busy_percent: Some(total.busy_percent),
+        iops,
+        mean_us: total("latency_us/mean")?,
+        p50_us: Some(total("latency_us/p50")?),
+        p99_9_us: Some(total("latency_us/p99_9")?),
+        resent: total("retransmits")?,
+        initiator_busy_percent: Some(total("busy_percent")?),
         ..Sample::default()
     })
 }
@@ -99,7 +82,7 @@ pub(crate) fn bdevperf(
     mem_mib: u32,
     socket: &Path,
 ) -> Vec<String> {
-    let mut options = common(case, whole(seconds));
+    let mut options = common(case, seconds);
     options.extend(
         ["--json", &config.display().to_string(), "-r", &socket.display().to_string()].map(str::to_owned),
     );
@@ -126,7 +109,7 @@ pub(crate) const NVME_PERF_MIB: u32 = 256;
 
 /// The options of `spdk_nvme_perf` on core `cpu`, against the target at a TCP port of loopback.
 pub(crate) fn nvme_perf(case: Case, seconds: u64, cpu: usize, port: u16) -> Vec<String> {
-    let mut options = common(case, whole(seconds));
+    let mut options = common(case, seconds);
     let transport = format!("trtype:TCP adrfam:IPv4 traddr:127.0.0.1 trsvcid:{port} subnqn:{NQN}");
     options.extend(["-c", &format!("{:#x}", 1_u64 << cpu), "-r", &transport, "-L"].map(str::to_owned));
     options.extend(["-s".to_owned(), NVME_PERF_MIB.to_string()]);
@@ -165,11 +148,6 @@ fn total(program: &str, printed: &str) -> Result<Vec<f64>> {
         .collect()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "at most 3600")]
-const fn whole(seconds: u64) -> f64 {
-    seconds as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,7 +161,7 @@ mod tests {
             )
         };
         let sample = read_aoeperf(&report(0)).unwrap();
-        assert_eq!((sample.iops, sample.p99_9_us, sample.retransmits), (500_000.0, Some(9.0), 2));
+        assert_eq!((sample.iops, sample.p99_9_us, sample.resent), (500_000.0, Some(9.0), 2.0));
         assert!(read_aoeperf(&report(3)).unwrap_err().to_string().contains("3 requests"));
     }
 

@@ -185,11 +185,11 @@ impl Common {
     /// What the line above a table says of all samples.
     fn effort<'all>(&self, samples: impl IntoIterator<Item = &'all Sample>) -> String {
         let Self { rounds, seconds, .. } = self;
-        let (mut near, mut all, mut resent) = (0, 0, 0);
+        let (mut near, mut all, mut resent) = (0, 0, 0.0);
         for sample in samples {
             near += usize::from(sample.round_trip_ns < NEAR_NS);
             all += 1;
-            resent += sample.retransmits;
+            resent += sample.resent;
         }
         format!(
             "medians (lowest - highest) of {rounds} interleaved rounds of {seconds} s; the two cores were near each other in \

@@ -4,6 +4,7 @@ use crate::sampler::Sampler;
 use crate::stats::Interval;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Bursts of each kind in a sample.
 const TURNS: &str = "20000";
@@ -51,15 +52,9 @@ pub(crate) fn over(
     Interval::of(samples.iter().filter(|sample| sample.kind == kind).map(figure))
 }
 
-/// The kinds, in the order in which they were measured.
-pub(crate) fn kinds(samples: &[RingSample]) -> Vec<&str> {
-    let mut kinds: Vec<&str> = Vec::new();
-    for sample in samples {
-        if !kinds.contains(&sample.kind.as_str()) {
-            kinds.push(&sample.kind);
-        }
-    }
-    kinds
+/// The kinds that were measured.
+pub(crate) fn kinds(samples: &[RingSample]) -> BTreeSet<&str> {
+    samples.iter().map(|sample| sample.kind.as_str()).collect()
 }
 
 /// Instructions of an lcore's turn per request of one kind with the null bdev.

@@ -61,25 +61,3 @@ pub(crate) fn measure(
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::case::Disk;
-
-    #[test]
-    fn a_contender_has_the_rows_whose_disk_it_can_have() {
-        let cases = ["null/512/read/32", "memory:64/512/read/32"].map(|case| case.parse().unwrap());
-        let rows = rows(2, &[Contender::MemifLink, Contender::Memif, Contender::Vblade], &cases);
-        let shown: Vec<_> = rows.iter().map(|row| (row.build, row.contender, row.case.disk)).collect();
-        let both = |contender, disk| [(0, contender, disk), (1, contender, disk)];
-        let memory = Disk::Memory(64);
-        let expected = [
-            both(Contender::MemifLink, Disk::Null),
-            both(Contender::Memif, Disk::Null),
-            both(Contender::Memif, memory),
-            both(Contender::Vblade, memory),
-        ];
-        assert_eq!(shown, expected.concat());
-    }
-}

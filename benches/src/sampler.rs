@@ -49,7 +49,6 @@ const GRACE: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What is the same for all samples.
-#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) target_cpu: usize,
     pub(crate) initiator_cpu: usize,
@@ -58,7 +57,7 @@ pub(crate) struct Settings {
 }
 
 /// A build of the programs that are measured.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Build {
     pub(crate) name: &'static str,
     /// The checkout, whose SPDK is the one it was linked with.
@@ -68,14 +67,12 @@ pub(crate) struct Build {
 }
 
 /// A sample, and the commands of server and load that it came from.
-#[derive(Clone, Debug)]
 pub(crate) struct Taken {
     pub(crate) sample: Sample,
     pub(crate) commands: Vec<String>,
 }
 
 /// The place of a run.
-#[derive(Debug)]
 pub(crate) struct Sampler<'run> {
     // In the order in which they are to go.
     namespace: Namespace,

@@ -36,32 +36,22 @@ const _: () = assert!(EACH_ON_PORTS as u32 * PORTS == OUTSTANDING as u32);
 /// MiB of the largest bdev, rounded up.
 pub(crate) const DISK_MIB: u32 = 256;
 
-/// A target with less or more of something, and how it is asked.
-struct Setting {
-    title: &'static str,
-    config: Value,
-    ports: u32,
-    target: String,
-    depth: u16,
-    initiators: u16,
-}
+/// A title, the configuration, ports, the exports that are asked, requests outstanding with each, and initiators.
+type Setting = (&'static str, Value, u32, String, u16, u16);
 
 fn settings(exports: u32) -> [Setting; 8] {
-    let setting = |title, config, ports, target: &str, depth, initiators| {
-        let target = target.to_owned();
-        Setting { title, config, ports, target, depth, initiators }
-    };
     let (many, last) = (many_exports(exports), format!("{}.{}", SHELVES - 1, exports / SHELVES - 1));
     let (one_port, each) = (exports_on_ports(false), exports_on_ports(true));
+    let [asked, on_ports, first] = [ASKED, ON_PORTS, "0.0"].map(str::to_owned);
     [
-        setting("one export, initiator and port", one_export(), 1, "0.0", OUTSTANDING, 1),
-        setting("many exports, one asked", many.clone(), 1, &last, OUTSTANDING, 1),
-        setting("256 exports, all asked", asked_exports(), 1, ASKED, 1, 1),
-        setting("many exports, 256 asked", many, 1, ASKED, 1, 1),
-        setting("1,000 initiators", one_export(), 1, "0.0", OUTSTANDING, 1000),
-        setting("16 exports on one port", one_port, 1, ON_PORTS, EACH_ON_PORTS, 1),
-        setting("16 exports on a port each", each.clone(), PORTS, ON_PORTS, EACH_ON_PORTS, 1),
-        setting("one export on 16 ports", each, PORTS, "0.0", OUTSTANDING, 1),
+        ("one export, initiator and port", one_export(), 1, first.clone(), OUTSTANDING, 1),
+        ("many exports, one asked", many.clone(), 1, last, OUTSTANDING, 1),
+        ("256 exports, all asked", asked_exports(), 1, asked.clone(), 1, 1),
+        ("many exports, 256 asked", many, 1, asked, 1, 1),
+        ("1,000 initiators", one_export(), 1, first.clone(), OUTSTANDING, 1000),
+        ("16 exports on one port", one_port, 1, on_ports.clone(), EACH_ON_PORTS, 1),
+        ("16 exports on a port each", each.clone(), PORTS, on_ports, EACH_ON_PORTS, 1),
+        ("one export on 16 ports", each, PORTS, first, OUTSTANDING, 1),
     ]
 }
 
@@ -81,11 +71,9 @@ pub(crate) struct Series {
 pub(crate) fn measure(sampler: &Sampler<'_>, exports: u32, rounds: u32) -> Result<Vec<Series>> {
     let settings = settings(exports);
     let mut series: Vec<Series> =
-        settings.iter().map(|setting| Series { title: setting.title, samples: Vec::new() }).collect();
+        settings.iter().map(|(title, ..)| Series { title, samples: Vec::new() }).collect();
     for round in 1..=rounds {
-        for (Setting { title, config, ports, target, depth, initiators }, series) in
-            settings.iter().zip(&mut series)
-        {
+        for ((title, config, ports, target, depth, initiators), series) in settings.iter().zip(&mut series) {
             eprintln!("round {round} of {rounds}: {title}");
             let disk = Disk::Memory(DISK_MIB);
             let case = Case { disk, bytes: 512, operation: Operation::Read, depth: *depth };
@@ -174,7 +162,7 @@ mod tests {
 
     #[test]
     fn cost_is_the_inverse_of_the_rate_round_by_round() {
-        let series = settings(EXPORTS_MIN).map(|Setting { title, .. }| {
+        let series = settings(EXPORTS_MIN).map(|(title, ..)| {
             let rates = if title == "1,000 initiators" { [80.0, 40.0, 100.0] } else { [100.0, 50.0, 100.0] };
             let samples = rates.map(|iops| Sample { iops, ..Sample::default() }).to_vec();
             Series { title, samples }
