@@ -11,7 +11,7 @@ use aoe_initiator::wire::{
 };
 use dpdk::Burst;
 
-use crate::ports::Lane;
+use crate::ports::PortQueue;
 
 /// Time to wait for answers before the next round.
 const ROUND: Duration = Duration::from_millis(300);
@@ -29,7 +29,7 @@ const AT_ONCE: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Index of the port among those polled.
-    pub lane: usize,
+    pub queue: usize,
     /// The MAC address.
     pub mac: Mac,
     /// Messages it says it can queue.
@@ -55,17 +55,17 @@ pub struct Found {
 ///
 /// # Errors
 /// One that names what did not answer.
-pub fn discover(lanes: &mut [Lane], wanted: &[ShelfSlot], wait: Duration) -> Result<Vec<Found>> {
+pub fn discover(queues: &mut [PortQueue], wanted: &[ShelfSlot], wait: Duration) -> Result<Vec<Found>> {
     let begun = Instant::now();
     let wanted: BTreeSet<ShelfSlot> = wanted.iter().copied().collect();
     let mut found = BTreeMap::new();
     let mut burst = Burst::new();
     for round in 1.. {
-        ask_who_is_there(lanes, &wanted, &found, round);
+        ask_who_is_there(queues, &wanted, &found, round);
         let mut heard = Instant::now();
         while heard.elapsed() < ROUND {
             let before: usize = found.len();
-            hear(lanes, &mut burst, &wanted, &mut found);
+            hear(queues, &mut burst, &wanted, &mut found);
             if found.len() > before {
                 heard = Instant::now();
             }
@@ -77,74 +77,74 @@ pub fn discover(lanes: &mut [Lane], wanted: &[ShelfSlot], wait: Duration) -> Res
         }
     }
     if found.is_empty() && wanted.is_empty() {
-        bail!("no target answers on any port ({})", names(lanes));
+        bail!("no target answers on any port ({})", names(queues));
     }
     let missing: Vec<ShelfSlot> =
         wanted.iter().copied().filter(|address| !found.contains_key(address)).collect();
     if let [first, others @ ..] = missing.as_slice() {
         let others =
             if others.is_empty() { String::new() } else { format!(", nor do {} others", others.len()) };
-        bail!("target {first} does not answer on any port ({}){others}", names(lanes));
+        bail!("target {first} does not answer on any port ({}){others}", names(queues));
     }
     let mut found: Vec<Found> = found.into_values().collect();
-    identify(lanes, &mut burst, &mut found)?;
+    identify(queues, &mut burst, &mut found)?;
     Ok(found)
 }
 
-fn names(lanes: &[Lane]) -> String {
-    lanes.iter().map(|lane| lane.name.as_str()).collect::<Vec<_>>().join(", ")
+fn names(queues: &[PortQueue]) -> String {
+    queues.iter().map(|queue| queue.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Everybody at first; later those that are missed, by name.
 fn ask_who_is_there(
-    lanes: &mut [Lane],
+    queues: &mut [PortQueue],
     wanted: &BTreeSet<ShelfSlot>,
     found: &BTreeMap<ShelfSlot, Found>,
     round: u32,
 ) {
-    for lane in lanes {
-        let ask = |lane: &mut Lane, address| {
-            let envelope = Envelope { dst: Mac::BROADCAST, src: lane.mac(), address, tag: round };
-            send(lane, config_frame(&envelope, ConfigCommand::Read, &[]));
+    for queue in queues {
+        let ask = |queue: &mut PortQueue, address| {
+            let envelope = Envelope { dst: Mac::BROADCAST, src: queue.mac(), address, tag: round };
+            send(queue, config_frame(&envelope, ConfigCommand::Read, &[]));
         };
         if round <= ENOUGH {
-            ask(lane, ShelfSlot::ANY);
+            ask(queue, ShelfSlot::ANY);
         } else {
             wanted
                 .iter()
                 .filter(|one| !found.contains_key(one))
                 .take(AT_ONCE)
-                .for_each(|one| ask(lane, *one));
+                .for_each(|one| ask(queue, *one));
         }
     }
 }
 
 /// Sends a frame, padded. One for which there is no mbuf now is asked again in the next round.
-fn send(lane: &mut Lane, mut frame: Vec<u8>) {
+fn send(queue: &mut PortQueue, mut frame: Vec<u8>) {
     frame.resize(frame.len().max(MIN_FRAME), 0);
-    if let Some(mut mbuf) = lane.mempool.alloc()
+    if let Some(mut mbuf) = queue.mempool.alloc()
         && mbuf.resize(frame.len())
     {
         mbuf.data_mut().copy_from_slice(&frame);
         // A frame that the queue refuses is dropped, and sent again in the next round: a queue with as many frames waiting as
         // there are mbufs has lost its link.
         if let Ok(mbuf) = mbuf.into_tx() {
-            drop(lane.tx.push(mbuf));
+            drop(queue.tx.push(mbuf));
         }
-        lane.tx.flush();
+        queue.tx.flush();
     }
 }
 
 /// Takes the config answers that have come.
 fn hear(
-    lanes: &mut [Lane],
+    queues: &mut [PortQueue],
     burst: &mut Burst,
     wanted: &BTreeSet<ShelfSlot>,
     found: &mut BTreeMap<ShelfSlot, Found>,
 ) {
-    for (index, lane) in lanes.iter_mut().enumerate() {
-        lane.tx.flush();
-        lane.rx.poll(burst);
+    for (index, queue) in queues.iter_mut().enumerate() {
+        queue.tx.flush();
+        queue.rx.poll(burst);
         for frame in &mut *burst {
             let Ok(reply) = Reply::parse(frame.data()) else { continue };
             let Body::Config(config) = reply.body else { continue };
@@ -152,10 +152,10 @@ fn hear(
             if !ours || !wanted.is_empty() && !wanted.contains(&reply.address) {
                 continue;
             }
-            let room = usize::from(lane.mtu).saturating_sub(ATA_DATA_OFFSET - 14) / SECTOR;
+            let room = usize::from(queue.mtu).saturating_sub(ATA_DATA_OFFSET - 14) / SECTOR;
             let offered = if config.sector_count == 0 { 2 } else { config.sector_count };
             let route = Route {
-                lane: index,
+                queue: index,
                 mac: reply.src,
                 buffer_count: config.buffer_count,
                 max_sectors: offered.min(u8::try_from(room).unwrap_or(u8::MAX)),
@@ -166,7 +166,7 @@ fn hear(
                 config: config.string.to_vec(),
                 routes: Vec::new(),
             });
-            if !target.routes.iter().any(|known| known.lane == index && known.mac == reply.src) {
+            if !target.routes.iter().any(|known| known.queue == index && known.mac == reply.src) {
                 target.routes.push(route);
             }
         }
@@ -174,7 +174,7 @@ fn hear(
 }
 
 /// Asks every target for its size.
-fn identify(lanes: &mut [Lane], burst: &mut Burst, found: &mut [Found]) -> Result<()> {
+fn identify(queues: &mut [PortQueue], burst: &mut Burst, found: &mut [Found]) -> Result<()> {
     let mut silent = 0;
     while let Some(first) = found.iter().position(|target| target.sectors == 0) {
         if silent == ROUNDS {
@@ -185,15 +185,15 @@ fn identify(lanes: &mut [Lane], burst: &mut Burst, found: &mut [Found]) -> Resul
             found.iter().enumerate().filter(|(_, target)| target.sectors == 0).take(AT_ONCE)
         {
             let route = &target.routes[silent as usize % target.routes.len()];
-            let lane = &mut lanes[route.lane];
+            let queue = &mut queues[route.queue];
             let tag = u32::try_from(index + 1)?;
-            let envelope = Envelope { dst: route.mac, src: lane.mac(), address: target.address, tag };
-            send(lane, AtaRequest::identify().frame(&envelope, &[]));
+            let envelope = Envelope { dst: route.mac, src: queue.mac(), address: target.address, tag };
+            send(queue, AtaRequest::identify().frame(&envelope, &[]));
             open += 1;
         }
         let (begun, before) = (Instant::now(), open);
         while open > 0 && begun.elapsed() < ROUND {
-            open -= hear_sizes(lanes, burst, found)?;
+            open -= hear_sizes(queues, burst, found)?;
         }
         silent = if open == before { silent + 1 } else { 0 };
     }
@@ -201,11 +201,11 @@ fn identify(lanes: &mut [Lane], burst: &mut Burst, found: &mut [Found]) -> Resul
 }
 
 /// Takes the IDENTIFY answers that have come; how many were new.
-fn hear_sizes(lanes: &mut [Lane], burst: &mut Burst, found: &mut [Found]) -> Result<usize> {
+fn hear_sizes(queues: &mut [PortQueue], burst: &mut Burst, found: &mut [Found]) -> Result<usize> {
     let mut new = 0;
-    for lane in lanes {
-        lane.tx.flush();
-        lane.rx.poll(burst);
+    for queue in queues {
+        queue.tx.flush();
+        queue.rx.poll(burst);
         for frame in &mut *burst {
             let Ok(reply) = Reply::parse(frame.data()) else { continue };
             let index = (reply.tag as usize).wrapping_sub(1);

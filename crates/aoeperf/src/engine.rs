@@ -19,7 +19,7 @@ use self::complaints::Complaints;
 use crate::flow::{RoundTrip, Window};
 use crate::frame::{Request, Template};
 use crate::pattern::Pattern;
-use crate::ports::Lane;
+use crate::ports::PortQueue;
 use crate::slots::{Slots, State};
 use crate::tally::Tally;
 use crate::verify::Disk;
@@ -82,8 +82,8 @@ pub struct Target {
 pub struct Path {
     /// Index of its target.
     pub target: usize,
-    /// Index of its port among the lanes.
-    pub lane: usize,
+    /// Index of its port among the queues.
+    pub queue: usize,
     /// The MAC address.
     pub mac: Mac,
     /// Requests answered with success.
@@ -100,7 +100,7 @@ pub struct Path {
 /// Everything the lcore touches.
 #[derive(Debug)]
 pub struct Engine {
-    lanes: Vec<Lane>,
+    queues: Vec<PortQueue>,
     targets: Vec<Target>,
     paths: Vec<Path>,
     slots: Slots,
@@ -134,8 +134,8 @@ impl Engine {
     pub fn turn(&mut self, burst: &mut Burst) {
         let begun = tsc::now();
         let mut worked = false;
-        for lane in 0..self.lanes.len() {
-            if self.lanes[lane].rx.poll(burst) > 0 {
+        for queue in 0..self.queues.len() {
+            if self.queues[queue].rx.poll(burst) > 0 {
                 worked = true;
                 let now = tsc::now();
                 burst.prefetch();
@@ -151,9 +151,9 @@ impl Engine {
         if !self.idle.is_empty() {
             self.start_idle();
         }
-        for lane in &mut self.lanes {
-            if lane.tx.waiting() > 0 {
-                lane.tx.flush();
+        for queue in &mut self.queues {
+            if queue.tx.waiting() > 0 {
+                queue.tx.flush();
             }
         }
         self.clock = begun;
@@ -231,11 +231,11 @@ impl Engine {
         let target = &mut self.targets[target_index as usize];
         let Some(path_index) = target.path(&self.paths) else { return Start::Later };
         let path = &mut self.paths[path_index as usize];
-        let lane = &mut self.lanes[path.lane];
-        if lane.tx.waiting() >= TX_BACKLOG {
+        let queue = &mut self.queues[path.queue];
+        if queue.tx.waiting() >= TX_BACKLOG {
             return Start::Later;
         }
-        let Some(mut frame) = frame.or_else(|| lane.mempool.alloc()) else { return Start::Later };
+        let Some(mut frame) = frame.or_else(|| queue.mempool.alloc()) else { return Start::Later };
         let (is_write, lba, count) = if self.phase == Phase::Sweep {
             match target.disk.as_mut().and_then(|disk| disk.sweep(self.sectors_per_io)) {
                 Some((lba, count)) => (false, lba, count),
@@ -246,8 +246,8 @@ impl Engine {
             (self.pattern.is_write(), block * u64::from(self.sectors_per_io), self.sectors_per_io)
         };
         let slot = self.slots.renew(index);
-        let source = lane.sources[path.next_source];
-        path.next_source = if path.next_source + 1 < lane.sources.len() { path.next_source + 1 } else { 0 };
+        let source = queue.sources[path.next_source];
+        path.next_source = if path.next_source + 1 < queue.sources.len() { path.next_source + 1 } else { 0 };
         let request = Request { tag: slot.tag, source, is_write, lba, count };
         slot.lba = lba;
         slot.source = source;
@@ -268,7 +268,7 @@ impl Engine {
             if is_write && let Some(disk) = &mut target.disk {
                 slot.generation = disk.stamp(lba, &mut data[ATA_DATA_OFFSET..]);
             }
-            if frame.into_tx().is_ok_and(|frame| lane.tx.push(frame).is_ok()) {
+            if frame.into_tx().is_ok_and(|frame| queue.tx.push(frame).is_ok()) {
                 return Start::Sent;
             }
         }
@@ -349,8 +349,8 @@ impl Engine {
     }
 
     /// All ports.
-    pub fn lanes(&self) -> &[Lane] {
-        &self.lanes
+    pub fn queues(&self) -> &[PortQueue] {
+        &self.queues
     }
 
     /// The first errors, in words.

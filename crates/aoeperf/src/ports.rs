@@ -31,7 +31,7 @@ const LINK: Duration = Duration::from_secs(10);
 
 /// A started port, with the queue pair that this lcore polls.
 #[derive(Debug)]
-pub struct Lane {
+pub struct PortQueue {
     /// DPDK's name of the port.
     pub name: String,
     /// The addresses requests are sent from, in turn.
@@ -49,7 +49,7 @@ pub struct Lane {
     interface: Option<u32>,
 }
 
-impl Lane {
+impl PortQueue {
     /// The port's own address.
     pub fn mac(&self) -> Mac {
         self.sources.first().copied().map_or(Mac([0; 6]), Mac)
@@ -70,7 +70,7 @@ impl Lane {
 ///
 /// # Errors
 /// One that names the port and what it said, or says that there is none.
-pub fn start(eal: EalStarted, mtu: Option<u16>, initiators: u16) -> Result<Vec<Lane>> {
+pub fn start(eal: EalStarted, mtu: Option<u16>, initiators: u16) -> Result<Vec<PortQueue>> {
     let found = dpdk::port::list(eal);
     if found.is_empty() {
         bail!(
@@ -90,7 +90,7 @@ pub fn start(eal: EalStarted, mtu: Option<u16>, initiators: u16) -> Result<Vec<L
 ///
 /// # Errors
 /// As for [`start`].
-pub fn start_alone(eal: EalStarted, info: &PortInfo, mtu: Option<u16>, initiators: u16) -> Result<Lane> {
+pub fn start_alone(eal: EalStarted, info: &PortInfo, mtu: Option<u16>, initiators: u16) -> Result<PortQueue> {
     start_one(eal, info, mtu_of(info, mtu)?, initiators, &mut Pools::default())
 }
 
@@ -113,7 +113,13 @@ fn room_for(mtu: u16) -> u16 {
 }
 
 /// Starts one port with one queue pair.
-fn start_one(eal: EalStarted, info: &PortInfo, mtu: u16, initiators: u16, pools: &mut Pools) -> Result<Lane> {
+fn start_one(
+    eal: EalStarted,
+    info: &PortInfo,
+    mtu: u16,
+    initiators: u16,
+    pools: &mut Pools,
+) -> Result<PortQueue> {
     let name = &info.name;
     let (port, mempool) = start_with_room(eal, info, mtu, pools)?;
     let (rx, tx) = port.take_queues(0).with_context(|| format!("port {name} has no queue pair"))?;
@@ -126,23 +132,23 @@ fn start_one(eal: EalStarted, info: &PortInfo, mtu: u16, initiators: u16, pools:
         bail!("port {name} can't receive replies to other addresses than its own: {error}");
     }
     let interface = info.interface_index;
-    Ok(Lane { name: name.clone(), sources, mtu, mempool, rx, tx, port, interface })
+    Ok(PortQueue { name: name.clone(), sources, mtu, mempool, rx, tx, port, interface })
 }
 
 /// Waits until every port can send: a shared-memory port (memif, vhost) is up when its other side has come.
 ///
 /// # Errors
 /// One that names a port that is still down after `wait`, or ten seconds if that is less.
-pub fn wait_until_up(lanes: &[Lane], wait: Duration) -> Result<()> {
+pub fn wait_until_up(queues: &[PortQueue], wait: Duration) -> Result<()> {
     let limit = LINK.max(wait);
     let begun = Instant::now();
-    for lane in lanes {
-        while !lane.is_up() {
+    for queue in queues {
+        while !queue.is_up() {
             if begun.elapsed() > limit {
                 bail!(
                     "port {} is down, still after {limit:?}: is the other end there? (a memif client is to start after its \
                      server's port has)",
-                    lane.name
+                    queue.name
                 );
             }
             std::thread::sleep(Duration::from_millis(10));

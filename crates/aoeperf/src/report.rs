@@ -271,7 +271,7 @@ pub fn paths(engine: &Engine) -> String {
             text,
             "{:>12} {:<20} {:<17} {:>12} {:>8} {window:>7}",
             engine.targets()[path.target].address.to_string(),
-            engine.lanes()[path.lane].name,
+            engine.queues()[path.queue].name,
             path.mac.to_string(),
             path.answered,
             path.retransmits
@@ -282,7 +282,7 @@ pub fn paths(engine: &Engine) -> String {
 }
 
 /// The exports that were found, for `--list`.
-pub fn list(found: &[crate::discover::Found], lanes: &[crate::ports::Lane]) -> String {
+pub fn list(found: &[crate::discover::Found], queues: &[crate::ports::PortQueue]) -> String {
     let mut text = format!(
         "{:>12} {:<17} {:<20} {:>14} {:>10} {:>7} {:>9}  config string\n",
         "target", "station", "port", "sectors", "MiB", "buffers", "max bytes"
@@ -294,7 +294,7 @@ pub fn list(found: &[crate::discover::Found], lanes: &[crate::ports::Lane]) -> S
                 "{:>12} {:<17} {:<20} {:>14} {:>10} {:>7} {:>9}  {}",
                 target.address.to_string(),
                 route.mac.to_string(),
-                lanes[route.lane].name,
+                queues[route.queue].name,
                 target.sectors,
                 target.sectors >> 11,
                 route.buffer_count,

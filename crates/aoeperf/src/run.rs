@@ -10,7 +10,7 @@ use dpdk::{Burst, tsc};
 use crate::discover::{Found, discover};
 use crate::engine::{Engine, Phase};
 use crate::options::Options;
-use crate::ports::{self, Lane};
+use crate::ports::{self, PortQueue};
 use crate::report::{self, Measured, Report};
 use crate::windows::Windows;
 
@@ -24,17 +24,17 @@ const SILENCE: u64 = 10;
 /// Everything that keeps the load from starting, in one sentence, and files that can't be written.
 pub fn run(options: &Options, stop: &AtomicBool) -> Result<bool> {
     let eal = dpdk::EalStarted::get().context("EAL has not started")?;
-    let mut lanes = ports::start(eal, options.mtu, options.initiators)?;
+    let mut queues = ports::start(eal, options.mtu, options.initiators)?;
     let wait = Duration::from_secs_f64(options.wait);
-    ports::wait_until_up(&lanes, wait)?;
+    ports::wait_until_up(&queues, wait)?;
     let wanted: Vec<_> = options.targets.iter().flat_map(|addresses| addresses.iter()).collect();
-    let found = discover(&mut lanes, &wanted, wait)?;
+    let found = discover(&mut queues, &wanted, wait)?;
     if options.list {
-        print!("{}", report::list(&found, &lanes));
+        print!("{}", report::list(&found, &queues));
         return Ok(true);
     }
     warn_of_depth(&found, options);
-    let (engine, report) = load(lanes, &found, options, stop)?;
+    let (engine, report) = load(queues, &found, options, stop)?;
     for complaint in engine.complaints() {
         eprintln!("aoeperf: {complaint}");
     }
@@ -89,12 +89,12 @@ fn warn_of_depth(found: &[Found], options: &Options) {
 /// # Errors
 /// Options that do not go with the targets.
 pub fn load(
-    lanes: Vec<Lane>,
+    queues: Vec<PortQueue>,
     found: &[Found],
     options: &Options,
     stop: &AtomicBool,
 ) -> Result<(Engine, Report)> {
-    let mut engine = Engine::new(lanes, found, options)?;
+    let mut engine = Engine::new(queues, found, options)?;
     let hz = tsc::hz();
     let mut progress = Progress::new(options, hz);
     let burst = &mut Burst::new();

@@ -13,7 +13,7 @@ use crate::flow::{RoundTrip, Window};
 use crate::frame::Template;
 use crate::options::Options;
 use crate::pattern::Pattern;
-use crate::ports::Lane;
+use crate::ports::PortQueue;
 use crate::slots::{MOST, Slots};
 use crate::tally::Tally;
 use crate::verify::Disk;
@@ -34,7 +34,7 @@ impl Engine {
     ///
     /// # Errors
     /// One that names the option and the target that do not go together.
-    pub fn new(lanes: Vec<Lane>, found: &[Found], options: &Options) -> Result<Self> {
+    pub fn new(queues: Vec<PortQueue>, found: &[Found], options: &Options) -> Result<Self> {
         let second = tsc::hz();
         if second == 0 {
             bail!("EAL does not know how fast this machine's time stamp counter counts");
@@ -46,12 +46,12 @@ impl Engine {
         })?;
         let (mut targets, mut paths) = (Vec::new(), Vec::new());
         for target in found {
-            check_io_size(target, &lanes, options)?;
+            check_io_size(target, &queues, options)?;
             let first_path = u32::try_from(paths.len())?;
             for route in &target.routes {
                 paths.push(Path {
                     target: targets.len(),
-                    lane: route.lane,
+                    queue: route.queue,
                     mac: route.mac,
                     answered: 0,
                     retransmits: 0,
@@ -85,7 +85,7 @@ impl Engine {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds are 0 to 86400")]
         let dead = (options.deadsecs * 1e3) as u64 * (second / 1000);
         Ok(Self {
-            lanes,
+            queues,
             targets,
             paths,
             idle: VecDeque::with_capacity(slots.len()),
@@ -110,17 +110,17 @@ impl Engine {
 }
 
 /// Refuses requests that a path can't take.
-fn check_io_size(target: &Found, lanes: &[Lane], options: &Options) -> Result<()> {
+fn check_io_size(target: &Found, queues: &[PortQueue], options: &Options) -> Result<()> {
     for route in &target.routes {
         let most = usize::from(route.max_sectors) * SECTOR;
         if options.io_size as usize > most {
-            let lane = &lanes[route.lane];
+            let queue = &queues[route.queue];
             bail!(
                 "-o {} is more than target {} takes in one message through port {} (MTU {}): at most {most} bytes",
                 options.io_size,
                 target.address,
-                lane.name,
-                lane.mtu
+                queue.name,
+                queue.mtu
             );
         }
     }

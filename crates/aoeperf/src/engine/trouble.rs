@@ -133,7 +133,7 @@ impl Engine {
             self.idle.push_back(index);
             return;
         }
-        if self.lanes[path.lane].tx.waiting() < TX_BACKLOG && self.send_in_another_mbuf(index) {
+        if self.queues[path.queue].tx.waiting() < TX_BACKLOG && self.send_in_another_mbuf(index) {
             let slot = self.slots.at(index);
             slot.sent = now;
             slot.copies += 1;
@@ -149,12 +149,12 @@ impl Engine {
     pub(super) fn send_in_another_mbuf(&mut self, index: u32) -> bool {
         let slot = self.slots.at(index);
         let path = &self.paths[slot.path as usize];
-        let lane = &mut self.lanes[path.lane];
+        let queue = &mut self.queues[path.queue];
         let target = &mut self.targets[slot.target as usize];
         let is_write = slot.state == State::Write;
         let request =
             Request { tag: slot.tag, source: slot.source, is_write, lba: slot.lba, count: slot.count };
-        let Some(mut frame) = lane.mempool.alloc() else { return false };
+        let Some(mut frame) = queue.mempool.alloc() else { return false };
         if !frame.resize(request.frame_len()) {
             return false;
         }
@@ -167,6 +167,6 @@ impl Engine {
                 disk.stamp_again(slot.lba, slot.generation, &mut data[ATA_DATA_OFFSET..]);
             }
         }
-        frame.into_tx().is_ok_and(|frame| lane.tx.push(frame).is_ok())
+        frame.into_tx().is_ok_and(|frame| queue.tx.push(frame).is_ok())
     }
 }

@@ -31,7 +31,7 @@ pub(crate) enum Deed {
 /// A request as the disk received it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Seen {
-    pub(crate) lane: usize,
+    pub(crate) queue: usize,
     pub(crate) source: [u8; 6],
     pub(crate) tag: u32,
     pub(crate) is_write: bool,
@@ -71,28 +71,33 @@ impl Disk {
         (self.bytes.len() / SECTOR) as u64
     }
 
-    /// Its MAC address on a lane.
-    pub(crate) fn mac(&self, lane: usize) -> Mac {
-        Mac([2, 0xd1, 0x5c, self.address.slot, 0, u8::try_from(lane).expect("few lanes")])
+    /// Its MAC address on a queue.
+    pub(crate) fn mac(&self, queue: usize) -> Mac {
+        Mac([2, 0xd1, 0x5c, self.address.slot, 0, u8::try_from(queue).expect("few queues")])
     }
 
-    /// Whether a frame on this lane is for it.
-    fn is_meant(&self, lane: usize, frame: &[u8]) -> bool {
+    /// Whether a frame on this queue is for it.
+    fn is_meant(&self, queue: usize, frame: &[u8]) -> bool {
         Received::parse(frame).is_some_and(|Received { envelope, .. }| {
-            envelope.dst == self.mac(lane) && envelope.address == self.address
+            envelope.dst == self.mac(queue) && envelope.address == self.address
         })
     }
 
-    /// Takes one request off a lane.
+    /// Takes one request off a queue.
     #[track_caller]
-    pub(crate) fn take(&mut self, lane: usize, frame: Mbuf, peer: &PeerRing) {
+    pub(crate) fn take(&mut self, queue: usize, frame: Mbuf, peer: &PeerRing) {
         let data = frame.data();
-        assert!(self.is_meant(lane, data), "not for {} on lane {lane}: {:02x?}", self.address, &data[..36]);
+        assert!(
+            self.is_meant(queue, data),
+            "not for {} on queue {queue}: {:02x?}",
+            self.address,
+            &data[..36]
+        );
         assert!(data.len() >= 60, "a frame of {} bytes", data.len());
         if self.looks {
             let Received { envelope, request, .. } = Received::parse(data).expect("it is meant");
             self.seen.push(Seen {
-                lane,
+                queue,
                 source: envelope.src.0,
                 tag: envelope.tag,
                 is_write: request.opcode == opcode::WRITE_EXT,
@@ -102,15 +107,15 @@ impl Disk {
         }
         match self.deeds.pop_front().unwrap_or(Deed::Answer) {
             Deed::Lose => {}
-            Deed::Answer if self.holds => self.held.push_back((lane, frame)),
+            Deed::Answer if self.holds => self.held.push_back((queue, frame)),
             deed => self.answer(frame, deed, peer),
         }
     }
 
     /// Answers the requests that were held back.
     pub(crate) fn release(&mut self, peers: &[&PeerRing]) {
-        while let Some((lane, frame)) = self.held.pop_front() {
-            self.answer(frame, Deed::Answer, peers[lane]);
+        while let Some((queue, frame)) = self.held.pop_front() {
+            self.answer(frame, Deed::Answer, peers[queue]);
         }
     }
 
@@ -165,11 +170,11 @@ pub(crate) fn copy(frame: &Mbuf) -> Mbuf {
 
 /// Has each disk answer what came for it; a frame for none of them is an error.
 pub(crate) fn serve(disks: &mut [Disk], peers: &[&PeerRing]) {
-    for (lane, peer) in peers.iter().enumerate() {
+    for (queue, peer) in peers.iter().enumerate() {
         while let Some(frame) = peer.receive() {
-            let meant = disks.iter_mut().find(|disk| disk.is_meant(lane, frame.data()));
+            let meant = disks.iter_mut().find(|disk| disk.is_meant(queue, frame.data()));
             let disk = meant.unwrap_or_else(|| panic!("for nobody: {:02x?}", &frame.data()[..36]));
-            disk.take(lane, frame.into_exclusive().expect("nobody shares it"), peer);
+            disk.take(queue, frame.into_exclusive().expect("nobody shares it"), peer);
         }
     }
 }

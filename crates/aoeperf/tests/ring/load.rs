@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aoeperf::engine::{Engine, Phase};
 
 use crate::disk::{Deed, Disk, serve};
-use crate::{drain, found, lane, options, turn_until};
+use crate::{drain, found, options, queue, turn_until};
 
 /// Requests answered with success, by path.
 fn answered(engine: &Engine) -> Vec<u64> {
@@ -19,11 +19,11 @@ fn errors(engine: &Engine) -> u64 {
 #[test]
 fn each_target_has_the_depth_outstanding_and_every_tag_is_answered_once() {
     let options = options("-q 5 -o 1024 -w randrw");
-    let (lane, peer) = lane(&options);
-    let mempool = std::sync::Arc::clone(&lane.mempool);
+    let (queue, peer) = queue(&options);
+    let mempool = std::sync::Arc::clone(&queue.mempool);
     let mut disks = [Disk::new("1.1", 64), Disk::new("1.2", 128), Disk::new("7.3", 2)];
     let known = disks.each_ref().map(|disk| found(disk, 0..1));
-    let mut engine = Engine::new(vec![lane], &known, &options).expect("it fits");
+    let mut engine = Engine::new(vec![queue], &known, &options).expect("it fits");
     engine.begin(Phase::Load);
     disks.iter_mut().for_each(|disk| disk.holds = true);
     turn_until(
@@ -73,9 +73,9 @@ fn each_target_has_the_depth_outstanding_and_every_tag_is_answered_once() {
 #[test]
 fn sequential_blocks_come_in_order() {
     let options = options("-q 3 -o 512 -w read");
-    let (lane, peer) = lane(&options);
+    let (queue, peer) = queue(&options);
     let mut disks = [Disk::new("1.1", 10)];
-    let mut engine = Engine::new(vec![lane], &[found(&disks[0], 0..1)], &options).expect("it fits");
+    let mut engine = Engine::new(vec![queue], &[found(&disks[0], 0..1)], &options).expect("it fits");
     engine.begin(Phase::Load);
     turn_until(&mut engine, || serve(&mut disks, &[&peer]), "25 replies", |engine| engine.answers() >= 25);
     let lbas: Vec<u64> = disks[0].seen.iter().take(25).map(|seen| seen.lba).collect();
@@ -86,7 +86,7 @@ fn sequential_blocks_come_in_order() {
 #[test]
 fn paths_and_initiators_are_used_in_turn() {
     let options = options("-q 4 -o 512 -w randread --initiators 7");
-    let ((one, first), (two, second)) = (lane(&options), lane(&options));
+    let ((one, first), (two, second)) = (queue(&options), queue(&options));
     let peers = [&first, &second];
     let mut disks = [Disk::new("1.1", 64)];
     let mut engine = Engine::new(vec![one, two], &[found(&disks[0], 0..2)], &options).expect("it fits");
@@ -95,7 +95,7 @@ fn paths_and_initiators_are_used_in_turn() {
     drain(&mut engine, || serve(&mut disks, &peers));
     let mut by_source = BTreeMap::<(usize, [u8; 6]), u32>::new();
     for seen in &disks[0].seen {
-        *by_source.entry((seen.lane, seen.source)).or_default() += 1;
+        *by_source.entry((seen.queue, seen.source)).or_default() += 1;
     }
     assert_eq!(by_source.len(), 14, "seven on each port: {by_source:?}");
     for ((_, source), count) in by_source {
@@ -109,10 +109,10 @@ fn paths_and_initiators_are_used_in_turn() {
 #[test]
 fn a_lost_request_is_sent_again_the_same_and_counted() {
     let options = options("-q 2 -o 512 -w write --verify --first-rto 100");
-    let (lane, peer) = lane(&options);
+    let (queue, peer) = queue(&options);
     let mut disks = [Disk::new("1.1", 64)];
     disks[0].deeds = [Deed::Lose, Deed::Answer, Deed::Lose].into();
-    let mut engine = Engine::new(vec![lane], &[found(&disks[0], 0..1)], &options).expect("it fits");
+    let mut engine = Engine::new(vec![queue], &[found(&disks[0], 0..1)], &options).expect("it fits");
     engine.begin(Phase::Load);
     turn_until(
         &mut engine,
@@ -143,10 +143,10 @@ fn a_lost_request_is_sent_again_the_same_and_counted() {
 #[test]
 fn what_answers_nothing_is_counted_and_changes_nothing() {
     let options = options("-q 1 -o 512 -w randread --first-rto 100");
-    let (lane, peer) = lane(&options);
+    let (queue, peer) = queue(&options);
     let mut disks = [Disk::new("1.1", 64)];
     disks[0].deeds = [Deed::AnswerTwice, Deed::AsAnother, Deed::ToAnother].into();
-    let mut engine = Engine::new(vec![lane], &[found(&disks[0], 0..1)], &options).expect("it fits");
+    let mut engine = Engine::new(vec![queue], &[found(&disks[0], 0..1)], &options).expect("it fits");
     engine.begin(Phase::Load);
     turn_until(&mut engine, || serve(&mut disks, &[&peer]), "ten replies", |engine| engine.answers() >= 10);
     drain(&mut engine, || serve(&mut disks, &[&peer]));
@@ -158,10 +158,10 @@ fn what_answers_nothing_is_counted_and_changes_nothing() {
 #[test]
 fn failures_end_their_request_and_say_what_they_were() {
     let options = options("-q 1 -o 1024 -w randread");
-    let (lane, peer) = lane(&options);
+    let (queue, peer) = queue(&options);
     let mut disks = [Disk::new("1.1", 64)];
     disks[0].deeds = [Deed::Answer, Deed::Fail, Deed::Refuse(6), Deed::Short].into();
-    let mut engine = Engine::new(vec![lane], &[found(&disks[0], 0..1)], &options).expect("it fits");
+    let mut engine = Engine::new(vec![queue], &[found(&disks[0], 0..1)], &options).expect("it fits");
     engine.begin(Phase::Load);
     engine.start_recording();
     turn_until(&mut engine, || serve(&mut disks, &[&peer]), "ten are over", |engine| engine.answers() >= 10);
@@ -180,9 +180,9 @@ fn failures_end_their_request_and_say_what_they_were() {
 #[test]
 fn wrong_data_is_an_error() {
     let options = options("-q 1 -o 512 -w rw -M 50 --verify --sectors 1");
-    let (lane, peer) = lane(&options);
+    let (queue, peer) = queue(&options);
     let mut disks = [Disk::new("1.1", 64)];
-    let mut engine = Engine::new(vec![lane], &[found(&disks[0], 0..1)], &options).expect("it fits");
+    let mut engine = Engine::new(vec![queue], &[found(&disks[0], 0..1)], &options).expect("it fits");
     engine.begin(Phase::Load);
     turn_until(
         &mut engine,
@@ -200,10 +200,10 @@ fn wrong_data_is_an_error() {
 #[test]
 fn verified_requests_never_overlap() {
     let options = options("-q 16 -o 1024 -w randrw --verify --seed 9");
-    let (lane, peer) = lane(&options);
+    let (queue, peer) = queue(&options);
     let mut disks = [Disk::new("1.1", 16)];
     disks[0].holds = true;
-    let mut engine = Engine::new(vec![lane], &[found(&disks[0], 0..1)], &options).expect("it fits");
+    let mut engine = Engine::new(vec![queue], &[found(&disks[0], 0..1)], &options).expect("it fits");
     engine.begin(Phase::Load);
     for _ in 0..200 {
         disks[0].seen.clear();
@@ -227,10 +227,10 @@ fn verified_requests_never_overlap() {
 #[test]
 fn linux_s_window_opens_half_the_buffer_count_and_shuts_after_a_loss() {
     let options = options("-q 64 -o 512 -w randread --linux-window --first-rto 100");
-    let (lane, peer) = lane(&options);
+    let (queue, peer) = queue(&options);
     let mut disks = [Disk::new("1.1", 64)];
     disks[0].holds = true;
-    let mut engine = Engine::new(vec![lane], &[found(&disks[0], 0..1)], &options).expect("it fits");
+    let mut engine = Engine::new(vec![queue], &[found(&disks[0], 0..1)], &options).expect("it fits");
     engine.begin(Phase::Load);
     for _ in 0..50 {
         engine.turn(&mut dpdk::Burst::new());
@@ -260,10 +260,10 @@ fn linux_s_window_opens_half_the_buffer_count_and_shuts_after_a_loss() {
 #[test]
 fn a_target_that_is_gone_fails_its_requests_after_the_deadline() {
     let options = options("-q 3 -o 512 -w randread --first-rto 100 --deadsecs 0.5");
-    let (lane, peer) = lane(&options);
+    let (queue, peer) = queue(&options);
     let mut disks = [Disk::new("1.1", 64)];
     disks[0].deeds = vec![Deed::Lose; 9].into();
-    let mut engine = Engine::new(vec![lane], &[found(&disks[0], 0..1)], &options).expect("it fits");
+    let mut engine = Engine::new(vec![queue], &[found(&disks[0], 0..1)], &options).expect("it fits");
     engine.begin(Phase::Load);
     turn_until(
         &mut engine,

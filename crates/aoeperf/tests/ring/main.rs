@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use aoeperf::discover::{Found, Route};
 use aoeperf::engine::{Engine, Phase};
 use aoeperf::options::{self, Options};
-use aoeperf::ports::{self, Lane};
+use aoeperf::ports::{self, PortQueue};
 use dpdk::{Burst, PeerRing, ring_port};
 
 use crate::disk::Disk;
@@ -30,20 +30,20 @@ fn options(line: &str) -> Options {
 }
 
 /// A started ring port, and its far end.
-fn lane(options: &Options) -> (Lane, PeerRing) {
+fn queue(options: &Options) -> (PortQueue, PeerRing) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let eal = start_eal();
     let name = format!("perf{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let (number, peer) = ring_port(eal, &name, 1024).expect("a ring port");
     let info = dpdk::port::info(eal, number).expect("it exists");
-    let lane = ports::start_alone(eal, &info, Some(9000), options.initiators).expect("it starts");
-    (lane, peer)
+    let queue = ports::start_alone(eal, &info, Some(9000), options.initiators).expect("it starts");
+    (queue, peer)
 }
 
-/// The discovered properties of a disk that answers on these lanes.
-fn found(disk: &Disk, lanes: std::ops::Range<usize>) -> Found {
-    let routes = lanes
-        .map(|lane| Route { lane, mac: disk.mac(lane), buffer_count: disk.buffer_count, max_sectors: 16 })
+/// The discovered properties of a disk that answers on these queues.
+fn found(disk: &Disk, queues: std::ops::Range<usize>) -> Found {
+    let routes = queues
+        .map(|queue| Route { queue, mac: disk.mac(queue), buffer_count: disk.buffer_count, max_sectors: 16 })
         .collect();
     Found { address: disk.address, sectors: disk.sectors(), config: Vec::new(), routes }
 }

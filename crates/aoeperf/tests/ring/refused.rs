@@ -3,15 +3,15 @@
 use aoeperf::engine::Engine;
 
 use crate::disk::Disk;
-use crate::{found, lane, options};
+use crate::{found, options, queue};
 
 /// Why an engine with these options can't be for a disk of 64 sectors, whose path takes `max_sectors`.
 fn refusal(line: &str, max_sectors: u8) -> String {
     let options = options(line);
-    let (lane, _peer) = lane(&options);
+    let (queue, _peer) = queue(&options);
     let mut known = found(&Disk::new("3.4", 64), 0..1);
     known.routes[0].max_sectors = max_sectors;
-    Engine::new(vec![lane], &[known], &options).expect_err(line).to_string()
+    Engine::new(vec![queue], &[known], &options).expect_err(line).to_string()
 }
 
 #[test]
