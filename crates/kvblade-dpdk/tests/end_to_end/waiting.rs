@@ -173,8 +173,9 @@ fn an_export_waits_for_a_bdev_that_is_made_by_rpc_and_suits() {
 fn an_export_that_waits_holds_its_address_and_can_be_deleted() {
     lab::needs_root!();
     let lab = Lab::new(9000);
-    let two = lab.path("two").display().to_string();
-    let target = lab.start(&["-e", "1.1=malloc:1M,ro", "-e", &format!("1.2=aio:{two}")]);
+    let [two, three] = ["two", "three"].map(|name| lab.path(name).display().to_string());
+    let awaited = [format!("1.2=aio:{two}"), format!("1.3=aio:{three}")];
+    let target = lab.start(&["-e", "1.1=malloc:1M,ro", "-e", &awaited[0], "-e", &awaited[1]]);
     let mut rpc = target.rpc();
     let other = json!({ "shelf": 1, "slot": 2, "bdev_name": "malloc1.1", "read_only": true });
     rpc.refused(
@@ -192,7 +193,9 @@ fn an_export_that_waits_holds_its_address_and_can_be_deleted() {
     // Its bdev is not made any more either, and another export has the address.
     rpc.call("aoe_create_export", other);
     lab.file("two");
-    std::thread::sleep(3 * std::time::Duration::from_secs(5));
+    // A file that came later is taken, so this one would have been.
+    lab.file("three");
+    until("the other file is served", || rpc.state(1, 3).as_deref() == Some("online"));
     rpc.refused("bdev_get_bdevs", json!({ "name": "aio1.2" }), -19, &[]);
     assert_eq!(rpc.state(1, 2).as_deref(), Some("online"));
     target.stop();
