@@ -2,7 +2,6 @@
 //! kernel, seen on their way there.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -13,91 +12,13 @@ use serde_json::json;
 use spdk::{CompletionQueue, Io, IoChannel, IoKind, Outcome, SECTOR_BYTES, Sectors};
 
 use crate::bdevs::PAYLOAD;
+use crate::io_submit::{self, O_DIRECT};
 use crate::step::{Step, asks, chain, once};
 
 /// Bytes of each request: what a frame of 9000 bytes holds.
 const BYTES: usize = 8192;
 /// Reads and writes of each test.
 const REQUESTS: usize = 24;
-/// Linux on x86-64 (fcntl.h).
-const O_DIRECT: c_int = 0o40000;
-
-/// An asynchronous read or write as the kernel gets it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Submitted {
-    first_byte: usize,
-    direct: bool,
-}
-
-thread_local! {
-    static SUBMITTED: RefCell<Vec<Submitted>> = const { RefCell::new(Vec::new()) };
-}
-
-/// struct iocb of libaio.h, as far as it is read here, for reads and writes of iovecs.
-#[repr(C)]
-struct Iocb {
-    data: *mut c_void,
-    key: u32,
-    flags: u32,
-    opcode: i16,
-    priority: i16,
-    file: c_int,
-    vectors: *const Vector,
-    count: c_int,
-}
-
-/// struct iovec.
-#[repr(C)]
-struct Vector {
-    base: *mut c_void,
-    length: usize,
-}
-
-unsafe extern "C" {
-    fn dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
-    fn fcntl(file: c_int, command: c_int, ...) -> c_int;
-}
-
-/// In the place of libaio's, which it calls: the linker finds this one first for all that is linked into this program.
-///
-/// # Safety
-/// As libaio's: `count` valid iocbs.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn io_submit(context: *mut c_void, count: c_long, iocbs: *mut *mut Iocb) -> c_int {
-    const IO_CMD_PREADV: i16 = 7;
-    const IO_CMD_PWRITEV: i16 = 8;
-    const F_GETFL: c_int = 3;
-    const RTLD_NEXT: *mut c_void = std::ptr::without_provenance_mut(usize::MAX);
-    const NAME: &CStr = c"io_submit";
-    for index in 0..usize::try_from(count).unwrap_or(0) {
-        // SAFETY: `index` is below the array's length, as the caller promises.
-        let iocb = unsafe { iocbs.add(index) };
-        // SAFETY: an element of the array.
-        let iocb = unsafe { iocb.read() };
-        // SAFETY: a valid iocb, as the caller promises, which nobody changes during the call.
-        let iocb = unsafe { &*iocb };
-        if [IO_CMD_PREADV, IO_CMD_PWRITEV].contains(&iocb.opcode) {
-            assert_eq!(iocb.count, 1, "a frame in one segment");
-            // SAFETY: an iocb with one vector points to it.
-            let first_byte = unsafe { &*iocb.vectors }.base.addr();
-            // SAFETY: fcntl(2) takes any number for a descriptor, and F_GETFL no further argument.
-            let flags = unsafe { fcntl(iocb.file, F_GETFL) };
-            let submitted = Submitted { first_byte, direct: flags & O_DIRECT != 0 };
-            SUBMITTED.with_borrow_mut(|all| all.push(submitted));
-        }
-    }
-    // SAFETY: dlsym(3) takes a NUL-terminated name; RTLD_NEXT is one of its handles.
-    let next = unsafe { dlsym(RTLD_NEXT, NAME.as_ptr()) };
-    assert!(!next.is_null(), "libaio has io_submit");
-    // SAFETY: the next definition of the name is libaio's, a function with this signature.
-    let next = unsafe {
-        std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void, c_long, *mut *mut Iocb) -> c_int>(
-            next,
-        )
-    };
-    // SAFETY: the caller's promise is the one that libaio asks for.
-    unsafe { next(context, count, iocbs) }
-}
 
 pub(crate) fn all() -> Vec<(&'static str, Step)> {
     vec![
@@ -161,10 +82,10 @@ impl Bench {
 
     /// Compares what the kernel got with where the data is, and both with what was counted.
     fn compare(&self, expected: Bounced) {
-        let submitted = SUBMITTED.take();
+        let submitted: Vec<_> = io_submit::take().into_iter().filter(|io| io.first_byte.is_some()).collect();
         assert_eq!(submitted.len(), self.payloads.len(), "one system call each");
         let bounced =
-            submitted.iter().zip(&self.payloads).filter(|(io, place)| io.first_byte != **place).count();
+            submitted.iter().zip(&self.payloads).filter(|(io, place)| io.first_byte != Some(**place)).count();
         assert_eq!(self.queue.bounced(), bounced as u64, "the counter says what happened");
         match expected {
             Bounced::None => assert_eq!(bounced, 0),
@@ -201,7 +122,7 @@ fn on_a_file(name: &'static str, block_size: usize, alignment: Option<u16>, expe
             let bench = state.as_mut().expect("opened");
             if submitted == 0 {
                 // SPDK has looked at the new bdev's first block.
-                SUBMITTED.take();
+                io_submit::take();
             }
             // Writes first, all at once; then the reads.
             while submitted < REQUESTS || (ended >= REQUESTS && submitted < 2 * REQUESTS) {

@@ -5,6 +5,8 @@
 
 mod bdevs;
 mod bounces;
+mod file_flush;
+mod io_submit;
 mod step;
 mod threads;
 
@@ -75,6 +77,7 @@ fn all() -> Vec<(&'static str, Step)> {
     let mut tests = threads::all();
     tests.extend(bdevs::all());
     tests.extend(bounces::all());
+    tests.extend(file_flush::all());
     tests.push(("a_method_answers_fails_or_gives_up", methods()));
     tests.push((
         "a_subsystems_configuration_is_saved",
