@@ -18,7 +18,7 @@
 //! | [`IoKind::Flush`]: the bdev has a way to flush | the descriptor, when it was opened ([`crate::FlushMethod`]) | [`Outcome::Aborted`], never Done |
 //! | writes completed before a flush are on stable media after it | the bdev kind's entry in `durability` | data loss at power failure |
 //! | SPDK has memory for the I/O | SPDK; without, the request waits here and is tried on each turn | counted by [`CompletionQueue::waits`] |
-//! | the call is on the SPDK thread that opened the channel | the types: neither channel nor queue is `Send`; [`IoChannel::submit`] compares SPDK's current thread | the frame comes back at once |
+//! | the call is on the SPDK thread that opened the channel | [`IoChannel::submit`]: the types are not `Send`, and a reactor may run several SPDK threads | the frame comes back, and the request is answered with a device fault |
 //!
 //! In exchange the caller may rely on this: every request for which `submit` returns Ok comes back exactly once by
 //! [`CompletionQueue::poll`], on the same thread, never from within `submit`, with the frame it was submitted with.
