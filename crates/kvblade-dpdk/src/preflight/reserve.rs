@@ -26,13 +26,18 @@ const LOCK: &str = "/run/lock/kvblade-dpdk-hugepages";
 /// Timeout for the lock: a change takes the kernel some seconds at most.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What an idle target takes besides mbufs and the exports' memory, with room to spare: SPDK's pools, EAL, DMA buffers.
+/// Hugepage memory of an idle target with one lcore, without mbufs and the exports' memory: SPDK's pools, EAL, DMA buffers.
+/// The move to SPDK 26.01 measured 120 MB; the rest is a reserve for NVMe queues and rpc.py's bdevs.
 const PROGRAM: u64 = 160 * MIB;
 
-/// What SPDK's pools take more for each further lcore (see `launch_config/memory_pools.rs`).
+/// Further memory of SPDK's pools for each further lcore. By the sizes in `launch_config/spdk_options.rs`: 256 small bounce
+/// buffers of 12 KiB (3 MiB), 32 large ones of 132 KiB (4.1 MiB), 2048 I/O requests of some 1.3 KiB (2.6 MiB); rounded up,
+/// since each pool ends in a page of 2 MiB that it does not fill.
 const FURTHER_LCORE: u64 = 16 * MIB;
 
-/// What an mbuf takes besides its frame, with data at multiples of 4096: header, private area, head room, alignment.
+/// Memory of an mbuf beside its data room, with data at multiples of 4096. By the layout in `dpdk` `layout.rs`, headers,
+/// private area and head room take about 620 bytes, and the stride is rounded up to an odd multiple of 4096: a data room of
+/// 9216 bytes takes 12288, so 3072 more. This is 1.5 times that, for rooms that fit a stride less well.
 const MBUF_OVERHEAD: u64 = 4608;
 
 /// A frame of a port whose frames are not known before EAL starts: one of 9000 bytes.
