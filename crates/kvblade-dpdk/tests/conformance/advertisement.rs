@@ -31,7 +31,7 @@ pub(crate) const ELSEWHERE: &[Elsewhere] = &[
     Elsewhere {
         rule: "A config string that changed is advertised.",
         source: "srx",
-        file: "crates/kvblade-dpdk/tests/end_to_end/claims.rs",
+        file: "crates/kvblade-dpdk/tests/end_to_end/initiator_state.rs",
         test: "a_changed_string_is_advertised",
     },
     Elsewhere {

@@ -189,7 +189,7 @@ pub(crate) const ELSEWHERE: &[Elsewhere] = &[
     Elsewhere {
         rule: "Advertisements go to the listed addresses, one each, instead of to everybody.",
         source: "vb, srx",
-        file: "crates/kvblade-dpdk/tests/end_to_end/claims.rs",
+        file: "crates/kvblade-dpdk/tests/end_to_end/initiator_state.rs",
         test: "a_mask_silences_everybody_else_and_advertisements_go_to_its_addresses",
     },
     Elsewhere {

@@ -189,6 +189,6 @@ fn as_other(bench: &mut Bench<'_>, work: impl FnOnce(&mut Bench<'_>) -> String) 
 pub(crate) const ELSEWHERE: &[Elsewhere] = &[Elsewhere {
     rule: "A reservation belongs to the disk: made on one port, it holds on the others.",
     source: "srx, trap 9",
-    file: "crates/kvblade-dpdk/tests/end_to_end/claims.rs",
+    file: "crates/kvblade-dpdk/tests/end_to_end/initiator_state.rs",
     test: "a_reservation_made_on_one_port_holds_on_the_other",
 }];

@@ -10,7 +10,7 @@ use aoe_initiator::wire::ConfigCommand;
 use aoe_initiator::{Initiator, ShelfSlot, load};
 use serde_json::Value;
 
-use crate::claims::{config_request, error, mac, string};
+use crate::initiator_state::{config_request, error, mac, string};
 use crate::lab::{Lab, QUIET, SECTORS, Target, answer, find, random_load, refuses, until};
 
 const ADDRESS: ShelfSlot = ShelfSlot::new(1, 1);

@@ -7,7 +7,7 @@ use aoe_initiator::wire::{AtaRequest, ConfigCommand, opcode};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::claims::{ata_request, config_request, error, kept, mac, mask_add, reserve, string};
+use crate::initiator_state::{ata_request, config_request, error, kept, mac, mask_add, reserve, string};
 use crate::lab::{Lab, QUIET, answer, find, refuses, until};
 
 const EXPORT: [&str; 2] = ["-e", "1.1=malloc:8M"];
@@ -90,7 +90,7 @@ fn an_export_that_leaves_a_port_takes_its_claims_along() {
     answer(&mut initiator, &config_request(own, ConfigCommand::Set, b"moved"));
     target.rpc().call("aoe_delete_export", json!({ "shelf": 1, "slot": 1, "ports": [1] }));
     let file = lab.state_dir().join("1.1@net_af_packet0");
-    until("the claims are in the file of the new name", || file.exists());
+    until("the state is in the file of the new name", || file.exists());
     target.stop();
     let target = lab.start(&["-e", "1.1@0=malloc:8M"]);
     assert_eq!(kept(&target)["config"], "moved");

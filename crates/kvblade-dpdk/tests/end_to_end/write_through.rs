@@ -7,7 +7,7 @@ use aoe_initiator::wire::{AtaRequest, Reply, opcode};
 use aoe_initiator::{Initiator, ShelfSlot};
 use serde_json::{Value, json};
 
-use crate::claims::{ata_request, mac};
+use crate::initiator_state::{ata_request, mac};
 use crate::lab::{Lab, PATIENCE, Target, answer, find, require, until};
 
 /// Writes to each export.
