@@ -68,11 +68,8 @@ impl fmt::Display for Bound {
 pub(crate) struct Goal {
     /// What is compared, and its unit.
     pub(crate) what: String,
-    /// The figure.
     pub(crate) figure: Interval,
-    /// What it has to be.
     pub(crate) bound: Bound,
-    /// Whether its median is.
     pub(crate) met: bool,
 }
 

@@ -60,9 +60,7 @@ pub(crate) fn kinds(samples: &[RingSample]) -> BTreeSet<&str> {
 /// Instructions of an lcore's turn per request of one kind with the null bdev.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Instructions {
-    /// The kind.
     pub(crate) kind: String,
-    /// All of them.
     pub(crate) total: u32,
     /// Those of this project's Rust.
     pub(crate) ours: u32,

@@ -117,13 +117,17 @@ fn start(eal: EalStarted, info: &PortInfo, mtu: Option<u16>) -> Result<(Port, u1
     Ok((Port::start(eal, info.number, &config)?, mtu))
 }
 
-/// Answers until `stop` is set. Replies leave when there is no further request to answer or a whole burst of them waits, as a
-/// target's do: many short bursts would make the link look slower than it is.
+/// Empty polls for which several replies wait for more: a target takes some time for a burst, in which further requests come.
+/// Without it, bursts of a few frames would make the link alone slower than the same link with a target behind it.
+const HOLD: u32 = 16;
+
+/// Answers until `stop` is set. A single reply leaves at once, several when no further request comes or a burst is full.
 fn serve(mut rx: RxQueue, mut tx: TxQueue, mut responder: Responder, stop: &AtomicBool) -> Result<()> {
     let mut burst = Burst::new();
+    let mut empty_polls = 0;
     while !stop.load(Ordering::Relaxed) {
-        let received = rx.poll(&mut burst);
-        if received > 0 {
+        if rx.poll(&mut burst) > 0 {
+            empty_polls = 0;
             burst.prefetch();
             for frame in &mut burst {
                 let Ok(frame) = frame.into_exclusive() else { continue };
@@ -131,8 +135,11 @@ fn serve(mut rx: RxQueue, mut tx: TxQueue, mut responder: Responder, stop: &Atom
                     ensure!(tx.push(reply).is_ok(), "more replies wait than there are mbufs");
                 }
             }
+        } else {
+            empty_polls += 1;
         }
-        if received == 0 && tx.waiting() > 0 || tx.waiting() >= dpdk::BURST {
+        let waiting = tx.waiting();
+        if waiting >= dpdk::BURST || waiting == 1 || waiting > 0 && empty_polls >= HOLD {
             tx.flush();
         }
     }
