@@ -11,7 +11,7 @@ mod opcode;
 pub use claims::Claims;
 use opcode::is_write;
 
-/// The port's station address.
+/// The port's MAC address.
 pub const PORT: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
 
 /// How the disk behind a request behaves.

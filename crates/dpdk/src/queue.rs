@@ -31,7 +31,8 @@ impl Burst {
         unsafe { std::slice::from_raw_parts(frames.as_ptr().cast(), frames.len()) }
     }
 
-    /// Frees what is still in the burst, and has `fill` put frames at its start; returns how many it says it put.
+    /// Frees the frames still in the burst, and calls `fill` to put frames at its start. Returns the number of frames that
+    /// `fill` reports.
     #[inline]
     pub(crate) fn fill(&mut self, fill: impl FnOnce(&mut [MaybeUninit<RxMbuf>; BURST]) -> usize) -> usize {
         if self.next != self.end {
@@ -190,8 +191,8 @@ impl TxQueue {
     }
 
     /// Frames that the port took since its start and could not send, as it counts them (a Linux interface that
-    /// went down, behind af_packet). PMDs count by port: the first queue tells it, the others tell 0. Asks the
-    /// PMD: for the control plane, at its pace.
+    /// went down, behind af_packet). PMDs count by port: the first queue returns the port's number, the others 0. Reads the
+    /// PMD's counters: for the control plane, at its pace.
     pub fn lost(&self) -> u64 {
         if self.queue > 0 {
             return 0;

@@ -121,14 +121,14 @@ impl Way {
     }
 }
 
-/// Chooses the way for a port with `lanes` queue pairs on as many lcores, of `cores` lcores in all. `ask` asks the PMD for
+/// Chooses the way for a port with `queues` queue pairs on as many lcores, of `cores` lcores in all. `ask` asks the PMD for
 /// a rule that hashes addresses.
 ///
 /// # Errors
 /// One sentence, if the port can't do what the operator chose.
 pub(crate) fn plan(
     info: &PortInfo,
-    lanes: usize,
+    queues: usize,
     cores: usize,
     option: DistributionOption,
     ask: impl FnOnce() -> Result<FlowRule, String>,
@@ -139,7 +139,7 @@ pub(crate) fn plan(
     if mode == DistributionMode::Off {
         return as_they_come("--spread off".into());
     }
-    if lanes < 2 {
+    if queues < 2 {
         let why = if cores < 2 {
             "there is one lcore: -l gives more".into()
         } else {
@@ -152,10 +152,10 @@ pub(crate) fn plan(
         };
     }
     if mode == DistributionMode::Macs {
-        return match addresses(info.mac, lanes) {
+        return match addresses(info.mac, queues) {
             Some(macs) => Ok(Plan { way: Way::Macs(macs), why: "--spread macs".into() }),
             None => Err(format!(
-                "port {name} would have {lanes} station addresses, and {MAX_ADDRESSES} is the most: --spread macs:{MAX_ADDRESSES}"
+                "port {name} would have {queues} MAC addresses, and {MAX_ADDRESSES} is the most: --spread macs:{MAX_ADDRESSES}"
             )),
         };
     }
@@ -183,14 +183,14 @@ pub(crate) fn plan(
 
 /// The MAC addresses of a port's queues: its own, and locally administered ones that differ from it in four bits of the
 /// first byte. So they are the same after each start, and no other port has them.
-fn addresses(own: [u8; 6], lanes: usize) -> Option<Vec<MacAddr>> {
-    if lanes > MAX_ADDRESSES {
+fn addresses(own: [u8; 6], queues: usize) -> Option<Vec<MacAddr>> {
+    if queues > MAX_ADDRESSES {
         return None;
     }
-    let further = (1u8..).take(lanes.checked_sub(1)?).map(|lane| {
+    let further = (1u8..).take(queues.checked_sub(1)?).map(|queue| {
         let mut mac = own;
         // The lowest bit marks a group, the next a locally administered address.
-        mac[0] = (own[0] ^ lane << 4) & !1 | 2;
+        mac[0] = (own[0] ^ queue << 4) & !1 | 2;
         MacAddr(mac)
     });
     Some(std::iter::once(MacAddr(own)).chain(further).collect())

@@ -16,7 +16,7 @@ use crate::{
     thread::{Thread, free_later},
 };
 
-/// What SPDK says of a bdev.
+/// SPDK's facts about a bdev, and its way to stable media.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BdevInfo {
     /// Its name; never an alias.
@@ -49,7 +49,7 @@ pub struct BdevInfo {
     pub takes_writes: bool,
     /// True if it can unmap blocks ([`crate::IoKind::Unmap`]) through this descriptor.
     pub unmaps: bool,
-    /// True if it is an NVMe drive that tells of its health ([`crate::IoKind::Health`]) through this descriptor.
+    /// True if it is an NVMe drive whose health this descriptor can read ([`crate::IoKind::Health`]).
     pub health: bool,
 }
 
@@ -246,7 +246,7 @@ impl Bdev {
     ///
     /// # Errors
     /// `ENODEV` if there is no such bdev, `EPERM` or `EBUSY` if `write` is asked of one that another module has claimed
-    /// or writes, and what open(2) says of a file that FLUSH would need.
+    /// or writes, and open(2)'s error for a file that FLUSH needs.
     pub fn open(
         app: AppThread<'_>,
         name: &str,

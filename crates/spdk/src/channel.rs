@@ -385,7 +385,7 @@ impl<C: Copy> CompletionQueue<C> {
     /// A queue for the current thread.
     ///
     /// # Errors
-    /// What io_setup(2) says, `EAGAIN` when fs.aio-max-nr is used up.
+    /// io_setup(2)'s: `EAGAIN` when fs.aio-max-nr is used up.
     pub fn new() -> Result<Self> {
         let head = Box::new(QueueHead::new(FdSync::open(FDSYNC_DEPTH, synced)?));
         Ok(Self { head: NonNull::from(Box::leak(head)), _this_thread: PhantomData })

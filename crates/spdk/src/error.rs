@@ -1,4 +1,4 @@
-//! What a failed SPDK call says: its name and its errno.
+//! The failure of an SPDK call: its name and its errno.
 
 use std::io;
 

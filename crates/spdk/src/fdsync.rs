@@ -22,7 +22,7 @@ impl FdSync {
     /// Room for `depth` at once.
     ///
     /// # Errors
-    /// What io_setup(2) says: `EAGAIN` when the machine's fs.aio-max-nr is used up.
+    /// io_setup(2)'s: `EAGAIN` when the machine's fs.aio-max-nr is used up.
     pub(crate) fn open(depth: u32, done: Done) -> Result<Self> {
         let mut code = 0;
         // SAFETY: fills `code`.

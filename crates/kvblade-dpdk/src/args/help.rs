@@ -180,7 +180,7 @@ How the frames of a port are distributed over lcores, if -l names several and th
 all frames in one queue.
 
   rss       the NIC does it by a hash of both Ethernet addresses (i40e, ice): each initiator has one lcore
-  macs      the port answers under a station address for each lcore, its own and further, locally administered \
+  macs      the port answers under a MAC address for each lcore, its own and further, locally administered \
 ones (16 at most). Initiators see one path per lcore to each disk: Linux distributes requests over paths and may have \
 'buffers' messages in flight on each. The NIC steers frames to queues where it can, else the lcores do
   software  lcores hand requests to each other, by a hash of the initiator's address and the tag

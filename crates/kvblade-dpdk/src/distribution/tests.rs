@@ -16,11 +16,11 @@ fn port(driver: &str) -> PortInfo {
     }
 }
 
-fn way(driver: &str, lanes: usize, option: &str, takes_rules: bool) -> Result<Way, String> {
+fn way(driver: &str, queues: usize, option: &str, takes_rules: bool) -> Result<Way, String> {
     let rule = FlowRule::HashAddresses { aoe_only: true, queues: vec![0, 1] };
     let ask = || if takes_rules { Ok(rule) } else { Err("no such thing".to_owned()) };
     let option = DistributionOption::parse(option)?;
-    plan(&port(driver), lanes, 4, option, ask).map(|plan| plan.way)
+    plan(&port(driver), queues, 4, option, ask).map(|plan| plan.way)
 }
 
 #[test]
@@ -56,13 +56,13 @@ fn auto_takes_what_initiators_do_not_see() {
 fn a_way_that_is_wanted_is_gone_or_refused() {
     assert_eq!(way("net_i40e", 4, "software", true), Ok(Way::Software));
     assert!(matches!(way("net_i40e", 4, "macs", true), Ok(Way::Macs(macs)) if macs.len() == 4));
-    for (driver, lanes, option, parts) in [
+    for (driver, queues, option, parts) in [
         ("net_virtio", 4, "rss", ["net_virtio", "no such thing"]),
         ("net_af_packet", 1, "software", ["one queue pair", "qpairs=N"]),
         ("net_virtio", 1, "macs", ["can't be spread", "one queue pair"]),
-        ("net_i40e", 17, "macs", ["17 station addresses", "macs:16"]),
+        ("net_i40e", 17, "macs", ["17 MAC addresses", "macs:16"]),
     ] {
-        let refused = way(driver, lanes, option, false).expect_err(option);
+        let refused = way(driver, queues, option, false).expect_err(option);
         assert!(parts.iter().all(|part| refused.contains(part)), "{refused}");
     }
     let one_core = plan(

@@ -18,8 +18,8 @@ pub(super) fn spread_over(
     eal: EalStarted,
 ) -> Result<Vec<(MacAddr, Option<Distribution>)>, String> {
     let name = &info.name;
-    let lanes = cores.len();
-    let mut macs = vec![MacAddr(info.mac); lanes];
+    let queues = cores.len();
+    let mut macs = vec![MacAddr(info.mac); queues];
     let mut why = plan.why.clone();
     let by = match &plan.way {
         Way::AsTheyCome => None,
@@ -41,17 +41,23 @@ pub(super) fn spread_over(
         Way::Software => Some(DistributeBy::Hash),
     };
     let parts = match by {
-        None => (0..lanes).map(|_| None).collect::<Vec<_>>(),
+        None => (0..queues).map(|_| None).collect::<Vec<_>>(),
         Some(by) => {
-            let mbufs = shared_mbufs(options.mbufs, lanes);
+            let mbufs = shared_mbufs(options.mbufs, queues);
             let node = cores.first().and_then(|core| spdk::app::numa_node(*core));
-            let parts =
-                Distribution::over(eal, PortId(info.number), lanes, &by, plan.way.ring_capacity(mbufs), node)
-                    .map_err(|error| format!("port {name}: rings between {lanes} lcores: {error}"))?;
+            let parts = Distribution::over(
+                eal,
+                PortId(info.number),
+                queues,
+                &by,
+                plan.way.ring_capacity(mbufs),
+                node,
+            )
+            .map_err(|error| format!("port {name}: rings between {queues} lcores: {error}"))?;
             parts.into_iter().map(Some).collect()
         }
     };
-    tracing::info!(port = %name, spread = %plan.way, lcores = lanes, "frames are spread over lcores: {why}");
+    tracing::info!(port = %name, spread = %plan.way, lcores = queues, "frames are spread over lcores: {why}");
     Ok(macs.into_iter().zip(parts).collect())
 }
 
@@ -66,18 +72,16 @@ fn steer(port: &Port, name: &str, macs: &[MacAddr]) -> String {
     {
         tracing::info!(
             port = %name,
-            "the port takes no further station addresses ({error}), and is not made promiscuous ({also}): it has to \
+            "the port takes no further MAC addresses ({error}), and is not made promiscuous ({also}): it has to \
              pass on frames for them by itself"
         );
     }
     let steered =
         (0u16..).zip(macs).try_for_each(|(queue, mac)| port.apply(&FlowRule::Steer { to: mac.0, queue }));
     match steered {
-        Ok(()) => format!("station addresses {list}, each steered to its queue by the NIC"),
+        Ok(()) => format!("MAC addresses {list}, each steered to its queue by the NIC"),
         Err(refused) => {
-            format!(
-                "station addresses {list}, sorted out by the lcores, as the NIC does not steer: {refused}"
-            )
+            format!("MAC addresses {list}, sorted out by the lcores, as the NIC does not steer: {refused}")
         }
     }
 }

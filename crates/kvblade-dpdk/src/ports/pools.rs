@@ -99,8 +99,8 @@ fn make(eal: EalStarted, name: &str, mbufs: u32, core: u32, spec: &MbufSpec) -> 
 
 /// Mbufs of the one pool of a port whose frames go from lcore to lcore: as many as its queues would have together, since
 /// the rx queue that receives the frames supplies every lcore and every tx ring.
-pub(super) fn shared_mbufs(mbufs: u32, lanes: usize) -> u32 {
-    mbufs.saturating_mul(u32::try_from(lanes).unwrap_or(u32::MAX))
+pub(super) fn shared_mbufs(mbufs: u32, queues: usize) -> u32 {
+    mbufs.saturating_mul(u32::try_from(queues).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub(super) fn start_with_room(
             mempools,
             rx_descriptors: DESCRIPTORS,
             tx_descriptors: DESCRIPTORS,
-            // Linux sets its own interfaces' MTU, and a PMD that says it can't take it is not asked.
+            // Linux sets the MTU of its own interfaces, and a PMD is not asked for more than the maximum it reports.
             mtu: (mtu != info.mtu && mtu <= info.max_mtu && info.interface_index.is_none()).then_some(mtu),
         };
         // A platform may not have them aligned.
