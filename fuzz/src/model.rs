@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-mod claims;
+mod initiator_state;
 mod opcode;
 
-pub use claims::Claims;
+pub use initiator_state::InitiatorState;
 use opcode::is_write;
 
 /// The port's MAC address.
@@ -45,10 +45,10 @@ pub struct Disk {
     /// Buffer count as the operator set it.
     pub buffers: u16,
     /// What initiators keep here.
-    pub claims: Claims,
-    /// The operator's list of the only stations that are heard; everybody when empty.
+    pub state: InitiatorState,
+    /// The operator's list of the only initiators to answer; everybody when empty.
     pub allow: Vec<[u8; 6]>,
-    /// The operator's list of stations that are never heard.
+    /// The operator's list of initiators never to answer.
     pub deny: Vec<[u8; 6]>,
     /// The bdev unmaps, tells of its health, and has a volatile write cache.
     pub rich: bool,
@@ -86,7 +86,7 @@ impl Model {
             .filter(|disk| (shelf == 0xffff || shelf == disk.shelf) && (slot == 0xff || slot == disk.slot))
             .filter(|disk| disk.check_sender(&frame[6..12]))
             .filter_map(|disk| match frame[19] {
-                0 if !disk.claims.let_through(frame) => Some(disk.header(frame, Some(6))),
+                0 if !disk.state.let_through(frame) => Some(disk.header(frame, Some(6))),
                 0 => Some(disk.ata(frame, most, fate)),
                 1 => disk.query(frame, most),
                 2..=4 => disk.claim(frame, room),
@@ -100,7 +100,7 @@ impl Model {
     }
 }
 
-/// Long enough, of AoE version 1, no response, from a station.
+/// Long enough, of AoE version 1, no response, from a mac.
 fn is_request(frame: &[u8]) -> bool {
     let least = |frame: &[u8]| match frame[19] {
         0 => 36,
@@ -261,8 +261,8 @@ impl Disk {
 
     fn query(&mut self, frame: &[u8], most: u8) -> Option<Vec<u8>> {
         let command = frame[29] & 0x0f;
-        let error = self.claims.query(command, &frame[30..])?;
-        let config = &self.claims.config;
+        let error = self.state.query(command, &frame[30..])?;
+        let config = &self.state.config;
         let mut reply = self.header(frame, error);
         reply.extend(self.buffers.max(2).to_be_bytes());
         reply.extend([0, 1, most, 0x10 | command]);
@@ -275,20 +275,20 @@ impl Disk {
     fn claim(&mut self, frame: &[u8], room: usize) -> Option<Vec<u8>> {
         let (error, argument) = match frame[19] {
             2 if frame[24] != 0 => return None,
-            2 => self.claims.mask_request(&frame[24..], room),
-            3 => self.claims.reserve_request(&frame[6..12], &frame[24..], room),
-            _ => self.claims.keyed_request(&frame[6..12], &frame[24..], room),
+            2 => self.state.mask_request(&frame[24..], room),
+            3 => self.state.reserve_request(&frame[6..12], &frame[24..], room),
+            _ => self.state.keyed_request(&frame[6..12], &frame[24..], room),
         };
         let mut reply = self.header(frame, error);
         reply.extend(argument);
         Some(reply)
     }
 
-    fn check_sender(&self, station: &[u8]) -> bool {
-        let lists = |list: &[[u8; 6]]| list.iter().any(|listed| listed == station);
+    fn check_sender(&self, mac: &[u8]) -> bool {
+        let lists = |list: &[[u8; 6]]| list.iter().any(|listed| listed == mac);
         !lists(&self.deny)
             && (self.allow.is_empty() || lists(&self.allow))
-            && (self.claims.mask.is_empty() || lists(&self.claims.mask))
+            && (self.state.mask.is_empty() || lists(&self.state.mask))
     }
 
     /// The IDENTIFY page: little-endian words, texts with the first character of each pair in the high byte.

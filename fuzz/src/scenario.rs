@@ -5,14 +5,14 @@
 
 use aoe_target::PortLimits;
 
-use crate::model::{Claims, Disk, Fate, Model, PORT};
+use crate::model::{Disk, Fate, InitiatorState, Model, PORT};
 use crate::subject::Subject;
 
 /// Most steps of one input; longer ones only slow the fuzzer down.
 const MAX_STEPS: usize = 64;
 
-/// Stations that send requests.
-pub const STATIONS: [[u8; 6]; 4] =
+/// MAC addresses that send requests.
+pub const INITIATORS: [[u8; 6]; 4] =
     [[0x52, 0x54, 0, 0, 0, 1], [0x52, 0x54, 0, 0, 0, 3], [2, 0, 0, 0, 0, 4], [2, 0, 0, 0, 0, 5]];
 
 /// Opcodes that deserve most of the attempts.
@@ -71,7 +71,7 @@ fn disks() -> Vec<Disk> {
         read_only,
         offline: false,
         buffers: 16,
-        claims: Claims::of(config),
+        state: InitiatorState::of(config),
         allow: Vec::new(),
         deny: Vec::new(),
         rich: slot == 2,
@@ -126,12 +126,12 @@ impl Source<'_> {
         let mut frame = match whom >> 4 {
             0..=11 => PORT.to_vec(),
             12..=14 => vec![0xff; 6],
-            _ => STATIONS[1].to_vec(),
+            _ => INITIATORS[1].to_vec(),
         };
-        let mut station = STATIONS[usize::from(from % 4)];
+        let mut mac = INITIATORS[usize::from(from % 4)];
         // Now and then a multicast address.
-        station[0] |= u8::from(from == 0xff);
-        frame.extend(station);
+        mac[0] |= u8::from(from == 0xff);
+        frame.extend(mac);
         let flags = if from & 0xf0 == 0xe0 { self.byte() } else { 0x10 };
         frame.extend([0x88, 0xa2, flags, 0]);
         frame.extend(match whom & 0x0f {
@@ -234,24 +234,24 @@ impl Source<'_> {
         self.cut(frame)
     }
 
-    /// A station: often one that sends, or one of many so that lists grow long.
-    fn station(&mut self) -> [u8; 6] {
+    /// A MAC address: often one that sends, or one of many so that lists grow long.
+    fn mac(&mut self) -> [u8; 6] {
         match self.byte() {
-            choice @ 0..0xc0 => STATIONS[usize::from(choice % 4)],
+            choice @ 0..0xc0 => INITIATORS[usize::from(choice % 4)],
             choice => [6, 0, 0, 0, choice, self.byte()],
         }
     }
 
-    /// Up to 3 stations, or a run of up to 255.
-    fn stations(&mut self) -> Vec<[u8; 6]> {
+    /// Up to 3 addresses, or a run of up to 255.
+    fn macs(&mut self) -> Vec<[u8; 6]> {
         let choice = self.byte();
         if choice < 0xe0 {
-            return (0..choice % 4).map(|_| self.station()).collect();
+            return (0..choice % 4).map(|_| self.mac()).collect();
         }
         let (first, many) = (self.byte(), self.byte());
         let mut run: Vec<_> = (0..many).map(|at| [6, 0, 0, 0, first, at]).collect();
         if choice & 1 != 0 && !run.is_empty() {
-            run[0] = STATIONS[0];
+            run[0] = INITIATORS[0];
         }
         run
     }
@@ -267,17 +267,17 @@ impl Source<'_> {
     fn mask(&mut self) -> Vec<u8> {
         let mut frame = self.header(2);
         let (command, verb) = (self.byte(), self.byte());
-        let stations = self.stations();
+        let macs = self.macs();
         frame.extend([u8::from(command >= 0xf8), if command < 0xe0 { command % 2 } else { command % 5 }, 0]);
-        frame.push(self.count(stations.len()));
-        for station in stations {
+        frame.push(self.count(macs.len()));
+        for mac in macs {
             let verb = match verb {
                 0..0x80 => 1,
                 0x80..0xc0 => 2,
                 _ => self.byte() % 4,
             };
             frame.extend([verb >> 7, verb]);
-            frame.extend(station);
+            frame.extend(mac);
         }
         self.cut(frame)
     }
@@ -286,10 +286,10 @@ impl Source<'_> {
         let choice = self.byte();
         if choice & 1 == 0 {
             let mut frame = self.header(3);
-            let stations = self.stations();
+            let macs = self.macs();
             frame.push((choice >> 1) % 4);
-            frame.push(self.count(stations.len()));
-            frame.extend(stations.concat());
+            frame.push(self.count(macs.len()));
+            frame.extend(macs.concat());
             return self.cut(frame);
         }
         let mut frame = self.header(4);
@@ -297,11 +297,11 @@ impl Source<'_> {
         frame.push(command);
         match command {
             1 => {
-                let stations = self.stations();
-                frame.push(self.count(stations.len()));
+                let macs = self.macs();
+                frame.push(self.count(macs.len()));
                 frame.extend([0, 0]);
                 frame.extend(self.key());
-                frame.extend(stations.concat());
+                frame.extend(macs.concat());
             }
             2 => {
                 frame.extend([self.byte() % 8, 0, 0]);
@@ -345,8 +345,8 @@ impl Source<'_> {
             1 | 2 => disk.offline = false,
             3 => disk.read_only = value & 1 != 0,
             4 => disk.buffers = value,
-            5 => disk.allow = STATIONS[..usize::from(value % 4)].to_vec(),
-            6 => disk.deny = STATIONS[usize::from(value % 5)..].to_vec(),
+            5 => disk.allow = INITIATORS[..usize::from(value % 4)].to_vec(),
+            6 => disk.deny = INITIATORS[usize::from(value % 5)..].to_vec(),
             _ => disk.size = u64::from(value),
         }
         (u32::try_from(id).expect("few"), disk.clone())

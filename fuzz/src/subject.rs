@@ -37,7 +37,7 @@ impl Subject {
                 settings.features.smart = disk.rich.then_some(true);
                 settings.features.write_cache = disk.rich.then_some(true);
             });
-            let config = ConfigString::new(&disk.claims.config).expect("at most 1024 bytes");
+            let config = ConfigString::new(&disk.state.config).expect("at most 1024 bytes");
             let state = InitiatorState { config, ..InitiatorState::default() };
             table.insert(export.with_initiator_state(Arc::new(state))).expect("addresses of their own");
         }

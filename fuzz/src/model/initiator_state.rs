@@ -4,7 +4,7 @@
 
 use super::opcode::is_write;
 
-type Station = [u8; 6];
+type Mac = [u8; 6];
 type Key = [u8; 8];
 
 /// Nobody's key, and the one that stands for a plain reservation.
@@ -15,20 +15,20 @@ type Answer = (Option<u8>, Vec<u8>);
 
 /// What initiators keep on a disk.
 #[derive(Clone, Debug, Default)]
-pub struct Claims {
+pub struct InitiatorState {
     /// Config string.
     pub config: Vec<u8>,
-    /// Stations that are heard; everybody when empty.
-    pub mask: Vec<Station>,
-    /// Stations that hold a plain reservation.
-    plain: Vec<Station>,
-    keys: Vec<(Key, Vec<Station>)>,
+    /// The only initiators that are answered; everybody when empty.
+    pub mask: Vec<Mac>,
+    /// Initiators that hold a plain reservation.
+    plain: Vec<Mac>,
+    keys: Vec<(Key, Vec<Mac>)>,
     owner: Option<Key>,
     kind: u8,
     generation: u32,
 }
 
-impl Claims {
+impl InitiatorState {
     /// Nothing but this config string.
     pub fn of(config: &[u8]) -> Self {
         Self { config: config.to_vec(), ..Self::default() }
@@ -76,18 +76,18 @@ impl Claims {
         if command == 1 {
             let Some(directives) = argument.get(4..4 + 8 * count) else { return (Some(2), Vec::new()) };
             for (done, directive) in directives.chunks(8).enumerate() {
-                let station: Station = directive[2..].try_into().expect("six bytes");
-                let listed = self.mask.contains(&station);
+                let mac: Mac = directive[2..].try_into().expect("six bytes");
+                let listed = self.mask.contains(&mac);
                 let error = match directive[1] {
                     0 => 0,
                     1 if listed => 0,
                     1 if self.mask.len() == 255 => 3,
                     1 => {
-                        self.mask.push(station);
+                        self.mask.push(mac);
                         0
                     }
                     2 => {
-                        self.mask.retain(|other| *other != station);
+                        self.mask.retain(|other| *other != mac);
                         0
                     }
                     _ => 2,
@@ -102,7 +102,7 @@ impl Claims {
         }
         let shown = &self.mask[..self.mask.len().min((room - 28) / 8)];
         let mut answer = vec![0, command, 0, u8::try_from(shown.len()).expect("at most 255")];
-        answer.extend(shown.iter().flat_map(|station| [&[0, 0], &station[..]].concat()));
+        answer.extend(shown.iter().flat_map(|mac| [&[0, 0], &mac[..]].concat()));
         (None, answer)
     }
 
@@ -112,11 +112,11 @@ impl Claims {
         let mut error = None;
         match (command, argument.get(2..2 + 6 * count)) {
             (0, _) => {}
-            (1 | 2, Some(stations)) => {
+            (1 | 2, Some(macs)) => {
                 let mine = self.plain.is_empty() || self.plain.iter().any(|holder| holder == sender);
                 if command == 2 || self.keys.is_empty() && mine {
                     self.forget_keys();
-                    self.plain = in_list(stations);
+                    self.plain = in_list(macs);
                 } else {
                     error = Some(6);
                 }
@@ -138,9 +138,7 @@ impl Claims {
             1 => self.register(sender, argument),
             2 => self.set(sender, argument),
             3 => self.replace(sender, argument),
-            4 if self.owner.is_some() && !self.keys.iter().any(|(_, stations)| has(stations, sender)) => {
-                Some(6)
-            }
+            4 if self.owner.is_some() && !self.keys.iter().any(|(_, macs)| has(macs, sender)) => Some(6),
             4 => {
                 self.forget_keys();
                 None
@@ -180,15 +178,15 @@ impl Claims {
     }
 
     fn register(&mut self, sender: &[u8], argument: &[u8]) -> Option<u8> {
-        let Some(stations) = argument.get(12..12 + 6 * usize::from(argument[1])) else { return Some(2) };
-        let (key, stations) = (key(argument, 4), in_list(stations));
+        let Some(macs) = argument.get(12..12 + 6 * usize::from(argument[1])) else { return Some(2) };
+        let (key, macs) = (key(argument, 4), in_list(macs));
         if NOT_KEYS.contains(&key) {
             return Some(2);
         }
         match self.keys.iter().position(|(known, _)| *known == key) {
             Some(at) if !has(&self.keys[at].1, sender) => return Some(6),
-            Some(at) if self.keys[at].1 == stations => return None,
-            Some(at) if stations.is_empty() => {
+            Some(at) if self.keys[at].1 == macs => return None,
+            Some(at) if macs.is_empty() => {
                 self.keys.remove(at);
                 if self.owner == Some(key) {
                     let heir = self.keys.first().map(|(heir, _)| *heir);
@@ -196,10 +194,10 @@ impl Claims {
                     self.kind = if self.owner.is_some() { self.kind } else { 0 };
                 }
             }
-            Some(at) => self.keys[at].1 = stations,
-            None if stations.is_empty() => return None,
+            Some(at) => self.keys[at].1 = macs,
+            None if macs.is_empty() => return None,
             None if self.keys.len() == 255 => return Some(2),
-            None => self.keys.push((key, stations)),
+            None => self.keys.push((key, macs)),
         }
         self.generation += 1;
         None
@@ -237,7 +235,7 @@ impl Claims {
     }
 
     fn speaks_for(&self, sender: &[u8], key: Key) -> bool {
-        self.keys.iter().any(|(known, stations)| *known == key && has(stations, sender))
+        self.keys.iter().any(|(known, macs)| *known == key && has(macs, sender))
     }
 
     fn forget_keys(&mut self) {
@@ -249,11 +247,11 @@ impl Claims {
     }
 
     /// Who may read and write while the disk is reserved.
-    fn holders(&self) -> Vec<Station> {
+    fn holders(&self) -> Vec<Mac> {
         let mut holders = self.plain.clone();
-        for (key, stations) in &self.keys {
+        for (key, macs) in &self.keys {
             if self.owner.is_some() && (self.kind >= 2 || self.owner == Some(*key)) {
-                holders.extend(stations);
+                holders.extend(macs);
             }
         }
         holders
@@ -264,10 +262,10 @@ fn key(argument: &[u8], at: usize) -> Key {
     argument[at..at + 8].try_into().expect("eight bytes")
 }
 
-fn has(stations: &[Station], sender: &[u8]) -> bool {
-    stations.iter().any(|station| station == sender)
+fn has(macs: &[Mac], sender: &[u8]) -> bool {
+    macs.iter().any(|mac| mac == sender)
 }
 
-fn in_list(bytes: &[u8]) -> Vec<Station> {
-    bytes.chunks(6).map(|station| station.try_into().expect("six bytes")).collect()
+fn in_list(bytes: &[u8]) -> Vec<Mac> {
+    bytes.chunks(6).map(|mac| mac.try_into().expect("six bytes")).collect()
 }
