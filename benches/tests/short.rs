@@ -106,7 +106,7 @@ fn more_of_everything_is_measured() {
     lab::needs_root!();
     let (record, printed) = bench(&["scaling", "--exports", "320"], |_| false);
     assert_eq!(record["series"].as_array().unwrap().len(), 8);
-    assert!(printed.contains("1,000 initiators to one"), "{printed}");
+    assert!(printed.contains("| 1,000 initiators |"), "{printed}");
 }
 
 fn refusal(arguments: &[&str]) -> String {
