@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
 
 use control::error::{Quoted, nearest};
+use kvtools::json_rpc::Refusal;
 use spdk::rpc::Phases;
 
 use crate::launch_config::Entry;
@@ -32,15 +33,6 @@ pub(crate) enum Phase {
     Startup,
     /// Everything else.
     Runtime,
-}
-
-/// An error answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// JSON-RPC's, or a negative errno.
-    pub(crate) code: i64,
-    /// What it says.
-    pub(crate) message: String,
 }
 
 /// An entry that was refused and is tried again.

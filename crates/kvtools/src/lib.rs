@@ -9,6 +9,7 @@ pub mod add;
 pub mod bdev_list;
 pub mod command;
 pub mod del;
+pub mod json_rpc;
 pub mod option_args;
 pub mod rpc_client;
 pub mod stat;

@@ -1,6 +1,4 @@
-//! JSON-RPC 2.0 over SPDK's Unix socket: one call at a time, each with a deadline.
-//!
-//! SPDK does not frame its answers: an answer ends where its JSON value ends, and may arrive in any number of pieces.
+//! Calls over SPDK's Unix socket ([`crate::json_rpc`]), each with a deadline.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,17 +8,16 @@ use std::time::{Duration, Instant};
 use control::ErrorCode;
 use control::error::Quoted;
 use serde::de::DeserializeOwned;
-use serde_json::{Deserializer, Value, json};
+use serde_json::Value;
 use thiserror::Error;
+
+use crate::json_rpc::{Exchange, Refusal};
 
 /// Default of `--rpc-socket`.
 pub const DEFAULT_SOCKET: &str = "/var/tmp/spdk.sock";
 
 /// Default limit of the time that a call takes. A deletion waits for the requests in flight.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Longest answer that is accepted, in bytes: `SPDK_JSONRPC_SEND_BUF_SIZE_MAX` (`jsonrpc_internal.h`).
-const ANSWER_MAX: usize = 32 << 20;
 
 /// Why a call brought no result. Displays as one sentence.
 #[derive(Debug, Error)]
@@ -94,9 +91,7 @@ pub struct Client {
     stream: UnixStream,
     path: PathBuf,
     timeout: Duration,
-    last_id: u64,
-    /// Data received after the last answer.
-    received: Vec<u8>,
+    exchange: Exchange,
 }
 
 impl Client {
@@ -107,7 +102,7 @@ impl Client {
     pub fn connect(path: &Path, timeout: Duration) -> Result<Self, ClientError> {
         let stream = UnixStream::connect(path)
             .map_err(|source| ClientError::Unreachable { path: path.to_owned(), source })?;
-        Ok(Self { stream, path: path.to_owned(), timeout, last_id: 0, received: Vec::new() })
+        Ok(Self { stream, path: path.to_owned(), timeout, exchange: Exchange::default() })
     }
 
     /// Makes a call and waits for its result.
@@ -121,14 +116,23 @@ impl Client {
         params: Option<Value>,
     ) -> Result<T, ClientError> {
         let deadline = Instant::now() + self.timeout;
-        self.last_id += 1;
-        let mut request = json!({ "jsonrpc": "2.0", "id": self.last_id, "method": method });
-        if let Some(params) = params {
-            request["params"] = params;
+        let request = self.exchange.request(method, params.as_ref());
+        self.send(method, &request)?;
+        match self.receive(method, deadline)? {
+            Ok(result) => serde_json::from_value(result).map_err(|error| {
+                let what = format!("the result is not as expected: {}", Quoted(&error.to_string()));
+                self.malformed(method, what)
+            }),
+            Err(Refusal { code, .. }) if code == i64::from(ErrorCode::MethodNotFound.number()) => {
+                Err(ClientError::NoMethod { method: method.into(), path: self.path.clone() })
+            }
+            Err(Refusal { code, message }) => {
+                // SPDK's own methods answer with the text of strerror only, so the method is named.
+                let message =
+                    if method.starts_with("aoe_") { message } else { format!("{method}: {message}") };
+                Err(ClientError::Refused { method: method.into(), code, message })
+            }
         }
-        self.send(method, &request.to_string())?;
-        let answer = self.receive(method, deadline)?;
-        self.result_of(method, answer)
     }
 
     fn send(&mut self, method: &str, text: &str) -> Result<(), ClientError> {
@@ -145,15 +149,14 @@ impl Client {
         })
     }
 
-    /// Reads until there is one whole JSON value.
-    fn receive(&mut self, method: &str, deadline: Instant) -> Result<Value, ClientError> {
+    /// Reads until there is one whole answer.
+    fn receive(&mut self, method: &str, deadline: Instant) -> Result<Result<Value, Refusal>, ClientError> {
         let mut piece = vec![0; 64 << 10];
         loop {
-            if let Some(answer) = self.take_answer(method)? {
-                return Ok(answer);
-            }
-            if self.received.len() > ANSWER_MAX {
-                return Err(self.malformed(method, format!("it has more than {ANSWER_MAX} bytes")));
+            match self.exchange.answer() {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => {}
+                Err(what) => return Err(self.malformed(method, what)),
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -162,7 +165,7 @@ impl Client {
             let read = self.stream.set_read_timeout(Some(left)).and_then(|()| self.stream.read(&mut piece));
             match read {
                 Ok(0) => return Err(ClientError::Closed { method: method.into() }),
-                Ok(length) => self.received.extend_from_slice(piece.get(..length).unwrap_or_default()),
+                Ok(length) => self.exchange.push(piece.get(..length).unwrap_or_default()),
                 Err(source) => match source.kind() {
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(self.timed_out(method)),
                     ErrorKind::Interrupted => {}
@@ -171,55 +174,6 @@ impl Client {
                 },
             }
         }
-    }
-
-    /// The answer, if it is complete. It is an object, so it can only be complete after a `}`.
-    fn take_answer(&mut self, method: &str) -> Result<Option<Value>, ClientError> {
-        match self.received.trim_ascii() {
-            [] => return Ok(None),
-            [b'{', ..] => {}
-            _ => return Err(self.malformed(method, "it is no JSON object".into())),
-        }
-        if !self.received.trim_ascii_end().ends_with(b"}") {
-            return Ok(None);
-        }
-        let mut values = Deserializer::from_slice(&self.received).into_iter::<Value>();
-        match values.next() {
-            Some(Ok(answer)) => {
-                let end = values.byte_offset();
-                self.received.drain(..end);
-                Ok(Some(answer))
-            }
-            Some(Err(error)) if !error.is_eof() => Err(self.malformed(method, error.to_string())),
-            Some(Err(_)) | None => Ok(None),
-        }
-    }
-
-    fn result_of<T: DeserializeOwned>(&self, method: &str, mut answer: Value) -> Result<T, ClientError> {
-        if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
-            let code = error.get("code").and_then(Value::as_i64);
-            let message = error.get("message").and_then(Value::as_str);
-            let (Some(code), Some(message)) = (code, message) else {
-                return Err(self.malformed(method, "an error without code and message".into()));
-            };
-            if code == i64::from(ErrorCode::MethodNotFound.number()) {
-                return Err(ClientError::NoMethod { method: method.into(), path: self.path.clone() });
-            }
-            // SPDK's own methods answer with the text of strerror only, so the method is named.
-            let message =
-                if method.starts_with("aoe_") { message.into() } else { format!("{method}: {message}") };
-            return Err(ClientError::Refused { method: method.into(), code, message });
-        }
-        if answer.get("id").and_then(Value::as_u64) != Some(self.last_id) {
-            return Err(self.malformed(method, format!("it is not the answer to call {}", self.last_id)));
-        }
-        let result = answer
-            .get_mut("result")
-            .map(Value::take)
-            .ok_or_else(|| self.malformed(method, "it has neither a result nor an error".into()))?;
-        serde_json::from_value(result).map_err(|error| {
-            self.malformed(method, format!("the result is not as expected: {}", Quoted(&error.to_string())))
-        })
     }
 
     fn timed_out(&self, method: &str) -> ClientError {

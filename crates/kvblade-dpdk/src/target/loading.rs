@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use control::{BackingFile, CreateExport, ErrorCode};
+use kvtools::json_rpc::Refusal;
 use serde_json::Value;
 use spdk::rpc::{INTERNAL_ERROR, Request};
 use spdk::{App, AppThread, Bdev, Poller};
@@ -14,7 +15,7 @@ use super::calls::Session;
 use super::control_plane::with;
 use super::start_state::{is_ready, note_failure};
 use crate::launch_config::{Condition, Entry, Origin};
-use crate::loading::{Awaited, Fate, Loader, Phase, Refusal, is_there, reason};
+use crate::loading::{Awaited, Fate, Loader, Phase, is_there, reason};
 use crate::logging;
 use crate::preflight::{self, Host};
 use crate::rpc::startup;

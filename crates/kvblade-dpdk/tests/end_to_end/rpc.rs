@@ -5,7 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Deserializer, Value, json};
+use kvtools::json_rpc::{Exchange, Refusal};
+use serde_json::Value;
 
 /// Time for an answer on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -13,14 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A connection.
 pub(crate) struct Rpc {
     stream: UnixStream,
-    last_id: u64,
-}
-
-/// An error answer.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) code: i64,
-    pub(crate) message: String,
+    exchange: Exchange,
 }
 
 impl Rpc {
@@ -28,40 +22,27 @@ impl Rpc {
     pub(crate) fn connect(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).expect("the target listens at its RPC socket");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { stream, last_id: 0 }
+        Self { stream, exchange: Exchange::default() }
     }
 
     /// Makes a call without waiting for its answer.
     pub(crate) fn send(&mut self, method: &str, params: Value) {
-        self.last_id += 1;
-        let mut request = json!({ "jsonrpc": "2.0", "id": self.last_id, "method": method });
-        if !params.is_null() {
-            request["params"] = params;
-        }
-        self.stream.write_all(request.to_string().as_bytes()).unwrap();
+        let request = self.exchange.request(method, Some(&params).filter(|params| !params.is_null()));
+        self.stream.write_all(request.as_bytes()).unwrap();
     }
 
     /// The answer to the last call; an I/O error if the target closes the connection instead.
     pub(crate) fn receive(&mut self) -> std::io::Result<Result<Value, Refusal>> {
-        let mut received = Vec::new();
         let mut piece = [0; 16 << 10];
         loop {
+            if let Some(answer) = self.exchange.answer().expect("an answer to the call") {
+                return Ok(answer);
+            }
             let length = self.stream.read(&mut piece)?;
             if length == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            received.extend_from_slice(&piece[..length]);
-            let Some(Ok(mut answer)) = Deserializer::from_slice(&received).into_iter::<Value>().next() else {
-                continue;
-            };
-            assert_eq!((&answer["jsonrpc"], &answer["id"]), (&json!("2.0"), &json!(self.last_id)));
-            return Ok(match answer.get("error") {
-                Some(error) => Err(Refusal {
-                    code: error["code"].as_i64().expect("an error has a code"),
-                    message: error["message"].as_str().expect("an error has a message").to_owned(),
-                }),
-                None => Ok(answer["result"].take()),
-            });
+            self.exchange.push(&piece[..length]);
         }
     }
 
