@@ -62,9 +62,9 @@ pub fn from_payload(text: &str) -> Result<InitiatorState, String> {
         return Err("its initiator state was unknown when it was written".into());
     }
     let payload: Payload = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let said = |error: aoe_target::InitiatorStateError| error.to_string();
+    let in_words = |error: aoe_target::InitiatorStateError| error.to_string();
     let config = ConfigString::new(&bytes(&payload.config)?).map_err(|error| error.to_string())?;
-    let mask = MaskList::new(macs(&payload.mask)?).map_err(said)?;
+    let mask = MaskList::new(macs(&payload.mask)?).map_err(in_words)?;
     let registrations = payload
         .keys
         .iter()
@@ -73,11 +73,11 @@ pub fn from_payload(text: &str) -> Result<InitiatorState, String> {
     let reservation = Reservation::from_parts(
         macs(&payload.reserved_by)?,
         registrations,
-        ReservationType::try_from(payload.reservation_type).map_err(said)?,
+        ReservationType::try_from(payload.reservation_type).map_err(in_words)?,
         payload.generation,
         payload.owner.as_deref().map(key).transpose()?,
     )
-    .map_err(said)?;
+    .map_err(in_words)?;
     Ok(InitiatorState { config, mask, reservation, write_cache: payload.write_cache, smart: payload.smart })
 }
 

@@ -113,7 +113,7 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         };
         match Remote::start(core, queues, started) {
             Ok(lcore) => {
-                lcores::tell(&lcore, "how to idle", move |lcore| lcore.rest_by(idle));
+                lcores::post(&lcore, "how to idle", move |lcore| lcore.rest_by(idle));
                 lcores.push(lcore);
             }
             Err(error) => {
@@ -247,7 +247,7 @@ pub(crate) fn ready(_: AppThread<'_>) {
         match Watchdog::start(&target.lcores, look) {
             Ok(watchdog) => target.watchdog = Some(watchdog),
             Err(error) => {
-                tracing::error!(%error, "lcores are not watched, so the service manager is told nothing")
+                tracing::error!(%error, "lcores are not watched, so the service manager is not notified")
             }
         }
         // Tells that it is ready.

@@ -26,7 +26,7 @@ impl Target {
         for id in self.registry.bdev_removed(own_name) {
             let place = self.registry.get(id).map(Record::place).unwrap_or_default();
             tracing::warn!(bdev = %own_name, export = place, "the bdev was removed: its export answers with a device fault");
-            self.lcores.tell("to take an export offline", move |lcore| lcore.take_offline(id));
+            self.lcores.post("to take an export offline", move |lcore| lcore.take_offline(id));
             self.bdevs.remove(&id);
         }
     }
@@ -42,7 +42,7 @@ impl Target {
             };
             let sectors = record.sectors;
             tracing::info!(bdev = %own_name, export = %record.place(), sectors, "the bdev has a new size");
-            self.lcores.tell("to resize an export", move |lcore| lcore.resize(id, sectors));
+            self.lcores.post("to resize an export", move |lcore| lcore.resize(id, sectors));
         }
     }
 }

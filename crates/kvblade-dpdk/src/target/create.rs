@@ -215,7 +215,7 @@ impl Target {
             answer,
         };
         self.operations.creating.insert(operation, creating);
-        self.lcores.ask(
+        self.lcores.run(
             move |lcore| {
                 let result = lcore.add(Box::new(export), &bdev);
                 (result, bdev)
@@ -254,7 +254,7 @@ impl Target {
     /// Takes an export back that not every lcore could take.
     fn take_back(&mut self, creating: Creating, sentence: String) {
         let Creating { id, bdev, answer, .. } = creating;
-        self.lcores.tell("to remove an export", move |lcore| lcore.remove(id, || ()));
+        self.lcores.post("to remove an export", move |lcore| lcore.remove(id, || ()));
         self.state_manager.unregister(id);
         let error = RpcError::new(ErrorCode::NoMemory, sentence);
         let waits = answer.is_none().then_some(id);

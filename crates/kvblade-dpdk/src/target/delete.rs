@@ -23,10 +23,10 @@ impl Target {
                 with(|target| target.deleted(operation, core, result));
             };
             match *deletion {
-                Deletion::Remove(id) => self
-                    .lcores
-                    .ask_later(move |lcore, report| lcore.remove(id, move || report.give(())), done),
-                Deletion::Rebind(id, ports) => self.lcores.ask(
+                Deletion::Remove(id) => {
+                    self.lcores.start(move |lcore, report| lcore.remove(id, move || report.give(())), done)
+                }
+                Deletion::Rebind(id, ports) => self.lcores.run(
                     move |lcore| {
                         lcore.rebind(id, ports);
                     },

@@ -151,16 +151,16 @@ impl Lcores {
     }
 
     /// Runs `work` on each lcore. `done` is called on the app's thread, once for each, with the number of its core.
-    pub(super) fn ask<R: Send + 'static>(
+    pub(super) fn run<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Lcore) -> R + Clone + Send + 'static,
         done: impl FnOnce(u32, Result<R, Unreached>) + Clone + Send + 'static,
     ) {
-        self.ask_later(move |lcore, report| report.give(work(lcore)), done);
+        self.start(move |lcore, report| report.give(work(lcore)), done);
     }
 
-    /// As [`Self::ask`], for work that reports when it is finished.
-    pub(super) fn ask_later<R: Send + 'static>(
+    /// As [`Self::run`], for work that reports when it is finished.
+    pub(super) fn start<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Lcore, Report<R>) + Clone + Send + 'static,
         done: impl FnOnce(u32, Result<R, Unreached>) + Clone + Send + 'static,
@@ -176,28 +176,28 @@ impl Lcores {
     }
 
     /// Runs `work` on each lcore, without a report. `what` is named where that fails.
-    pub(super) fn tell(&self, what: &'static str, work: impl FnOnce(&mut Lcore) + Clone + Send + 'static) {
+    pub(super) fn post(&self, what: &'static str, work: impl FnOnce(&mut Lcore) + Clone + Send + 'static) {
         for lcore in self.iter() {
-            tell(lcore, what, work.clone());
+            post(lcore, what, work.clone());
         }
     }
 
     /// Runs `work` on the lcore of this index.
-    pub(super) fn tell_one(
+    pub(super) fn post_to(
         &self,
         index: usize,
         what: &'static str,
         work: impl FnOnce(&mut Lcore) + Send + 'static,
     ) {
         match self.all.get(index) {
-            Some(lcore) => tell(lcore, what, work),
+            Some(lcore) => post(lcore, what, work),
             None => tracing::error!(index, what, "there is no such lcore"),
         }
     }
 
     /// Has the exports that match `pattern` advertised, on one port or on all.
     pub(super) fn advertise(&self, port: Option<PortId>, pattern: ShelfSlot) {
-        self.tell("to advertise", move |lcore| lcore.advertise(port, pattern));
+        self.post("to advertise", move |lcore| lcore.advertise(port, pattern));
     }
 
     /// Stops every lcore. `stopped` is called on the app's thread, once for each, with the number of requests that bdevs
@@ -207,14 +207,14 @@ impl Lcores {
             let (core, stopped) = (lcore.core(), stopped.clone());
             let report = Report::new(&self.app, move |result| stopped(core, result));
             if let Err(error) = lcore.clone().stop(move |unanswered| report.give(unanswered)) {
-                tracing::error!(lcore = core, %error, "an lcore can't be told to stop");
+                tracing::error!(lcore = core, %error, "an lcore does not take the message to stop");
             }
         }
     }
 }
 
 /// Runs `work` on one lcore, without a report.
-pub(super) fn tell(lcore: &Remote, what: &'static str, work: impl FnOnce(&mut Lcore) + Send + 'static) {
+pub(super) fn post(lcore: &Remote, what: &'static str, work: impl FnOnce(&mut Lcore) + Send + 'static) {
     if let Err(error) = lcore.send(work) {
         tracing::error!(lcore = lcore.core(), what, %error, "an lcore can't be reached");
     }

@@ -407,7 +407,7 @@ impl Run {
             eprintln!("kvblade-dpdk: {entry}: it has not been answered, and the program is to end");
             std::process::exit(1);
         }
-        tracing::warn!("{entry}: it has been under way for {} s or longer", CALL_PATIENCE.as_secs());
+        tracing::warn!("{entry}: it has been in progress for {} s or longer", CALL_PATIENCE.as_secs());
     }
 }
 

@@ -269,7 +269,7 @@ impl StateManager {
 
     /// Carries out the jobs of an export, up to the next change.
     fn advance(&mut self, id: ExportId) {
-        // Both ends of the loop are ordinary: no job is left, or a change is under way and comes back here.
+        // Both ends of the loop are ordinary: no job is left, or a change is in progress and returns here.
         while let Some(managed) = self.managed.get_mut(&id)
             && managed.change.is_none()
             && let Some(job) = managed.queue.pop_front()
@@ -347,7 +347,7 @@ impl StateManager {
         managed.acl = Acl::build(&managed.allow, &managed.deny, &change.next, change.closed.is_some());
         let (state, acl, reach) = (Arc::clone(&change.next), managed.acl.clone(), self.reach);
         managed.change = Some(change);
-        self.lcores.ask(
+        self.lcores.run(
             // The state before is freed on the app's thread.
             move |lcore| lcore.publish(id, state, acl),
             move |core, old| {
@@ -404,7 +404,7 @@ impl StateManager {
     /// Returns a request to its lcore with the reply on it.
     fn answer(&self, request: Request, reply: StateReply) {
         let Request { lcore, deferred } = request;
-        self.lcores.tell_one(lcore, "to complete a deferred request", move |lcore| {
+        self.lcores.post_to(lcore, "to complete a deferred request", move |lcore| {
             lcore.complete_deferred(deferred, reply);
         });
     }

@@ -20,7 +20,7 @@ impl Target {
         let operation = self.operations.number();
         let counting = Counting { lcores: Vec::new(), waiting: self.lcores.count(), answer };
         self.operations.counting.insert(operation, counting);
-        self.lcores.ask(
+        self.lcores.run(
             |lcore| lcore.snapshot(),
             move |core, snapshot| {
                 with(|target| target.counted(operation, core, snapshot));

@@ -13,21 +13,21 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Looks within the time that the watchdog waits, so that one of them may come late.
 const LOOKS: u32 = 4;
 
-/// Looks without a turn after which an lcore is said to be stuck: one may fall into a moment in which the machine did
+/// Looks without a turn after which an lcore counts as stuck: a single look may fall into a moment in which the machine did
 /// something else.
 const STUCK_LOOKS: u32 = 2;
 
 /// Looks at the lcores again and again.
 pub(super) struct Watchdog {
     lcores: Vec<Watched>,
-    told: Told,
+    notified: Notified,
     /// The poller that looks.
     _poller: Poller,
 }
 
-/// What the service manager knows.
+/// The state that the service manager has.
 #[derive(Default)]
-struct Told {
+struct Notified {
     ready: bool,
     status: String,
 }
@@ -79,7 +79,7 @@ impl Watchdog {
             look();
             false
         })?;
-        Ok(Self { lcores: watched, told: Told::default(), _poller: poller })
+        Ok(Self { lcores: watched, notified: Notified::default(), _poller: poller })
     }
 
     /// Looks at every lcore once, and reports to the service manager.
@@ -91,12 +91,12 @@ impl Watchdog {
         }
         let stuck: Vec<u32> =
             self.lcores.iter().filter(|watched| watched.is_stuck()).map(|watched| watched.core).collect();
-        self.told.tell(service_manager(), &status(exports, ports, lcores.count(), &stuck), all_turn);
+        self.notified.update(service_manager(), &status(exports, ports, lcores.count(), &stuck), all_turn);
     }
 }
 
-impl Told {
-    fn tell(&mut self, manager: &ServiceManager, status: &str, all_turn: bool) {
+impl Notified {
+    fn update(&mut self, manager: &ServiceManager, status: &str, all_turn: bool) {
         let mut lines = Vec::new();
         if !self.ready {
             lines.push("READY=1".to_owned());
