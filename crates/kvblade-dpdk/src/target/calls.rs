@@ -10,8 +10,13 @@ use spdk::{AppThread, rpc::Server};
 
 /// A server at a socket of its own, and a connection to it. One call at a time.
 pub(super) struct Session {
-    stream: UnixStream,
+    connection: Connection,
     _server: Server,
+}
+
+/// A connection that never waits.
+struct Connection {
+    stream: UnixStream,
     exchange: Exchange,
     unsent: Vec<u8>,
 }
@@ -24,13 +29,13 @@ impl Session {
             .and_then(|listening| listening)
             .map_err(|error| failed(&error))?;
         let stream = UnixStream::connect(socket).map_err(|error| failed(&error))?;
-        stream.set_nonblocking(true).map_err(|error| failed(&error))?;
-        Ok(Self { stream, _server: server, exchange: Exchange::default(), unsent: Vec::new() })
+        let connection = Connection::new(stream).map_err(|error| failed(&error))?;
+        Ok(Self { connection, _server: server })
     }
 
     /// Makes a call; [`Session::poll`] has its answer.
     pub(super) fn send(&mut self, method: &str, params: Option<&Value>) {
-        self.unsent.extend_from_slice(self.exchange.request(method, params).as_bytes());
+        self.connection.send(method, params);
     }
 
     /// The answer to the last call, once it is there.
@@ -38,6 +43,21 @@ impl Session {
     /// # Errors
     /// One sentence, when the connection has failed.
     pub(super) fn poll(&mut self) -> Result<Option<Result<Value, Refusal>>, String> {
+        self.connection.poll()
+    }
+}
+
+impl Connection {
+    fn new(stream: UnixStream) -> std::io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, exchange: Exchange::default(), unsent: Vec::new() })
+    }
+
+    fn send(&mut self, method: &str, params: Option<&Value>) {
+        self.unsent.extend_from_slice(self.exchange.request(method, params).as_bytes());
+    }
+
+    fn poll(&mut self) -> Result<Option<Result<Value, Refusal>>, String> {
         let failed = |error: std::io::Error| format!("the connection to the RPC server: {error}");
         while !self.unsent.is_empty() {
             match self.stream.write(&self.unsent) {
@@ -70,5 +90,68 @@ impl Session {
             ));
         }
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pair() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Connection::new(ours).unwrap(), theirs)
+    }
+
+    /// Reads one call, which may come in pieces: each poll sends what the socket takes.
+    fn receive(connection: &mut Connection, server: &mut UnixStream) -> Value {
+        server.set_nonblocking(true).unwrap();
+        let (mut received, mut piece) = (Vec::new(), vec![0; 64 << 10]);
+        while serde_json::from_slice::<Value>(&received).is_err() {
+            assert_eq!(connection.poll(), Ok(None));
+            if let Ok(length) = server.read(&mut piece) {
+                received.extend_from_slice(&piece[..length]);
+            }
+        }
+        serde_json::from_slice(&received).unwrap()
+    }
+
+    #[test]
+    fn calls_of_any_size_are_sent_and_answered_one_by_one() {
+        let (mut connection, mut server) = pair();
+        for (id, size) in [(1, 10), (2, 1 << 20)] {
+            let params = json!({ "text": "x".repeat(size) });
+            connection.send("method", Some(&params));
+            let call = receive(&mut connection, &mut server);
+            assert_eq!(
+                (&call["id"], &call["method"], &call["params"]),
+                (&json!(id), &json!("method"), &params)
+            );
+            let answer = json!({ "jsonrpc": "2.0", "id": id, "result": [size] }).to_string();
+            let (one, other) = answer.as_bytes().split_at(7);
+            server.write_all(one).unwrap();
+            assert_eq!(connection.poll(), Ok(None));
+            server.write_all(other).unwrap();
+            assert_eq!(connection.poll(), Ok(Some(Ok(json!([size])))));
+        }
+    }
+
+    #[test]
+    fn refusals_and_broken_connections_are_told_apart() {
+        let (mut connection, mut server) = pair();
+        connection.send("method", None);
+        assert!(receive(&mut connection, &mut server).get("params").is_none());
+        server.write_all(br#"{"id":1,"error":{"code":-17,"message":"File exists"}}"#).unwrap();
+        let refusal = Refusal { code: -17, message: "File exists".into() };
+        assert_eq!(connection.poll(), Ok(Some(Err(refusal))));
+        connection.send("method", None);
+        server.write_all(br#"{"id":9,"result":1}"#).unwrap();
+        let sentence = connection.poll().unwrap_err();
+        assert!(sentence.ends_with("it is not the answer to call 2"), "{sentence}");
+
+        let (mut connection, server) = pair();
+        drop(server);
+        assert!(connection.poll().unwrap_err().starts_with("the RPC server closed the connection"));
     }
 }
