@@ -17,7 +17,7 @@ fn bench(arguments: &[&str], is_done: impl Fn(&str) -> bool) -> (Value, String) 
     let results = tempfile::tempdir().unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_bench"))
         .args(arguments)
-        .args(["--rounds", "1", "--seconds", "0.05", "--results"])
+        .args(["--rounds", "1", "--seconds", "0.4", "--results"])
         .arg(results.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
