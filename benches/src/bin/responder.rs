@@ -117,29 +117,24 @@ fn start(eal: EalStarted, info: &PortInfo, mtu: Option<u16>) -> Result<(Port, u1
     Ok((Port::start(eal, info.number, &config)?, mtu))
 }
 
-/// Empty polls for which several replies wait for more: a target takes some time for a burst, in which further requests come.
-/// Without it, bursts of a few frames would make the link alone slower than the same link with a target behind it.
-const HOLD: u32 = 16;
+/// Frames taken and replies sent with one call, as many as the target takes. With longer bursts the two ends would take turns at
+/// small depths: the initiator would wait while the responder works on all of its requests.
+const LINK_BURST: usize = 8;
 
-/// Answers until `stop` is set. A single reply leaves at once, several when no further request comes or a burst is full.
+/// Answers until `stop` is set. Replies leave when a burst is full, or no further request waits.
 fn serve(mut rx: RxQueue, mut tx: TxQueue, mut responder: Responder, stop: &AtomicBool) -> Result<()> {
     let mut burst = Burst::new();
-    let mut empty_polls = 0;
     while !stop.load(Ordering::Relaxed) {
-        if rx.poll(&mut burst) > 0 {
-            empty_polls = 0;
-            burst.prefetch();
-            for frame in &mut burst {
-                let Ok(frame) = frame.into_exclusive() else { continue };
-                if let Some(Ok(reply)) = responder.answer(frame).map(Mbuf::into_tx) {
-                    ensure!(tx.push(reply).is_ok(), "more replies wait than there are mbufs");
-                }
+        let received = rx.poll_at_most(&mut burst, LINK_BURST);
+        burst.prefetch();
+        for frame in &mut burst {
+            let Ok(frame) = frame.into_exclusive() else { continue };
+            if let Some(Ok(reply)) = responder.answer(frame).map(Mbuf::into_tx) {
+                ensure!(tx.push(reply).is_ok(), "more replies wait than there are mbufs");
             }
-        } else {
-            empty_polls += 1;
         }
         let waiting = tx.waiting();
-        if waiting >= dpdk::BURST || waiting == 1 || waiting > 0 && empty_polls >= HOLD {
+        if waiting >= LINK_BURST || waiting > 0 && received == 0 {
             tx.flush();
         }
     }
