@@ -71,7 +71,7 @@ impl Link {
         Ok(link)
     }
 
-    /// Between creation and bind a packet socket hears every interface of the namespace.
+    /// Between creation and bind a packet socket receives from every interface of the namespace.
     fn drop_early_frames(&self) -> Result<()> {
         let mut buffer = [0; 64];
         while self.receive_now(&mut buffer)?.is_some() {}

@@ -35,8 +35,8 @@ drop_reasons! {
     TooShort, "too_short", "The frame ends inside the fixed part its AoE command needs.";
     BadVersion, "bad_version", "The AoE version is not 1.";
     IsResponse, "is_response", "The frame is another target's answer or advertisement.";
-    SourceNotUnicast, "source_not_unicast", "The source address is a group address, which no station has.";
-    NotOurMac, "not_our_mac", "The frame is addressed to another station; seen on promiscuous ports.";
+    SourceNotUnicast, "source_not_unicast", "The source address is a group address, which no sender has.";
+    NotOurMac, "not_our_mac", "The frame is addressed to another MAC address; seen on promiscuous ports.";
     UnknownShelfSlot, "unknown_shelf_slot", "No export has this shelf and slot on this port, in this VLAN or outside of any.";
     Denied, "denied", "The operator's allow or deny list keeps the sender off the export.";
     Masked, "masked", "The export's MAC mask list does not name the sender; the protocol demands silence.";

@@ -27,7 +27,7 @@ use crate::layout::{ETHERNET_LEN, ETHERTYPE_AOE, TooShort};
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {
-    /// Every station on the link.
+    /// Every receiver on the link.
     pub const BROADCAST: Self = Self([0xff; 6]);
 
     /// True for group addresses, the broadcast address among them. No frame may come from one.

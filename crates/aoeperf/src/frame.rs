@@ -34,9 +34,9 @@ impl Request {
 }
 
 impl Template {
-    /// Headers of requests from any address to `address` at the MAC address `station`.
-    pub fn new(address: ShelfSlot, station: Mac) -> Self {
-        let envelope = Envelope { dst: station, src: Mac([0; 6]), address, tag: 0 };
+    /// Headers of requests from any address to `address` at the MAC address `target`.
+    pub fn new(address: ShelfSlot, target: Mac) -> Self {
+        let envelope = Envelope { dst: target, src: Mac([0; 6]), address, tag: 0 };
         Self { bytes: AtaRequestMut::template(&envelope) }
     }
 

@@ -164,7 +164,7 @@ fn config_is_told_and_tested_at_once_and_set_by_its_keeper() {
             Ok(bytes[14..16].to_vec())
         }
         Disposition::Drop(reason) => Err(reason),
-        Disposition::Defer => Ok(b"consult".to_vec()),
+        Disposition::Defer => Ok(b"defer".to_vec()),
         Disposition::Submit(_) => panic!("config is no I/O"),
     };
     let (fine, bad_argument) = (Ok(vec![0x18, 0]), Ok(vec![0x1c, 2]));
@@ -180,7 +180,7 @@ fn config_is_told_and_tested_at_once_and_set_by_its_keeper() {
     assert_eq!(answered(&config(2, b"vk")), Err(DropReason::ConfigMismatch));
     assert_eq!(answered(&config(2, b"kvblades")), Err(DropReason::ConfigMismatch));
     for command in 3..=5 {
-        assert_eq!(answered(&config(command, b"x")), Ok(b"consult".to_vec()), "command {command}");
+        assert_eq!(answered(&config(command, b"x")), Ok(b"defer".to_vec()), "command {command}");
     }
     for command in 6..=15 {
         assert_eq!(answered(&config(command, b"x")), bad_argument, "command {command}");

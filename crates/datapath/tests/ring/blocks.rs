@@ -237,6 +237,7 @@ fn neighbours() -> Step {
             reading = true;
             assert!(bench.send(&frames::read(WHOLE, 1, 0, 8)));
         }
+        // Named here, so that the closure owns the second lcore's ports until the scenario ends.
         let _ = &second.ports;
         false
     })

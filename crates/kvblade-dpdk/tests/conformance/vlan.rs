@@ -1,7 +1,7 @@
 //! Rules of frames with VLAN tags: who is reached by which tag, and with which an answer leaves.
 //!
 //! Sent frames carry the tags in their bytes, and the kernel reports the tags that it removed from received frames, so no
-//! VLAN interface is needed. vblade has none here either: its socket hears what comes in through the parent interface.
+//! VLAN interface is needed. vblade has none here either: its socket receives the frames of the parent interface.
 
 use crate::bench::{Bench, Other, Tagged, VLAN, words};
 use crate::case::Peer::{Differs, Same};

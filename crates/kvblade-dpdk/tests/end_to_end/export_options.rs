@@ -100,7 +100,7 @@ fn names_buffers_and_access_lists_are_what_was_said_and_are_saved() {
     assert_eq!(export.buffer_count, 32);
     let identity = initiator.identify(&export).unwrap();
     assert_eq!((identity.serial.as_str(), identity.model.as_str()), ("S 1", "M"));
-    assert_eq!(initiator.discover(SECOND, 5 * QUIET).unwrap(), [], "a denied initiator hears nothing");
+    assert_eq!(initiator.discover(SECOND, 5 * QUIET).unwrap(), [], "a denied initiator gets no reply");
 
     let mut rpc = target.rpc();
     let listed = rpc.call("aoe_get_exports", Value::Null);
