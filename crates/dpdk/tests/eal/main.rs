@@ -8,9 +8,11 @@ mod mbufs;
 mod memory;
 mod ports;
 mod queues;
+#[path = "../start/mod.rs"]
+mod start;
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use dpdk::{EalStarted, Mbuf, Mempool, PeerRing, Port, PortConfig, RxQueue, TxQueue, eal, ring_port};
 
@@ -29,30 +31,9 @@ fn logged() -> Vec<String> {
 
 /// Starts EAL, the first time.
 fn start_eal() -> EalStarted {
-    static STARTED: OnceLock<EalStarted> = OnceLock::new();
-    *STARTED.get_or_init(|| {
-        eal::log_to(note).expect("a stream for the log");
-        let prefix = format!("dpdk-test-{}", std::process::id());
-        let file_prefix = format!("--file-prefix={prefix}");
-        let words = [
-            "test",
-            "--no-huge",
-            "-m",
-            "512",
-            "--no-pci",
-            "--no-shconf",
-            "--no-telemetry",
-            "-l",
-            "0",
-            &file_prefix,
-        ];
-        assert_eq!(EalStarted::get(), None, "not yet");
-        let started = eal::init(&words.map(str::to_owned)).expect("EAL starts without hugepages");
-        // EAL makes this directory and leaves it empty; users other than root have none.
-        std::fs::remove_dir(std::path::Path::new("/run/dpdk").join(prefix)).unwrap_or_default();
-        assert_eq!(EalStarted::get(), Some(started));
-        started
-    })
+    static LOGGED: Once = Once::new();
+    LOGGED.call_once(|| eal::log_to(note).expect("a stream for the log"));
+    start::start_eal_with(512)
 }
 
 /// A name that no other test has.
