@@ -1,12 +1,18 @@
 //! Log lines on stderr: our own, SPDK's and DPDK's, all through `tracing`.
 //!
+//! No thread that logs waits for standard error: the [`writer`] has a thread of its own.
+//!
 //! Our own code logs nothing on the data path. SPDK and DPDK may, for instance when an I/O fails, so initiators can cause
 //! log lines. Once the program serves, each place in SPDK and DPDK gets one line a second.
 
 mod attempt;
+mod writer;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +26,9 @@ use crate::launch_error::LaunchError;
 /// Environment variable with `tracing` directives, such as `info,spdk=debug`, used without `--log-level`.
 pub(crate) const FILTER_VARIABLE: &str = "RUST_LOG";
 
+/// Time that the end of the program gives the last lines, if nobody reads them.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
 /// Starts logging on stderr, with time (RFC 3339, UTC), level and target. Call it once, before any thread starts.
 ///
 /// # Errors
@@ -27,15 +36,65 @@ pub(crate) const FILTER_VARIABLE: &str = "RUST_LOG";
 pub(crate) fn start(level: Option<LevelFilter>) -> Result<(), LaunchError> {
     let failed =
         |error: &dyn fmt::Display| LaunchError::environment(format!("logging cannot start: {error}"));
+    let filter = filter(level, variable().as_deref())?;
+    let queue = writer::standard_error(FLUSH_LIMIT).map_err(|error| failed(&error))?;
+    log_panics();
     let subscriber = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(queue)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_env_filter(filter(level, variable().as_deref())?)
+        .with_env_filter(filter)
         .with_filter_reloading();
     let handle = subscriber.reload_handle();
     let replace = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     REPLACE.set(Box::new(replace)).map_err(|_| failed(&"it was started before"))?;
     subscriber.try_init().map_err(|error| failed(&error))
+}
+
+/// Sends the words of a panic through the queue. The panic then aborts the process, which waits for the last lines.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("<unnamed>");
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            print_error(&format!("thread '{thread}' {panic}\n{backtrace}"));
+        } else {
+            print_error(&format!("thread '{thread}' {panic}"));
+        }
+    }));
+}
+
+/// Writes a line to standard error without time and level. Never waits once [`start`] has been called, and never fails: standard
+/// error is the last place where a failure could be reported.
+pub(crate) fn print_error(line: &str) {
+    let line = format!("{line}\n");
+    match writer::started() {
+        Some((queue, _)) => queue.clone().write_all(line.as_bytes()).unwrap_or_default(),
+        None => std::io::stderr().write_all(line.as_bytes()).unwrap_or_default(),
+    }
+}
+
+/// Waits for the last lines before the process exits, a second at most.
+pub(crate) fn flush() {
+    if let Some((queue, _)) = writer::started() {
+        queue.flush(FLUSH_LIMIT);
+    }
+}
+
+/// Ends the process with exit code 1 and a last sentence.
+pub(crate) fn exit_with(sentence: &str) -> ! {
+    print_error(&format!("kvblade-dpdk: {sentence}"));
+    flush();
+    std::process::exit(1)
+}
+
+/// Takes the writing thread off the CPUs of `lcores`, which poll.
+pub(crate) fn leave(lcores: &BTreeSet<u32>) {
+    if let Some((_, thread)) = writer::started()
+        && let Err(error) = thread.leave(lcores)
+    {
+        tracing::warn!("the thread that writes the log may run on an lcore's CPU: {error}");
+    }
 }
 
 /// Replaces the filter.

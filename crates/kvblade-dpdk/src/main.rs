@@ -52,13 +52,18 @@ use spdk::app::{AppOptions, LogLevel, LogLine};
 use subsystem::AoeSubsystem;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("kvblade-dpdk: {error}");
-            error.exit_code().into()
-        }
-    }
+    let code = run().unwrap_or_else(|error| {
+        logging::print_error(&format!("kvblade-dpdk: {error}"));
+        error.exit_code().into()
+    });
+    logging::flush();
+    code
+}
+
+/// Prints to standard output, which may be full or closed.
+fn print(text: &str) -> Result<ExitCode, LaunchError> {
+    manual::print(text).map_err(LaunchError::environment)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The text of `--version`.
@@ -71,8 +76,7 @@ fn run() -> Result<ExitCode, LaunchError> {
     let invocation = args::parse(argv.iter().cloned(), &version())?;
     let (mut command, purpose) = match invocation {
         Invocation::Print(text) => {
-            print!("{text}");
-            return Ok(ExitCode::SUCCESS);
+            return print(&text);
         }
         Invocation::Serve(command) => (command, Purpose::Serve),
         Invocation::Check(command) => (command, Purpose::Check),
@@ -93,8 +97,7 @@ fn run() -> Result<ExitCode, LaunchError> {
     match purpose {
         Purpose::Check => {
             preflight::check_devices(&command, &launch, &host)?;
-            println!("{}", provision::summary(&command, provision.needed));
-            return Ok(ExitCode::SUCCESS);
+            return print(&format!("{}\n", provision::summary(&command, provision.needed)));
         }
         Purpose::ReserveHugepages => {
             reserve::see_to(&command, provision.needed, &host)?;
@@ -104,6 +107,7 @@ fn run() -> Result<ExitCode, LaunchError> {
     }
     reserve::see_to(&command, provision.needed, &host)?;
     preflight::check(&command, &launch, &host)?;
+    logging::leave(&command.eal.lcores);
     provision.log(&command, &host);
     let state = target::StateStore::open(&command.state_dir)?;
     serve(&command, &launch, state)

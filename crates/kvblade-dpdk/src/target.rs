@@ -44,6 +44,7 @@ use watchdog::Watchdog;
 
 use crate::answer::Answer;
 use crate::bdev_requirements;
+use crate::logging;
 use crate::notify::service_manager;
 use crate::ports::{self, PortOptions};
 
@@ -353,11 +354,9 @@ fn lcore_stopped(of: usize, unanswered: u32) {
         // SPDK would wait for these bdevs for ever. The RPC server and its socket are gone by now. Memory that the bdevs
         // may still use is not freed.
         std::mem::forget(control_plane::take());
-        eprintln!(
-            "kvblade-dpdk: {unanswered} requests in flight are left without an answer: their bdevs have not answered \
-             within 5 s"
-        );
-        std::process::exit(1);
+        logging::exit_with(&format!(
+            "{unanswered} requests in flight are left without an answer: their bdevs have not answered within 5 s"
+        ));
     }
     finish();
 }

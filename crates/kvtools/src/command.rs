@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,7 +56,7 @@ pub enum CommandError {
 }
 
 /// Runs a command: reads its command line, carries it out, prints its output, or one sentence on stderr after
-/// the command's name. Exits with 0, 1 when it failed, 2 when the command line was wrong.
+/// the command's name. Exits with 0, 1 when it failed or its output can't be written, 2 when the command line was wrong.
 pub fn run<C: Parser + CommandFactory>(
     carry_out: impl FnOnce(C) -> Result<String, CommandError>,
 ) -> ExitCode {
@@ -71,16 +72,14 @@ pub fn run<C: Parser + CommandFactory>(
             Err(error) => Err(CommandError::Usage(format!("{} (see {name} --help)", sentence(&error)))),
         },
     };
-    match outcome {
-        Ok(output) => {
-            print!("{output}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{name}: {error}");
-            ExitCode::from(if matches!(error, CommandError::Usage(_)) { 2 } else { 1 })
-        }
-    }
+    let outcome = match outcome {
+        Ok(output) => manual::print(&output).map_err(CommandError::Refused),
+        Err(error) => Err(error),
+    };
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    // Standard error is the last place where a failure could be reported.
+    writeln!(std::io::stderr(), "{name}: {error}").unwrap_or_default();
+    ExitCode::from(if matches!(error, CommandError::Usage(_)) { 2 } else { 1 })
 }
 
 /// One sentence of what clap found, from the facts that its error carries; its own report has several lines and repeats

@@ -33,11 +33,26 @@ impl Daemon {
     /// # Errors
     /// If the command cannot be started.
     pub fn start(command: &mut Command) -> Result<Self> {
+        Self::start_with(command, None)
+    }
+
+    /// Starts `command` with standard error at `errors`; only standard output goes to the log.
+    ///
+    /// # Errors
+    /// If the command cannot be started.
+    pub fn start_with_errors_at(command: &mut Command, errors: Stdio) -> Result<Self> {
+        Self::start_with(command, Some(errors))
+    }
+
+    fn start_with(command: &mut Command, errors: Option<Stdio>) -> Result<Self> {
         let name = shown(command);
         let failed = |error: std::io::Error| Error::new(format!("cannot start {name}: {error}"));
         let log = NamedTempFile::new().map_err(failed)?;
         let output = File::options().append(true).open(log.path()).map_err(failed)?;
-        let errors = output.try_clone().map_err(failed)?;
+        let errors = match errors {
+            Some(errors) => errors,
+            None => output.try_clone().map_err(failed)?.into(),
+        };
         let child = command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn().map_err(failed)?;
         let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
         let ended = pid

@@ -8,6 +8,7 @@
 mod typeset;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 
 use clap::{Command, ValueEnum};
 use clap_complete::Shell;
@@ -73,6 +74,19 @@ pub fn answer_with(
             Err(format!("{OPTION} takes one of {} and fish, and got '{}'", names.join(", "), given.join(" ")))
         }
     })
+}
+
+/// Prints `text` to standard output, which may be full, or a pipe whose reader has gone.
+///
+/// # Errors
+/// One sentence, if not all of it could be written.
+pub fn print(text: &str) -> Result<(), String> {
+    write_to(&mut io::stdout(), text)
+}
+
+fn write_to(out: &mut impl Write, text: &str) -> Result<(), String> {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| format!("standard output can't be written: {error}"))
 }
 
 fn render(mut command: Command, document: Document) -> Result<String, String> {

@@ -10,6 +10,7 @@
 //!
 //! Thread rules are types: what belongs to one SPDK thread is not `Send`.
 
+pub mod abort;
 pub mod app;
 mod app_thread;
 mod bdev;

@@ -34,7 +34,7 @@ impl Writer {
         let thread = thread::Builder::new().name("state-writer".into()).spawn(move || {
             // SPDK handles signals on its own thread. A signal that this thread takes would only arrive there later.
             if let Err(error) = SigSet::all().thread_block() {
-                eprintln!("state-writer: signals can't be blocked: {error}");
+                tracing::warn!("state-writer: signals can't be blocked: {error}");
             }
             for Save { name, payload, done } in incoming {
                 done(store.save(&name, &payload));
@@ -68,7 +68,7 @@ impl Drop for Writer {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            eprintln!("state-writer: the thread has panicked: saves may be missing");
+            tracing::error!("state-writer: the thread has panicked: saves may be missing");
         }
     }
 }

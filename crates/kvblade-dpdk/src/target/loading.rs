@@ -404,8 +404,7 @@ impl Run {
         *deadline = Instant::now() + CALL_PATIENCE;
         if spdk::app::asked_to_stop() {
             // SPDK can't cancel a call, and its objects can't be freed while it uses them.
-            eprintln!("kvblade-dpdk: {entry}: it has not been answered, and the program is to end");
-            std::process::exit(1);
+            logging::exit_with(&format!("{entry}: it has not been answered, and the program is to end"));
         }
         tracing::warn!("{entry}: it has been in progress for {} s or longer", CALL_PATIENCE.as_secs());
     }

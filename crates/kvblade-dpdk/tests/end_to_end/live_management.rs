@@ -6,7 +6,7 @@ use aoe_initiator::wire::SECTOR;
 use aoe_initiator::{Error, ShelfSlot, load};
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, PATIENCE, QUIET, SECTORS, find, hear, random_load};
+use crate::lab::{Lab, PATIENCE, QUIET, SECTORS, find, hear, random_load, until};
 
 const STAYS: ShelfSlot = ShelfSlot::new(1, 1);
 const COMES_AND_GOES: ShelfSlot = ShelfSlot::new(1, 2);
@@ -204,6 +204,7 @@ fn a_shelf_that_linux_ignores_is_served_with_a_warning() {
         let params = json!({ "shelf": shelf, "slot": slot, "bdev_name": "later" });
         rpc.refused("aoe_create_export", params, -32602, &[part]);
     }
+    until("both warnings", || target.log().matches("Linux initiators ignore").count() == 2);
     let log = target.log();
     let warnings: Vec<&str> = log.lines().filter(|line| line.contains("Linux initiators ignore")).collect();
     assert_eq!(warnings.len(), 2, "{log}");

@@ -20,6 +20,7 @@ mod lab;
 mod links;
 mod live_management;
 mod loading;
+mod log_output;
 mod refused_machine;
 mod refused_values;
 mod restart;

@@ -157,7 +157,7 @@ fn the_watchdog_is_fed_only_while_every_lcore_turns() {
     let messages = manager.until("WATCHDOG=1");
     let status = messages.iter().rfind(|message| message.contains("STATUS="));
     assert!(status.is_none_or(|status| !status.contains("do not turn")), "{messages:?}");
-    assert!(target.log().contains("this lcore turns again"));
+    until("a line about it", || target.log().contains("this lcore turns again"));
     find(&mut lab.initiator(0), STAYS);
     target.stop();
 }
@@ -238,8 +238,9 @@ fn sighup_adds_and_removes_exports_while_another_is_served_under_load() {
                 other.discover(ShelfSlot::ANY, QUIET).unwrap().iter().map(|export| export.address).collect();
             assert!(there.contains(&STAYS) && there.contains(&COMES) && !there.contains(&GOES), "{there:?}");
             assert_eq!(names(&target), ["aio1.1", "malloc1.3"]);
-            let log = target.log();
-            assert!(log.contains("changes of mbufs take effect at the next start"), "{log}");
+            until("a line about mbufs", || {
+                target.log().contains("changes of mbufs take effect at the next start")
+            });
 
             // A mistake changes nothing.
             fs::write(&settings, format!("{new}\nslto = 7\n")).unwrap();
@@ -257,6 +258,7 @@ fn sighup_adds_and_removes_exports_while_another_is_served_under_load() {
             target.daemon.signal(Signal::SIGHUP).unwrap();
             manager.until("READY=1");
             assert_eq!(target.rpc().state(1, 3).as_deref(), Some("online"));
+            until("a line about the end", || target.log().contains("the settings were read again"));
             let log = target.log();
             // Lines of level info are there before the first change and after the last.
             let read_again = log.lines().filter(|line| line.contains("the settings were read again")).count();

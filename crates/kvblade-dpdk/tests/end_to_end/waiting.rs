@@ -70,6 +70,7 @@ fn an_export_whose_file_is_gone_is_served_once_the_file_is_there() {
     let export = find(&mut initiator, AWAITED);
     initiator.write(&export, SECTORS - 1, &[7; SECTOR]).unwrap();
     assert_eq!(fs::read(&two).unwrap()[(usize::try_from(SECTORS).unwrap() - 1) * SECTOR], 7);
+    until("the last reason", || target.log().matches("still waiting").count() >= 4);
     let log = target.log();
     let count = |part: &str| log.matches(part).count();
     assert_eq!(count("still waiting"), 4, "missing, there, odd, missing, there: each reason once: {log}");

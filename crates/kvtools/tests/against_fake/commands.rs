@@ -1,7 +1,7 @@
 //! The four commands as a user runs them, against a fake target.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::fake_target::{FakeTarget, Reply, bdev};
 use serde_json::json;
@@ -332,4 +332,27 @@ fn a_target_that_does_not_answer_is_told() {
         1,
         &["cannot reach kvblade-dpdk", socket.to_str().unwrap(), "is it running"],
     );
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_with_a_sentence() {
+    let target = FakeTarget::start();
+    target.file("disk", 1 << 20);
+    succeeds(&target, "kvadd", &["1", "3", "veth0", "disk"]);
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let kvstat = |output: Stdio, errors: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvstat"));
+        command.arg("--rpc-socket").arg(target.socket()).stdout(output).stderr(errors);
+        command.spawn().unwrap().wait_with_output().unwrap()
+    };
+    for (output, reason) in [(full().into(), "No space left"), (closed.into(), "Broken pipe")] {
+        let run = kvstat(output, Stdio::piped());
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(1), "{said}");
+        assert!(said.starts_with("kvstat: standard output can't be written: "), "{said}");
+        assert!(said.contains(reason) && said.lines().count() == 1, "{said}");
+    }
+    assert_eq!(kvstat(full().into(), full().into()).status.code(), Some(1));
 }
