@@ -6,7 +6,7 @@ use aoe_wire::{
     AoeError, CONFIG_LEN, ConfigCommand, KeyedCommand, MAX_CONFIG_STRING, MaskCommand, MaskError,
     ReserveCommand,
 };
-use ata::{AddressWidth, AtaCommand, Registers};
+use ata::{AddressWidth, AtaCommand, Registers, Transfer};
 
 use crate::acl::Acl;
 use crate::drop_reason::DropReason;
@@ -49,27 +49,52 @@ impl Export {
         frame_len: usize,
         limits: PortLimits,
     ) -> Disposition {
+        if let Some(transfer) = request.transfer() {
+            return match self.admit_transfer(request, transfer, frame_len, limits) {
+                Ok(io) => Disposition::Submit(io),
+                Err(refusal) => refusal,
+            };
+        }
         if let Some(acl) = self.acl()
             && let Some(refusal) = refused_by(acl, *request)
         {
             return refusal;
         }
-        let RequestKind::Ata(command) = request.kind else {
-            return self.admit_message(*request, frame_head, frame_len, limits);
-        };
-        let online = self.state() == ExportState::Online;
-        match command {
-            AtaCommand::Read { lba, sectors, width } if online => {
-                self.admit_io(BdevIo { op: BdevOp::Read, lba, sectors, width }, limits)
-            }
-            AtaCommand::Write { lba, sectors, width } if online => {
-                let io = BdevIo { op: BdevOp::Write, lba, sectors, width };
-                if self.is_read_only() || frame_len < PAYLOAD_OFFSET + io.data_len() {
-                    return Disposition::Reply(Reply::registers(Registers::ABORTED));
-                }
-                self.admit_io(io, limits)
-            }
-            _ => self.admit_ata(command, frame_head, frame_len, limits),
+        match request.kind {
+            RequestKind::Ata(taskfile) => self.admit_ata(taskfile.decode(), frame_head, frame_len, limits),
+            _ => self.admit_message(*request, frame_head, frame_len, limits),
+        }
+    }
+
+    /// [`Export::admit`] of a request's read or write.
+    ///
+    /// # Errors
+    /// The refusal, which submits and defers nothing.
+    #[inline(always)]
+    pub fn admit_transfer(
+        &self,
+        request: &Request,
+        transfer: Transfer,
+        frame_len: usize,
+        limits: PortLimits,
+    ) -> Result<BdevIo, Disposition> {
+        if let Some(acl) = self.acl()
+            && let Some(refusal) = refused_by(acl, *request)
+        {
+            return Err(refusal);
+        }
+        let Transfer { is_write, lba, sectors, width } = transfer;
+        let io = BdevIo { op: if is_write { BdevOp::Write } else { BdevOp::Read }, lba, sectors, width };
+        if self.state() != ExportState::Online {
+            return Err(registers(Registers::DEVICE_FAULT));
+        }
+        let has_data = !is_write || frame_len >= PAYLOAD_OFFSET + io.data_len();
+        if is_write && self.is_read_only() || !has_data || sectors > u16::from(limits.max_sectors()) {
+            return Err(registers(Registers::ABORTED));
+        }
+        match lba.checked_add(u64::from(sectors)) {
+            Some(end) if end <= self.sectors() => Ok(io),
+            _ => Err(registers(Registers::NOT_FOUND)),
         }
     }
 
@@ -96,7 +121,7 @@ impl Export {
         }
     }
 
-    /// A command that is neither read nor write, or for a disk that is not there.
+    /// A command that is neither read nor write.
     #[cold]
     fn admit_ata(
         &self,
@@ -121,23 +146,11 @@ impl Export {
             AtaCommand::Smart(smart) => self.admit_smart(smart),
             AtaCommand::SetWriteCache(on) => self.admit_write_cache(on),
             AtaCommand::PowerMode => Disposition::Reply(Reply::registers(Registers::SUCCESS)),
-            // `admit` handles reads and writes of an online disk; they do not come here.
+            // `admit_transfer` has the first two.
             AtaCommand::Read { .. }
             | AtaCommand::Write { .. }
             | AtaCommand::BadCount(..)
             | AtaCommand::Unsupported(_) => Disposition::Reply(Reply::registers(Registers::ABORTED)),
-        }
-    }
-
-    /// The checks common to reads and writes: the port's frame size, then the end of the disk.
-    #[inline]
-    fn admit_io(&self, io: BdevIo, limits: PortLimits) -> Disposition {
-        if io.sectors > u16::from(limits.max_sectors()) {
-            return Disposition::Reply(Reply::registers(Registers::ABORTED));
-        }
-        match io.lba.checked_add(u64::from(io.sectors)) {
-            Some(end) if end <= self.sectors() => Disposition::Submit(io),
-            _ => Disposition::Reply(Reply::registers(Registers::NOT_FOUND)),
         }
     }
 
@@ -212,6 +225,12 @@ const fn defer(whole: bool) -> Disposition {
     if whole { Disposition::Defer } else { Disposition::Drop(DropReason::ConfigSplit) }
 }
 
+/// A failed read or write.
+#[cold]
+fn registers(registers: Registers) -> Disposition {
+    Disposition::Reply(Reply::registers(registers))
+}
+
 /// The refusal of a request by the ACL; `None` lets the request pass. Out of line because most exports have no ACL; by value
 /// because without one the request need not be in memory.
 #[cold]
@@ -221,7 +240,7 @@ fn refused_by(acl: &Acl, request: Request) -> Option<Disposition> {
         return Some(Disposition::Drop(reason));
     }
     match request.kind {
-        RequestKind::Ata(command) if !acl.allows(request.source, command) => {
+        RequestKind::Ata(taskfile) if !acl.allows(request.source, taskfile.decode()) => {
             Some(Disposition::Reply(Reply::refused(AoeError::TargetReserved)))
         }
         _ => None,

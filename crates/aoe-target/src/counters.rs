@@ -1,6 +1,6 @@
 //! Counters: one set per export and per port on each lcore; the reader sums them.
 
-use ata::AtaCommand;
+use ata::{AtaCommand, Transfer};
 
 use crate::admit::Disposition;
 use crate::io::{BdevIo, BdevOp, IoOutcome};
@@ -94,34 +94,21 @@ counters! {
 }
 
 impl ExportCounters {
-    /// Counts a request and what was decided on it. A dropped one is not counted here but by its
-    /// [`DropReason`](crate::DropReason).
+    /// Counts a read or write that is submitted.
     #[inline]
-    pub fn admitted(&mut self, request: &Request, disposition: &Disposition) {
-        match (request.kind, disposition) {
-            (RequestKind::Ata(AtaCommand::Read { .. }), Disposition::Submit(_)) => self.reads += 1,
-            (RequestKind::Ata(AtaCommand::Write { .. }), Disposition::Submit(_)) => self.writes += 1,
-            _ => self.admitted_other(*request, *disposition),
-        }
+    pub fn submitted(&mut self, transfer: Transfer) {
+        if transfer.is_write { self.writes += 1 } else { self.reads += 1 }
     }
 
-    /// Counts what is neither a read nor a write, or not for the bdev.
+    /// Counts a request and what was decided on it, but for what [`ExportCounters::submitted`] counts. A dropped one is not
+    /// counted here but by its [`DropReason`](crate::DropReason).
     #[cold]
-    #[inline(never)]
-    fn admitted_other(&mut self, request: Request, disposition: Disposition) {
+    pub fn admitted(&mut self, request: &Request, disposition: &Disposition) {
         if let Disposition::Drop(_) = disposition {
             return;
         }
         let counter = match request.kind {
-            RequestKind::Ata(AtaCommand::Read { .. }) => &mut self.reads,
-            RequestKind::Ata(AtaCommand::Write { .. }) => &mut self.writes,
-            RequestKind::Ata(AtaCommand::Flush) => &mut self.flushes,
-            RequestKind::Ata(AtaCommand::Identify) => &mut self.identifies,
-            RequestKind::Ata(AtaCommand::CheckPowerMode) => &mut self.power_checks,
-            RequestKind::Ata(AtaCommand::Trim { .. }) => &mut self.trims,
-            RequestKind::Ata(AtaCommand::Smart(_)) => &mut self.health_checks,
-            RequestKind::Ata(AtaCommand::PowerMode | AtaCommand::SetWriteCache(_)) => &mut self.settings,
-            RequestKind::Ata(AtaCommand::BadCount(..) | AtaCommand::Unsupported(_)) => &mut self.unsupported,
+            RequestKind::Ata(taskfile) => self.of_command(taskfile.decode()),
             RequestKind::Config { .. } => &mut self.configs,
             RequestKind::Mask { .. } => &mut self.masks,
             RequestKind::Reserve { .. } | RequestKind::Keyed { .. } => &mut self.reserves,
@@ -129,7 +116,21 @@ impl ExportCounters {
         };
         *counter += 1;
         if let Disposition::Reply(reply) = disposition {
-            self.answered(&reply);
+            self.answered(reply);
+        }
+    }
+
+    fn of_command(&mut self, command: AtaCommand) -> &mut u64 {
+        match command {
+            AtaCommand::Read { .. } => &mut self.reads,
+            AtaCommand::Write { .. } => &mut self.writes,
+            AtaCommand::Flush => &mut self.flushes,
+            AtaCommand::Identify => &mut self.identifies,
+            AtaCommand::CheckPowerMode => &mut self.power_checks,
+            AtaCommand::Trim { .. } => &mut self.trims,
+            AtaCommand::Smart(_) => &mut self.health_checks,
+            AtaCommand::PowerMode | AtaCommand::SetWriteCache(_) => &mut self.settings,
+            AtaCommand::BadCount(..) | AtaCommand::Unsupported(_) => &mut self.unsupported,
         }
     }
 

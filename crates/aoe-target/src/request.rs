@@ -5,7 +5,7 @@ use aoe_wire::{
     KEYED_LEN, KEYED_STATUS_LEN, KeyedCommand, MASK_LEN, MAX_CONFIG_STRING, MacAddr, MaskArgs, MaskCommand,
     RESERVE_LEN, ReserveArgs, ReserveCommand, SECTOR_BYTES, ShelfSlot, VERSION,
 };
-use ata::{AtaCommand, Taskfile};
+use ata::{AtaCommand, DATA_SET_MANAGEMENT, Taskfile, Transfer};
 
 use crate::drop_reason::DropReason;
 use crate::io::PAYLOAD_OFFSET;
@@ -27,8 +27,8 @@ pub struct Request {
 /// The command of a request, with its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind {
-    /// An ATA command, supported or not.
-    Ata(AtaCommand),
+    /// An ATA command, supported or not, by its registers.
+    Ata(Taskfile),
     /// Query/config.
     Config {
         /// The sub-command.
@@ -98,6 +98,13 @@ fn short(head: &[u8]) -> DropReason {
     }
 }
 
+/// [`Request::contiguous_len`] of DATA SET MANAGEMENT.
+#[cold]
+fn trim_len(taskfile: Taskfile, frame_len: usize) -> usize {
+    let AtaCommand::Trim { blocks } = taskfile.decode() else { return 0 };
+    frame_len.min(PAYLOAD_OFFSET + usize::from(blocks) * SECTOR_BYTES)
+}
+
 impl Request {
     /// Parses a frame. `head` is its first contiguous bytes: at least 64, or all of it if it is shorter.
     /// `frame_len` is the length of the whole frame in bytes, without FCS.
@@ -139,7 +146,7 @@ impl Request {
             count: args.count,
             lba: args.lba,
         };
-        Ok(of(RequestKind::Ata(taskfile.decode())))
+        Ok(of(RequestKind::Ata(taskfile)))
     }
 
     /// Whether the frame was sent to the MAC address `own` or to everybody. A promiscuous port also sees frames
@@ -147,7 +154,20 @@ impl Request {
     #[inline]
     #[must_use]
     pub fn is_for(&self, own: MacAddr) -> bool {
-        self.destination == own || self.destination.is_broadcast()
+        // In two halves, as no register has six bytes.
+        let halves =
+            |MacAddr([a, b, c, d, e, f])| (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
+        halves(self.destination) == halves(own) || self.destination.is_broadcast()
+    }
+
+    /// The read or write of sectors that this asks for; `None` for any other command.
+    #[inline(always)]
+    #[must_use]
+    pub fn transfer(&self) -> Option<Transfer> {
+        match self.kind {
+            RequestKind::Ata(taskfile) => taskfile.transfer(),
+            _ => None,
+        }
     }
 
     /// Bytes from the start of the frame that [`Export::admit`](crate::Export::admit) and
@@ -156,10 +176,11 @@ impl Request {
     #[inline]
     #[must_use]
     pub fn contiguous_len(&self, frame_len: usize) -> usize {
+        // Before the `match`, which else would be a jump table for each read and write.
+        if let RequestKind::Ata(taskfile) = self.kind {
+            return if taskfile.command == DATA_SET_MANAGEMENT { trim_len(taskfile, frame_len) } else { 0 };
+        }
         let needed = match self.kind {
-            RequestKind::Ata(AtaCommand::Trim { blocks }) => {
-                PAYLOAD_OFFSET + usize::from(blocks) * SECTOR_BYTES
-            }
             RequestKind::Ata(_) | RequestKind::Other(_) => return 0,
             RequestKind::Config { command: ConfigCommand::Read | ConfigCommand::Unknown(_), .. } => return 0,
             RequestKind::Config { command, string_len } => {

@@ -45,13 +45,16 @@ pub struct Opcode {
     pub width: AddressWidth,
 }
 
+/// The opcode whose frame carries ranges of sectors.
+pub const DATA_SET_MANAGEMENT: u8 = 0x06;
+
 /// Every opcode that is carried out; any other is aborted.
 ///
 /// The DMA commands are what their PIO twins are: how data crosses a bus that is not there makes no difference.
 /// Of the power commands those of ATA-4 and later are here; their older codes 94h to 99h have been retired since,
 /// and the standard has a device abort them.
 pub const OPCODES: [Opcode; 20] = [
-    opcode(0x06, "DATA SET MANAGEMENT", Operation::DataSetManagement, AddressWidth::Lba48),
+    opcode(DATA_SET_MANAGEMENT, "DATA SET MANAGEMENT", Operation::DataSetManagement, AddressWidth::Lba48),
     opcode(0x20, "READ SECTOR(S)", Operation::Read, AddressWidth::Lba28),
     opcode(0x24, "READ SECTOR(S) EXT", Operation::Read, AddressWidth::Lba48),
     opcode(0x25, "READ DMA EXT", Operation::Read, AddressWidth::Lba48),
@@ -99,6 +102,19 @@ pub struct Taskfile {
     pub count: u8,
     /// The LBA registers, least significant byte first.
     pub lba: [u8; 6],
+}
+
+/// A command that moves sectors of the disk. Not yet held against the size of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// The sectors are stored; else they are returned.
+    pub is_write: bool,
+    /// First sector.
+    pub lba: u64,
+    /// Number of sectors, 1 to 255.
+    pub sectors: u16,
+    /// Width of the address registers.
+    pub width: AddressWidth,
 }
 
 /// A command the disk understands, or the fact that it does not.
@@ -171,35 +187,37 @@ impl Taskfile {
     /// move nothing and report success, so it comes out as [`AtaCommand::BadCount`]. So does an IDENTIFY whose
     /// count is not 1: every initiator known sends 1.
     ///
-    /// What is not a read or a write is decoded out of line, so that those two stay short; one register after the other,
-    /// so that for those two they need not be put together in memory.
-    #[inline(always)]
     #[must_use]
     pub fn decode(self) -> AtaCommand {
-        let sectors = u16::from(self.count);
-        match BY_CODE[usize::from(self.command)] {
-            (Some(Operation::Read), width) if sectors != 0 => {
-                AtaCommand::Read { lba: self.address(width), sectors, width }
+        match self.transfer() {
+            Some(Transfer { is_write: false, lba, sectors, width }) => {
+                AtaCommand::Read { lba, sectors, width }
             }
-            (Some(Operation::Write), width) if sectors != 0 => {
-                AtaCommand::Write { lba: self.address(width), sectors, width }
+            Some(Transfer { is_write: true, lba, sectors, width }) => {
+                AtaCommand::Write { lba, sectors, width }
             }
-            (other, _) => Self::decode_other(other, self.command, self.feature, self.count, self.lba),
+            None => self.decode_other(BY_CODE[usize::from(self.command)].0),
         }
     }
 
+    /// The read or write of sectors that these registers mean; `None` for any other command.
+    #[inline(always)]
+    #[must_use]
+    pub fn transfer(self) -> Option<Transfer> {
+        let (operation, width) = BY_CODE[usize::from(self.command)];
+        let is_write = match operation {
+            Some(Operation::Read) => false,
+            Some(Operation::Write) => true,
+            _ => return None,
+        };
+        let sectors = u16::from(self.count);
+        (sectors != 0).then(|| Transfer { is_write, lba: self.address(width), sectors, width })
+    }
+
     /// Every command but a read or write of something.
-    #[cold]
-    #[inline(never)]
-    fn decode_other(
-        operation: Option<Operation>,
-        command: u8,
-        feature: u8,
-        count: u8,
-        lba: [u8; 6],
-    ) -> AtaCommand {
+    fn decode_other(self, operation: Option<Operation>) -> AtaCommand {
+        let Self { command, feature, count, .. } = self;
         let Some(operation) = operation else { return AtaCommand::Unsupported(command) };
-        let taskfile = Self { command, feature, count, lba };
         match operation {
             Operation::Read | Operation::Write => AtaCommand::BadCount(command, count),
             Operation::Identify if count != 1 => AtaCommand::BadCount(command, count),
@@ -207,8 +225,8 @@ impl Taskfile {
             Operation::Flush => AtaCommand::Flush,
             Operation::CheckPowerMode => AtaCommand::CheckPowerMode,
             Operation::PowerMode => AtaCommand::PowerMode,
-            Operation::DataSetManagement => taskfile.data_set_management(),
-            Operation::Smart => taskfile.smart(),
+            Operation::DataSetManagement => self.data_set_management(),
+            Operation::Smart => self.smart(),
             Operation::SetFeatures => match feature {
                 0x02 => AtaCommand::SetWriteCache(true),
                 0x82 => AtaCommand::SetWriteCache(false),

@@ -11,7 +11,7 @@ use aoe_target::{
     ShelfSlot, Table, TableError, VlanId, Vlans,
 };
 use dpdk::Mbuf;
-use spdk::{Bdev, BdevInfo, CompletionQueue, FlushMethod, Io, IoChannel};
+use spdk::{Bdev, BdevInfo, CompletionQueue, CurrentThread, FlushMethod, Io, IoChannel};
 
 use crate::inflight::InFlight;
 
@@ -116,17 +116,18 @@ impl Backing {
     /// Hands an I/O to the bdev.
     ///
     /// # Errors
-    /// The frame, if the bdev is gone.
+    /// The frame, if the bdev is gone, or on another SPDK thread than the lcore's.
     #[inline(always)]
     pub(crate) fn submit(
         &self,
+        thread: CurrentThread<'_>,
         bdevs: &CompletionQueue<InFlight>,
         io: Io,
         frame: Mbuf,
         context: InFlight,
     ) -> Result<(), Mbuf> {
         match &self.channel {
-            Some(channel) => channel.submit(bdevs, io, frame, context),
+            Some(channel) => channel.submit(thread, bdevs, io, frame, context),
             None => Err(frame),
         }
     }

@@ -6,7 +6,7 @@ use aoe_target::{
     Acl, Export, ExportCounters, ExportId, InitiatorState, PortId, Ports, ShelfSlot, StateReply,
 };
 use dpdk::RxInterrupts;
-use spdk::Bdev;
+use spdk::{Bdev, CurrentThread};
 
 use crate::{
     AddError, Deferred, DeferredSender, Idle, PortQueue, PortQueueStats, TurnCount, requests::Requests,
@@ -81,12 +81,18 @@ impl Lcore {
     /// submits; sends the replies of both. Whether there was anything to do.
     #[inline]
     pub fn turn(&mut self) -> bool {
-        let mut busy = self.requests.complete(&mut self.queues);
+        CurrentThread::with(|thread| self.turn_on(thread))
+    }
+
+    /// [`Lcore::turn`] on this SPDK thread.
+    #[inline]
+    fn turn_on(&mut self, thread: CurrentThread<'_>) -> bool {
+        let mut busy = self.requests.complete(thread, &mut self.queues);
         if self.stopping {
-            busy |= self.empty_inboxes();
+            busy |= self.empty_inboxes(thread);
         } else {
-            busy |= self.receive();
-            busy |= self.requests.fan_out(&mut self.queues);
+            busy |= self.receive(thread);
+            busy |= self.requests.fan_out(thread, &mut self.queues);
         }
         for queue in &mut self.queues {
             busy |= queue.flush();
@@ -101,7 +107,7 @@ impl Lcore {
     /// Receives from one queue after the other until all are empty or the turn's budget is used; the next turn starts
     /// with another queue. Whether there was a frame.
     #[inline]
-    fn receive(&mut self) -> bool {
+    fn receive(&mut self, thread: CurrentThread<'_>) -> bool {
         self.requests.start_receiving();
         let mut received = false;
         for _ in 0..self.queues.len() {
@@ -110,17 +116,17 @@ impl Lcore {
             }
             let queue = self.next_queue;
             self.next_queue = if queue + 1 < self.queues.len() { queue + 1 } else { 0 };
-            received |= self.requests.receive(&mut self.queues[queue]);
+            received |= self.requests.receive(thread, &mut self.queues[queue]);
         }
         received
     }
 
     /// When it is stopping: serves what other lcores have handed over. Whether there was anything.
     #[cold]
-    fn empty_inboxes(&mut self) -> bool {
+    fn empty_inboxes(&mut self, thread: CurrentThread<'_>) -> bool {
         let mut busy = false;
         for queue in &mut self.queues {
-            busy |= self.requests.take_over(queue) > 0;
+            busy |= self.requests.take_over(thread, queue) > 0;
         }
         busy
     }

@@ -185,7 +185,7 @@ impl PortQueue {
             Ok(frame) => frame,
             Err(shared) => self.copy_of(&shared)?,
         };
-        if frame.data().len() < HEAD.min(frame.frame_len()) && !frame.linearize() {
+        if frame.segments() > 1 && frame.data().len() < HEAD.min(frame.frame_len()) && !frame.linearize() {
             self.drop(frame, DropReason::NoRoom);
             return None;
         }

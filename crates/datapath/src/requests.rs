@@ -8,7 +8,7 @@ use aoe_target::{
     Request, Route, ShelfSlot, StateReply,
 };
 use dpdk::{Burst, Mbuf, RxMbuf};
-use spdk::{Completed, CompletionQueue, IoKind};
+use spdk::{Completed, CompletionQueue, CurrentThread, IoKind};
 
 use crate::{
     backing::{Backing, Exports},
@@ -46,7 +46,7 @@ impl Requests {
 
     /// Answers the requests that bdevs have finished, or goes on with what is left to do for them. Whether there were any.
     #[inline]
-    pub(crate) fn complete(&mut self, queues: &mut [PortQueue]) -> bool {
+    pub(crate) fn complete(&mut self, thread: CurrentThread<'_>, queues: &mut [PortQueue]) -> bool {
         self.bdevs.advance();
         let mut completed = false;
         while let Some(Completed { mut frame, context, outcome }) = self.bdevs.poll() {
@@ -54,7 +54,7 @@ impl Requests {
             let mut outcome = bdev_io::outcome_of(outcome);
             let (export, backing) = self.exports.export_of(context.export);
             if context.next != Next::Reply && outcome == IoOutcome::Ok {
-                match go_on(export, backing, &self.bdevs, context, frame) {
+                match go_on(export, backing, thread, &self.bdevs, context, frame) {
                     Some(ended) => (frame, outcome) = ended,
                     // The bdev has it again.
                     None => continue,
@@ -81,15 +81,15 @@ impl Requests {
 
     /// Receives from a queue until it is empty or the turn's budget is used. Whether there was a frame.
     #[inline]
-    pub(crate) fn receive(&mut self, queue: &mut PortQueue) -> bool {
+    pub(crate) fn receive(&mut self, thread: CurrentThread<'_>, queue: &mut PortQueue) -> bool {
         let mut received = false;
         let mut burst = Burst::new();
         while self.pacing.may_receive() {
-            let handed = if queue.is_distributed() { self.take_over(queue) } else { 0 };
+            let handed = if queue.is_distributed() { self.take_over(thread, queue) } else { 0 };
             let arrived = queue.receive(&mut burst, RX_BURST);
             if arrived > 0 {
                 self.pacing.received(arrived);
-                self.serve(queue, &mut burst);
+                self.serve(thread, queue, &mut burst);
             }
             received |= arrived + handed > 0;
             if arrived < RX_BURST && handed < RX_BURST {
@@ -101,11 +101,11 @@ impl Requests {
 
     /// Serves frames that other queues of the port handed over. Returns how many.
     #[inline(never)]
-    pub(crate) fn take_over(&mut self, queue: &mut PortQueue) -> usize {
+    pub(crate) fn take_over(&mut self, thread: CurrentThread<'_>, queue: &mut PortQueue) -> usize {
         let mut burst = Burst::new();
         let frames = queue.take_over(&mut burst, RX_BURST);
         self.pacing.received(frames);
-        self.serve(queue, &mut burst);
+        self.serve(thread, queue, &mut burst);
         frames
     }
 
@@ -113,25 +113,31 @@ impl Requests {
     /// becomes one function: else the compiler takes another part of it out with each edit elsewhere, for 50 to 200
     /// instructions a request (benches/instructions).
     #[inline(never)]
-    fn serve(&mut self, queue: &mut PortQueue, burst: &mut Burst) {
+    fn serve(&mut self, thread: CurrentThread<'_>, queue: &mut PortQueue, burst: &mut Burst) {
         for frame in burst {
-            self.serve_frame(queue, frame);
+            self.serve_frame(thread, queue, frame);
         }
     }
 
     /// Parses a frame and brings its request to its export, or drops it.
     #[inline(always)]
-    fn serve_frame(&mut self, queue: &mut PortQueue, frame: RxMbuf) {
+    fn serve_frame(&mut self, thread: CurrentThread<'_>, queue: &mut PortQueue, frame: RxMbuf) {
         let Some(mut frame) = queue.accept(frame) else { return };
-        let mut parsed = Request::parse(frame.data(), frame.frame_len());
-        if parsed == Err(DropReason::NotAoe) {
-            parsed = tag::parse_tagged(&mut frame);
-        }
-        let request = match parsed {
-            Ok(request) if request.is_for(queue.mac()) => request,
-            Ok(_) => return queue.drop(frame, DropReason::NotOurMac),
-            Err(reason) => return queue.drop(frame, reason),
+        let request = loop {
+            match Request::parse(frame.data(), frame.frame_len()) {
+                Ok(request) => break request,
+                // Behind a tag there may be AoE.
+                Err(DropReason::NotAoe) => {
+                    if let Err(reason) = tag::take(&mut frame) {
+                        return queue.drop(frame, reason);
+                    }
+                }
+                Err(reason) => return queue.drop(frame, reason),
+            }
         };
+        if !request.is_for(queue.mac()) {
+            return queue.drop(frame, DropReason::NotOurMac);
+        }
         if request.contiguous_len(frame.frame_len()) > frame.data().len() && !frame.linearize() {
             return queue.drop(frame, DropReason::ConfigSplit);
         }
@@ -141,7 +147,7 @@ impl Requests {
             Err(reason) => return queue.drop(frame, reason),
         };
         match self.exports.route(queue.port(), vlan, request.address) {
-            Route::One(export) => self.admit(queue, export, &request, frame),
+            Route::One(export) => self.admit(thread, queue, export, &request, frame),
             Route::Many(pattern) => self.fanouts.push_request(queue, vlan, pattern, frame),
             Route::None => queue.drop(frame, DropReason::UnknownShelfSlot),
         }
@@ -149,16 +155,50 @@ impl Requests {
 
     /// Does what the export decides on a request.
     #[inline(always)]
-    fn admit(&mut self, queue: &mut PortQueue, id: ExportId, request: &Request, frame: Mbuf) {
+    fn admit(
+        &mut self,
+        thread: CurrentThread<'_>,
+        queue: &mut PortQueue,
+        id: ExportId,
+        request: &Request,
+        frame: Mbuf,
+    ) {
         // Routing found it a moment ago.
         let Some((export, backing)) = self.exports.serving(id) else {
             return queue.drop(frame, DropReason::UnknownShelfSlot);
         };
-        let disposition = export.admit(request, frame.data(), frame.frame_len(), queue.limits());
+        let Some(transfer) = request.transfer() else {
+            let disposition = export.admit(request, frame.data(), frame.frame_len(), queue.limits());
+            return self.dispose(thread, queue, id, request, disposition, frame);
+        };
+        match export.admit_transfer(request, transfer, frame.frame_len(), queue.limits()) {
+            Ok(io) => {
+                backing.counters().submitted(transfer);
+                if submit(export, backing, thread, &self.bdevs, queue, &io, frame) {
+                    queue.note_submitted();
+                    self.pacing.submitted(io.data_len());
+                }
+            }
+            Err(refusal) => self.dispose(thread, queue, id, request, refusal, frame),
+        }
+    }
+
+    /// Does what the export decided on a request other than a read or write to submit.
+    #[cold]
+    fn dispose(
+        &mut self,
+        thread: CurrentThread<'_>,
+        queue: &mut PortQueue,
+        id: ExportId,
+        request: &Request,
+        disposition: Disposition,
+        frame: Mbuf,
+    ) {
+        let (export, backing) = self.exports.export_of(id);
         backing.counters().admitted(request, &disposition);
         match disposition {
             Disposition::Submit(io) => {
-                if submit(export, backing, &self.bdevs, queue, &io, frame) {
+                if submit(export, backing, thread, &self.bdevs, queue, &io, frame) {
                     queue.note_submitted();
                     self.pacing.submitted(io.data_len());
                 }
@@ -174,22 +214,22 @@ impl Requests {
 
     /// Does a slice of the oldest fan-out. Whether there was one.
     #[inline]
-    pub(crate) fn fan_out(&mut self, queues: &mut [PortQueue]) -> bool {
+    pub(crate) fn fan_out(&mut self, thread: CurrentThread<'_>, queues: &mut [PortQueue]) -> bool {
         let has_work = !self.fanouts.is_empty();
         if has_work {
-            self.fan_out_slice(queues);
+            self.fan_out_slice(thread, queues);
         }
         has_work
     }
 
     #[cold]
-    fn fan_out_slice(&mut self, queues: &mut [PortQueue]) {
+    fn fan_out_slice(&mut self, thread: CurrentThread<'_>, queues: &mut [PortQueue]) {
         let Some(mut fanout) = self.fanouts.pop() else { return };
         let queue = &mut queues[fanout.queue()];
         for _ in 0..SLICE {
             match fanout.step(&self.exports, queue) {
                 Step::Admit(id, frame) => match Request::parse(frame.data(), frame.frame_len()) {
-                    Ok(request) => self.admit(queue, id, &request, frame),
+                    Ok(request) => self.admit(thread, queue, id, &request, frame),
                     Err(reason) => queue.drop(frame, reason),
                 },
                 Step::Done => {}
@@ -252,6 +292,7 @@ impl Requests {
 fn submit(
     export: &Export,
     backing: &mut Backing,
+    thread: CurrentThread<'_>,
     bdevs: &CompletionQueue<InFlight>,
     queue: &mut PortQueue,
     io: &BdevIo,
@@ -269,7 +310,7 @@ fn submit(
         Todo::Submit(first, next) => {
             backing.counters().fua_writes += u64::from(first.kind == IoKind::WriteFua);
             let context = InFlight { queue: queue.index(), export: export.id(), io: *io, next };
-            match backing.submit(bdevs, first, frame, context) {
+            match backing.submit(thread, bdevs, first, frame, context) {
                 Ok(()) => {
                     backing.started();
                     return true;
@@ -307,6 +348,7 @@ fn make_room(frame: &mut Mbuf, io: &BdevIo) -> bool {
 fn go_on(
     export: &Export,
     backing: &mut Backing,
+    thread: CurrentThread<'_>,
     bdevs: &CompletionQueue<InFlight>,
     context: InFlight,
     mut frame: Mbuf,
@@ -315,7 +357,7 @@ fn go_on(
         Todo::Reply(outcome) => Some((frame, outcome)),
         Todo::Submit(io, next) => {
             backing.counters().write_flushes += u64::from(io.kind == IoKind::Flush);
-            let resubmitted = backing.submit(bdevs, io, frame, InFlight { next, ..context });
+            let resubmitted = backing.submit(thread, bdevs, io, frame, InFlight { next, ..context });
             resubmitted.err().map(|frame| (frame, IoOutcome::DeviceFault))
         }
     }

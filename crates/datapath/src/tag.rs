@@ -1,16 +1,19 @@
 //! VLAN tags of received frames, among their bytes or beside them.
 
-use aoe_target::{DropReason, Request, VlanId};
+use aoe_target::{DropReason, VlanId};
 use dpdk::Mbuf;
 
 /// EtherTypes of VLAN tags: a customer's (IEEE 802.1Q) and a provider's (802.1ad).
 const TAGS: [[u8; 2]; 2] = [[0x81, 0x00], [0x88, 0xa8]];
 
-/// Parses a frame that does not carry AoE directly behind its addresses: behind a tag it may. The tag is moved beside the
-/// frame, from where it returns into the reply.
+/// Takes the tag out of a frame that does not carry AoE directly behind its addresses: behind a tag it may. The tag is moved
+/// beside the frame, from where it returns into the reply.
+///
+/// # Errors
+/// The drop reason of a frame that carries no AoE behind one tag, always so if its tag was taken before.
 #[cold]
 #[inline(never)]
-pub(crate) fn parse_tagged(frame: &mut Mbuf) -> Result<Request, DropReason> {
+pub(crate) fn take(frame: &mut Mbuf) -> Result<(), DropReason> {
     match frame.data().get(12..14) {
         Some(tag) if tag == TAGS[0] && !frame.is_tag_taken() => {}
         // A second tag, or a provider's, which leads to a customer's tag or to a bridge.
@@ -23,7 +26,7 @@ pub(crate) fn parse_tagged(frame: &mut Mbuf) -> Result<Request, DropReason> {
     if frame.data().get(12..14).is_some_and(|next| TAGS.iter().any(|known| next == known)) {
         return Err(DropReason::DoubleTagged);
     }
-    Request::parse(frame.data(), frame.frame_len())
+    Ok(())
 }
 
 /// The VLAN of a frame whose tag was taken out; `None` for a tag with a priority only.

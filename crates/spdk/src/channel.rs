@@ -18,7 +18,7 @@
 //! | [`IoKind::Flush`]: the bdev has a way to flush | the descriptor, when it was opened ([`crate::FlushMethod`]) | [`Outcome::Aborted`], never Done |
 //! | writes completed before a flush are on stable media after it | the bdev kind's entry in `durability` | data loss at power failure |
 //! | SPDK has memory for the I/O | SPDK; without, the request waits here and is tried on each turn | counted by [`CompletionQueue::waits`] |
-//! | the call is on the SPDK thread that opened the channel | [`IoChannel::submit`]: the types are not `Send`, and a reactor may run several SPDK threads | the frame comes back, and the request is answered with a device fault |
+//! | the call is on the SPDK thread that opened the channel | [`IoChannel::submit`], by the caller's [`CurrentThread`]: the types are not `Send`, and a reactor may run several SPDK threads | the frame comes back, and the request is answered with a device fault |
 //!
 //! In exchange the caller may rely on this: every request for which `submit` returns Ok comes back exactly once by
 //! [`CompletionQueue::poll`], on the same thread, never from within `submit`, with the frame it was submitted with.
@@ -50,7 +50,7 @@ use std::{
 use dpdk::Mbuf;
 
 use crate::{
-    Bdev, FlushMethod, HEALTH_LOG_BYTES, Thread,
+    Bdev, CurrentThread, FlushMethod, Thread,
     error::{EAGAIN, EINVAL, ENOMEM, ENOTSUP, Error, Result},
     fdsync::FdSync,
     in_flight::{Channel, Io, IoKind, Outcome, QueueHead, Slot, Submitted, outcome_of_io},
@@ -120,6 +120,7 @@ impl IoChannel {
     #[inline(always)]
     pub fn submit<C: Copy>(
         &self,
+        thread: CurrentThread<'_>,
         queue: &CompletionQueue<C>,
         io: Io,
         frame: Mbuf,
@@ -127,30 +128,19 @@ impl IoChannel {
     ) -> std::result::Result<(), Mbuf> {
         let channel = self.inner();
         // A reactor runs several SPDK threads on one thread of the system, so `!Send` alone does not keep others out.
-        if !channel.owner.is_current() {
+        if !thread.is(&channel.owner) {
             return Err(frame);
         }
-        let mut request = Submitted::new(frame, queue.head, self.inner, io, context)?;
+        let (bytes, blocks) = channel.extent(io);
+        let mut request = Submitted::new(frame, queue.head, self.inner, io, blocks, context)?;
         queue.enter();
         channel.in_flight.set(channel.in_flight.get() + 1);
-        let (bytes, blocks) = match io.kind {
-            IoKind::Read | IoKind::Write | IoKind::WriteFua => {
-                (io.sectors.bytes(), channel.block_size.exact(io.sectors))
-            }
-            IoKind::Flush => (0, None),
-            IoKind::Unmap => (0, channel.block_size.inside(io.sectors)),
-            IoKind::Health => (HEALTH_LOG_BYTES, None),
-        };
-        request.header_mut().blocks = blocks;
-        if !request.cover(usize::from(io.payload), bytes) {
+        let Some(addresses) = request.cover(usize::from(io.payload), bytes) else {
             request.finish(Outcome::Aborted);
             return Ok(());
-        }
+        };
         // `sector_io` counts what it sends from the frame.
-        if matches!(io.kind, IoKind::Read | IoKind::Write)
-            && blocks.is_some()
-            && request.header().bounces(channel.alignment)
-        {
+        if matches!(io.kind, IoKind::Read | IoKind::Write) && blocks.is_some() && channel.bounces(addresses) {
             queue.inner().count_bounced();
         }
         start(request);

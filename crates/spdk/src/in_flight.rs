@@ -14,7 +14,7 @@ use std::{
 use dpdk::Mbuf;
 
 use crate::{
-    Bdev, Thread,
+    Bdev, HEALTH_LOG_BYTES, Thread,
     fdsync::FdSync,
     sector_buffers::SectorBuffers,
     sectors::{BlockSize, Blocks, Sectors},
@@ -90,6 +90,28 @@ impl Channel {
     pub(crate) fn handles(&self) -> (*mut spdk_sys::spdk_bdev_desc, *mut spdk_sys::spdk_io_channel) {
         (self.desc, self.raw.as_ptr())
     }
+
+    /// The bytes of the frame that an I/O moves, and its range in blocks, where it is whole blocks.
+    #[inline(always)]
+    pub(crate) fn extent(&self, io: Io) -> (usize, Option<Blocks>) {
+        // No `match`: it would be a jump table before each read and write.
+        if matches!(io.kind, IoKind::Read | IoKind::Write | IoKind::WriteFua) {
+            return (io.sectors.bytes(), self.block_size.exact(io.sectors));
+        }
+        match io.kind {
+            IoKind::Unmap => (0, self.block_size.inside(io.sectors)),
+            IoKind::Health => (HEALTH_LOG_BYTES, None),
+            IoKind::Read | IoKind::Write | IoKind::WriteFua | IoKind::Flush => (0, None),
+        }
+    }
+
+    /// Whether SPDK copies bytes through a bounce buffer that lie at these addresses, ORed: by the rule of
+    /// `_are_iovs_aligned` (lib/bdev/bdev.c), which does so for all of an I/O if one address is not a multiple of what
+    /// the bdev wants, a power of two.
+    #[inline]
+    pub(crate) fn bounces(&self, addresses: usize) -> bool {
+        addresses & self.alignment.wrapping_sub(1) as usize != 0
+    }
 }
 
 /// What this crate keeps of a request in flight.
@@ -143,6 +165,7 @@ impl Submitted {
         queue: NonNull<QueueHead>,
         channel: NonNull<Channel>,
         io: Io,
+        blocks: Option<Blocks>,
         context: C,
     ) -> std::result::Result<Self, Mbuf> {
         const { assert!(mem::align_of::<Slot<C>>() <= 8, "a mempool's private areas are 8-byte aligned") };
@@ -155,7 +178,7 @@ impl Submitted {
             queue,
             channel,
             io,
-            blocks: None,
+            blocks,
             synced: 0,
             outcome: Outcome::Aborted,
             iov_count: 0,
@@ -248,10 +271,10 @@ impl Submitted {
         look(&frame)
     }
 
-    /// Points the iovecs at `bytes` bytes of the frame from `offset` on. False if it does not hold them, or in more than
-    /// [`MAX_SEGMENTS`] segments.
+    /// Points the iovecs at `bytes` bytes of the frame from `offset` on. Returns their addresses, ORed; `None` if the frame
+    /// does not hold them, or in more than [`MAX_SEGMENTS`] segments.
     #[inline(always)]
-    pub(crate) fn cover(&mut self, offset: usize, bytes: usize) -> bool {
+    pub(crate) fn cover(&mut self, offset: usize, bytes: usize) -> Option<usize> {
         // SAFETY: as in `with_frame`; the bytes are not read here, and the header is not part of what `frame` reaches.
         let frame = ManuallyDrop::new(unsafe { Mbuf::from_raw(self.0.cast()) });
         self.header_mut().cover(&frame, offset, bytes)
@@ -260,9 +283,9 @@ impl Submitted {
 
 impl Header {
     #[inline(always)]
-    fn cover(&mut self, frame: &Mbuf, offset: usize, bytes: usize) -> bool {
+    fn cover(&mut self, frame: &Mbuf, offset: usize, bytes: usize) -> Option<usize> {
         let (mut left, mut skip) = (bytes, offset);
-        let mut count = 0;
+        let (mut count, mut addresses) = (0, 0);
         for (start, length) in frame.segments_raw() {
             if left == 0 {
                 break;
@@ -271,26 +294,16 @@ impl Header {
                 skip -= length;
                 continue;
             }
-            let Some(iov) = self.iov.get_mut(count) else { return false };
             let covered = (length - skip).min(left);
-            iov.write(spdk_sys::iovec { iov_base: start.wrapping_add(skip).cast(), iov_len: covered });
+            let first = start.wrapping_add(skip);
+            self.iov.get_mut(count)?.write(spdk_sys::iovec { iov_base: first.cast(), iov_len: covered });
+            addresses |= first.addr();
             left -= covered;
             skip = 0;
             count += 1;
         }
         self.iov_count = c_int::try_from(count).unwrap_or(0);
-        left == 0
-    }
-
-    /// Whether SPDK copies these bytes through a bounce buffer for a bdev that wants `alignment` (a power of two): by
-    /// the rule of `_are_iovs_aligned` (lib/bdev/bdev.c), which does so for all of an I/O if one address is not a
-    /// multiple.
-    #[inline(always)]
-    pub(crate) fn bounces(&self, alignment: u32) -> bool {
-        let count = usize::try_from(self.iov_count).unwrap_or(0);
-        let mask = alignment.wrapping_sub(1) as usize;
-        // SAFETY: `cover` has written the first `iov_count` elements.
-        self.iov.iter().take(count).any(|iov| unsafe { iov.assume_init_ref() }.iov_base.addr() & mask != 0)
+        (left == 0).then_some(addresses)
     }
 
     /// Address and length of the bytes, if they lie in one piece.

@@ -142,15 +142,13 @@ fn run_step(mut buffer: Held) {
         Step::WriteWhole => {
             let covered = with_request(&buffer, |request| {
                 let covered = request.cover(payload, doing.bytes());
-                let header = request.header_mut();
-                covered.then(|| (header.iovs(), header.iov_count))
-            });
-            let Some((iovs, count)) = covered else { return end(buffer, Outcome::Aborted) };
-            with_request(&buffer, |request| {
-                if request.header().bounces(request.channel().alignment) {
+                if covered.is_some_and(|addresses| request.channel().bounces(addresses)) {
                     request.queue().count_bounced();
                 }
+                let header = request.header_mut();
+                covered.map(|_| (header.iovs(), header.iov_count))
             });
+            let Some((iovs, count)) = covered else { return end(buffer, Outcome::Aborted) };
             (iovs, count, block.covering(doing).count)
         }
     };

@@ -174,8 +174,13 @@ impl Thread {
     /// Whether this code runs on that thread.
     #[inline]
     pub fn is_current(&self) -> bool {
-        // SAFETY: SPDK does not free the current thread while it runs.
-        current_raw().is_some_and(|raw| unsafe { number(raw) } == self.id)
+        current_id() == self.id
+    }
+
+    /// SPDK's number of the thread.
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// Ends a thread that [`Thread::pinned`] made, after the messages sent so far; it takes no more from now on. Drop its
@@ -270,6 +275,13 @@ pub(crate) fn is_app_thread() -> bool {
 fn current_raw() -> Option<NonNull<spdk_sys::spdk_thread>> {
     // SAFETY: spdk_get_thread (spdk/thread.h) has no condition; it returns NULL outside of SPDK threads.
     NonNull::new(unsafe { spdk_sys::spdk_get_thread() })
+}
+
+/// SPDK's number of the thread that this code runs on; 0 outside of SPDK threads, whose numbers start from 1.
+#[inline]
+pub(crate) fn current_id() -> u64 {
+    // SAFETY: SPDK does not free the current thread while it runs.
+    current_raw().map_or(0, |raw| unsafe { number(raw) })
 }
 
 /// # Safety

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use dpdk::Mempool;
 use serde_json::json;
 use spdk::{
-    AppThread, Bdev, BdevEvent, CompletionQueue, Durability, FlushMethod, Io, IoChannel, IoKind, Outcome,
-    Sectors,
+    AppThread, Bdev, BdevEvent, CompletionQueue, CurrentThread, Durability, FlushMethod, Io, IoChannel,
+    IoKind, Outcome, Sectors, Thread,
 };
 
 use crate::step::{Step, asks, chain, once, turns, until};
@@ -27,6 +27,7 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
         ("a_removal_may_close_the_descriptor_it_is_told_through", removal()),
         ("a_bdev_goes_by_its_name_and_its_aliases", once(names)),
         ("writers_share_a_claim_and_a_claim_to_read_keeps_them_out", once(claims)),
+        ("a_channel_refuses_io_on_another_thread_of_its_reactor", refused_elsewhere()),
         ("a_channel_may_be_dropped_on_another_thread_of_its_reactor", dropped_elsewhere()),
         ("io_goes_through_the_frame_and_comes_back_once", io()),
         ("a_closed_channel_holds_nothing", closed()),
@@ -111,20 +112,42 @@ fn removal() -> Step {
     ])
 }
 
+/// Leaves a channel into a bdev in `LEFT`, which a thread beside this one has opened. Returns that thread.
+fn open_beside(name: &str) -> Thread {
+    let thread = neighbour();
+    let bdev = crate::step::open(name, true, |_| ()).expect("it is there");
+    let opens = thread.send(move || {
+        let queue = CompletionQueue::<u32>::new().expect("an aio context");
+        LEFT.set(Some(IoChannel::open(&bdev, &queue).expect("a channel")));
+    });
+    opens.expect("room");
+    thread
+}
+
+fn refused_elsewhere() -> Step {
+    let thread = Rc::new(RefCell::new(None));
+    let (made, ended) = (Rc::clone(&thread), thread);
+    chain(vec![
+        once(move || *made.borrow_mut() = Some(open_beside("m0"))),
+        until(|| LEFT.with_borrow(Option::is_some)),
+        once(|| {
+            let channel = LEFT.take().expect("as was just seen");
+            let bench = Bench::open("m0", true);
+            let frame = bench.pool.alloc().expect("an mbuf");
+            let io = Io { kind: IoKind::Flush, sectors: Sectors::default(), payload: PAYLOAD };
+            CurrentThread::with(|thread| channel.submit(thread, &bench.queue, io, frame, 0))
+                .expect_err("this is not its thread");
+            assert_eq!((bench.queue.in_flight(), channel.in_flight()), (0, 0));
+        }),
+        once(move || ended.take().expect("made above").exit().expect("room")),
+    ])
+}
+
 fn dropped_elsewhere() -> Step {
     let thread = Rc::new(RefCell::new(None));
     let (made, ended) = (Rc::clone(&thread), thread);
     chain(vec![
-        once(move || {
-            let thread = neighbour();
-            let bdev = crate::step::open("m2", true, |_| ()).expect("it is there");
-            let opens = thread.send(move || {
-                let queue = CompletionQueue::<u32>::new().expect("an aio context");
-                LEFT.set(Some(IoChannel::open(&bdev, &queue).expect("a channel")));
-            });
-            opens.expect("room");
-            *made.borrow_mut() = Some(thread);
-        }),
+        once(move || *made.borrow_mut() = Some(open_beside("m2"))),
         until(|| LEFT.with_borrow(Option::is_some)),
         once(|| drop(LEFT.take())),
         // Which SPDK answers when descriptor and channels are closed.
@@ -164,7 +187,8 @@ impl Bench {
         assert!(frame.resize(usize::from(PAYLOAD) + bytes.len()));
         frame.data_mut()[usize::from(PAYLOAD)..].copy_from_slice(bytes);
         let io = Io { kind, sectors: Sectors { first, count }, payload: PAYLOAD };
-        self.channel.submit(&self.queue, io, frame, tag).expect("private areas are large enough");
+        CurrentThread::with(|thread| self.channel.submit(thread, &self.queue, io, frame, tag))
+            .expect("private areas are large enough");
     }
 
     /// Tags, outcomes and payloads of what has ended.
@@ -253,7 +277,8 @@ fn io() -> Step {
             let small = Mempool::new(crate::step::eal(), "small", 15, 8, 1024, None).expect("memory");
             let frame = small.alloc().expect("an mbuf");
             let io = Io { kind: IoKind::Flush, sectors: Sectors::default(), payload: PAYLOAD };
-            bench.channel.submit(&bench.queue, io, frame, 0).expect_err("no place for its state");
+            CurrentThread::with(|thread| bench.channel.submit(thread, &bench.queue, io, frame, 0))
+                .expect_err("no place for its state");
             assert_eq!((bench.queue.in_flight(), bench.channel.in_flight()), (0, 0));
         }),
     ])

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use dpdk::{DataAlignment, Mempool};
 use serde_json::json;
-use spdk::{CompletionQueue, Io, IoChannel, IoKind, Outcome, SECTOR_BYTES, Sectors};
+use spdk::{CompletionQueue, CurrentThread, Io, IoChannel, IoKind, Outcome, SECTOR_BYTES, Sectors};
 
 use crate::bdevs::PAYLOAD;
 use crate::io_submit::{self, O_DIRECT};
@@ -77,7 +77,8 @@ impl Bench {
         let count = BYTES / SECTOR_BYTES;
         let sectors = Sectors { first: (number * count) as u64, count: u32::try_from(count).expect("16") };
         let io = Io { kind, sectors, payload: PAYLOAD };
-        self.channel.submit(&self.queue, io, frame, number).expect("private areas are large enough");
+        CurrentThread::with(|thread| self.channel.submit(thread, &self.queue, io, frame, number))
+            .expect("private areas are large enough");
     }
 
     /// Compares what the kernel got with where the data is, and both with what was counted.

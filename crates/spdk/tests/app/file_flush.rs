@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 
 use serde_json::json;
-use spdk::{CompletionQueue, FlushMethod, Io, IoChannel, IoKind, Outcome, Sectors};
+use spdk::{CompletionQueue, CurrentThread, FlushMethod, Io, IoChannel, IoKind, Outcome, Sectors};
 
 use crate::bdevs::PAYLOAD;
 use crate::io_submit;
@@ -27,7 +27,8 @@ impl Bench {
         frame.data_mut().fill(0x5a);
         let sectors = if kind == IoKind::Flush { Sectors::default() } else { Sectors { first: 1, count: 1 } };
         let io = Io { kind, sectors, payload: PAYLOAD };
-        self.channel.submit(&self.queue, io, frame, kind).expect("private areas are large enough");
+        CurrentThread::with(|thread| self.channel.submit(thread, &self.queue, io, frame, kind))
+            .expect("private areas are large enough");
     }
 
     /// What has ended, all of it well.

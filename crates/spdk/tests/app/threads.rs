@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use spdk::{Poller, Thread, app};
+use spdk::{CurrentThread, Poller, Thread, app};
 
 use crate::step::{Step, chain, once, turns, until};
 
@@ -39,7 +39,7 @@ fn impossible() {
 /// A thread beside this one, on the same reactor.
 pub(crate) fn neighbour() -> Thread {
     let thread = Thread::pinned("neighbour", app::current_core()).expect("memory");
-    assert!(!thread.is_current());
+    assert!(!thread.is_current() && !CurrentThread::with(|current| current.is(&thread)));
     thread
 }
 
@@ -52,7 +52,7 @@ fn messages() -> Step {
             for number in 0..100 {
                 let (written, there) = (Arc::clone(&written), thread.clone());
                 let send = thread.send(move || {
-                    assert!(there.is_current());
+                    assert!(there.is_current() && CurrentThread::with(|current| current.is(&there)));
                     written.lock().expect("no panic").push(number);
                 });
                 send.expect("room for a message");
