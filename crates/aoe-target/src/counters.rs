@@ -74,6 +74,8 @@ counters! {
         ata_errors,
         /// Replies that carried an AoE error.
         aoe_errors,
+        /// Requests dropped because too many were in flight.
+        export_full,
     }
 }
 
@@ -140,6 +142,12 @@ impl ExportCounters {
     pub fn answered(&mut self, reply: &Reply) {
         self.ata_errors += u64::from(reply.is_ata_error());
         self.aoe_errors += u64::from(reply.aoe_error().is_some());
+    }
+
+    /// A number that grows with each read and write that has ended, and with each failure.
+    #[must_use]
+    pub fn completions(&self) -> u64 {
+        self.read_bytes + self.written_bytes + self.ata_errors
     }
 
     /// Counts the end of an I/O that was submitted.

@@ -47,6 +47,7 @@ drop_reasons! {
     ConfigSplit, "config_split", "A config string or a list that is needed is spread over several buffer segments.";
     ConsultFull, "consult_full", "Too many requests that may change an export's initiator state are deferred at once.";
     NotStored, "not_stored", "A change of an export's initiator state could not be written to disk, so it was not made.";
+    ExportFull, "export_full", "The export has as many requests in flight as its bdev and its initiators may hold mbufs.";
     FanoutFull, "fanout_full", "Too many wildcard requests are being answered at once.";
     NoMbuf, "no_mbuf", "No mbuf was free for a further answer to a wildcard request.";
     NoRoom, "no_room", "The mbuf has no room for the reply.";

@@ -13,7 +13,10 @@ use aoe_target::{
 use dpdk::Mbuf;
 use spdk::{Bdev, BdevInfo, CompletionQueue, CurrentThread, FlushMethod, Io, IoChannel};
 
-use crate::inflight::InFlight;
+use crate::{
+    budget::{Load, Progress},
+    inflight::InFlight,
+};
 
 /// How a write becomes durable before its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +64,10 @@ pub(crate) struct Backing {
     needed_sync: SyncPolicy,
     /// What is done before a write is answered: nothing while a volatile cache is allowed.
     sync: SyncPolicy,
-    in_flight: u32,
+    load: Load,
     counters: ExportCounters,
+    /// What the bdev has completed, for the budget.
+    progress: Progress,
 }
 
 // Written for each request. There are many exports, so each has a cache line of its own, and not a pair.
@@ -74,8 +79,9 @@ impl Backing {
             channel: Some(channel),
             needed_sync: SyncPolicy::of(info),
             sync: SyncPolicy::Nothing,
-            in_flight: 0,
+            load: Load::default(),
             counters: ExportCounters::default(),
+            progress: Progress::default(),
         }
     }
 
@@ -104,13 +110,30 @@ impl Backing {
     /// Counts a request that is now in flight, at the bdev or in the control plane, until [`Backing::ended`].
     #[inline]
     pub(crate) fn started(&mut self) {
-        self.in_flight += 1;
+        self.load.started();
     }
 
     /// A request is no longer in flight: it is being answered.
     #[inline]
     pub(crate) fn ended(&mut self) {
-        self.in_flight -= 1;
+        self.load.ended();
+    }
+
+    /// Its requests in flight, as the budget sees them.
+    #[inline(always)]
+    pub(crate) fn load(&self) -> Load {
+        self.load
+    }
+
+    /// Says whether the requests of each initiator are counted.
+    pub(crate) fn set_tracked(&mut self, tracked: bool) {
+        self.load.set_tracked(tracked);
+    }
+
+    /// Whether its bdev has completed something lately: within `patience` before `now`.
+    pub(crate) fn is_well(&mut self, now: u64, patience: u64) -> bool {
+        let completed = self.counters.completions();
+        self.load.in_flight() == 0 || self.progress.is_recent(completed, now, patience)
     }
 
     /// Hands an I/O to the bdev.
@@ -256,7 +279,7 @@ impl Exports {
     fn reap_drained(&mut self) {
         let backings = &mut self.backings;
         self.offline.retain(|id| match backing_of(backings, *id) {
-            Some(backing) if backing.in_flight > 0 => true,
+            Some(backing) if backing.load.in_flight() > 0 => true,
             Some(backing) => {
                 backing.channel = None;
                 false
@@ -264,7 +287,7 @@ impl Exports {
             None => false,
         });
         let is_drained = |draining: &mut Draining| {
-            backing_of(backings, draining.export.id()).is_none_or(|backing| backing.in_flight == 0)
+            backing_of(backings, draining.export.id()).is_none_or(|backing| backing.load.in_flight() == 0)
         };
         let drained: Vec<Draining> = self.draining.extract_if(.., is_drained).collect();
         for draining in &drained {

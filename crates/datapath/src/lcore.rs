@@ -60,11 +60,12 @@ impl Lcore {
     /// What [`spdk::CompletionQueue::new`] says.
     pub fn new(mut queues: Vec<PortQueue>) -> spdk::Result<Self> {
         queues.iter_mut().enumerate().for_each(|(index, queue)| queue.set_index(index));
+        let capacity = queues.iter().map(PortQueue::mempool_size).sum();
         Ok(Self {
             idle: Idle::default(),
             queues,
             next_queue: 0,
-            requests: Requests::new()?,
+            requests: Requests::new(capacity)?,
             stopping: false,
             turns: 0,
             turn_count: TurnCount::default(),

@@ -9,7 +9,8 @@
 //! 3. `requests`: the way itself: a frame is parsed and routed (`tag`: out of its VLAN), admitted, submitted, completed
 //!    and answered;
 //! 4. `backing`: the exports, and what is behind each;
-//! 5. `bdev_io`: a request as bdev I/O; `inflight`: what its mbuf remembers meanwhile.
+//! 5. `bdev_io`: a request as bdev I/O; `inflight`: what its mbuf remembers meanwhile; `budget`: how many of them an export
+//!    may have, and `admission`, which applies it.
 //!
 //! Beside it: `fanout` for what concerns many exports, wildcard requests and advertisements; [`deferred`] for requests
 //! that the control plane decides; [`idle`] for what an lcore does between turns without work. [`Remote`] is the control
@@ -24,8 +25,10 @@
 //! when such an export is made. A tag among a frame's bytes moves its data by 4 bytes.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod backing;
 mod bdev_io;
+mod budget;
 pub mod deferred;
 pub mod distribute;
 mod fanout;

@@ -6,6 +6,7 @@ use aoe_target::{
 use dpdk::{Burst, Mbuf, RxInterrupts, RxMbuf, RxQueue, TxQueue};
 
 use crate::{
+    budget::Room,
     distribute::{Distribution, DistributionCounters},
     pacing,
 };
@@ -28,6 +29,8 @@ pub struct PortQueue {
     coalesces_tx: bool,
     /// Requests of this queue were submitted in this turn.
     submitted: bool,
+    /// Its mbufs and its requests in flight.
+    room: Room,
     /// Before the queues: frames in its rings are freed before their mempools.
     distribution: Option<Box<Distribution>>,
     rx: RxQueue,
@@ -54,7 +57,8 @@ pub struct PortQueueStats {
 }
 
 impl PortQueue {
-    /// A queue pair of `port`. `advertises` on one queue of each port.
+    /// A queue pair of `port`. `advertises` on one queue of each port. All mbufs of its mempool may hold requests in flight,
+    /// but for a reserve: see [`PortQueue::with_mbufs`].
     pub fn new(
         port: PortId,
         mac: MacAddr,
@@ -63,6 +67,7 @@ impl PortQueue {
         advertises: bool,
     ) -> Self {
         let (rx, tx) = queues;
+        let room = Room::of(rx.mempool().size());
         Self {
             index: 0,
             port,
@@ -71,6 +76,7 @@ impl PortQueue {
             advertises,
             coalesces_tx: false,
             submitted: false,
+            room,
             distribution: None,
             rx,
             tx,
@@ -84,6 +90,14 @@ impl PortQueue {
     #[must_use]
     pub fn coalescing_tx(mut self) -> Self {
         self.coalesces_tx = true;
+        self
+    }
+
+    /// The same queue, for a mempool that other queues share, or whose mbufs its rings hold: `mbufs` of them may hold requests
+    /// in flight, but for a reserve.
+    #[must_use]
+    pub fn with_mbufs(mut self, mbufs: u32) -> Self {
+        self.room = Room::of(mbufs);
         self
     }
 
@@ -211,9 +225,26 @@ impl PortQueue {
         self.rx.mempool().alloc()
     }
 
+    /// The mbufs of its mempool, which it may share with others.
+    pub(crate) fn mempool_size(&self) -> usize {
+        self.rx.mempool().size() as usize
+    }
+
+    /// Its mbufs and its requests in flight.
+    #[inline(always)]
+    pub(crate) fn room(&self) -> Room {
+        self.room
+    }
+
+    #[inline(always)]
+    pub(crate) fn room_mut(&mut self) -> &mut Room {
+        &mut self.room
+    }
+
     /// Notes that a request of this queue was submitted in this turn.
     #[inline]
     pub(crate) fn note_submitted(&mut self) {
+        self.room.started();
         self.submitted = true;
     }
 

@@ -11,6 +11,7 @@ use dpdk::{Burst, Mbuf, RxMbuf};
 use spdk::{Completed, CompletionQueue, CurrentThread, IoKind};
 
 use crate::{
+    admission::Admission,
     backing::{Backing, Exports},
     bdev_io::{self, Todo},
     deferred::{Deferred, DeferredRequests, DeferredSender},
@@ -29,18 +30,22 @@ pub(crate) struct Requests {
     fanouts: Fanouts,
     deferred: DeferredRequests,
     pacing: Pacing,
+    admission: Admission,
 }
 
 impl Requests {
+    /// Room for `capacity` requests in flight.
+    ///
     /// # Errors
     /// What [`CompletionQueue::new`] says.
-    pub(crate) fn new() -> spdk::Result<Self> {
+    pub(crate) fn new(capacity: usize) -> spdk::Result<Self> {
         Ok(Self {
             exports: Exports::new(),
-            bdevs: CompletionQueue::new()?,
+            bdevs: CompletionQueue::new(capacity)?,
             fanouts: Fanouts::new(),
             deferred: DeferredRequests::default(),
             pacing: Pacing::default(),
+            admission: Admission::new(capacity),
         })
     }
 
@@ -61,8 +66,13 @@ impl Requests {
                 }
             }
             backing.ended();
+            let queue = &mut queues[context.queue];
+            queue.room_mut().ended();
+            if backing.load().is_tracked() {
+                self.admission.ended(export, backing, &mut self.bdevs, queue.room(), &frame);
+            }
             backing.counters().completed(&context.io, outcome);
-            queues[context.queue].reply(export, &Reply::completed(&context.io, outcome), frame);
+            queue.reply(export, &Reply::completed(&context.io, outcome), frame);
         }
         completed
     }
@@ -173,10 +183,18 @@ impl Requests {
         };
         match export.admit_transfer(request, transfer, frame.frame_len(), queue.limits()) {
             Ok(io) => {
+                if queue.room().is_short(backing.load())
+                    && let Err(reason) =
+                        self.admission.admit(export, backing, &mut self.bdevs, queue, request)
+                {
+                    return queue.drop(frame, reason);
+                }
                 backing.counters().submitted(transfer);
                 if submit(export, backing, thread, &self.bdevs, queue, &io, frame) {
                     queue.note_submitted();
                     self.pacing.submitted(io.data_len());
+                } else {
+                    self.admission.withdrawn(export, backing, request);
                 }
             }
             Err(refusal) => self.dispose(thread, queue, id, request, refusal, frame),
@@ -191,16 +209,24 @@ impl Requests {
         queue: &mut PortQueue,
         id: ExportId,
         request: &Request,
-        disposition: Disposition,
+        mut disposition: Disposition,
         frame: Mbuf,
     ) {
         let (export, backing) = self.exports.export_of(id);
+        if matches!(disposition, Disposition::Submit(_))
+            && queue.room().is_short(backing.load())
+            && let Err(reason) = self.admission.admit(export, backing, &mut self.bdevs, queue, request)
+        {
+            disposition = Disposition::Drop(reason);
+        }
         backing.counters().admitted(request, &disposition);
         match disposition {
             Disposition::Submit(io) => {
                 if submit(export, backing, thread, &self.bdevs, queue, &io, frame) {
                     queue.note_submitted();
                     self.pacing.submitted(io.data_len());
+                } else {
+                    self.admission.withdrawn(export, backing, request);
                 }
             }
             Disposition::Reply(reply) => reply_at_once(queue, export, reply, frame),

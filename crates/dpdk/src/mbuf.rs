@@ -293,13 +293,45 @@ impl Mbuf {
         if !whole {
             let restored = self.resize(before);
             debug_assert!(restored, "the frame had this length before");
-        } else if source.is_tag_taken() {
+        } else {
+            self.copy_tag_from(source);
+        }
+        whole
+    }
+
+    /// The first bytes of the frame; `None` if its first segment is shorter. Reads no others.
+    #[must_use]
+    pub fn first_bytes<const BYTES: usize>(&self) -> Option<[u8; BYTES]> {
+        if usize::from(self.head().data_len) < BYTES {
+            return None;
+        }
+        // SAFETY: the segment's bytes lie within its buffer (as in `data`), and there are so many. Self owns them.
+        Some(unsafe { self.data_ptr().cast::<[u8; BYTES]>().read_unaligned() })
+    }
+
+    /// Makes this single-segment frame a copy of the first `bytes` bytes of `source`, and its tag if one was taken out. False
+    /// if there is no such room, or if the first segment of `source` is shorter. Reads no other bytes of `source`.
+    #[must_use]
+    pub fn copy_head_from(&mut self, source: &Mbuf, bytes: usize) -> bool {
+        if usize::from(source.head().data_len) < bytes || !self.resize(bytes) {
+            return false;
+        }
+        // SAFETY: the segment's bytes lie within its buffer (as in `data`), and there are so many. `source` owns them and is
+        // borrowed; self is another mbuf, so they are not written meanwhile.
+        let head = unsafe { slice::from_raw_parts(source.data_ptr(), bytes) };
+        self.data_mut().copy_from_slice(head);
+        self.copy_tag_from(source);
+        true
+    }
+
+    /// The tag of `source`, if one was taken out there.
+    fn copy_tag_from(&mut self, source: &Mbuf) {
+        if source.is_tag_taken() {
             let (flags, tci) = (source.head().ol_flags & TAGS, source.head().vlan_tci);
             let head = self.head_mut();
             head.ol_flags = head.ol_flags & !TAGS | flags;
             head.vlan_tci = tci;
         }
-        whole
     }
 
     /// Appends another frame's segments as this one's further segments; gives it back if there are too

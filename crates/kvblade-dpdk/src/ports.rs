@@ -216,7 +216,10 @@ fn start_one(
         let queues = port.take_queues(queue).ok_or_else(|| format!("port {name}: queue {queue} is taken"))?;
         // A queue with an address of its own advertises it itself.
         let advertises = queue == 0 || matches!(plan.way, Way::Macs(_));
-        let mut queue = PortQueue::new(number, mac, *limits, queues, advertises);
+        // Its rings may hold mbufs all the time.
+        let in_rings = 2 * u32::from(start::DESCRIPTORS);
+        let mut queue = PortQueue::new(number, mac, *limits, queues, advertises)
+            .with_mbufs(mbufs.count.saturating_sub(in_rings));
         if BY_SYSTEM_CALL.contains(&info.driver.as_str()) {
             queue = queue.coalescing_tx();
         }

@@ -54,6 +54,8 @@ use crate::{
     error::{EAGAIN, EINVAL, ENOMEM, ENOTSUP, Error, Result},
     fdsync::FdSync,
     in_flight::{Channel, Io, IoKind, Outcome, QueueHead, Slot, Submitted, outcome_of_io},
+    in_flight_table::InFlightTable,
+    pending::Pending,
     sector_io,
     sectors::{BlockSize, Blocks, Sectors},
 };
@@ -115,8 +117,8 @@ impl IoChannel {
     /// contract of this module. A read's frame must be as long as its data asks for.
     ///
     /// # Errors
-    /// The frame, on another SPDK thread than the channel's, or if its mempool's private areas are smaller than
-    /// [`private_size`](crate::private_size).
+    /// The frame, on another SPDK thread than the channel's, if its mempool's private areas are smaller than
+    /// [`private_size`](crate::private_size), or if the queue has as many requests in flight as it was made for.
     #[inline(always)]
     pub fn submit<C: Copy>(
         &self,
@@ -133,7 +135,10 @@ impl IoChannel {
         }
         let (bytes, blocks) = channel.extent(io);
         let mut request = Submitted::new(frame, queue.head, self.inner, io, blocks, context)?;
-        queue.enter();
+        if !queue.inner().enter(&mut request) {
+            // SAFETY: no bdev has seen the request.
+            return Err(unsafe { request.into_frame() });
+        }
         channel.in_flight.set(channel.in_flight.get() + 1);
         let Some(addresses) = request.cover(usize::from(io.payload), bytes) else {
             request.finish(Outcome::Aborted);
@@ -372,12 +377,13 @@ pub struct CompletionQueue<C> {
 }
 
 impl<C: Copy> CompletionQueue<C> {
-    /// A queue for the current thread.
+    /// A queue for the current thread, with at most `capacity` requests in flight.
     ///
     /// # Errors
     /// io_setup(2)'s: `EAGAIN` when fs.aio-max-nr is used up.
-    pub fn new() -> Result<Self> {
-        let head = Box::new(QueueHead::new(FdSync::open(FDSYNC_DEPTH, synced)?));
+    pub fn new(capacity: usize) -> Result<Self> {
+        let table = InFlightTable::new(capacity);
+        let head = Box::new(QueueHead::new(FdSync::open(FDSYNC_DEPTH, synced)?, table));
         Ok(Self { head: NonNull::from(Box::leak(head)), _this_thread: PhantomData })
     }
 
@@ -387,17 +393,20 @@ impl<C: Copy> CompletionQueue<C> {
         unsafe { self.head.as_ref() }
     }
 
-    /// Counts a request that starts now.
-    #[inline]
-    fn enter(&self) {
-        let in_flight = &self.inner().in_flight;
-        in_flight.set(in_flight.get() + 1);
-    }
-
     /// Requests submitted and not yet given back by [`CompletionQueue::poll`].
     #[inline]
     pub fn in_flight(&self) -> u32 {
-        self.inner().in_flight.get()
+        self.inner().in_flight.count()
+    }
+
+    /// Calls `look` with each request in flight, in no order. Those that have ended and wait for
+    /// [`CompletionQueue::poll`] are among them.
+    pub fn for_each_in_flight(&mut self, mut look: impl FnMut(&mut Pending<'_, C>)) {
+        self.inner().in_flight.for_each(|arg| {
+            // SAFETY: the table has the arguments of requests in flight, and a queue's requests all have its context
+            // type. `self` is borrowed mutably, so none is submitted or given back meanwhile, and there is no other way to them.
+            look(&mut unsafe { Pending::new(arg) });
+        });
     }
 
     /// How often a request was put off to the next turn for want of SPDK's memory.
@@ -428,7 +437,11 @@ impl<C: Copy> CompletionQueue<C> {
         // What has to wait again goes into the emptied list, for the next turn.
         let waiting = self.inner().waiting.take();
         while let Some(request) = waiting.pop() {
-            start(request);
+            if request.header().cancelled {
+                request.finish(Outcome::Aborted);
+            } else {
+                start(request);
+            }
         }
     }
 
@@ -437,7 +450,7 @@ impl<C: Copy> CompletionQueue<C> {
     pub fn poll(&self) -> Option<Completed<C>> {
         let head = self.inner();
         let request = head.ended.pop()?;
-        head.in_flight.set(head.in_flight.get() - 1);
+        head.leave(&request);
         let outcome = request.header().outcome;
         let slot = request.place().cast::<Slot<C>>();
         // SAFETY: `Submitted::new` put a Slot<C> there, which the header is the first of (repr(C)): a queue's requests all
@@ -452,7 +465,7 @@ impl<C: Copy> CompletionQueue<C> {
 impl<C> Drop for CompletionQueue<C> {
     fn drop(&mut self) {
         // SAFETY: `new` leaked it, and this is the only place that frees it.
-        if unsafe { self.head.as_ref() }.in_flight.get() > 0 {
+        if unsafe { self.head.as_ref() }.in_flight.count() > 0 {
             return;
         }
         // SAFETY: `new` leaked it. No request is in flight, so none points here.

@@ -16,6 +16,7 @@ use dpdk::Mbuf;
 use crate::{
     Bdev, HEALTH_LOG_BYTES, Thread,
     fdsync::FdSync,
+    in_flight_table::InFlightTable,
     sector_buffers::SectorBuffers,
     sectors::{BlockSize, Blocks, Sectors},
 };
@@ -126,7 +127,11 @@ pub(crate) struct Header {
     pub(crate) blocks: Option<Blocks>,
     /// Files that a flush has synced.
     pub(crate) synced: usize,
+    /// Its place in its queue's table of requests in flight.
+    pub(crate) index: u32,
     pub(crate) outcome: Outcome,
+    /// Nobody waits for it: what the bdev does not have yet is not submitted any more.
+    pub(crate) cancelled: bool,
     pub(crate) iov_count: c_int,
     /// The first `iov_count` are written.
     pub(crate) iov: [MaybeUninit<spdk_sys::iovec>; MAX_SEGMENTS],
@@ -180,7 +185,9 @@ impl Submitted {
             io,
             blocks,
             synced: 0,
+            index: 0,
             outcome: Outcome::Aborted,
+            cancelled: false,
             iov_count: 0,
             iov: [const { MaybeUninit::uninit() }; MAX_SEGMENTS],
         };
@@ -192,6 +199,12 @@ impl Submitted {
     /// The argument for SPDK's callback, from which [`Submitted::from_arg`] makes the token again.
     #[inline]
     pub(crate) fn into_arg(self) -> *mut c_void {
+        self.0.as_ptr()
+    }
+
+    /// The argument, while the token stays.
+    #[inline]
+    pub(crate) fn arg(&self) -> *mut c_void {
         self.0.as_ptr()
     }
 
@@ -264,7 +277,7 @@ impl Submitted {
     /// Calls `look` with the mbuf.
     ///
     /// # Safety
-    /// No bdev has the request's bytes meanwhile.
+    /// No bdev has the bytes that `look` reads or writes meanwhile.
     pub(crate) unsafe fn with_frame<R>(&self, look: impl FnOnce(&Mbuf) -> R) -> R {
         // SAFETY: `new` gave up a valid mbuf that this token stands for; it is not dropped here.
         let frame = ManuallyDrop::new(unsafe { Mbuf::from_raw(self.0.cast()) });
@@ -373,7 +386,7 @@ pub(crate) struct QueueHead {
     pub(crate) ended: List,
     /// Requests to start again.
     pub(crate) waiting: List,
-    pub(crate) in_flight: Cell<u32>,
+    pub(crate) in_flight: InFlightTable,
     /// Requests that were put off for want of SPDK's memory.
     pub(crate) waits: Cell<u64>,
     /// I/Os that SPDK copied.
@@ -385,17 +398,37 @@ pub(crate) struct QueueHead {
 }
 
 impl QueueHead {
-    pub(crate) fn new(fdsync: FdSync) -> Self {
+    pub(crate) fn new(fdsync: FdSync, in_flight: InFlightTable) -> Self {
         Self {
             ended: List::new(),
             waiting: List::new(),
-            in_flight: Cell::new(0),
+            in_flight,
             waits: Cell::new(0),
             bounced: Cell::new(0),
             fdsync: RefCell::new(fdsync),
             sector_buffers: SectorBuffers::none(),
             waiting_for_buffer: List::new(),
         }
+    }
+
+    /// Adds a request to those in flight. False if there are as many as there can be.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn enter(&self, request: &mut Submitted) -> bool {
+        let Some(index) = self.in_flight.add(request.arg()) else { return false };
+        request.header_mut().index = index;
+        true
+    }
+
+    /// Takes a request out that has ended.
+    #[inline(always)]
+    pub(crate) fn leave(&self, request: &Submitted) {
+        let index = request.header().index;
+        let moved = self.in_flight.remove(index);
+        // SAFETY: the table has the arguments of requests in flight, whose headers `Submitted::new` wrote, and this token
+        // is not dropped. It may stand for the same mbuf as `request`, whose header is not borrowed here.
+        let mut moved = ManuallyDrop::new(unsafe { Submitted::from_arg(moved) });
+        moved.header_mut().index = index;
     }
 
     /// Counts a request that waits for SPDK's memory.

@@ -24,6 +24,8 @@ mod error;
 mod fdsync;
 mod health;
 mod in_flight;
+mod in_flight_table;
+mod pending;
 pub mod rpc;
 mod sector_buffers;
 mod sector_io;
@@ -41,6 +43,7 @@ pub use durability::{Durability, FileBeneath, FlushMethod, NVME_HAS_ENABLE_FLUSH
 pub use error::{Error, Result};
 pub use health::{HEALTH_LOG_BYTES, HealthLog};
 pub use in_flight::{Io, IoKind, MAX_SEGMENTS, Outcome, private_size};
+pub use pending::Pending;
 pub use sectors::{SECTOR_BYTES, Sectors};
 pub use subsystem::{Finished, Initialized, Subsystem};
 pub use thread::{Poller, Thread};

@@ -41,7 +41,11 @@ fn start_waiting(queue: &QueueHead) {
     while queue.sector_buffers.has_free()
         && let Some(request) = queue.waiting_for_buffer.pop()
     {
-        start(request);
+        if request.header().cancelled {
+            request.finish(Outcome::Aborted);
+        } else {
+            start(request);
+        }
     }
 }
 
@@ -111,8 +115,11 @@ fn plan_write(buffer: &mut Held) {
     };
 }
 
-/// Hands the present step to the bdev, or puts it off to the next turn.
+/// Hands the present step to the bdev, or puts it off to the next turn. Ends the request if it was cancelled.
 fn run_step(mut buffer: Held) {
+    if with_request(&buffer, |request| request.header().cancelled) {
+        return end(buffer, Outcome::Aborted);
+    }
     let Rest { sectors, payload, block } = rest(&buffer);
     let doing = Sectors { count: buffer.doing, ..sectors };
     let (first, bytes) = (block.block_of(sectors.first), block.bytes());

@@ -252,6 +252,7 @@ fn everything_is_counted_once() {
         ("unknown_commands", 1),
         ("ata_errors", 6),
         ("aoe_errors", 1),
+        ("export_full", 0),
     ];
     assert_eq!(counters.fields(), expected);
     let mut sum = counters;

@@ -13,6 +13,17 @@ pub(crate) const RING: u32 = 64;
 /// Mbufs of the port's pool.
 const MBUFS: u32 = 2047;
 
+/// What became of a frame that a NIC receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// It is in the rx ring.
+    Taken,
+    /// The rx ring is full.
+    NoPlace,
+    /// The port's mempool is empty.
+    NoMbuf,
+}
+
 /// What a scenario works on.
 pub(crate) struct Bench {
     pub(crate) lcore: Lcore,
@@ -55,10 +66,16 @@ impl Bench {
 
     /// A frame of the initiator's.
     fn mbuf(&self, bytes: &[u8]) -> Mbuf {
-        let mut frame = self.outside.alloc().expect("a mbuf for the initiator");
-        assert!(frame.resize(bytes.len()));
-        frame.data_mut().copy_from_slice(bytes);
-        frame
+        filled(self.outside.alloc().expect("a mbuf for the initiator"), bytes)
+    }
+
+    /// Sends a frame in an mbuf of the port's, as a NIC does.
+    pub(crate) fn arrive(&self, bytes: &[u8]) -> Room {
+        match self.pool.alloc().map(|frame| self.peer.send(filled(frame, bytes))) {
+            Some(Ok(())) => Room::Taken,
+            Some(Err(_)) => Room::NoPlace,
+            None => Room::NoMbuf,
+        }
     }
 
     /// Sends a frame in one segment; false if the ring is full.
@@ -94,4 +111,10 @@ impl Bench {
     pub(crate) fn describe(&self) -> String {
         format!("mbufs: {} of {MBUFS}; {:?}", self.pool.available(), self.lcore.snapshot())
     }
+}
+
+fn filled(mut frame: Mbuf, bytes: &[u8]) -> Mbuf {
+    assert!(frame.resize(bytes.len()));
+    frame.data_mut().copy_from_slice(bytes);
+    frame
 }

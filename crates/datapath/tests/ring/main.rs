@@ -14,6 +14,7 @@ mod errors;
 mod exports;
 mod features;
 mod flushes;
+mod isolation;
 mod pacing;
 mod requests;
 mod script;
@@ -34,6 +35,11 @@ use spdk::Poller;
 const MAX_TURNS: u32 = 20_000_000;
 /// Turns after a scenario in which every mbuf must come back.
 const LAST_TURNS: u32 = 1_000_000;
+/// Microseconds after which the bdev `late` answers: in a test, all else is over by then.
+const LATE: u32 = 6_000_000;
+/// Bdev I/Os, so few that a burst of requests must wait for SPDK's memory, and more than the compare-and-writes that two
+/// lcores can have in flight, each of which needs a second one.
+const FEW_IOS: u32 = 200;
 /// Names the scenario that a child process runs.
 const SCENARIO: &str = "KVBLADE_RING_SCENARIO";
 
@@ -47,6 +53,7 @@ fn scenarios() -> Vec<Scenario> {
         blocks::SCENARIOS,
         features::SCENARIOS,
         pacing::SCENARIOS,
+        isolation::SCENARIOS,
         distributed::SCENARIOS,
     ]
     .concat()
@@ -55,8 +62,9 @@ fn scenarios() -> Vec<Scenario> {
 fn main() -> ExitCode {
     let scenarios = scenarios();
     if let Some(name) = std::env::var_os(SCENARIO) {
-        let (_, make) = scenarios.iter().find(|(known, _)| name == *known).expect("a scenario's name");
-        return run(*make);
+        let (name, make) = scenarios.iter().find(|(known, _)| name == *known).expect("a scenario's name");
+        let has_many_ios = isolation::SCENARIOS.iter().any(|(known, _)| known == name);
+        return run(*make, if has_many_ios { 8192 } else { FEW_IOS });
     }
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let chosen: Vec<&str> = scenarios
@@ -94,8 +102,8 @@ thread_local! {
     static DRIVER: RefCell<Option<Poller>> = const { RefCell::new(None) };
 }
 
-/// Runs SPDK's app with this one scenario.
-fn run(make: fn() -> Step) -> ExitCode {
+/// Runs SPDK's app with this one scenario, and so many bdev I/Os.
+fn run(make: fn() -> Step, ios: u32) -> ExitCode {
     let sized = |bytes| {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         file.as_file().set_len(bytes).expect("room for it");
@@ -115,9 +123,11 @@ fn run(make: fn() -> Step) -> ExitCode {
             "base_bdevs": bases });
         json!({ "method": "bdev_raid_create", "params": params })
     };
-    // 200 bdev I/Os at most, so that a burst of requests must wait for SPDK's memory; more than the compare-and-writes
-    // that two lcores can have in flight, each of which needs a second one.
-    let pool = json!({ "bdev_io_pool_size": 200, "bdev_io_cache_size": 50 });
+    let pool = json!({ "bdev_io_pool_size": ios, "bdev_io_cache_size": 50 });
+    let late = |which| {
+        let params = json!({ "delay_bdev_name": "late", "latency_type": which, "latency_us": LATE });
+        json!({ "method": "bdev_delay_update_latency", "params": params })
+    };
     let failing = json!({ "name": "EE_r1", "io_type": "flush", "error_type": "failure",
         "num": flushes::FAILURES });
     let bdevs = [
@@ -129,6 +139,15 @@ fn run(make: fn() -> Step) -> ExitCode {
         aio("f2", &files[2]),
         raid("r0", "raid0", ["f1", "f2"]),
         json!({ "method": "bdev_passthru_create", "params": { "name": "s0", "base_bdev_name": "r0" } }),
+        malloc("m5", 2048, 512),
+        json!({ "method": "bdev_delay_create", "params": { "name": "late", "base_bdev_name": "m5",
+            "avg_read_latency": 0, "p99_read_latency": 0, "avg_write_latency": 0, "p99_write_latency": 0 } }),
+        // Modules that examine a new bdev read it. Late, they would keep it to themselves.
+        json!({ "method": "bdev_wait_for_examine" }),
+        late("avg_read"),
+        late("p99_read"),
+        late("avg_write"),
+        late("p99_write"),
         malloc("m1", 2048, 512),
         malloc("m2", 2048, 512),
         raid("r1", "raid1", ["m1", "m2"]),

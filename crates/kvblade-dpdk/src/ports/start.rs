@@ -6,7 +6,7 @@ use super::data_room::{MbufSpec, SharedBy};
 use super::pools::Pools;
 
 /// Descriptors of each rx and each tx ring, unless the PMD's limit is lower.
-const DESCRIPTORS: u16 = 1024;
+pub(super) const DESCRIPTORS: u16 = 1024;
 
 /// Larger data rooms to try when a PMD refuses the one for its MTU; the last is the largest possible.
 const LARGER_ROOMS: [u16; 2] = [16_384, u16::MAX - dpdk::HEADROOM];

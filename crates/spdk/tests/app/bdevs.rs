@@ -117,7 +117,7 @@ fn open_beside(name: &str) -> Thread {
     let thread = neighbour();
     let bdev = crate::step::open(name, true, |_| ()).expect("it is there");
     let opens = thread.send(move || {
-        let queue = CompletionQueue::<u32>::new().expect("an aio context");
+        let queue = CompletionQueue::<u32>::new(1024).expect("an aio context");
         LEFT.set(Some(IoChannel::open(&bdev, &queue).expect("a channel")));
     });
     opens.expect("room");
@@ -169,7 +169,7 @@ struct Bench {
 impl Bench {
     fn open(name: &str, write: bool) -> Self {
         let bdev = crate::step::open(name, write, |_| ()).expect("it is there");
-        let queue = CompletionQueue::new().expect("an aio context");
+        let queue = CompletionQueue::new(1024).expect("an aio context");
         let channel = IoChannel::open(&bdev, &queue).expect("a channel");
         let pool = Mempool::new(
             crate::step::eal(),
@@ -290,7 +290,7 @@ fn closed() -> Step {
         asks("bdev_malloc_create", params, |answer| {
             assert_eq!(answer["result"], json!("m4"));
             let bdev = crate::step::open("m4", true, |_| ()).expect("it is there");
-            let queue = CompletionQueue::<u32>::new().expect("an aio context");
+            let queue = CompletionQueue::<u32>::new(1024).expect("an aio context");
             drop(IoChannel::open(&bdev, &queue).expect("a channel"));
         }),
         // Which SPDK answers when descriptor and channels are closed.

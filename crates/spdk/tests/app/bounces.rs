@@ -64,7 +64,7 @@ impl Bench {
             }
         };
         let direct = std::fs::OpenOptions::new().read(true).custom_flags(O_DIRECT).open(file(name)).is_ok();
-        let queue = CompletionQueue::new().expect("an aio context");
+        let queue = CompletionQueue::new(1024).expect("an aio context");
         let channel = IoChannel::open(&bdev, &queue).expect("a channel");
         Self { channel, queue, pool: pool.expect("memory"), payloads: Vec::new(), direct }
     }

@@ -67,7 +67,7 @@ fn flush() -> Step {
             assert_eq!(answer["result"], json!("flushed"));
             let bdev = open("flushed", true, |_| ()).expect("it is there");
             assert_eq!(bdev.info().flush, FlushMethod::FileSync);
-            let queue = CompletionQueue::new().expect("an aio context");
+            let queue = CompletionQueue::new(1024).expect("an aio context");
             let channel = IoChannel::open(&bdev, &queue).expect("a channel");
             let private = spdk::private_size::<IoKind>();
             let pool = dpdk::Mempool::new(eal(), "flushed", 15, private, 1024, None).expect("memory");

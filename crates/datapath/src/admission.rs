@@ -1,0 +1,110 @@
+//! Admission to a bdev where room is short: the budget's rules ([`crate::budget`]) with an lcore's requests.
+
+use std::hash::{BuildHasher, RandomState};
+
+use aoe_target::{DropReason, Export, MacAddr, Request};
+use dpdk::{Mbuf, tsc};
+use spdk::CompletionQueue;
+
+use crate::{
+    backing::Backing,
+    budget::{Paths, Room},
+    inflight::InFlight,
+    port_queue::PortQueue,
+};
+
+/// Seconds without a completion after which an export's bdev is not well.
+const PATIENCE: u64 = 2;
+
+/// An lcore's budgets.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    paths: Paths,
+    /// [`PATIENCE`] in ticks of the TSC.
+    patience: u64,
+}
+
+impl Admission {
+    /// For an lcore that can have so many requests in flight.
+    pub(crate) fn new(requests: usize) -> Self {
+        let paths = Paths::new(requests, RandomState::new().hash_one(requests));
+        Self { paths, patience: tsc::hz().saturating_mul(PATIENCE) }
+    }
+
+    /// Decides on a request that does not have room by the first rule. Counts it if it is admitted, until it has ended or is
+    /// [withdrawn](Self::withdrawn).
+    ///
+    /// # Errors
+    /// The drop reason.
+    #[cold]
+    pub(crate) fn admit(
+        &mut self,
+        export: &Export,
+        backing: &mut Backing,
+        bdevs: &mut CompletionQueue<InFlight>,
+        queue: &PortQueue,
+        request: &Request,
+    ) -> Result<(), DropReason> {
+        if !backing.load().is_tracked() {
+            self.track(export, backing, bdevs);
+        }
+        let own = self.paths.in_flight(request.source, export.id());
+        let is_well = backing.is_well(tsc::now(), self.patience);
+        if queue.room().admits(backing.load(), own, u32::from(export.buffer_count()), is_well) {
+            self.paths.started(request.source, export.id());
+            return Ok(());
+        }
+        backing.counters().export_full += 1;
+        Err(DropReason::ExportFull)
+    }
+
+    /// Starts counting the requests of each initiator on an export.
+    fn track(&mut self, export: &Export, backing: &mut Backing, bdevs: &mut CompletionQueue<InFlight>) {
+        backing.set_tracked(true);
+        bdevs.for_each_in_flight(|request| {
+            if request.context().export == export.id()
+                && let Some(head) = request.head::<12>()
+            {
+                self.paths.started(source(&head), export.id());
+            }
+        });
+    }
+
+    /// Takes note that a request was admitted and no bdev got it.
+    #[cold]
+    pub(crate) fn withdrawn(&mut self, export: &Export, backing: &Backing, request: &Request) {
+        if backing.load().is_tracked() {
+            self.paths.ended(request.source, export.id());
+        }
+    }
+
+    /// Takes note that a request in `frame` to a tracked export has ended.
+    #[cold]
+    pub(crate) fn ended(
+        &mut self,
+        export: &Export,
+        backing: &mut Backing,
+        bdevs: &mut CompletionQueue<InFlight>,
+        room: Room,
+        frame: &Mbuf,
+    ) {
+        let Some(head) = frame.first_bytes::<12>() else { return };
+        self.paths.ended(source(&head), export.id());
+        if room.is_ample(backing.load()) {
+            backing.set_tracked(false);
+            bdevs.for_each_in_flight(|request| {
+                if request.context().export == export.id()
+                    && let Some(head) = request.head::<12>()
+                {
+                    self.paths.ended(source(&head), export.id());
+                }
+            });
+        }
+    }
+}
+
+/// The initiator's address in a request's Ethernet header.
+fn source(head: &[u8; 12]) -> MacAddr {
+    let [.., a, b, c, d, e, f] = *head;
+    MacAddr([a, b, c, d, e, f])
+}

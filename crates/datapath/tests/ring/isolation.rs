@@ -1,0 +1,96 @@
+//! A bdev that answers late and initiators that send too much, beside others.
+
+use std::collections::BTreeSet;
+
+use aoe_target::DropReason;
+use ring_lab::frames::{self, status, tag};
+
+use crate::bench::{Bench, Room};
+use crate::script::{Scenario, Step, chain};
+
+pub(crate) const SCENARIOS: &[Scenario] =
+    &[("a_bdev_that_does_not_answer_leaves_mbufs_to_other_exports", || {
+        chain(vec![flood(), others(), late()])
+    })];
+
+/// Initiators that keep to nothing, and their requests.
+const GREEDY: u8 = 4;
+const EACH: u32 = 1000;
+/// An initiator that has what the export advertises in flight.
+const MODEST: u8 = 5;
+const ADVERTISED: u32 = 16;
+
+fn from(initiator: u8, mut frame: Vec<u8>) -> Vec<u8> {
+    frame[11] = 0x10 + initiator;
+    frame
+}
+
+/// Sends a frame by way of an mbuf of the port, as a NIC does, and has the lcore receive it.
+fn arrives(bench: &mut Bench, frame: &[u8]) {
+    let received = bench.arrive(frame);
+    assert_ne!(received, Room::NoMbuf, "the NIC has no mbuf for a frame: {}", bench.describe());
+    assert_eq!(received, Room::Taken);
+    bench.lcore.turn();
+}
+
+/// Four initiators with 1,000 reads each, all to the export whose bdev is late.
+fn flood() -> Step {
+    Box::new(|bench, arrived| {
+        assert!(arrived.is_empty(), "{arrived:x?}");
+        let late = ring_lab::open("late");
+        bench.lcore.add(ring_lab::export(2, "1.3", &late), &late).expect("the address is free");
+        for request in 0..EACH {
+            for initiator in 0..GREEDY {
+                let read = frames::read(3, request, u64::from(request % 128), 1);
+                arrives(bench, &from(initiator, read));
+            }
+        }
+        let (in_flight, dropped) = (bench.lcore.in_flight(), bench.drops(DropReason::ExportFull));
+        assert_eq!(u64::from(in_flight) + dropped, u64::from(GREEDY) * u64::from(EACH));
+        assert!(in_flight >= u32::from(GREEDY) * ADVERTISED, "{in_flight}");
+        let counted =
+            bench.lcore.snapshot().exports.iter().map(|(_, counters)| counters.export_full).sum::<u64>();
+        assert_eq!(counted, dropped, "counted for the export, too");
+        true
+    })
+}
+
+/// The other exports and config queries are answered, and the initiator that keeps to what was advertised is admitted.
+fn others() -> Step {
+    const QUERY: u32 = 5000;
+    const READ: u32 = 5001;
+    let mut sent = false;
+    let mut missing = BTreeSet::from([QUERY, QUERY + 2, READ]);
+    Box::new(move |bench, arrived| {
+        if !sent {
+            sent = true;
+            let dropped = bench.drops(DropReason::ExportFull);
+            for request in 0..ADVERTISED {
+                arrives(bench, &from(MODEST, frames::read(3, 6000 + request, 0, 1)));
+            }
+            assert_eq!(bench.drops(DropReason::ExportFull), dropped, "it keeps to it");
+            arrives(bench, &from(MODEST, frames::read(3, 6000 + ADVERTISED, 0, 1)));
+            assert_eq!(bench.drops(DropReason::ExportFull), dropped + 1, "one more than advertised");
+            arrives(bench, &frames::query(1, 1, QUERY));
+            arrives(bench, &frames::query(1, 3, QUERY + 2));
+            arrives(bench, &frames::read(1, READ, 0, 8));
+        }
+        for reply in arrived {
+            assert!(missing.remove(&tag(&reply)), "the late bdev has answered: {}", tag(&reply));
+        }
+        missing.is_empty()
+    })
+}
+
+/// The late bdev answers what it was given, and nothing is left over.
+fn late() -> Step {
+    let mut due = None;
+    Box::new(move |bench, arrived| {
+        let due = due.get_or_insert_with(|| bench.lcore.in_flight());
+        for reply in arrived {
+            assert_eq!(status(&reply), (0x40, 0));
+            *due -= 1;
+        }
+        *due == 0
+    })
+}

@@ -1,0 +1,77 @@
+//! A queue's requests in flight, all of them.
+
+use std::{cell::Cell, ffi::c_void, ptr};
+
+/// The arguments of requests in flight, one after the other. Its memory is there from the start.
+pub(crate) struct InFlightTable {
+    requests: Box<[Cell<*mut c_void>]>,
+    count: Cell<u32>,
+}
+
+impl InFlightTable {
+    pub(crate) fn new(capacity: usize) -> Self {
+        // An index has 32 bits.
+        let capacity = capacity.min(u32::MAX as usize);
+        Self { requests: (0..capacity).map(|_| Cell::new(ptr::null_mut())).collect(), count: Cell::new(0) }
+    }
+
+    /// The requests in flight.
+    #[inline]
+    pub(crate) fn count(&self) -> u32 {
+        self.count.get()
+    }
+
+    /// Adds a request. Returns its index; `None` if the table is full.
+    #[inline(always)]
+    pub(crate) fn add(&self, request: *mut c_void) -> Option<u32> {
+        let index = self.count.get();
+        self.requests.get(index as usize)?.set(request);
+        self.count.set(index + 1);
+        Some(index)
+    }
+
+    /// Takes the request with this index out. The last one gets its index, and is returned; it may be the same.
+    #[inline(always)]
+    pub(crate) fn remove(&self, index: u32) -> *mut c_void {
+        let last = self.count.get() - 1;
+        self.count.set(last);
+        let moved = self.requests[last as usize].get();
+        self.requests[index as usize].set(moved);
+        moved
+    }
+
+    /// Calls `look` with each request.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(*mut c_void)) {
+        for request in self.requests.iter().take(self.count.get() as usize) {
+            look(request.get());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_request_is_found_at_its_index_until_it_is_removed() {
+        let requests: Vec<*mut c_void> = (1..=4usize).map(ptr::without_provenance_mut).collect();
+        let table = InFlightTable::new(4);
+        let mut indices: Vec<(*mut c_void, u32)> =
+            requests.iter().map(|request| (*request, table.add(*request).expect("room"))).collect();
+        assert_eq!(table.add(requests[0]), None, "it is full");
+        for removed in [1, 0, 1, 0] {
+            let (_, index) = indices.remove(removed);
+            let moved = table.remove(index);
+            if let Some((_, place)) = indices.iter_mut().find(|(request, _)| *request == moved) {
+                *place = index;
+            }
+            let mut found = Vec::new();
+            table.for_each(|request| found.push(request));
+            found.sort();
+            let mut expected: Vec<_> = indices.iter().map(|(request, _)| *request).collect();
+            expected.sort();
+            assert_eq!(found, expected);
+            assert_eq!(table.count() as usize, indices.len());
+        }
+    }
+}
