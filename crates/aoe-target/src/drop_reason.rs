@@ -38,6 +38,7 @@ drop_reasons! {
     SourceNotUnicast, "source_not_unicast", "The source address is a group address, which no sender has.";
     NotOurMac, "not_our_mac", "The frame is addressed to another MAC address; seen on promiscuous ports.";
     UnknownShelfSlot, "unknown_shelf_slot", "No export has this shelf and slot on this port, in this VLAN or outside of any.";
+    WildcardRefused, "wildcard_refused", "A wildcard request is neither a config query nor IDENTIFY, and no other may reach several exports.";
     Denied, "denied", "The operator's allow or deny list keeps the sender off the export.";
     Masked, "masked", "The export's MAC mask list does not name the sender; the protocol demands silence.";
     ClaimsUnknown, "claims_unknown", "The export is closed: its stored mask and reservation are damaged or not yet known.";

@@ -170,6 +170,24 @@ impl Request {
         }
     }
 
+    /// Whether the request only asks which disks there are: a config query or IDENTIFY. No other may go to a wildcard address:
+    /// one write would reach every export. By value, as then other requests need not be in memory.
+    #[cold]
+    #[inline(never)]
+    #[must_use]
+    pub fn is_discovery(self) -> bool {
+        match self.kind {
+            RequestKind::Ata(taskfile) => taskfile.decode() == AtaCommand::Identify,
+            RequestKind::Config { command, .. } => {
+                matches!(command, ConfigCommand::Read | ConfigCommand::Test | ConfigCommand::PrefixTest)
+            }
+            RequestKind::Mask { .. }
+            | RequestKind::Reserve { .. }
+            | RequestKind::Keyed { .. }
+            | RequestKind::Other(_) => false,
+        }
+    }
+
     /// Bytes from the start of the frame that [`Export::admit`](crate::Export::admit) and
     /// [`InitiatorState::apply`](crate::InitiatorState::apply) want in one piece: 0 unless a config string is to be compared or
     /// stored, a list is to be run, or TRIM's ranges are to be read. Bounded by `frame_len`.

@@ -158,6 +158,7 @@ impl Requests {
         };
         match self.exports.route(queue.port(), vlan, request.address) {
             Route::One(export) => self.admit(thread, queue, export, &request, frame),
+            Route::Many(_) if !request.is_discovery() => queue.drop(frame, DropReason::WildcardRefused),
             Route::Many(pattern) => self.fanouts.push_request(queue, vlan, pattern, frame),
             Route::None => queue.drop(frame, DropReason::UnknownShelfSlot),
         }

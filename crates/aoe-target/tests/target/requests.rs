@@ -71,6 +71,22 @@ fn frames_that_are_no_requests_are_dropped_by_name() {
 }
 
 #[test]
+fn of_all_commands_only_config_queries_and_identify_ask_which_disks_there_are() {
+    let of = |frames: &mut dyn Iterator<Item = (u8, Vec<u8>)>| -> Vec<u8> {
+        frames.filter(|(_, frame)| parse(frame).unwrap().is_discovery()).map(|(number, _)| number).collect()
+    };
+    assert_eq!(of(&mut (0..=u8::MAX).map(|opcode| (opcode, ata(opcode, 1, 0)))), [0xec]);
+    // A config command has four bits.
+    assert_eq!(of(&mut (0..16).map(|command| (command, config(command, b"a")))), [0, 1, 2]);
+    let mut messages = (2..=u8::MAX).map(|command| {
+        let mut frame = ata(0xec, 1, 0);
+        frame[19] = command;
+        (command, frame)
+    });
+    assert_eq!(of(&mut messages), Vec::<u8>::new());
+}
+
+#[test]
 fn short_and_long_frames_are_requests_all_the_same() {
     for trailing in [0, 24, 8704] {
         let mut frame = ata(0xec, 1, 0);

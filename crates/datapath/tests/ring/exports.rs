@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use aoe_target::{ExportId, ShelfSlot};
+use aoe_target::{DropReason, ExportId, ShelfSlot};
 use ring_lab::export;
 use ring_lab::frames::{self, check_reply, pattern, status, tag};
 
@@ -12,6 +12,7 @@ use crate::script::{Scenario, Step, chain, exchange, silence};
 pub(crate) const SCENARIOS: &[Scenario] = &[
     ("a_removed_export_answers_what_it_has_first", removal),
     ("an_offline_export_faults_at_once", offline),
+    ("a_wildcard_write_reaches_no_export", wildcard_write),
     ("advertisements_go_to_everybody", advertisements),
 ];
 
@@ -67,6 +68,36 @@ fn offline() -> Step {
             assert_eq!(status(&replies[3]), (0x40, 0), "the other export goes on");
         },
     )
+}
+
+fn wildcard_write() -> Step {
+    chain(vec![
+        exchange(
+            |bench| {
+                let everybody = |mut frame: Vec<u8>| {
+                    frame[16..19].fill(0xff);
+                    frame
+                };
+                assert!(bench.send(&everybody(frames::write(1, 1, 0, &pattern(1, 1)))));
+                assert!(bench.send(&everybody(frames::flush(1, 2))));
+                assert!(bench.send(&frames::query(0xffff, 0xff, 3)), "a question all the same");
+            },
+            2,
+            |bench, replies| {
+                assert!(replies.iter().all(|reply| tag(reply) == 3), "the query alone is answered");
+                assert_eq!(bench.drops(DropReason::WildcardRefused), 2);
+            },
+        ),
+        exchange(
+            |bench| (1..=2).for_each(|slot| assert!(bench.send(&frames::read(slot, 4, 0, 1)))),
+            2,
+            |_, replies| {
+                for reply in &replies {
+                    assert!(reply[frames::DATA..].iter().all(|byte| *byte == 0), "not written");
+                }
+            },
+        ),
+    ])
 }
 
 fn advertisements() -> Step {

@@ -6,6 +6,9 @@ use crate::case::{Case, Elsewhere};
 
 const ANY_MAC: &str = "it listens to a packet socket and looks at shelf and slot only";
 
+const EVERY_COMMAND: &str =
+    "it takes every command by a wildcard, so one frame overwrites a sector of every disk";
+
 pub(crate) const CASES: &[Case] = &[
     Case {
         name: "a_reply_has_version_1_and_the_response_flag",
@@ -87,14 +90,60 @@ pub(crate) const CASES: &[Case] = &[
         },
     },
     Case {
-        name: "wildcards_hold_for_ata_too",
-        rule: "A wildcard works with every command, ATA included.",
+        name: "identify_works_with_a_wildcard",
+        rule: "A wildcard works with IDENTIFY too, by which WinAoE finds disks.",
         source: "win, vb",
         us: "status 40 error 00, 512 bytes",
         vblade: Same,
         run: |bench| {
             let request = with(bench.identify(), 16, &[0xff; 3]);
             bench.seen(&request)
+        },
+    },
+    Case {
+        name: "a_wildcard_that_reads_or_changes_a_disk_is_dropped",
+        rule: "No other ATA command works with a wildcard: read, write, flush and TRIM of every disk are of no use to anybody.",
+        source: "own",
+        us: "silence; silence; silence; silence; sector kept",
+        vblade: Differs(
+            "status 40 error 00, 512 bytes; status 40 error 00; status 41 error 04; status 41 error 04; sector changed",
+            EVERY_COMMAND,
+        ),
+        run: |bench| {
+            let trim = [&[0; 6][..], &[1, 0], &[0; 504]].concat();
+            let requests = [
+                bench.read(0, 1),
+                bench.write(0, 1, &[0x7e; 512]),
+                bench.ata(0x40, 0, 0xea, 0, &[]),
+                bench.message(0, &[&[0x41, 1, 1, 0x06], &[0; 8][..], &trim].concat()),
+            ];
+            let seen = requests.map(|request| bench.seen(&with(request, 16, &[0xff; 3]))).join("; ");
+            let read = bench.read(0, 1);
+            let sector = bench.ask(&read).unwrap_or_default();
+            let kept = sector.len() == 36 + 512 && sector[36..].iter().all(|byte| *byte == 0);
+            format!("{seen}; sector {}", if kept { "kept" } else { "changed" })
+        },
+    },
+    Case {
+        name: "a_wildcard_message_that_is_no_query_is_dropped",
+        rule: "Config set, MAC masks, reservations and unknown commands name one disk.",
+        source: "own",
+        us: "silence; silence; silence; silence; silence; string \"\"",
+        vblade: Differs(
+            "string \"everybody\"; string \"everybody\"; list of 0, MError 0; list of 0; AoE error 1; string \"everybody\"",
+            EVERY_COMMAND,
+        ),
+        run: |bench| {
+            let requests = [
+                bench.config(3, b"everybody"),
+                bench.config(4, b"everybody"),
+                bench.message(2, &[0; 4]),
+                bench.message(3, &[0; 2]),
+                bench.message(0xf0, &[0; 36]),
+            ];
+            let seen = requests.map(|request| bench.seen(&with(request, 16, &[0xff; 3]))).join("; ");
+            let query = bench.config(0, &[]);
+            format!("{seen}; {}", bench.seen(&query))
         },
     },
     Case {

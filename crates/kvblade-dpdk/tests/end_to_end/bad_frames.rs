@@ -54,6 +54,9 @@ fn every_frame_that_deserves_no_answer_is_dropped_under_its_own_reason() {
     let identify = AtaRequest::identify().frame(&initiator.envelope(&export), &[]);
     let test = config_frame(&initiator.envelope(&export), ConfigCommand::Test, b"another string");
     let prefix = config_frame(&initiator.envelope(&export), ConfigCommand::Prefix, b"a");
+    let read = AtaRequest::read(0, 1).frame(&initiator.envelope(&export), &[]);
+    let write = AtaRequest::write(0, 1).frame(&initiator.envelope(&export), &[0xee; 512]);
+    let set = config_frame(&initiator.envelope(&export), ConfigCommand::ForceSet, b"everybody");
     let tagged = [&identify[..12], &[0x81, 0, 0, 5], &identify[12..]].concat();
     let twice = [&identify[..12], &[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6], &identify[12..]].concat();
     let frames: &[(&str, &str, Vec<u8>)] = &[
@@ -72,6 +75,10 @@ fn every_frame_that_deserves_no_answer_is_dropped_under_its_own_reason() {
         ("another station's address", "not_our_mac", changed(&identify, 0, &[2, 0, 0, 0, 0, 9])),
         ("a shelf nobody serves", "unknown_shelf_slot", changed(&identify, 16, &[9, 9])),
         ("a slot nobody serves", "unknown_shelf_slot", changed(&identify, 18, &[9])),
+        ("a write to everybody", "wildcard_refused", changed(&write, 16, &[0xff; 3])),
+        ("a write to each slot of a shelf", "wildcard_refused", changed(&write, 18, &[0xff])),
+        ("a read of everybody", "wildcard_refused", changed(&read, 16, &[0xff; 2])),
+        ("a config string for everybody", "wildcard_refused", changed(&set, 16, &[0xff; 3])),
         ("a test for another config string", "config_mismatch", test.clone()),
         ("a prefix test for another config string", "config_mismatch", prefix),
         ("a config string longer than its frame", "config_too_long", changed(&test, 30, &[0x03, 0xff])),
@@ -88,6 +95,9 @@ fn every_frame_that_deserves_no_answer_is_dropped_under_its_own_reason() {
             assert_eq!(rpc.drops(0, reason), before + 1, "{what}");
         }
     });
+    let mut first = [0xff; 512];
+    initiator.read(&export, 0, &mut first).unwrap();
+    assert_eq!(first, [0; 512], "no wildcard has written it");
     // Silence shows only after the load has ended.
     initiator.drain().unwrap();
     for (what, _, frame) in frames {
