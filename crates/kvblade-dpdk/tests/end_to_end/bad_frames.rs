@@ -19,7 +19,7 @@ fn changed(frame: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Runs a verified load on one export while `attack` works on the other; both must come through.
-fn while_others_are_served(lab: &Lab, target: &Target, attack: impl FnOnce()) {
+pub(crate) fn while_others_are_served(lab: &Lab, target: &Target, attack: impl FnOnce()) {
     let mut initiator = lab.initiator(0);
     let export = find(&mut initiator, GOOD);
     let mut spec = random_load(8);

@@ -21,6 +21,7 @@ mod links;
 mod live_management;
 mod loading;
 mod log_output;
+mod process_faults;
 mod refused_machine;
 mod refused_values;
 mod restart;
