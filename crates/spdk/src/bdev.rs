@@ -318,6 +318,24 @@ impl Bdev {
         Ok(Self { inner: Arc::new(descriptor) })
     }
 
+    /// A bdev of a simulation, of which the facts are said. On the app's thread.
+    ///
+    /// # Errors
+    /// `EINVAL` on another thread.
+    #[cfg(feature = "simulate")]
+    pub fn simulated(
+        _: AppThread<'_>,
+        device: std::rc::Rc<std::cell::RefCell<dyn crate::simulated::Device>>,
+        info: BdevInfo,
+    ) -> Result<Self> {
+        let invalid = Error { call: "simulated", errno: EINVAL };
+        let owner = Thread::current().ok_or(invalid)?;
+        let raw = NonNull::new(crate::simulated::register(device)).ok_or(invalid)?;
+        let on_event: OnEvent = Box::new(|_| ());
+        let on_event = NonNull::from(Box::leak(Box::new(on_event)));
+        Ok(Self { inner: Arc::new(Descriptor { raw, owner, on_event, info, files: Vec::new() }) })
+    }
+
     /// The facts about it, as of when it was opened.
     pub fn info(&self) -> &BdevInfo {
         &self.inner.info

@@ -30,6 +30,8 @@ pub mod rpc;
 mod sector_buffers;
 mod sector_io;
 mod sectors;
+#[cfg(feature = "simulate")]
+pub mod simulated;
 mod stage;
 mod subsystem;
 mod thread;

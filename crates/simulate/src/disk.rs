@@ -1,0 +1,270 @@
+//! A simulated device: content, a volatile cache, and when and how each I/O completes.
+
+use std::{cell::Cell, collections::BTreeMap, ffi::c_int, rc::Rc};
+
+use spdk::simulated::{self, Device, Operation, Status, Submission};
+
+use crate::{
+    dice::Dice,
+    plan::{Cache, DiskPlan, SECTORS},
+};
+
+const ENOMEM: c_int = 12;
+const NEVER: u64 = u64::MAX;
+const SECTOR: usize = 512;
+
+/// A sector's content.
+pub(crate) type Content = Box<[u8]>;
+
+/// One write's content of a sector.
+#[derive(Debug)]
+struct Version {
+    /// The I/O; 0 is the content at the start.
+    io: u64,
+    content: Content,
+    /// The write has completed.
+    completed: bool,
+}
+
+/// An I/O that the device has.
+#[derive(Debug)]
+struct Flying {
+    submission: Submission,
+    /// It takes effect at this tick, and completes at that one.
+    effect_at: u64,
+    done_at: u64,
+    status: Status,
+    /// A flush: the version of each sector that it brings to stable media.
+    covered: Vec<(usize, u64)>,
+}
+
+/// A device.
+pub(crate) struct Disk {
+    plan: DiskPlan,
+    dice: Dice,
+    now: Rc<Cell<u64>>,
+    blocks: u64,
+    /// By sector: the version on stable media, then those in the cache, in the order of their effects.
+    sectors: Vec<Vec<Version>>,
+    flying: BTreeMap<u64, Flying>,
+    /// Submissions so far by operation and first block, so that a decision does not depend on other blocks' I/O.
+    submitted: BTreeMap<(u64, u64), u64>,
+    open_channels: u32,
+    /// Everything completes now, and without a fault: the seed's end.
+    calm: bool,
+    /// What it was misused for.
+    misuse: Option<String>,
+    used: bool,
+}
+
+impl Disk {
+    pub(crate) fn new(plan: DiskPlan, dice: Dice, now: Rc<Cell<u64>>) -> Self {
+        let start = || Version { io: 0, content: vec![0; SECTOR].into(), completed: true };
+        Self {
+            blocks: SECTORS / u64::from(plan.sectors_per_block),
+            plan,
+            dice,
+            now,
+            sectors: (0..SECTORS).map(|_| vec![start()]).collect(),
+            flying: BTreeMap::new(),
+            submitted: BTreeMap::new(),
+            open_channels: 0,
+            calm: false,
+            misuse: None,
+            used: false,
+        }
+    }
+
+    /// Whether an I/O was submitted since this was asked last.
+    pub(crate) fn was_used(&mut self) -> bool {
+        std::mem::take(&mut self.used)
+    }
+
+    /// When something happens here next.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.flying
+            .values()
+            .map(|flying| flying.effect_at.min(flying.done_at))
+            .min()
+            .filter(|at| *at < NEVER - 1)
+    }
+
+    /// Makes it smaller.
+    pub(crate) fn shrink(&mut self) {
+        self.blocks -= self.blocks / 2;
+    }
+
+    pub(crate) fn sectors_now(&self) -> u64 {
+        self.blocks * u64::from(self.plan.sectors_per_block)
+    }
+
+    /// No faults from now on, and every I/O completes.
+    pub(crate) fn calm(&mut self) {
+        self.calm = true;
+        for flying in self.flying.values_mut() {
+            flying.effect_at = flying.effect_at.min(self.now.get());
+            flying.done_at = flying.done_at.min(self.now.get());
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flying.len()
+    }
+
+    pub(crate) fn misuse(&self) -> Option<&str> {
+        self.misuse.as_deref()
+    }
+
+    /// The content now.
+    pub(crate) fn content(&self, lba: u64) -> &[u8] {
+        let versions = &self.sectors[index(lba)];
+        &versions.last().expect("a sector has content").content
+    }
+
+    /// What a loss of power at this moment leaves: the stable version or any later one, as it happens.
+    pub(crate) fn survivor(&self, lba: u64, dice: Dice, cut: u64) -> &[u8] {
+        let versions = &self.sectors[index(lba)];
+        &versions[index(dice.below(versions.len() as u64, &[cut, lba]))].content
+    }
+
+    /// Lets effects happen, and returns what completes now, in the order of its time.
+    pub(crate) fn advance(&mut self) -> Vec<(u64, Status)> {
+        let now = self.now.get();
+        let by_time = |at: fn(&Flying) -> u64, flying: &BTreeMap<u64, Flying>| {
+            let mut due: Vec<(u64, u64)> =
+                flying.iter().map(|(io, flying)| (at(flying), *io)).filter(|(at, _)| *at <= now).collect();
+            due.sort_unstable();
+            due.into_iter().map(|(_, io)| io).collect::<Vec<u64>>()
+        };
+        for io in by_time(|flying| flying.effect_at, &self.flying) {
+            self.take_effect(io);
+        }
+        let done = by_time(|flying| flying.done_at, &self.flying);
+        done.into_iter().filter_map(|io| Some((io, self.finish(io)?))).collect()
+    }
+
+    fn take_effect(&mut self, io: u64) {
+        let Some(flying) = self.flying.get_mut(&io) else { return };
+        flying.effect_at = NEVER;
+        let Submission { operation, first, blocks, .. } = flying.submission;
+        let per_block = u64::from(self.plan.sectors_per_block);
+        let sectors = index(first * per_block)..index((first + blocks) * per_block);
+        let visible = |sectors: &[Vec<Version>]| {
+            let contents = sectors.iter().map(|versions| &*versions.last().expect("content").content);
+            contents.collect::<Vec<_>>().concat()
+        };
+        match operation {
+            // A failed read leaves anything in the buffer.
+            Operation::Read => simulated::fill(io, &visible(&self.sectors[sectors])),
+            // A failed write may have taken effect, or not.
+            Operation::Write | Operation::WriteFua
+                if flying.status != Status::Done && io.is_multiple_of(2) => {}
+            Operation::CompareAndWrite if flying.status != Status::Done => {}
+            Operation::CompareAndWrite
+                if simulated::compared(io) != visible(&self.sectors[sectors.clone()]) =>
+            {
+                flying.status = Status::Miscompare;
+            }
+            Operation::Write | Operation::WriteFua | Operation::CompareAndWrite => {
+                let data = simulated::data(io);
+                for (versions, content) in self.sectors[sectors].iter_mut().zip(data.chunks(SECTOR)) {
+                    versions.push(Version { io, content: content.into(), completed: false });
+                }
+            }
+            Operation::Flush | Operation::Unmap => {}
+        }
+    }
+
+    fn finish(&mut self, io: u64) -> Option<Status> {
+        let flying = self.flying.remove(&io)?;
+        for versions in &mut self.sectors {
+            versions
+                .iter_mut()
+                .filter(|version| version.io == io)
+                .for_each(|version| version.completed = true);
+        }
+        if flying.status == Status::Done {
+            let is_stable = match flying.submission.operation {
+                Operation::Write | Operation::CompareAndWrite => self.plan.cache == Cache::None,
+                Operation::WriteFua => true,
+                Operation::Read | Operation::Flush | Operation::Unmap => false,
+            };
+            if is_stable {
+                (0..self.sectors.len()).for_each(|sector| self.make_stable(sector, io));
+            }
+            flying.covered.iter().for_each(|(sector, version)| self.make_stable(*sector, *version));
+        }
+        Some(flying.status)
+    }
+
+    /// Brings the version of this I/O to stable media.
+    fn make_stable(&mut self, sector: usize, io: u64) {
+        let versions = &mut self.sectors[sector];
+        if let Some(at) = versions.iter().position(|version| version.io == io) {
+            versions.drain(..at);
+        }
+    }
+}
+
+impl Device for Disk {
+    fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    fn submit(&mut self, submission: Submission) -> Result<(), c_int> {
+        self.used = true;
+        let place = (submission.first, submission.operation as u64);
+        let count = *self.submitted.entry(place).and_modify(|count| *count += 1).or_default();
+        let subject = |what: u64| [what, place.0, place.1, count];
+        let (plan, dice, now) = (&self.plan, self.dice, self.now.get());
+        let faulty = !self.calm;
+        if faulty && dice.permille(plan.no_memory, &subject(0)) {
+            return Err(ENOMEM);
+        }
+        let mut took = dice.within(plan.latency, &subject(1));
+        if faulty && dice.permille(plan.late, &subject(2)) {
+            took += dice.within((100, 1500), &subject(3));
+        }
+        let mut effect_at = now + if took == 0 { 0 } else { dice.below(took + 1, &subject(4)) };
+        let mut done_at = now + took;
+        if faulty && dice.permille(plan.hang, &subject(5)) {
+            (effect_at, done_at) =
+                (if submission.io.is_multiple_of(2) { effect_at } else { NEVER - 1 }, NEVER - 1);
+        }
+        let fails = plan.fails_on == Some(submission.channel) || dice.permille(plan.fail, &subject(6));
+        let failure = if dice.below(2, &subject(7)) == 0 { Status::Failed } else { Status::MediaError };
+        let covered =
+            if submission.operation == Operation::Flush { covered_now(&self.sectors) } else { Vec::new() };
+        let status = if faulty && fails { failure } else { Status::Done };
+        self.flying.insert(submission.io, Flying { submission, effect_at, done_at, status, covered });
+        Ok(())
+    }
+
+    fn channel_opened(&mut self, _: u32) {
+        self.open_channels += 1;
+    }
+
+    fn channel_closed(&mut self, channel: u32) {
+        self.open_channels -= 1;
+        if self.flying.values().any(|flying| flying.submission.channel == channel) {
+            self.misuse = Some(format!("channel {channel} was closed with I/O in flight"));
+        }
+    }
+
+    fn closed(&mut self) {
+        if self.open_channels > 0 {
+            self.misuse =
+                Some(format!("the descriptor was closed with {} open channels", self.open_channels));
+        }
+    }
+}
+
+/// The newest completed version of each sector: nothing more is promised to be stable after a flush.
+fn covered_now(sectors: &[Vec<Version>]) -> Vec<(usize, u64)> {
+    let newest = |versions: &Vec<Version>| Some(versions.iter().rfind(|version| version.completed)?.io);
+    sectors.iter().enumerate().filter_map(|(sector, versions)| Some((sector, newest(versions)?))).collect()
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,166 @@
+//! The real target: lcores with port queues on a port made of rings, and exports of simulated bdevs.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
+
+use aoe_target::{Export, ExportId, Identity, MacAddr, PortId, PortLimits, Ports, ShelfSlot};
+use datapath::{DistributeBy, Distribution, Lcore, PortQueue, Snapshot};
+use dpdk::{Mempool, PeerRing, Port, PortConfig, ring_port_with_queues};
+use ring_lab::{eal, frames};
+use spdk::{AppThread, Bdev, BdevInfo, Durability, FlushMethod, simulated::Device};
+
+use crate::{
+    dice::Dice,
+    disk::Disk,
+    initiators::SHELF,
+    plan::{Cache, ExportPlan, Plan, SECTORS},
+};
+
+/// Frames that a port's ring holds, in each direction.
+const RING: u32 = 256;
+/// Frames that a ring between lcores holds.
+const HANDED: u32 = 31;
+const MTU: u16 = 1500;
+
+/// Lcores, their port and their exports.
+pub(crate) struct Target {
+    /// `None` once it is closed.
+    pub(crate) lcores: Vec<Lcore>,
+    peers: Vec<PeerRing>,
+    ports: Vec<Port>,
+    pool: Arc<Mempool>,
+    mbufs: u32,
+    pub(crate) disks: Vec<Rc<RefCell<Disk>>>,
+}
+
+fn info(index: usize, export: &ExportPlan) -> BdevInfo {
+    let disk = &export.disk;
+    let flush = match disk.cache {
+        Cache::None => FlushMethod::Nothing,
+        Cache::Flush => FlushMethod::Bdev,
+        Cache::Fua => FlushMethod::NvmeCommand,
+    };
+    BdevInfo {
+        name: format!("simulated{index}"),
+        uuid: String::new(),
+        product: "simulated".into(),
+        block_size: 512 * disk.sectors_per_block,
+        metadata_size: 0,
+        blocks: SECTORS / u64::from(disk.sectors_per_block),
+        alignment: 1,
+        durability: if disk.cache == Cache::None { Durability::Stable } else { Durability::Cached },
+        write_cache: disk.cache != Cache::None,
+        files: Vec::new(),
+        flush,
+        fua: disk.cache == Cache::Fua,
+        takes_writes: true,
+        unmaps: false,
+        health: false,
+    }
+}
+
+impl Target {
+    /// The target of a plan. `number` is another for each target of the process: EAL's names are never free again.
+    ///
+    /// # Panics
+    /// Without memory, and outside the app's thread.
+    pub(crate) fn new(plan: &Plan, number: u64, now: &Rc<Cell<u64>>) -> Self {
+        let name = format!("s{number}");
+        let queues = u16::try_from(plan.lcores).unwrap_or(1);
+        let (port_number, peers) = ring_port_with_queues(eal(), &name, RING, queues).expect("a ring port");
+        let room = MTU + 36;
+        let pool = Mempool::new(eal(), &name, plan.mbufs, datapath::private_size(), room, None);
+        let pool = pool.expect("memory for mbufs");
+        let config = PortConfig {
+            mempools: vec![Arc::clone(&pool); plan.lcores],
+            rx_descriptors: 256,
+            tx_descriptors: 256,
+            mtu: None,
+        };
+        let port = Port::start(eal(), port_number, &config).expect("a ring port starts");
+        let id = PortId(0);
+        let mut parts = Vec::new();
+        if plan.distribute {
+            let by = DistributeBy::Hash;
+            parts = Distribution::over(eal(), id, plan.lcores, &by, HANDED, None).expect("rings");
+        }
+        let (mut disks, mut bdevs) = (Vec::new(), Vec::new());
+        for (index, export) in plan.exports.iter().enumerate() {
+            let dice = Dice::new(plan.seed, &format!("disk {index}"));
+            let disk = Rc::new(RefCell::new(Disk::new(export.disk.clone(), dice, Rc::clone(now))));
+            let device: Rc<RefCell<dyn Device>> = Rc::<RefCell<Disk>>::clone(&disk);
+            let bdev = AppThread::with(|app| Bdev::simulated(app, device, info(index, export)));
+            bdevs.push(bdev.expect("the app's thread").expect("a bdev"));
+            disks.push(disk);
+        }
+        let limits = PortLimits::for_mtu(MTU).expect("1500 is enough");
+        let mut parts = parts.into_iter();
+        let lcores = (0..queues).map(|queue| {
+            let pair = port.take_queues(queue).expect("a queue pair for each lcore");
+            let port_queue = PortQueue::new(id, MacAddr(frames::TARGET), limits, pair, queue == 0);
+            let port_queue = match parts.next() {
+                Some(part) => port_queue.distributed(part),
+                None => port_queue,
+            };
+            let mut lcore = Lcore::new(vec![port_queue]).expect("an lcore");
+            for (index, bdev) in bdevs.iter().enumerate() {
+                lcore.add(export(index, &plan.exports[index]), bdev).expect("an empty table");
+            }
+            lcore
+        });
+        let lcores = lcores.collect();
+        Self { lcores, peers, ports: vec![port], pool, mbufs: plan.mbufs, disks }
+    }
+
+    /// Puts a frame into the rx queue of this lcore. False if there is no mbuf or no room, as with a NIC that has no
+    /// descriptor left.
+    pub(crate) fn deliver(&self, queue: usize, bytes: &[u8]) -> bool {
+        let Some(mut frame) = self.pool.alloc() else { return false };
+        if !frame.resize(bytes.len()) {
+            return false;
+        }
+        frame.data_mut().copy_from_slice(bytes);
+        self.peers[queue].send(frame).is_ok()
+    }
+
+    /// The next frame that this lcore sent.
+    pub(crate) fn sent(&self, queue: usize) -> Option<Vec<u8>> {
+        self.peers[queue].receive().map(|frame| frame.data().to_vec())
+    }
+
+    pub(crate) fn snapshots(&self) -> impl Iterator<Item = Snapshot> + '_ {
+        self.lcores.iter().map(Lcore::snapshot)
+    }
+
+    /// Closes lcores and port.
+    ///
+    /// # Errors
+    /// If an mbuf is missing, or a device was misused.
+    pub(crate) fn close(self) -> Result<(), String> {
+        let Self { lcores, peers, ports, pool, mbufs, disks } = self;
+        drop(lcores);
+        for peer in &peers {
+            while peer.receive().is_some() {}
+        }
+        drop(ports);
+        let available = pool.available();
+        if available != mbufs {
+            return Err(format!("{available} of {mbufs} mbufs are back at the end"));
+        }
+        let misuse = disks.iter().find_map(|disk| disk.borrow().misuse().map(str::to_owned));
+        misuse.map_or(Ok(()), Err)
+    }
+}
+
+fn export(index: usize, plan: &ExportPlan) -> Box<Export> {
+    let id = u32::try_from(index).unwrap_or(u32::MAX);
+    let slot = u8::try_from(index).unwrap_or(u8::MAX);
+    let address: ShelfSlot = format!("{SHELF}.{slot}").parse().expect("an address");
+    let identity = Identity::new(&address.to_string(), "simulated", "1").expect("printable");
+    let mut export = Export::new(ExportId(id), address, Ports::All, SECTORS, identity);
+    export.configure(|settings| settings.write_through = plan.write_through);
+    Box::new(export)
+}
