@@ -12,7 +12,7 @@ use crate::acl::Acl;
 use crate::drop_reason::DropReason;
 use crate::export::{Export, ExportState};
 use crate::initiator_state::StateReply;
-use crate::io::{BdevIo, BdevOp, PAYLOAD_OFFSET};
+use crate::io::{BdevIo, BdevOp, IoOutcome, PAYLOAD_OFFSET};
 use crate::ports::PortLimits;
 use crate::reply::Reply;
 use crate::request::{Request, RequestKind};
@@ -96,6 +96,23 @@ impl Export {
             Some(end) if end <= self.sectors() => Ok(io),
             _ => Err(registers(Registers::NOT_FOUND)),
         }
+    }
+
+    /// Checks again what may have changed since a request was admitted that had to wait.
+    ///
+    /// # Errors
+    /// The outcome that it is to be answered with.
+    #[cold]
+    pub fn recheck(&self, io: &BdevIo) -> Result<(), IoOutcome> {
+        if self.state() == ExportState::Offline {
+            return Err(IoOutcome::DeviceFault);
+        }
+        // SPDK checks the ranges of a TRIM.
+        let is_inside = io.lba.checked_add(u64::from(io.sectors)).is_some_and(|end| end <= self.sectors());
+        if matches!(io.op, BdevOp::Read | BdevOp::Write) && !is_inside {
+            return Err(IoOutcome::OutOfRange);
+        }
+        Ok(())
     }
 
     /// A message that is not an ATA command.

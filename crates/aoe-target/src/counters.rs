@@ -70,6 +70,10 @@ counters! {
         reserves,
         /// AoE commands that are not known.
         unknown_commands,
+        /// Requests that waited for an earlier one on the same sectors.
+        order_waits,
+        /// Copies of requests in flight, which took no bdev I/O when the original's data were theirs.
+        copies,
         /// Replies that reported a failed ATA command.
         ata_errors,
         /// Replies that carried an AoE error.

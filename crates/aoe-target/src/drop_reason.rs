@@ -49,6 +49,8 @@ drop_reasons! {
     ConsultFull, "consult_full", "Too many requests that may change an export's initiator state are deferred at once.";
     NotStored, "not_stored", "A change of an export's initiator state could not be written to disk, so it was not made.";
     ExportFull, "export_full", "The export has as many requests in flight as its bdev and its initiators may hold mbufs.";
+    CopyInFlight, "copy_in_flight", "A later copy of the request arrived before it was answered: that one is answered.";
+    OrderFull, "order_full", "More requests are in flight on this lcore than it can keep in order.";
     FanoutFull, "fanout_full", "Too many wildcard requests are being answered at once.";
     NoMbuf, "no_mbuf", "No mbuf was free for a further answer to a wildcard request.";
     NoRoom, "no_room", "The mbuf has no room for the reply.";

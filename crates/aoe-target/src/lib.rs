@@ -26,6 +26,7 @@ pub mod drop_reason;
 pub mod export;
 pub mod initiator_state;
 pub mod io;
+pub mod order;
 pub mod ports;
 pub mod reply;
 pub mod request;
@@ -45,6 +46,7 @@ pub use initiator_state::{
     Registration, Reservation, ReservationType, StateReply,
 };
 pub use io::{BdevIo, BdevOp, HealthUse, IoOutcome, PAYLOAD_OFFSET};
+pub use order::{Entry, OrderTable, Place};
 pub use ports::{PortId, PortLimits, PortOutOfRange, PortSet, Ports};
 pub use reply::{Reply, emit_advertisement};
 pub use request::{Request, RequestKind};

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use aoe_target::{DropReason, Export, MacAddr, Request};
+use aoe_target::{DropReason, Export, ExportId, MacAddr, Request};
 use dpdk::{Mbuf, tsc};
 use spdk::CompletionQueue;
 
@@ -10,6 +10,7 @@ use crate::{
     backing::Backing,
     budget::{Paths, Room},
     inflight::InFlight,
+    order::Order,
     port_queue::PortQueue,
 };
 
@@ -41,12 +42,12 @@ impl Admission {
         &mut self,
         export: &Export,
         backing: &mut Backing,
-        bdevs: &mut CompletionQueue<InFlight>,
+        in_flight: (&mut CompletionQueue<InFlight>, &Order),
         queue: &PortQueue,
         request: &Request,
     ) -> Result<(), DropReason> {
         if !backing.load().is_tracked() {
-            self.track(export, backing, bdevs);
+            self.track(export, backing, in_flight);
         }
         let own = self.paths.in_flight(request.source, export.id());
         let is_well = backing.is_well(tsc::now(), self.patience);
@@ -59,22 +60,21 @@ impl Admission {
     }
 
     /// Starts counting the requests of each initiator on an export.
-    fn track(&mut self, export: &Export, backing: &mut Backing, bdevs: &mut CompletionQueue<InFlight>) {
+    fn track(
+        &mut self,
+        export: &Export,
+        backing: &mut Backing,
+        in_flight: (&mut CompletionQueue<InFlight>, &Order),
+    ) {
         backing.set_tracked(true);
-        bdevs.for_each_in_flight(|request| {
-            if request.context().export == export.id()
-                && let Some(head) = request.head::<12>()
-            {
-                self.paths.started(source(&head), export.id());
-            }
-        });
+        for_each_source(export.id(), in_flight, |source| self.paths.started(source, export.id()));
     }
 
     /// Takes note that a request was admitted and no bdev got it.
     #[cold]
-    pub(crate) fn withdrawn(&mut self, export: &Export, backing: &Backing, request: &Request) {
+    pub(crate) fn withdrawn(&mut self, export: &Export, backing: &Backing, source: MacAddr) {
         if backing.load().is_tracked() {
-            self.paths.ended(request.source, export.id());
+            self.paths.ended(source, export.id());
         }
     }
 
@@ -84,7 +84,7 @@ impl Admission {
         &mut self,
         export: &Export,
         backing: &mut Backing,
-        bdevs: &mut CompletionQueue<InFlight>,
+        in_flight: (&mut CompletionQueue<InFlight>, &Order),
         room: Room,
         frame: &Mbuf,
     ) {
@@ -92,15 +92,25 @@ impl Admission {
         self.paths.ended(source(&head), export.id());
         if room.is_ample(backing.load()) {
             backing.set_tracked(false);
-            bdevs.for_each_in_flight(|request| {
-                if request.context().export == export.id()
-                    && let Some(head) = request.head::<12>()
-                {
-                    self.paths.ended(source(&head), export.id());
-                }
-            });
+            for_each_source(export.id(), in_flight, |source| self.paths.ended(source, export.id()));
         }
     }
+}
+
+/// Calls `visit` with the initiator of each request on an export that a bdev has or that waits.
+fn for_each_source(
+    export: ExportId,
+    (bdevs, order): (&mut CompletionQueue<InFlight>, &Order),
+    mut visit: impl FnMut(MacAddr),
+) {
+    bdevs.for_each_in_flight(|request| {
+        if request.context().export == export
+            && let Some(head) = request.head::<12>()
+        {
+            visit(source(&head));
+        }
+    });
+    order.for_each_parked(export, visit);
 }
 
 /// The initiator's address in a request's Ethernet header.

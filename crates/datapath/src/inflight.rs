@@ -1,6 +1,6 @@
 //! What an mbuf remembers of its request while the bdev works on it; the rest is in the frame.
 
-use aoe_target::{BdevIo, ExportId, HealthUse, PAYLOAD_OFFSET};
+use aoe_target::{BdevIo, ExportId, HealthUse, PAYLOAD_OFFSET, Place};
 
 /// The addresses of frames' data are a multiple of this at least: head room and headers are. Port queues whose mempools
 /// are made for it ([`dpdk::Mempool::aligned`]) have more.
@@ -25,8 +25,18 @@ pub(crate) struct InFlight {
     /// Index of the port queue that the reply leaves by.
     pub(crate) queue: usize,
     pub(crate) export: ExportId,
+    /// Among the lcore's requests in order.
+    pub(crate) place: Place,
     pub(crate) io: BdevIo,
     pub(crate) next: Next,
+}
+
+impl InFlight {
+    /// A request that its reply follows at once.
+    #[inline(always)]
+    pub(crate) fn new(queue: usize, export: ExportId, place: Place, io: BdevIo) -> Self {
+        Self { queue, export, place, io, next: Next::Reply }
+    }
 }
 
 /// The continuation of a request: what to do when its I/O has ended well. A failed one is answered at once.

@@ -9,7 +9,8 @@
 //! 3. `requests`: the way itself: a frame is parsed and routed (`tag`: out of its VLAN), admitted, submitted, completed
 //!    and answered;
 //! 4. `backing`: the exports, and what is behind each;
-//! 5. `bdev_io`: a request as bdev I/O; `inflight`: what its mbuf remembers meanwhile; `budget`: how many of them an export
+//! 5. `order`: a request waits for earlier ones on the same sectors, and a copy for its original;
+//! 6. `bdev_io`: a request as bdev I/O; `inflight`: what its mbuf remembers meanwhile; `budget`: how many of them an export
 //!    may have, and `admission`, which applies it.
 //!
 //! Beside it: `fanout` for what concerns many exports, wildcard requests and advertisements; [`deferred`] for requests
@@ -35,6 +36,7 @@ mod fanout;
 pub mod idle;
 mod inflight;
 mod lcore;
+mod order;
 mod pacing;
 mod port_queue;
 mod remote;

@@ -4,8 +4,8 @@
 //! What the control plane decides leaves this way to `deferred`; what concerns many exports, to `fanout`.
 
 use aoe_target::{
-    BdevIo, BdevOp, Disposition, DropReason, Export, ExportId, IoOutcome, PAYLOAD_OFFSET, PortId, Reply,
-    Request, Route, ShelfSlot, StateReply,
+    BdevIo, BdevOp, Disposition, DropReason, Export, ExportId, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId,
+    Reply, Request, Route, ShelfSlot, StateReply,
 };
 use dpdk::{Burst, Mbuf, RxMbuf};
 use spdk::{Completed, CompletionQueue, CurrentThread, IoKind};
@@ -17,6 +17,7 @@ use crate::{
     deferred::{Deferred, DeferredRequests, DeferredSender},
     fanout::{Fanouts, SLICE, Step},
     inflight::{InFlight, Next},
+    order::{self, Behind, Order, Parked},
     pacing::{Pacing, RX_BURST},
     port_queue::PortQueue,
     tag,
@@ -27,6 +28,7 @@ use crate::{
 pub(crate) struct Requests {
     pub(crate) exports: Exports,
     pub(crate) bdevs: CompletionQueue<InFlight>,
+    order: Order,
     fanouts: Fanouts,
     deferred: DeferredRequests,
     pacing: Pacing,
@@ -42,6 +44,7 @@ impl Requests {
         Ok(Self {
             exports: Exports::new(),
             bdevs: CompletionQueue::new(capacity)?,
+            order: Order::new(capacity),
             fanouts: Fanouts::new(),
             deferred: DeferredRequests::default(),
             pacing: Pacing::default(),
@@ -69,10 +72,18 @@ impl Requests {
             let queue = &mut queues[context.queue];
             queue.room_mut().ended();
             if backing.load().is_tracked() {
-                self.admission.ended(export, backing, &mut self.bdevs, queue.room(), &frame);
+                self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), &frame);
             }
             backing.counters().completed(&context.io, outcome);
+            if !self.order.leave_unmet(context.place) {
+                self.finish_met(queues, &context, outcome, frame);
+                continue;
+            }
             queue.reply(export, &Reply::completed(&context.io, outcome), frame);
+        }
+        if self.order.has_ready() {
+            self.start_ready(thread, queues);
+            completed = true;
         }
         completed
     }
@@ -172,7 +183,7 @@ impl Requests {
         queue: &mut PortQueue,
         id: ExportId,
         request: &Request,
-        frame: Mbuf,
+        mut frame: Mbuf,
     ) {
         // Routing found it a moment ago.
         let Some((export, backing)) = self.exports.serving(id) else {
@@ -186,16 +197,26 @@ impl Requests {
             Ok(io) => {
                 if queue.room().is_short(backing.load())
                     && let Err(reason) =
-                        self.admission.admit(export, backing, &mut self.bdevs, queue, request)
+                        self.admission.admit(export, backing, (&mut self.bdevs, &self.order), queue, request)
                 {
                     return queue.drop(frame, reason);
                 }
                 backing.counters().submitted(transfer);
-                if submit(export, backing, thread, &self.bdevs, queue, &io, frame) {
-                    queue.note_submitted();
-                    self.pacing.submitted(io.data_len());
-                } else {
-                    self.admission.withdrawn(export, backing, request);
+                if !make_room(&mut frame, &io) {
+                    return self.drop_admitted(queue, id, request.source, DropReason::NoRoom, frame);
+                }
+                let Some(place) = self.order.enter(id, &io, request.source) else {
+                    return self.admit_behind(thread, queue, id, &io, request.source, frame);
+                };
+                let context = InFlight::new(queue.index(), id, place, io);
+                match submit(export, backing, thread, &self.bdevs, context, frame) {
+                    Ok(()) => {
+                        queue.note_submitted();
+                        self.pacing.submitted(io.data_len());
+                    }
+                    Err((outcome, frame)) => {
+                        self.fail_at_once(queue, &context, request.source, outcome, frame)
+                    }
                 }
             }
             Err(refusal) => self.dispose(thread, queue, id, request, refusal, frame),
@@ -211,24 +232,23 @@ impl Requests {
         id: ExportId,
         request: &Request,
         mut disposition: Disposition,
-        frame: Mbuf,
+        mut frame: Mbuf,
     ) {
         let (export, backing) = self.exports.export_of(id);
         if matches!(disposition, Disposition::Submit(_))
             && queue.room().is_short(backing.load())
-            && let Err(reason) = self.admission.admit(export, backing, &mut self.bdevs, queue, request)
+            && let Err(reason) =
+                self.admission.admit(export, backing, (&mut self.bdevs, &self.order), queue, request)
         {
             disposition = Disposition::Drop(reason);
         }
         backing.counters().admitted(request, &disposition);
         match disposition {
-            Disposition::Submit(io) => {
-                if submit(export, backing, thread, &self.bdevs, queue, &io, frame) {
-                    queue.note_submitted();
-                    self.pacing.submitted(io.data_len());
-                } else {
-                    self.admission.withdrawn(export, backing, request);
-                }
+            Disposition::Submit(io) if make_room(&mut frame, &io) => {
+                self.admit_behind(thread, queue, id, &io, request.source, frame);
+            }
+            Disposition::Submit(_) => {
+                self.drop_admitted(queue, id, request.source, DropReason::NoRoom, frame);
             }
             Disposition::Reply(reply) => reply_at_once(queue, export, reply, frame),
             Disposition::Drop(reason) => queue.drop(frame, reason),
@@ -236,6 +256,134 @@ impl Requests {
                 Ok(()) => backing.started(),
                 Err(frame) => queue.drop(frame, DropReason::ConsultFull),
             },
+        }
+    }
+
+    /// Submits a request that meets others, or has it wait for them.
+    #[cold]
+    #[inline(never)]
+    fn admit_behind(
+        &mut self,
+        thread: CurrentThread<'_>,
+        queue: &mut PortQueue,
+        id: ExportId,
+        io: &BdevIo,
+        source: MacAddr,
+        frame: Mbuf,
+    ) {
+        let (place, frame) = match self.order.enter_behind(queue.index(), id, io, source, frame) {
+            Behind::Start(place, frame) => (place, frame),
+            Behind::Full(frame) => {
+                return self.drop_admitted(queue, id, source, DropReason::OrderFull, frame);
+            }
+            Behind::Parked { is_copy, superseded } => {
+                let (export, backing) = self.exports.export_of(id);
+                backing.started();
+                queue.room_mut().started();
+                let counters = backing.counters();
+                let counter = if is_copy { &mut counters.copies } else { &mut counters.order_waits };
+                *counter += 1;
+                if let Some(old) = superseded {
+                    backing.ended();
+                    queue.room_mut().ended();
+                    self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), &old);
+                    queue.drop(old, DropReason::CopyInFlight);
+                }
+                return;
+            }
+        };
+        let (export, backing) = self.exports.export_of(id);
+        let context = InFlight::new(queue.index(), id, place, *io);
+        match submit(export, backing, thread, &self.bdevs, context, frame) {
+            Ok(()) => {
+                queue.note_submitted();
+                self.pacing.submitted(io.data_len());
+            }
+            Err((outcome, frame)) => self.fail_at_once(queue, &context, source, outcome, frame),
+        }
+    }
+
+    /// Drops a request that was admitted and is not in flight.
+    #[cold]
+    fn drop_admitted(
+        &mut self,
+        queue: &mut PortQueue,
+        id: ExportId,
+        source: MacAddr,
+        reason: DropReason,
+        frame: Mbuf,
+    ) {
+        let (export, backing) = self.exports.export_of(id);
+        self.admission.withdrawn(export, backing, source);
+        queue.drop(frame, reason);
+    }
+
+    /// Answers a request that no bdev has taken. It has just arrived, so it has no copies.
+    #[cold]
+    #[inline(never)]
+    fn fail_at_once(
+        &mut self,
+        queue: &mut PortQueue,
+        context: &InFlight,
+        source: MacAddr,
+        outcome: IoOutcome,
+        frame: Mbuf,
+    ) {
+        let (export, backing) = self.exports.export_of(context.export);
+        self.admission.withdrawn(export, backing, source);
+        self.order.leave(context.place);
+        backing.counters().completed(&context.io, outcome);
+        queue.reply(export, &Reply::completed(&context.io, outcome), frame);
+    }
+
+    /// Answers a request that has its outcome and is not in flight any more, and its copies, the newest first.
+    #[cold]
+    #[inline(never)]
+    fn finish_met(&mut self, queues: &mut [PortQueue], context: &InFlight, outcome: IoOutcome, frame: Mbuf) {
+        let (export, backing) = self.exports.export_of(context.export);
+        let reply = Reply::completed(&context.io, outcome);
+        while let Some(copy) = self.order.pop_copy(context.place, &context.io, &frame) {
+            let Parked { queue, frame: mut copied, .. } = copy;
+            let queue = &mut queues[queue];
+            backing.ended();
+            queue.room_mut().ended();
+            if backing.load().is_tracked() {
+                self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), &copied);
+            }
+            match order::answer_for_copy(&context.io, outcome, &frame, &mut copied) {
+                Ok(()) => {
+                    backing.counters().completed(&context.io, outcome);
+                    queue.reply(export, &reply, copied);
+                }
+                Err(reason) => queue.drop(copied, reason),
+            }
+        }
+        self.order.leave(context.place);
+        queues[context.queue].reply(export, &reply, frame);
+    }
+
+    /// Starts the requests that have waited for others.
+    #[cold]
+    #[inline(never)]
+    fn start_ready(&mut self, thread: CurrentThread<'_>, queues: &mut [PortQueue]) {
+        while let Some((place, id, parked)) = self.order.pop_ready() {
+            let Parked { queue, io, frame } = parked;
+            let context = InFlight::new(queue, id, place, io);
+            let (export, backing) = self.exports.export_of(id);
+            // It counts as in flight already.
+            backing.ended();
+            let submitted = match export.recheck(&io) {
+                Ok(()) => submit(export, backing, thread, &self.bdevs, context, frame),
+                Err(outcome) => Err((outcome, frame)),
+            };
+            let Err((outcome, frame)) = submitted else { continue };
+            let queue = &mut queues[queue];
+            queue.room_mut().ended();
+            if backing.load().is_tracked() {
+                self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), &frame);
+            }
+            backing.counters().completed(&io, outcome);
+            self.finish_met(queues, &context, outcome, frame);
         }
     }
 
@@ -305,7 +453,7 @@ impl Requests {
 
     /// Whether something is in flight: at bdevs or in the control plane.
     pub(crate) fn is_in_flight(&self) -> bool {
-        self.bdevs.in_flight() > 0 || self.deferred.is_pending()
+        self.bdevs.in_flight() > 0 || self.deferred.is_pending() || self.order.has_ready()
     }
 
     /// Whether something is still to be done without a frame or a completion.
@@ -314,42 +462,37 @@ impl Requests {
     }
 }
 
-/// Hands a request to its bdev, or answers it. Whether the bdev has it.
+/// Hands a request to its bdev, with the continuation that it needs.
+///
+/// # Errors
+/// The outcome that it is to be answered with at once, and its frame.
 #[inline(always)]
 fn submit(
     export: &Export,
     backing: &mut Backing,
     thread: CurrentThread<'_>,
     bdevs: &CompletionQueue<InFlight>,
-    queue: &mut PortQueue,
-    io: &BdevIo,
-    mut frame: Mbuf,
-) -> bool {
-    if !make_room(&mut frame, io) {
-        queue.drop(frame, DropReason::NoRoom);
-        return false;
-    }
+    context: InFlight,
+    frame: Mbuf,
+) -> Result<(), (IoOutcome, Mbuf)> {
+    let io = &context.io;
     let todo = match backing.channel() {
         Some(channel) => bdev_io::first(export, channel, backing.sync(), io, &frame),
         None => Todo::Reply(IoOutcome::DeviceFault),
     };
-    let (outcome, frame) = match todo {
+    match todo {
         Todo::Submit(first, next) => {
             backing.counters().fua_writes += u64::from(first.kind == IoKind::WriteFua);
-            let context = InFlight { queue: queue.index(), export: export.id(), io: *io, next };
-            match backing.submit(thread, bdevs, first, frame, context) {
+            match backing.submit(thread, bdevs, first, frame, InFlight { next, ..context }) {
                 Ok(()) => {
                     backing.started();
-                    return true;
+                    Ok(())
                 }
-                Err(frame) => (IoOutcome::DeviceFault, frame),
+                Err(frame) => Err((IoOutcome::DeviceFault, frame)),
             }
         }
-        Todo::Reply(outcome) => (outcome, frame),
-    };
-    backing.counters().completed(io, outcome);
-    reply_at_once(queue, export, Reply::completed(io, outcome), frame);
-    false
+        Todo::Reply(outcome) => Err((outcome, frame)),
+    }
 }
 
 /// Replies to a request that no bdev has. Out of line: a bdev's replies alone are worth inlining.

@@ -266,6 +266,8 @@ fn everything_is_counted_once() {
         ("masks", 0),
         ("reserves", 0),
         ("unknown_commands", 1),
+        ("order_waits", 0),
+        ("copies", 0),
         ("ata_errors", 6),
         ("aoe_errors", 1),
         ("export_full", 0),

@@ -19,10 +19,10 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// The slot of an export that a scenario adds.
-const SLOT: u8 = 9;
+pub(crate) const SLOT: u8 = 9;
 
 /// Adds an export of `bdev` with `features`, its write cache on or off.
-fn add(bench: &mut Bench, bdev: &Bdev, features: Features, cache_on: bool) {
+pub(crate) fn add(bench: &mut Bench, bdev: &Bdev, features: Features, cache_on: bool) {
     let mut disk = export(9, "1.9", bdev);
     disk.configure(|settings| settings.features = features);
     let state = InitiatorState { write_cache: cache_on, ..InitiatorState::default() };
@@ -35,7 +35,7 @@ fn remove(bench: &mut Bench) {
 }
 
 /// DATA SET MANAGEMENT with TRIM of these ranges (LBA, sectors), in one block.
-fn trim_frame(tag: u32, ranges: &[(u64, u16)]) -> Vec<u8> {
+pub(crate) fn trim_frame(tag: u32, ranges: &[(u64, u16)]) -> Vec<u8> {
     let mut data = vec![0; 512];
     for (room, (lba, sectors)) in data.chunks_exact_mut(8).zip(ranges) {
         room.copy_from_slice(&(u64::from(*sectors) << 48 | lba).to_le_bytes());
@@ -48,7 +48,7 @@ fn with_feature(mut frame: Vec<u8>, feature: u8) -> Vec<u8> {
     frame
 }
 
-const TRIMS: Features = Features {
+pub(crate) const TRIMS: Features = Features {
     write_cache: None,
     smart: None,
     trim_blocks: 1,

@@ -41,7 +41,7 @@ fn flood() -> Step {
         bench.lcore.add(ring_lab::export(2, "1.3", &late), &late).expect("the address is free");
         for request in 0..EACH {
             for initiator in 0..GREEDY {
-                let read = frames::read(3, request, u64::from(request % 128), 1);
+                let read = frames::read(3, request, u64::from(request), 1);
                 arrives(bench, &from(initiator, read));
             }
         }
@@ -66,10 +66,10 @@ fn others() -> Step {
             sent = true;
             let dropped = bench.drops(DropReason::ExportFull);
             for request in 0..ADVERTISED {
-                arrives(bench, &from(MODEST, frames::read(3, 6000 + request, 0, 1)));
+                arrives(bench, &from(MODEST, frames::read(3, 6000 + request, u64::from(request), 1)));
             }
             assert_eq!(bench.drops(DropReason::ExportFull), dropped, "it keeps to it");
-            arrives(bench, &from(MODEST, frames::read(3, 6000 + ADVERTISED, 0, 1)));
+            arrives(bench, &from(MODEST, frames::read(3, 6000 + ADVERTISED, u64::from(ADVERTISED), 1)));
             assert_eq!(bench.drops(DropReason::ExportFull), dropped + 1, "one more than advertised");
             arrives(bench, &frames::query(1, 1, QUERY));
             arrives(bench, &frames::query(1, 3, QUERY + 2));

@@ -15,6 +15,7 @@ mod exports;
 mod features;
 mod flushes;
 mod isolation;
+mod order;
 mod pacing;
 mod requests;
 mod script;
@@ -49,6 +50,7 @@ fn scenarios() -> Vec<Scenario> {
         flushes::SCENARIOS,
         errors::SCENARIOS,
         exports::SCENARIOS,
+        order::SCENARIOS,
         vlans::SCENARIOS,
         blocks::SCENARIOS,
         features::SCENARIOS,

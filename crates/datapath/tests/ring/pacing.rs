@@ -40,7 +40,8 @@ impl Running {
     }
 
     fn send(&self, bench: &Bench, port: usize, tag: u32, sectors: u8) {
-        let bytes = frames::read(1, tag, 0, sectors);
+        // At different places, so that none is a copy of another.
+        let bytes = frames::read(1, tag, u64::from(tag) * u64::from(SECTORS), sectors);
         let mut frame = bench.outside.alloc().expect("an mbuf for the initiator");
         assert!(frame.resize(bytes.len()));
         frame.data_mut().copy_from_slice(&bytes);

@@ -1,0 +1,181 @@
+//! An lcore's requests in order: the [`OrderTable`] with frames in it.
+//!
+//! A request that waits for others keeps its mbuf, and is in flight on its export all the same: the export drains when it is
+//! answered. It starts in the turn in which the last of those others was answered.
+//!
+//! A copy is answered under its own tag, whatever the number of copies, the newest first: aoe.ko takes the newest tag only,
+//! and two processes of one initiator may each wait for theirs. One that came long before the newest is a retransmission
+//! nobody waits for; it is dropped as [`DropReason::CopyInFlight`], so that a request which a bdev does not finish holds two
+//! mbufs and no more.
+
+use std::time::Instant;
+
+use aoe_target::{
+    BdevIo, BdevOp, DropReason, Entry, ExportId, IoOutcome, MacAddr, OrderTable, PAYLOAD_OFFSET, Place,
+    Ranges,
+};
+use dpdk::Mbuf;
+
+/// Where the tag lies in a frame without a VLAN tag.
+const TAG: std::ops::Range<usize> = 20..24;
+
+/// A request that waits.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    /// Index of the port queue that it came by.
+    pub(crate) queue: usize,
+    pub(crate) io: BdevIo,
+    pub(crate) frame: Mbuf,
+}
+
+/// See [`OrderTable`].
+#[derive(Debug)]
+pub(crate) struct Order {
+    table: OrderTable<Parked>,
+    start: Instant,
+}
+
+impl Order {
+    /// For so many requests.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { table: OrderTable::new(capacity), start: Instant::now() }
+    }
+
+    /// See [`OrderTable::enter`].
+    #[inline(always)]
+    pub(crate) fn enter(&mut self, export: ExportId, io: &BdevIo, source: MacAddr) -> Option<Place> {
+        self.table.enter(export, io, source)
+    }
+
+    /// See [`OrderTable::leave_unmet`].
+    #[inline(always)]
+    pub(crate) fn leave_unmet(&mut self, place: Place) -> bool {
+        self.table.leave_unmet(place)
+    }
+
+    /// Whether a request that waited may start: [`Order::pop_ready`].
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        self.table.has_ready()
+    }
+
+    /// The next request that may start, of this export. It is in flight still.
+    pub(crate) fn pop_ready(&mut self) -> Option<(Place, ExportId, Parked)> {
+        self.table.pop_ready()
+    }
+
+    /// Enters a request that may have met others.
+    pub(crate) fn enter_behind(
+        &mut self,
+        queue: usize,
+        export: ExportId,
+        io: &BdevIo,
+        source: MacAddr,
+        frame: Mbuf,
+    ) -> Behind {
+        let (place, is_copy) = match self.table.enter_slowly(export, io, range_of(io, &frame), source) {
+            Entry::Start(place) => return Behind::Start(place, frame),
+            Entry::Full => return Behind::Full(frame),
+            Entry::Wait(place) => (place, false),
+            Entry::Copy(place) => (place, true),
+        };
+        // No system call: the kernel's vDSO reads the clock.
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let superseded = self.table.park(
+            place,
+            Parked { queue, io: *io, frame },
+            now,
+            // Each queue counts its own.
+            |old, new| {
+                old.queue == new.queue && (io.op == BdevOp::Read || is_data_same(io, &old.frame, &new.frame))
+            },
+            |old, new| tag_of(&old.frame) == tag_of(&new.frame),
+        );
+        Behind::Parked { is_copy, superseded: superseded.map(|old| old.frame) }
+    }
+
+    /// Takes the newest copy of a request that has its outcome, and whose reply is not yet written over its frame.
+    pub(crate) fn pop_copy(&mut self, original: Place, io: &BdevIo, frame: &Mbuf) -> Option<Parked> {
+        self.table.pop_copy(original, |copy| is_data_same(io, &copy.frame, frame))
+    }
+
+    /// See [`OrderTable::leave`].
+    #[cold]
+    pub(crate) fn leave(&mut self, place: Place) {
+        self.table.leave(place);
+    }
+
+    /// Calls `visit` with the initiator of each request on an export that waits.
+    pub(crate) fn for_each_parked(&self, export: ExportId, visit: impl FnMut(MacAddr)) {
+        self.table.for_each_parked(export, visit);
+    }
+}
+
+/// What becomes of a request that may have met others.
+#[derive(Debug)]
+pub(crate) enum Behind {
+    /// It starts.
+    Start(Place, Mbuf),
+    /// It waits, and is in flight on its export. `superseded`: so was this one, which is in flight no longer.
+    Parked { is_copy: bool, superseded: Option<Mbuf> },
+    /// There is no room for it.
+    Full(Mbuf),
+}
+
+/// Makes the answer to a copy: a read gets the original's data.
+///
+/// # Errors
+/// The drop reason of a copy that gets no answer.
+pub(crate) fn answer_for_copy(
+    io: &BdevIo,
+    outcome: IoOutcome,
+    original: &Mbuf,
+    copy: &mut Mbuf,
+) -> Result<(), DropReason> {
+    if tag_of(copy) == tag_of(original) {
+        // The original's reply is the copy's, too.
+        return Err(DropReason::CopyInFlight);
+    }
+    if io.op == BdevOp::Read && outcome == IoOutcome::Ok && !copy_data(io, original, copy) {
+        return Err(DropReason::NoRoom);
+    }
+    Ok(())
+}
+
+/// The sectors of a request; of TRIM, from its first to its last.
+fn range_of(io: &BdevIo, frame: &Mbuf) -> (u64, u64) {
+    if io.op != BdevOp::Trim {
+        // Admission has checked the sum.
+        return (io.lba, io.lba + u64::from(io.sectors));
+    }
+    let ranges = Ranges::new(data_of(io, frame).unwrap_or_default());
+    let (mut first, mut end, mut entry) = (u64::MAX, 0, 0);
+    while let Some((range, next)) = ranges.next_from(entry) {
+        first = first.min(range.lba);
+        end = end.max(range.lba + u64::from(range.sectors));
+        entry = next;
+    }
+    (first.min(end), end)
+}
+
+/// A request's data, or a read's.
+fn data_of<'a>(io: &BdevIo, frame: &'a Mbuf) -> Option<&'a [u8]> {
+    frame.data().get(PAYLOAD_OFFSET..PAYLOAD_OFFSET + io.data_len())
+}
+
+/// Whether two requests of the same kind carry the same data. Data in several segments count as different.
+fn is_data_same(io: &BdevIo, one: &Mbuf, other: &Mbuf) -> bool {
+    data_of(io, one).is_some_and(|data| data_of(io, other) == Some(data))
+}
+
+/// Copies a read's data. Whether there was room.
+fn copy_data(io: &BdevIo, from: &Mbuf, to: &mut Mbuf) -> bool {
+    let place = to.data_mut().get_mut(PAYLOAD_OFFSET..PAYLOAD_OFFSET + io.data_len());
+    let (Some(data), Some(place)) = (data_of(io, from), place) else { return false };
+    place.copy_from_slice(data);
+    true
+}
+
+fn tag_of(frame: &Mbuf) -> Option<&[u8]> {
+    frame.data().get(TAG)
+}
