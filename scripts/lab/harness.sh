@@ -4,7 +4,7 @@
 set -euo pipefail
 
 : "${LAB:?start tests through scripts/lab/run}" "${LAB_TEST:?}" "${LAB_DIR:?}" "${LAB_IMAGE:?}" "${LAB_RESULTS:?}"
-: "${LAB_TARGET:?}" "${LAB_BINARY?}" "${LAB_TIMEOUT:?}"
+: "${LAB_TARGET:?}" "${LAB_BINARY?}" "${LAB_TIMEOUT:?}" "${LAB_CUTS:?}"
 
 # The line that the target prints when it serves every export.
 LAB_READY='\<ready\>.*\<exports\>'
