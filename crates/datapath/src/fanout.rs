@@ -30,6 +30,8 @@ pub(crate) struct Fanout {
     pattern: ShelfSlot,
     cursor: Cursor,
     job: Job,
+    /// Whether an export matched.
+    found: bool,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl Fanouts {
         self.wildcards += 1;
         let (vlans, cursor) = (Vlans::One(vlan), Cursor::default());
         let job = Job::Request(frame);
-        self.queued.push_back(Fanout { queue: queue.index(), vlans, pattern, cursor, job });
+        self.queued.push_back(Fanout { queue: queue.index(), vlans, pattern, cursor, job, found: false });
     }
 
     /// Advertises the exports that `pattern` means, on `port` or on all ports whose advertisements these queues send; those
@@ -98,7 +100,14 @@ impl Fanouts {
             if queue.advertises() && port.is_none_or(|port| port == queue.port()) {
                 let (vlans, cursor) = (Vlans::Every, Cursor::default());
                 let job = Job::Advertise { nth: 0 };
-                self.queued.push_back(Fanout { queue: queue.index(), vlans, pattern, cursor, job });
+                self.queued.push_back(Fanout {
+                    queue: queue.index(),
+                    vlans,
+                    pattern,
+                    cursor,
+                    job,
+                    found: false,
+                });
             }
         }
     }
@@ -114,9 +123,14 @@ impl Fanouts {
         self.queued.push_back(fanout);
     }
 
-    /// Forgets one that is at its end.
-    pub(crate) fn end(&mut self, fanout: &Fanout) {
-        self.wildcards -= usize::from(matches!(fanout.job, Job::Request(_)));
+    /// Forgets one that is at its end. A request that meant no export is counted as a drop, like one to a single address
+    /// that nobody serves.
+    pub(crate) fn end(&mut self, fanout: Fanout, queue: &mut PortQueue) {
+        let Job::Request(request) = fanout.job else { return };
+        self.wildcards -= 1;
+        if !fanout.found {
+            queue.drop(request, DropReason::UnknownShelfSlot);
+        }
     }
 }
 
@@ -141,6 +155,7 @@ impl Fanout {
         };
         match &mut self.job {
             Job::Request(request) => {
+                self.found = true;
                 if frame.copy_from(request) {
                     Step::Admit(id, frame)
                 } else {

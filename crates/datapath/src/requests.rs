@@ -409,7 +409,7 @@ impl Requests {
                 },
                 Step::Done => {}
                 Step::Pause => break,
-                Step::End => return self.fanouts.end(&fanout),
+                Step::End => return self.fanouts.end(fanout, queue),
             }
         }
         self.fanouts.put_back(fanout);

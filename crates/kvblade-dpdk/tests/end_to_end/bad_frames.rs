@@ -75,6 +75,7 @@ fn every_frame_that_deserves_no_answer_is_dropped_under_its_own_reason() {
         ("another station's address", "not_our_mac", changed(&identify, 0, &[2, 0, 0, 0, 0, 9])),
         ("a shelf nobody serves", "unknown_shelf_slot", changed(&identify, 16, &[9, 9])),
         ("a slot nobody serves", "unknown_shelf_slot", changed(&identify, 18, &[9])),
+        ("every slot of a shelf nobody serves", "unknown_shelf_slot", changed(&identify, 16, &[9, 9, 0xff])),
         ("a write to everybody", "wildcard_refused", changed(&write, 16, &[0xff; 3])),
         ("a write to each slot of a shelf", "wildcard_refused", changed(&write, 18, &[0xff])),
         ("a read of everybody", "wildcard_refused", changed(&read, 16, &[0xff; 2])),

@@ -14,6 +14,8 @@ mod commands;
 mod eal_options;
 mod export_options;
 mod first_use;
+mod floods;
+mod hostile_wire;
 mod hot_removal;
 mod initiator_state;
 mod lab;

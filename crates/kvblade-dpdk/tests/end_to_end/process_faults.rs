@@ -25,10 +25,17 @@ const ADDRESS: ShelfSlot = ShelfSlot::new(1, 1);
 const KILLS: u64 = 6;
 const SEED: u64 = 0x6b11;
 
-/// Verified load on 1.1 while `fault` works on the target; its ledger, when all that was outstanding is answered.
-fn under_load(lab: &Lab, spec: &LoadSpec, fault: impl FnOnce()) -> Ledger {
-    let export = find(&mut lab.initiator(0), ADDRESS);
-    let (link, stop) = (lab.link(0), AtomicBool::new(false));
+/// Verified load on an export at a port while `fault` works on the target; its ledger, when all that was outstanding is
+/// answered.
+pub(crate) fn under_load(
+    lab: &Lab,
+    port: usize,
+    address: ShelfSlot,
+    spec: &LoadSpec,
+    fault: impl FnOnce(),
+) -> Ledger {
+    let export = find(&mut lab.initiator(port), address);
+    let (link, stop) = (lab.link(port), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let load = scope.spawn(|| {
             let mut ledger = load::ledger_for(spec, SECTORS).unwrap();
@@ -45,7 +52,8 @@ fn under_load(lab: &Lab, spec: &LoadSpec, fault: impl FnOnce()) -> Ledger {
     })
 }
 
-fn mixed(seed: u64) -> LoadSpec {
+/// A load of three writes to a read, until it is stopped.
+pub(crate) fn mixed(seed: u64) -> LoadSpec {
     LoadSpec {
         workload: Workload::RandomMixed(25),
         duration: Duration::from_secs(600),
@@ -79,7 +87,7 @@ fn kills_under_load_lose_no_acknowledged_write_of_a_file() {
     let options = ["-e", export.as_str()];
     let (spec, mut random) = (mixed(SEED), Random::new(SEED));
     let mut target = Some(lab.start(&options));
-    let ledger = under_load(&lab, &spec, || {
+    let ledger = under_load(&lab, 0, ADDRESS, &spec, || {
         for kill in 0..KILLS {
             let enough = 1 + random.below(300);
             until("the load to have written", || writes(target.as_ref().unwrap()) >= enough);
@@ -104,7 +112,7 @@ fn a_target_that_was_stopped_for_a_while_serves_on_and_undoes_no_write() {
     let file = lab.file("disk");
     let target = lab.start(&["-e", &format!("1.1=aio:{file}")]);
     let spec = mixed(SEED + 1);
-    let ledger = under_load(&lab, &spec, || {
+    let ledger = under_load(&lab, 0, ADDRESS, &spec, || {
         let mut initiator = lab.initiator(0);
         let export = find(&mut initiator, ADDRESS);
         for _ in 0..2 {
