@@ -3,7 +3,7 @@
 mod features;
 
 use aoe_wire::{
-    AoeError, CONFIG_LEN, ConfigCommand, KeyedCommand, MAX_CONFIG_STRING, MaskCommand, MaskError,
+    AoeError, CONFIG_LEN, ConfigCommand, KeyedCommand, MAX_CONFIG_STRING, MacAddr, MaskCommand, MaskError,
     ReserveCommand,
 };
 use ata::{AddressWidth, AtaCommand, Registers, Transfer};
@@ -32,6 +32,24 @@ pub enum Disposition {
     Defer,
 }
 
+/// The decision on a read or write that is not submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Count it and send nothing.
+    Drop(DropReason),
+    /// Reply now.
+    Reply(Reply),
+}
+
+impl From<Refusal> for Disposition {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Drop(reason) => Self::Drop(reason),
+            Refusal::Reply(reply) => Self::Reply(reply),
+        }
+    }
+}
+
 impl Export {
     /// Decides on a request that was routed here.
     ///
@@ -50,15 +68,15 @@ impl Export {
         limits: PortLimits,
     ) -> Disposition {
         if let Some(transfer) = request.transfer() {
-            return match self.admit_transfer(request, transfer, frame_len, limits) {
+            return match self.admit_transfer(request.source, transfer, frame_len, limits) {
                 Ok(io) => Disposition::Submit(io),
-                Err(refusal) => refusal,
+                Err(refusal) => refusal.into(),
             };
         }
         if let Some(acl) = self.acl()
-            && let Some(refusal) = refused_by(acl, *request)
+            && let Some(refusal) = refused_by(acl, request.source, request.command())
         {
-            return refusal;
+            return refusal.into();
         }
         match request.kind {
             RequestKind::Ata(taskfile) => self.admit_ata(taskfile.decode(), frame_head, frame_len, limits),
@@ -66,20 +84,20 @@ impl Export {
         }
     }
 
-    /// [`Export::admit`] of a request's read or write.
+    /// [`Export::admit`] of a read or write that `source` asks for.
     ///
     /// # Errors
-    /// The refusal, which submits and defers nothing.
+    /// The refusal.
     #[inline(always)]
     pub fn admit_transfer(
         &self,
-        request: &Request,
+        source: MacAddr,
         transfer: Transfer,
         frame_len: usize,
         limits: PortLimits,
-    ) -> Result<BdevIo, Disposition> {
+    ) -> Result<BdevIo, Refusal> {
         if let Some(acl) = self.acl()
-            && let Some(refusal) = refused_by(acl, *request)
+            && let Some(refusal) = refused_by(acl, source, Some(transfer.into()))
         {
             return Err(refusal);
         }
@@ -244,22 +262,18 @@ const fn defer(whole: bool) -> Disposition {
 
 /// A failed read or write.
 #[cold]
-fn registers(registers: Registers) -> Disposition {
-    Disposition::Reply(Reply::registers(registers))
+fn registers(registers: Registers) -> Refusal {
+    Refusal::Reply(Reply::registers(registers))
 }
 
-/// The refusal of a request by the ACL; `None` lets the request pass. Out of line because most exports have no ACL; by value
-/// because without one the request need not be in memory.
+/// The refusal of a request by the ACL; `None` lets the request pass. `command` is that of an ATA request. Out of line because
+/// most exports have no ACL.
 #[cold]
 #[inline(never)]
-fn refused_by(acl: &Acl, request: Request) -> Option<Disposition> {
-    if let Err(reason) = acl.check_sender(request.source) {
-        return Some(Disposition::Drop(reason));
+fn refused_by(acl: &Acl, source: MacAddr, command: Option<AtaCommand>) -> Option<Refusal> {
+    if let Err(reason) = acl.check_sender(source) {
+        return Some(Refusal::Drop(reason));
     }
-    match request.kind {
-        RequestKind::Ata(taskfile) if !acl.allows(request.source, taskfile.decode()) => {
-            Some(Disposition::Reply(Reply::refused(AoeError::TargetReserved)))
-        }
-        _ => None,
-    }
+    let allowed = command.is_none_or(|command| acl.allows(source, command));
+    (!allowed).then(|| Refusal::Reply(Reply::refused(AoeError::TargetReserved)))
 }

@@ -2,7 +2,7 @@
 
 use ata::{AtaCommand, Transfer};
 
-use crate::admit::Disposition;
+use crate::admit::{Disposition, Refusal};
 use crate::io::{BdevIo, BdevOp, IoOutcome};
 use crate::reply::Reply;
 use crate::request::{Request, RequestKind};
@@ -106,8 +106,8 @@ impl ExportCounters {
         if transfer.is_write { self.writes += 1 } else { self.reads += 1 }
     }
 
-    /// Counts a request and what was decided on it, but for what [`ExportCounters::submitted`] counts. A dropped one is not
-    /// counted here but by its [`DropReason`](crate::DropReason).
+    /// Counts a request and what was decided on it, where neither [`ExportCounters::submitted`] nor
+    /// [`ExportCounters::refused`] does. A dropped one is not counted here but by its [`DropReason`](crate::DropReason).
     #[cold]
     pub fn admitted(&mut self, request: &Request, disposition: &Disposition) {
         if let Disposition::Drop(_) = disposition {
@@ -122,6 +122,15 @@ impl ExportCounters {
         };
         *counter += 1;
         if let Disposition::Reply(reply) = disposition {
+            self.answered(reply);
+        }
+    }
+
+    /// Counts a read or write that is not submitted. A dropped one is not counted here but by its
+    /// [`DropReason`](crate::DropReason).
+    pub fn refused(&mut self, transfer: Transfer, refusal: &Refusal) {
+        if let Refusal::Reply(reply) = refusal {
+            self.submitted(transfer);
             self.answered(reply);
         }
     }

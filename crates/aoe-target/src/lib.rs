@@ -34,10 +34,12 @@ pub mod table;
 pub mod vlan;
 
 pub use aoe_wire::{AddressError, AoeError, MacAddr, Shelf, ShelfSlot, Slot};
-pub use ata::{AddressWidth, Features, Health, Identity, IdentityError, Range, Ranges, SMART_BYTES};
+pub use ata::{
+    AddressWidth, Features, Health, Identity, IdentityError, Range, Ranges, SMART_BYTES, Transfer,
+};
 
 pub use acl::Acl;
-pub use admit::Disposition;
+pub use admit::{Disposition, Refusal};
 pub use counters::{ExportCounters, PortCounters};
 pub use drop_reason::{DropCounters, DropReason};
 pub use export::{Export, ExportId, ExportState, Settings};

@@ -73,7 +73,7 @@ impl PortSet {
     #[inline]
     #[must_use]
     pub fn contains(self, port: PortId) -> bool {
-        self.0 & Self::bit(port) != 0
+        port <= Self::MAX_PORT && self.0 >> port.0 & 1 != 0
     }
 
     /// True when no port is in the set.

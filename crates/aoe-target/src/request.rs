@@ -5,7 +5,7 @@ use aoe_wire::{
     KEYED_LEN, KEYED_STATUS_LEN, KeyedCommand, MASK_LEN, MAX_CONFIG_STRING, MacAddr, MaskArgs, MaskCommand,
     RESERVE_LEN, ReserveArgs, ReserveCommand, SECTOR_BYTES, ShelfSlot, VERSION,
 };
-use ata::{AtaCommand, DATA_SET_MANAGEMENT, Taskfile, Transfer};
+use ata::{AtaCommand, Taskfile, Transfer};
 
 use crate::drop_reason::DropReason;
 use crate::io::PAYLOAD_OFFSET;
@@ -98,13 +98,6 @@ fn short(head: &[u8]) -> DropReason {
     }
 }
 
-/// [`Request::contiguous_len`] of DATA SET MANAGEMENT.
-#[cold]
-fn trim_len(taskfile: Taskfile, frame_len: usize) -> usize {
-    let AtaCommand::Trim { blocks } = taskfile.decode() else { return 0 };
-    frame_len.min(PAYLOAD_OFFSET + usize::from(blocks) * SECTOR_BYTES)
-}
-
 impl Request {
     /// Parses a frame. `head` is its first contiguous bytes: at least 64, or all of it if it is shorter.
     /// `frame_len` is the length of the whole frame in bytes, without FCS.
@@ -171,11 +164,9 @@ impl Request {
     }
 
     /// Whether the request only asks which disks there are: a config query or IDENTIFY. No other may go to a wildcard address:
-    /// one write would reach every export. By value, as then other requests need not be in memory.
-    #[cold]
-    #[inline(never)]
+    /// one write would reach every export.
     #[must_use]
-    pub fn is_discovery(self) -> bool {
+    pub fn is_discovery(&self) -> bool {
         match self.kind {
             RequestKind::Ata(taskfile) => taskfile.decode() == AtaCommand::Identify,
             RequestKind::Config { command, .. } => {
@@ -188,18 +179,27 @@ impl Request {
         }
     }
 
+    /// The ATA command; `None` for any other message.
+    #[must_use]
+    pub fn command(&self) -> Option<AtaCommand> {
+        match self.kind {
+            RequestKind::Ata(taskfile) => Some(taskfile.decode()),
+            _ => None,
+        }
+    }
+
     /// Bytes from the start of the frame that [`Export::admit`](crate::Export::admit) and
     /// [`InitiatorState::apply`](crate::InitiatorState::apply) want in one piece: 0 unless a config string is to be compared or
     /// stored, a list is to be run, or TRIM's ranges are to be read. Bounded by `frame_len`.
     #[inline]
     #[must_use]
     pub fn contiguous_len(&self, frame_len: usize) -> usize {
-        // Before the `match`, which else would be a jump table for each read and write.
-        if let RequestKind::Ata(taskfile) = self.kind {
-            return if taskfile.command == DATA_SET_MANAGEMENT { trim_len(taskfile, frame_len) } else { 0 };
-        }
         let needed = match self.kind {
-            RequestKind::Ata(_) | RequestKind::Other(_) => return 0,
+            RequestKind::Ata(taskfile) => match taskfile.decode() {
+                AtaCommand::Trim { blocks } => PAYLOAD_OFFSET + usize::from(blocks) * SECTOR_BYTES,
+                _ => return 0,
+            },
+            RequestKind::Other(_) => return 0,
             RequestKind::Config { command: ConfigCommand::Read | ConfigCommand::Unknown(_), .. } => return 0,
             RequestKind::Config { command, string_len } => {
                 let string = usize::from(string_len).min(MAX_CONFIG_STRING);

@@ -45,16 +45,13 @@ pub struct Opcode {
     pub width: AddressWidth,
 }
 
-/// The opcode whose frame carries ranges of sectors.
-pub const DATA_SET_MANAGEMENT: u8 = 0x06;
-
 /// Every opcode that is carried out; any other is aborted.
 ///
 /// The DMA commands are what their PIO twins are: how data crosses a bus that is not there makes no difference.
 /// Of the power commands those of ATA-4 and later are here; their older codes 94h to 99h have been retired since,
 /// and the standard has a device abort them.
 pub const OPCODES: [Opcode; 20] = [
-    opcode(DATA_SET_MANAGEMENT, "DATA SET MANAGEMENT", Operation::DataSetManagement, AddressWidth::Lba48),
+    opcode(0x06, "DATA SET MANAGEMENT", Operation::DataSetManagement, AddressWidth::Lba48),
     opcode(0x20, "READ SECTOR(S)", Operation::Read, AddressWidth::Lba28),
     opcode(0x24, "READ SECTOR(S) EXT", Operation::Read, AddressWidth::Lba48),
     opcode(0x25, "READ DMA EXT", Operation::Read, AddressWidth::Lba48),
@@ -159,6 +156,12 @@ pub enum AtaCommand {
     BadCount(u8, u8),
     /// An opcode, or a subcommand of one, that is not supported; to be aborted. Carries the opcode.
     Unsupported(u8),
+}
+
+impl From<Transfer> for AtaCommand {
+    fn from(Transfer { is_write, lba, sectors, width }: Transfer) -> Self {
+        if is_write { Self::Write { lba, sectors, width } } else { Self::Read { lba, sectors, width } }
+    }
 }
 
 /// The supported SMART subcommands. Attribute autosave, tests and logs are not supported.

@@ -23,9 +23,7 @@ mod ranges;
 mod registers;
 mod smart;
 
-pub use command::{
-    AddressWidth, AtaCommand, DATA_SET_MANAGEMENT, OPCODES, Opcode, Operation, Smart, Taskfile, Transfer,
-};
+pub use command::{AddressWidth, AtaCommand, OPCODES, Opcode, Operation, Smart, Taskfile, Transfer};
 pub use identify::{Features, IDENTIFY_BYTES, Identity, IdentityError, write_identify};
 pub use ranges::{Range, Ranges};
 pub use registers::{Registers, error, status};

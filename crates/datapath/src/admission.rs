@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use aoe_target::{DropReason, Export, ExportId, MacAddr, Request};
+use aoe_target::{DropReason, Export, ExportId, MacAddr};
 use dpdk::{Mbuf, tsc};
 use spdk::CompletionQueue;
 
@@ -44,15 +44,15 @@ impl Admission {
         backing: &mut Backing,
         in_flight: (&mut CompletionQueue<InFlight>, &Order),
         queue: &PortQueue,
-        request: &Request,
+        source: MacAddr,
     ) -> Result<(), DropReason> {
         if !backing.load().is_tracked() {
             self.track(export, backing, in_flight);
         }
-        let own = self.paths.in_flight(request.source, export.id());
+        let own = self.paths.in_flight(source, export.id());
         let is_well = backing.is_well(tsc::now(), self.patience);
         if queue.room().admits(backing.load(), own, u32::from(export.buffer_count()), is_well) {
-            self.paths.started(request.source, export.id());
+            self.paths.started(source, export.id());
             return Ok(());
         }
         backing.counters().export_full += 1;

@@ -252,10 +252,7 @@ impl PortQueue {
     #[inline(always)]
     pub(crate) fn reply(&mut self, export: &Export, reply: &Reply, mut frame: Mbuf) {
         // A write's data may lie in further segments, which a reply has no use for.
-        if frame.segments() > 1 {
-            frame.truncate_to_first_segment();
-        }
-        let written = frame.resize(reply.frame_len())
+        let written = frame.resize_to_one_segment(reply.frame_len())
             && reply.emit(frame.data_mut(), self.mac, export, self.limits).is_some();
         if written { self.send(frame) } else { self.drop(frame, DropReason::NoRoom) }
     }

@@ -5,7 +5,7 @@
 
 use aoe_target::{
     BdevIo, BdevOp, Disposition, DropReason, Export, ExportId, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId,
-    Reply, Request, Route, ShelfSlot, StateReply,
+    Refusal, Reply, Request, Route, ShelfSlot, StateReply, Transfer, VlanId,
 };
 use dpdk::{Burst, Mbuf, RxMbuf};
 use spdk::{Completed, CompletionQueue, CurrentThread, IoKind};
@@ -156,57 +156,88 @@ impl Requests {
                 Err(reason) => return queue.drop(frame, reason),
             }
         };
-        if !request.is_for(queue.mac()) {
-            return queue.drop(frame, DropReason::NotOurMac);
-        }
-        if request.contiguous_len(frame.frame_len()) > frame.data().len() && !frame.linearize() {
-            return queue.drop(frame, DropReason::ConfigSplit);
-        }
-        let vlan = if frame.is_tag_taken() { tag::vlan_of(&frame) } else { Ok(None) };
-        let vlan = match vlan {
-            Ok(vlan) => vlan,
-            Err(reason) => return queue.drop(frame, reason),
+        let Some(transfer) = request.transfer() else {
+            return self.serve_message(thread, queue, frame);
         };
-        match self.exports.route(queue.port(), vlan, request.address) {
-            Route::One(export) => self.admit(thread, queue, export, &request, frame),
-            Route::Many(_) if !request.is_discovery() => queue.drop(frame, DropReason::WildcardRefused),
-            Route::Many(pattern) => self.fanouts.push_request(queue, vlan, pattern, frame),
-            Route::None => queue.drop(frame, DropReason::UnknownShelfSlot),
+        match self.route(queue, &request, &frame) {
+            Ok((_, Route::One(id))) => {
+                self.admit_transfer(thread, queue, id, request.source, transfer, frame)
+            }
+            Ok((_, Route::Many(_))) => queue.drop(frame, DropReason::WildcardRefused),
+            Ok((_, Route::None)) => queue.drop(frame, DropReason::UnknownShelfSlot),
+            Err(reason) => queue.drop(frame, reason),
         }
     }
 
-    /// Does what the export decides on a request.
+    /// Brings a request other than a read or write to its export, or to the exports that it means. It is parsed again rather
+    /// than passed, so that a read or write is never in memory.
+    #[cold]
+    fn serve_message(&mut self, thread: CurrentThread<'_>, queue: &mut PortQueue, mut frame: Mbuf) {
+        let request = match Request::parse(frame.data(), frame.frame_len()) {
+            Ok(request) => request,
+            Err(reason) => return queue.drop(frame, reason),
+        };
+        if request.contiguous_len(frame.frame_len()) > frame.data().len() && !frame.linearize() {
+            return queue.drop(frame, DropReason::ConfigSplit);
+        }
+        match self.route(queue, &request, &frame) {
+            Ok((_, Route::One(id))) => self.admit_message(thread, queue, id, request, frame),
+            Ok((_, Route::Many(_))) if !request.is_discovery() => {
+                queue.drop(frame, DropReason::WildcardRefused);
+            }
+            Ok((vlan, Route::Many(pattern))) => self.fanouts.push_request(queue, vlan, pattern, frame),
+            Ok((_, Route::None)) => queue.drop(frame, DropReason::UnknownShelfSlot),
+            Err(reason) => queue.drop(frame, reason),
+        }
+    }
+
+    /// The VLAN and the route of a request that came in `frame`.
+    ///
+    /// # Errors
+    /// The drop reason of a frame for another port, or of one with tags that no VLAN has.
     #[inline(always)]
-    fn admit(
+    fn route(
+        &self,
+        queue: &PortQueue,
+        request: &Request,
+        frame: &Mbuf,
+    ) -> Result<(Option<VlanId>, Route), DropReason> {
+        if !request.is_for(queue.mac()) {
+            return Err(DropReason::NotOurMac);
+        }
+        let vlan = if frame.is_tag_taken() { tag::vlan_of(frame)? } else { None };
+        Ok((vlan, self.exports.route(queue.port(), vlan, request.address)))
+    }
+
+    /// Submits a read or write to the export's bdev, or does what the export decides instead.
+    #[inline(always)]
+    fn admit_transfer(
         &mut self,
         thread: CurrentThread<'_>,
         queue: &mut PortQueue,
         id: ExportId,
-        request: &Request,
+        source: MacAddr,
+        transfer: Transfer,
         mut frame: Mbuf,
     ) {
         // Routing found it a moment ago.
         let Some((export, backing)) = self.exports.serving(id) else {
             return queue.drop(frame, DropReason::UnknownShelfSlot);
         };
-        let Some(transfer) = request.transfer() else {
-            let disposition = export.admit(request, frame.data(), frame.frame_len(), queue.limits());
-            return self.dispose(thread, queue, id, request, disposition, frame);
-        };
-        match export.admit_transfer(request, transfer, frame.frame_len(), queue.limits()) {
+        match export.admit_transfer(source, transfer, frame.frame_len(), queue.limits()) {
             Ok(io) => {
                 if queue.room().is_short(backing.load())
                     && let Err(reason) =
-                        self.admission.admit(export, backing, (&mut self.bdevs, &self.order), queue, request)
+                        self.admission.admit(export, backing, (&mut self.bdevs, &self.order), queue, source)
                 {
                     return queue.drop(frame, reason);
                 }
                 backing.counters().submitted(transfer);
                 if !make_room(&mut frame, &io) {
-                    return self.drop_admitted(queue, id, request.source, DropReason::NoRoom, frame);
+                    return self.drop_admitted(queue, id, source, DropReason::NoRoom, frame);
                 }
-                let Some(place) = self.order.enter(id, &io, request.source) else {
-                    return self.admit_behind(thread, queue, id, &io, request.source, frame);
+                let Some(place) = self.order.enter(id, &io, source) else {
+                    return self.admit_behind(thread, queue, id, &io, source, frame);
                 };
                 let context = InFlight::new(queue.index(), id, place, io);
                 match submit(export, backing, thread, &self.bdevs, context, frame) {
@@ -214,23 +245,36 @@ impl Requests {
                         queue.note_submitted();
                         self.pacing.submitted(io.data_len());
                     }
-                    Err((outcome, frame)) => {
-                        self.fail_at_once(queue, &context, request.source, outcome, frame)
-                    }
+                    Err((outcome, frame)) => self.fail_at_once(queue, &context, source, outcome, frame),
                 }
             }
-            Err(refusal) => self.dispose(thread, queue, id, request, refusal, frame),
+            Err(refusal) => refuse(queue, export, backing, transfer, refusal, frame),
         }
     }
 
-    /// Does what the export decided on a request other than a read or write to submit.
-    #[cold]
+    /// Does what the export decides on a request other than a read or write.
+    fn admit_message(
+        &mut self,
+        thread: CurrentThread<'_>,
+        queue: &mut PortQueue,
+        id: ExportId,
+        request: Request,
+        frame: Mbuf,
+    ) {
+        let Some(export) = self.exports.get(id) else {
+            return queue.drop(frame, DropReason::UnknownShelfSlot);
+        };
+        let disposition = export.admit(&request, frame.data(), frame.frame_len(), queue.limits());
+        self.dispose(thread, queue, id, request, disposition, frame);
+    }
+
+    /// Does what the export decided on a request other than a read or write.
     fn dispose(
         &mut self,
         thread: CurrentThread<'_>,
         queue: &mut PortQueue,
         id: ExportId,
-        request: &Request,
+        request: Request,
         mut disposition: Disposition,
         mut frame: Mbuf,
     ) {
@@ -238,11 +282,11 @@ impl Requests {
         if matches!(disposition, Disposition::Submit(_))
             && queue.room().is_short(backing.load())
             && let Err(reason) =
-                self.admission.admit(export, backing, (&mut self.bdevs, &self.order), queue, request)
+                self.admission.admit(export, backing, (&mut self.bdevs, &self.order), queue, request.source)
         {
             disposition = Disposition::Drop(reason);
         }
-        backing.counters().admitted(request, &disposition);
+        backing.counters().admitted(&request, &disposition);
         match disposition {
             Disposition::Submit(io) if make_room(&mut frame, &io) => {
                 self.admit_behind(thread, queue, id, &io, request.source, frame);
@@ -404,7 +448,7 @@ impl Requests {
         for _ in 0..SLICE {
             match fanout.step(&self.exports, queue) {
                 Step::Admit(id, frame) => match Request::parse(frame.data(), frame.frame_len()) {
-                    Ok(request) => self.admit(thread, queue, id, &request, frame),
+                    Ok(request) => self.admit_message(thread, queue, id, request, frame),
                     Err(reason) => queue.drop(frame, reason),
                 },
                 Step::Done => {}
@@ -495,6 +539,23 @@ fn submit(
     }
 }
 
+/// Drops or answers a read or write that is not submitted.
+#[cold]
+fn refuse(
+    queue: &mut PortQueue,
+    export: &Export,
+    backing: &mut Backing,
+    transfer: Transfer,
+    refusal: Refusal,
+    frame: Mbuf,
+) {
+    backing.counters().refused(transfer, &refusal);
+    match refusal {
+        Refusal::Reply(reply) => reply_at_once(queue, export, reply, frame),
+        Refusal::Drop(reason) => queue.drop(frame, reason),
+    }
+}
+
 /// Replies to a request that no bdev has. Out of line: a bdev's replies alone are worth inlining.
 #[inline(never)]
 fn reply_at_once(queue: &mut PortQueue, export: &Export, reply: Reply, frame: Mbuf) {
@@ -507,10 +568,7 @@ fn make_room(frame: &mut Mbuf, io: &BdevIo) -> bool {
     if !matches!(io.op, BdevOp::Read | BdevOp::Health(_)) {
         return true;
     }
-    if frame.segments() > 1 {
-        frame.truncate_to_first_segment();
-    }
-    frame.resize(PAYLOAD_OFFSET + io.data_len())
+    frame.resize_to_one_segment(PAYLOAD_OFFSET + io.data_len())
 }
 
 /// Goes on with a request whose I/O has ended well. `None` if the bdev has it again; else it is to be answered.

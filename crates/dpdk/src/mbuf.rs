@@ -151,16 +151,32 @@ impl Mbuf {
     #[must_use]
     pub fn resize(&mut self, length: usize) -> bool {
         let Ok(length) = u16::try_from(length) else { return false };
-        if self.segments() != 1 || usize::from(length) > self.room() {
+        let head = self.head_mut();
+        if head.nb_segs != 1 || u32::from(head.data_off) + u32::from(length) > u32::from(head.buf_len) {
             return false;
         }
-        let head = self.head_mut();
         head.data_len = length;
         head.pkt_len = u32::from(length);
         true
     }
 
+    /// Frees every segment but the first, which becomes `length` bytes long as in [`Mbuf::resize`]. False if there is no such
+    /// room.
+    #[inline]
+    #[must_use]
+    pub fn resize_to_one_segment(&mut self, length: usize) -> bool {
+        if self.resize(length) {
+            return true;
+        }
+        if self.segments() == 1 {
+            return false;
+        }
+        self.truncate_to_first_segment();
+        self.resize(length)
+    }
+
     /// Frees every segment but the first, which then is the frame.
+    #[cold]
     pub fn truncate_to_first_segment(&mut self) {
         let length = self.head().data_len;
         let head = self.head_mut();

@@ -53,7 +53,7 @@ use crate::{
     Bdev, CurrentThread, FlushMethod, Thread,
     error::{EAGAIN, EINVAL, ENOMEM, ENOTSUP, Error, Result},
     fdsync::FdSync,
-    in_flight::{Channel, Io, IoKind, Outcome, QueueHead, Slot, Submitted, outcome_of_io},
+    in_flight::{Channel, Header, Io, IoKind, Outcome, QueueHead, Slot, Submitted, outcome_of_io},
     in_flight_table::InFlightTable,
     pending::Pending,
     sector_io,
@@ -148,7 +148,7 @@ impl IoChannel {
         if matches!(io.kind, IoKind::Read | IoKind::Write) && blocks.is_some() && channel.bounces(addresses) {
             queue.inner().count_bounced();
         }
-        start(request);
+        start_as(request, io.kind, blocks);
         Ok(())
     }
 }
@@ -197,13 +197,18 @@ impl fmt::Debug for IoChannel {
 }
 
 /// Hands a request to the bdev, or to those that wait.
+fn start(request: Submitted) {
+    let Header { io, blocks, .. } = *request.header();
+    start_as(request, io.kind, blocks);
+}
+
+/// [`start`] for a request whose kind and range, as in its header, are at hand.
 #[inline(always)]
-fn start(mut request: Submitted) {
+fn start_as(mut request: Submitted, kind: IoKind, blocks: Option<Blocks>) {
     let channel = request.channel();
-    let (io, blocks) = (request.header().io, request.header().blocks);
     let (desc, ch) = channel.handles();
     let (iov, iov_count) = (request.header_mut().iovs(), request.header().iov_count);
-    let Blocks { first, count } = match (io.kind, blocks) {
+    let Blocks { first, count } = match (kind, blocks) {
         (_, Some(blocks)) => blocks,
         (IoKind::Flush | IoKind::Health, None) => return start_other(request),
         // No block lies wholly in the range, so there is nothing to give up.
@@ -211,13 +216,13 @@ fn start(mut request: Submitted) {
         (IoKind::Read | IoKind::Write, None) => return sector_io::start(request),
         (IoKind::WriteFua, None) => return request.finish(Outcome::Aborted),
     };
-    let piece = if io.kind == IoKind::WriteFua { request.header().only_piece() } else { None };
+    let piece = if kind == IoKind::WriteFua { request.header().only_piece() } else { None };
     let arg = request.into_arg();
     // The conditions of the calls below (spdk/bdev.h): the descriptor and the channel are open, since the channel stays while
     // I/O is in flight on it; this is the channel's thread, which `submit` checks and on which the queue tries again; the
     // iovecs, in the request's header, and the bytes they point to stay until `ended` runs, which gets `arg` once. SPDK
     // checks the range itself.
-    let code = match io.kind {
+    let code = match kind {
         // SAFETY: as above.
         IoKind::Read => unsafe {
             spdk_sys::spdk_bdev_readv_blocks(desc, ch, iov, iov_count, first, count, Some(ended), arg)
