@@ -15,6 +15,23 @@ use crate::vlan::VlanId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExportId(pub u32);
 
+/// An export for all time. Ids are given out again; the generation tells an export from an earlier one of its id, so that a
+/// message or a deferred request for the earlier one is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExportKey {
+    /// Its id.
+    pub id: ExportId,
+    /// Counts the exports that have had the id.
+    pub generation: u32,
+}
+
+impl From<ExportId> for ExportKey {
+    /// The first export of that id.
+    fn from(id: ExportId) -> Self {
+        Self { id, generation: 0 }
+    }
+}
+
 /// Presence of the disk behind an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportState {
@@ -51,6 +68,8 @@ pub struct Export {
     initiator_state: Arc<InitiatorState>,
     features: Features,
     ports: Ports,
+    /// See [`ExportKey`].
+    generation: u32,
     allow: Arc<[MacAddr]>,
     deny: Arc<[MacAddr]>,
     /// Names in the IDENTIFY page.
@@ -90,6 +109,7 @@ impl Export {
     pub fn new(id: ExportId, address: ShelfSlot, ports: Ports, sectors: u64, identity: Identity) -> Self {
         Self {
             id,
+            generation: 0,
             address,
             ports,
             vlan: None,
@@ -112,6 +132,18 @@ impl Export {
     #[must_use]
     pub fn on(mut self: Box<Self>, ports: Ports) -> Box<Self> {
         self.ports = ports;
+        self
+    }
+
+    /// As [`Export::on`], in place.
+    pub fn set_ports(&mut self, ports: Ports) {
+        self.ports = ports;
+    }
+
+    /// The same export in this generation of its id; in the first one otherwise.
+    #[must_use]
+    pub fn in_generation(mut self, generation: u32) -> Self {
+        self.generation = generation;
         self
     }
 
@@ -286,6 +318,12 @@ impl Export {
     #[must_use]
     pub const fn id(&self) -> ExportId {
         self.id
+    }
+
+    /// Its index and generation.
+    #[must_use]
+    pub const fn key(&self) -> ExportKey {
+        ExportKey { id: self.id, generation: self.generation }
     }
 
     /// Its shelf and slot.

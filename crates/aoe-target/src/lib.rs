@@ -42,7 +42,7 @@ pub use acl::Acl;
 pub use admit::{Disposition, Refusal};
 pub use counters::{ExportCounters, PortCounters};
 pub use drop_reason::{DropCounters, DropReason};
-pub use export::{Export, ExportId, ExportState, Settings};
+pub use export::{Export, ExportId, ExportKey, ExportState, Settings};
 pub use initiator_state::{
     Applied, ConfigString, ConfigStringTooLong, InitiatorState, InitiatorStateError, Key, MaskList,
     Registration, Reservation, ReservationType, StateReply,

@@ -9,6 +9,7 @@
 pub mod backing_file;
 pub mod error;
 pub mod initiator_state;
+pub mod lifecycle;
 pub mod options;
 pub mod port;
 pub mod rbd;
@@ -20,13 +21,14 @@ pub mod schema;
 pub mod served_bdev;
 mod value;
 
-pub use aoe_target::{AddressError, MacAddr, Shelf, ShelfSlot, Slot, VlanId};
+pub use aoe_target::{AddressError, ExportKey, MacAddr, Shelf, ShelfSlot, Slot, VlanId};
 pub use backing_file::BackingFile;
 pub use error::{ErrorCode, RpcError};
+pub use lifecycle::{Effect, Event, Lifecycle, Refusal, Round, Stage, Task};
 pub use options::ExportOptions;
 pub use port::{PortInfo, PortRef, PortTable};
 pub use rbd::RbdImage;
-pub use registry::{Deletion, Record, Registry, State, unknown_bdev};
+pub use registry::{Deletion, Record, Registry, unknown_bdev};
 pub use report::{BdevNames, ExportInfo, ExportPort, LcoreStats, PortStats};
 pub use request::{
     Action, Announce, ClearInitiatorState, CreateExport, DeleteExport, GetExports, GetStats, Method,

@@ -1,44 +1,67 @@
 //! The list of exports. The tables of the lcores are copies of it.
 //!
-//! A change has two halves. The first (`create`, `delete`) checks the request against the list and returns the work for the
-//! lcores. The second (`created`, `abandoned`, `removed`, `rebound`) is called when all lcores have done it. Between the
-//! halves the address stays taken on the ports concerned, so two requests can't cross. All of it runs on SPDK's app thread.
+//! A request is checked against the list first (`create`, `delete`); then each export it concerns goes its way by
+//! [`Registry::step`], which hands an event to the export's [`Lifecycle`] and returns the effects for the glue. An address stays
+//! taken until the life says otherwise, so two requests can't cross. All of it runs on SPDK's app thread.
 
+mod bdevs;
 mod record;
 mod waiting;
 
-use aoe_target::{ExportId, PortId, PortSet, Ports, ShelfSlot, VlanId};
+use aoe_target::{ExportId, ExportKey, PortId, PortSet, Ports, ShelfSlot, VlanId};
 
 use crate::error::{ErrorCode, Quoted, RpcError};
+use crate::lifecycle::{Effect, Event, Lifecycle, Stage};
 use crate::port::{PortInfo, PortRef, PortTable};
 use crate::request::{Announce, CreateExport, DeleteExport};
-use crate::served_bdev::{Neighbour, ServedBdev, Use, check_beside};
+use crate::served_bdev::ServedBdev;
 
+pub use record::Record;
 use record::place;
-pub use record::{Record, State};
 
 /// The exports and the ports they can be on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     ports: PortTable,
+    /// Lcores that report on each task.
+    lcores: u32,
     /// By [`ExportId`]. Free ids are used again, lowest first.
     exports: Vec<Option<Record>>,
+    /// The generation of the next export of each id.
+    generations: Vec<u32>,
 }
 
-/// The work of every lcore for a deletion.
+/// The change of one export by a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// Stop serving the export; then [`Registry::removed`].
-    Remove(ExportId),
-    /// Serve it on these ports only; then [`Registry::rebound`].
-    Rebind(ExportId, Ports),
+    /// It is deleted: [`Event::Delete`].
+    Remove(ExportKey),
+    /// It is served on fewer ports, which its record has: [`Event::LeavePorts`].
+    Rebind(ExportKey, Ports),
 }
 
 impl Registry {
-    /// A registry of these ports, without exports.
+    /// A registry of these ports, without exports. That many lcores report on each task.
     #[must_use]
-    pub fn new(ports: PortTable) -> Self {
-        Self { ports, exports: Vec::new() }
+    pub fn new(ports: PortTable, lcores: u32) -> Self {
+        Self { ports, lcores, exports: Vec::new(), generations: Vec::new() }
+    }
+
+    /// Hands an event to an export's life, and returns the effects for the glue. An event for an export that is gone, or of an
+    /// earlier generation, has none.
+    #[must_use]
+    pub fn step(&mut self, key: ExportKey, event: Event) -> Vec<Effect> {
+        let Some(record) = self.get_mut(key) else { return Vec::new() };
+        let effects = record.life.step(event);
+        if effects.contains(&Effect::LeftPorts) {
+            record.leaving = PortSet::EMPTY;
+        }
+        effects
+    }
+
+    /// Takes an export out whose life has ended, and frees its id.
+    pub fn free(&mut self, key: ExportKey) -> Option<Record> {
+        self.exports.get_mut(key.id.0 as usize)?.take_if(|record| record.key == key)
     }
 
     /// The ports.
@@ -47,17 +70,29 @@ impl Registry {
         &self.ports
     }
 
-    /// The export of that id.
+    /// That export.
     #[must_use]
-    pub fn get(&self, id: ExportId) -> Option<&Record> {
-        self.exports.get(id.0 as usize)?.as_ref()
+    pub fn get(&self, key: ExportKey) -> Option<&Record> {
+        self.exports.get(key.id.0 as usize)?.as_ref().filter(|record| record.key == key)
     }
 
-    /// Every export, by address and VLAN.
+    /// Every export that has its address, by address and VLAN.
     #[must_use]
     pub fn exports(&self) -> Vec<&Record> {
-        let mut exports: Vec<&Record> = self.exports.iter().flatten().collect();
-        exports.sort_by_key(|record| (record.address, record.options.vlan, record.id));
+        self.sorted(true)
+    }
+
+    /// Exports that were deleted by force and still have requests in flight, by address and VLAN.
+    #[must_use]
+    pub fn quarantined(&self) -> Vec<&Record> {
+        self.sorted(false)
+    }
+
+    fn sorted(&self, holding_addresses: bool) -> Vec<&Record> {
+        let exports = self.exports.iter().flatten();
+        let mut exports: Vec<&Record> =
+            exports.filter(|record| record.life.holds_address() == holding_addresses).collect();
+        exports.sort_by_key(|record| (record.address, record.options.vlan, record.key));
         exports
     }
 
@@ -67,24 +102,24 @@ impl Registry {
         self.ports.all().iter().filter(|port| record.ports.contains(PortId(port.number))).collect()
     }
 
-    /// First half of `aoe_create_export`: takes the address for an export of that bdev. The record describes the export for
-    /// the lcores; its state is [`State::Creating`].
+    /// Takes the address for an export of that bdev. [`Event::Create`] is its first.
     ///
     /// # Errors
     /// A port is unknown, the address is taken on a port, or the sectors do not exist or are served as another disk. Nothing
     /// has changed then.
     pub fn create(&mut self, request: &CreateExport, bdev: &ServedBdev) -> Result<&Record, RpcError> {
         let sectors = bdev.sectors_for(&request.bdev_name, &request.options)?;
-        self.place(request, State::Creating, bdev.clone(), sectors)
+        self.place(request, Lifecycle::new(self.lcores), bdev.clone(), sectors, None)
     }
 
-    /// Takes the address for an export in this state.
+    /// Takes the address for an export with this life.
     fn place(
         &mut self,
         request: &CreateExport,
-        state: State,
+        life: Lifecycle,
         bdev: ServedBdev,
         sectors: u64,
+        reason: Option<String>,
     ) -> Result<&Record, RpcError> {
         let ports = match &request.ports {
             None => Ports::All,
@@ -96,7 +131,7 @@ impl Registry {
                 return Err(self.address_taken(record, taken));
             }
         }
-        if state != State::Waiting {
+        if reason.is_none() {
             self.check_sharing(request, &bdev)?;
         }
         let place = self.exports.iter().position(Option::is_none).unwrap_or(self.exports.len());
@@ -115,9 +150,11 @@ impl Registry {
             })?;
         if place == self.exports.len() {
             self.exports.push(None);
+            self.generations.push(0);
         }
+        let key = self.next_key(id);
         Ok(self.exports[place].insert(Record {
-            id,
+            key,
             address: request.address,
             ports,
             leaving: PortSet::EMPTY,
@@ -125,25 +162,20 @@ impl Registry {
             bdev,
             sectors,
             options: request.options.clone(),
-            state,
-            reason: None,
+            life,
+            reason,
         }))
     }
 
-    /// Second half of a creation: every lcore serves the export. If its bdev was removed meanwhile, it stays offline.
-    pub fn created(&mut self, id: ExportId) {
-        if let Some(record) = self.get_mut(id).filter(|record| record.state == State::Creating) {
-            record.state = State::Online;
-        }
+    /// The key of a new export of that id.
+    fn next_key(&mut self, id: ExportId) -> ExportKey {
+        let generation = &mut self.generations[id.0 as usize];
+        let key = ExportKey { id, generation: *generation };
+        *generation = generation.wrapping_add(1);
+        key
     }
 
-    /// Second half of a creation that failed: no lcore serves the export. Frees the address.
-    pub fn abandoned(&mut self, id: ExportId) {
-        self.removed(id);
-    }
-
-    /// First half of `aoe_delete_export`: marks the exports and returns the work for the lcores. Without `ports`, every export
-    /// at the address in that VLAN is deleted. With `ports`, each export leaves these ports, and an export without further
+    /// Checks a deletion, and returns what it changes. Without `ports`, every export at the address in that VLAN is deleted. With `ports`, each export leaves these ports, and an export without further
     /// ports is deleted. An export on all ports that leaves some becomes an export on the remaining ports by name.
     ///
     /// # Errors
@@ -163,102 +195,34 @@ impl Registry {
         let meant = here.into_iter().filter(|record| !record.ports.intersection(wanted).is_empty());
         let mut deletions = Vec::new();
         for record in meant {
-            let busy = match record.state {
-                State::Creating => "created",
-                State::Deleting => "deleted",
-                _ if !record.leaving.is_empty() => "deleted",
-                State::Waiting | State::Online | State::Offline => {
-                    let remaining = self.remaining(record.ports, wanted);
-                    deletions.push(if remaining.is_empty() {
-                        Deletion::Remove(record.id)
-                    } else {
-                        Deletion::Rebind(record.id, Ports::Set(remaining))
-                    });
-                    continue;
-                }
-            };
-            return Err(RpcError::new(
-                ErrorCode::Busy,
-                format!(
-                    "{} is being {busy}: wait until that request is answered",
-                    place(request.address, request.vlan)
-                ),
-            ));
+            if let Some(busy) = record.life.busy(request.force) {
+                return Err(RpcError::new(
+                    ErrorCode::Busy,
+                    format!(
+                        "{} is being {busy}: wait until that request is answered",
+                        place(request.address, request.vlan)
+                    ),
+                ));
+            }
+            let remaining = self.remaining(record.ports, wanted);
+            // An export that drains is on no port any more.
+            deletions.push(if remaining.is_empty() || record.stage() == Stage::Draining {
+                Deletion::Remove(record.key)
+            } else {
+                Deletion::Rebind(record.key, Ports::Set(remaining))
+            });
         }
         for deletion in &deletions {
-            match *deletion {
-                Deletion::Remove(id) => {
-                    if let Some(record) = self.get_mut(id) {
-                        record.state = State::Deleting;
-                    }
-                }
-                Deletion::Rebind(id, ports) => {
-                    let before = self.get(id).map_or(PortSet::EMPTY, |record| self.expand(record.ports));
-                    let left = self.expand(ports);
-                    if let Some(record) = self.get_mut(id) {
-                        record.ports = ports;
-                        record.leaving = before.difference(left);
-                    }
+            if let Deletion::Rebind(key, ports) = *deletion {
+                let before = self.get(key).map_or(PortSet::EMPTY, |record| self.expand(record.ports));
+                let left = self.expand(ports);
+                if let Some(record) = self.get_mut(key) {
+                    record.ports = ports;
+                    record.leaving = before.difference(left);
                 }
             }
         }
         Ok(deletions)
-    }
-
-    /// Second half of a [`Deletion::Remove`]: no lcore serves the export any more. Frees id and address.
-    pub fn removed(&mut self, id: ExportId) {
-        if let Some(place) = self.exports.get_mut(id.0 as usize) {
-            *place = None;
-        }
-    }
-
-    /// Second half of a [`Deletion::Rebind`]: no lcore serves the export on the ports it left.
-    pub fn rebound(&mut self, id: ExportId) {
-        if let Some(record) = self.get_mut(id) {
-            record.leaving = PortSet::EMPTY;
-        }
-    }
-
-    /// The bdev of that own name was removed: its exports go offline. Returns those that were served. Exports stay in the list
-    /// and in the saved configuration until they are deleted.
-    pub fn bdev_removed(&mut self, own_name: &str) -> Vec<ExportId> {
-        self.change_all_of(own_name, |record| {
-            let served = record.state != State::Offline;
-            if record.state != State::Deleting {
-                record.state = State::Offline;
-            }
-            served
-        })
-    }
-
-    /// The bdev of that own name has a new size, in sectors of 512 bytes. Returns its exports whose size changes. An export with
-    /// a length keeps it as long as the bdev has those sectors; an export without one reaches to the bdev's end.
-    pub fn bdev_resized(&mut self, own_name: &str, bdev_sectors: u64) -> Vec<ExportId> {
-        self.change_all_of(own_name, |record| {
-            let before = record.sectors;
-            record.bdev.sectors = bdev_sectors;
-            record.sectors = record.options.range_in(bdev_sectors).1;
-            record.sectors != before
-        })
-    }
-
-    /// The bdev has lost the name that the operator gave: the export uses the bdev's own name from now on.
-    pub fn bdev_renamed(&mut self, id: ExportId) {
-        if let Some(record) = self.get_mut(id) {
-            record.bdev_name.clone_from(&record.bdev.name);
-        }
-    }
-
-    /// Whether the bdev of that own name is served, and only by read-only exports.
-    #[must_use]
-    pub fn is_only_read(&self, own_name: &str) -> bool {
-        let mut served = self
-            .exports
-            .iter()
-            .flatten()
-            .filter(|record| record.bdev.name == own_name && record.serves())
-            .peekable();
-        served.peek().is_some() && served.all(|record| record.options.read_only)
     }
 
     /// The exports to advertise for `aoe_announce`: those that are online and match.
@@ -280,7 +244,7 @@ impl Registry {
                 ),
             ));
         }
-        matching.retain(|record| record.state == State::Online);
+        matching.retain(|record| record.life.serves());
         Ok(matching)
     }
 
@@ -308,31 +272,15 @@ impl Registry {
         }
     }
 
-    /// Whether an export of this bdev may stand beside those that are served.
-    fn check_sharing(&self, request: &CreateExport, bdev: &ServedBdev) -> Result<(), RpcError> {
-        let mut serving = self.exports.iter().flatten().filter(|record| record.serves());
-        serving.try_for_each(|record| {
-            let used = Use { address: record.address, options: &record.options };
-            check_beside(request, bdev, &Neighbour { place: &record.place(), used, bdev: &record.bdev })
-        })
-    }
-
-    fn get_mut(&mut self, id: ExportId) -> Option<&mut Record> {
-        self.exports.get_mut(id.0 as usize)?.as_mut()
+    fn get_mut(&mut self, key: ExportKey) -> Option<&mut Record> {
+        self.exports.get_mut(key.id.0 as usize)?.as_mut().filter(|record| record.key == key)
     }
 
     fn at(&self, address: ShelfSlot, vlan: Option<VlanId>) -> impl Iterator<Item = &Record> {
         let exports = self.exports.iter().flatten();
-        exports.filter(move |record| record.address == address && record.options.vlan == vlan)
-    }
-
-    /// Changes every export of a bdev, and returns those for which `change` returns true. Exports that wait are left out: they
-    /// are created anew.
-    fn change_all_of(&mut self, own_name: &str, change: impl Fn(&mut Record) -> bool) -> Vec<ExportId> {
-        let is_of_bdev =
-            |record: &&mut Record| record.bdev.name == own_name && record.state != State::Waiting;
-        let of_bdev = self.exports.iter_mut().flatten().filter(is_of_bdev);
-        of_bdev.filter_map(|record| change(record).then_some(record.id)).collect()
+        exports.filter(move |record| {
+            record.address == address && record.options.vlan == vlan && record.life.holds_address()
+        })
     }
 
     fn resolve_all(&self, listed: &[PortRef]) -> Result<PortSet, RpcError> {
@@ -381,16 +329,14 @@ impl Registry {
     }
 
     fn address_taken(&self, record: &Record, taken: Ports) -> RpcError {
-        if matches!(record.state, State::Creating | State::Deleting)
-            || record.ports.intersection(taken).is_empty()
-        {
-            let what = if record.state == State::Creating { "created" } else { "deleted" };
+        let left = record.ports.intersection(taken).is_empty();
+        if let Some(what) = record.life.busy(false).filter(|_| left || !record.life.is_kept()) {
             return RpcError::new(
                 ErrorCode::Busy,
                 format!("{} is being {what} on {taken}: wait until that request is answered", record.place()),
             );
         }
-        if record.state == State::Waiting {
+        if record.stage() == Stage::Waiting {
             return self.address_awaited(record, taken);
         }
         RpcError::new(
@@ -454,4 +400,4 @@ fn with(ports: Ports, more: PortSet) -> Ports {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

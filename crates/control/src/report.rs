@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::options::ExportOptions;
 use crate::port::PortInfo;
-use crate::registry::{Record, Registry, State};
+use crate::registry::{Record, Registry};
 use crate::request::{CreateExport, Method};
 
 /// One export in the answers of `aoe_get_exports` and `aoe_create_export`.
@@ -28,9 +28,11 @@ pub struct ExportInfo {
     /// The options in effect, those that were not given included.
     #[serde(flatten)]
     pub options: ExportOptions,
-    /// `waiting` (the bdev can't be served yet), `creating`, `online`, `offline` (the bdev is gone) or `deleting`.
+    /// `waiting` (the bdev can't be served yet), `creating`, `online`, `degraded` (the bdev leaves requests without an answer),
+    /// `offline` (the bdev is gone), `rebinding` (it has come back), `deleting`, `quarantined` (deleted by force, with requests
+    /// in flight) or `rolling-back` (the creation has failed).
     pub state: String,
-    /// The reason why it waits; `null` in every other state.
+    /// The reason why it waits, or stays offline although a bdev has the name; `null` otherwise.
     #[serde(default)]
     pub reason: Option<String>,
     /// Served on all ports, rather than on listed ones.
@@ -115,15 +117,15 @@ impl Registry {
             netif: port.netif.clone(),
         };
         ExportInfo {
-            shelf: record.address.shelf.0,
-            slot: record.address.slot.0,
-            bdev_name: record.bdev_name.clone(),
-            bdev: BdevNames { name: record.bdev.name.clone(), uuid: record.bdev.uuid.clone() },
-            size_bytes: record.sectors.saturating_mul(512),
-            options: record.options.in_effect(record.address, env!("CARGO_PKG_VERSION")),
-            state: record.state.name().into(),
-            reason: record.reason.clone(),
-            all_ports: record.ports == Ports::All,
+            shelf: record.address().shelf.0,
+            slot: record.address().slot.0,
+            bdev_name: record.bdev_name().to_owned(),
+            bdev: BdevNames { name: record.bdev().name.clone(), uuid: record.bdev().uuid.clone() },
+            size_bytes: record.sectors().saturating_mul(512),
+            options: record.options().in_effect(record.address(), env!("CARGO_PKG_VERSION")),
+            state: record.life().name().into(),
+            reason: record.reason().map(str::to_owned),
+            all_ports: record.ports() == Ports::All,
             ports: self.ports_of(record).into_iter().map(port).collect(),
         }
     }
@@ -139,7 +141,7 @@ impl Registry {
     /// those being created or deleted are not.
     #[must_use]
     pub fn config(&self) -> Value {
-        let kept = |record: &&Record| matches!(record.state, State::Waiting | State::Online | State::Offline);
+        let kept = |record: &&Record| record.life().is_kept();
         let call = |record: &Record| json!({ "method": CreateExport::NAME, "params": self.request_of(record).to_params() });
         self.exports().into_iter().filter(kept).map(call).collect()
     }
@@ -166,12 +168,12 @@ impl Registry {
         }
         let exports = self.exports().into_iter().map(|record| {
             let mut object = Map::new();
-            object.insert("shelf".into(), record.address.shelf.0.into());
-            object.insert("slot".into(), record.address.slot.0.into());
-            object.insert("vlan".into(), record.options.vlan.map(VlanId::get).into());
-            object.insert("bdev_name".into(), record.bdev_name.clone().into());
-            object.insert("state".into(), record.state.name().into());
-            put(&mut object, by_export.get(&record.id).copied().unwrap_or_default().fields());
+            object.insert("shelf".into(), record.address().shelf.0.into());
+            object.insert("slot".into(), record.address().slot.0.into());
+            object.insert("vlan".into(), record.options().vlan.map(VlanId::get).into());
+            object.insert("bdev_name".into(), record.bdev_name().to_owned().into());
+            object.insert("state".into(), record.life().name().into());
+            put(&mut object, by_export.get(&record.key().id).copied().unwrap_or_default().fields());
             Value::Object(object)
         });
         let ports = self.ports().all().iter().map(|port| {

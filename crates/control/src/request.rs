@@ -138,7 +138,8 @@ pub struct CreateExport {
 
 /// Stops serving an AoE device, on all ports or some.
 ///
-/// The answer is `true`, once the requests in flight are answered.
+/// The answer is `true`, once the requests in flight are answered. If its bdev does not answer them within 10 s, the call gets
+/// an error, and the deletion goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeleteExport {
     /// Address to stop serving.
@@ -155,9 +156,18 @@ pub struct DeleteExport {
     #[schemars(with = "Option<Vec<Value>>", length(min = 1), extend(
         "x-allowed" = "a list of port numbers or names that is not empty, or left out for all ports"))]
     pub ports: Option<Vec<PortRef>>,
+    /// Frees the address at once, although requests are in flight.
+    ///
+    /// Requests that the bdev has not answered are quarantined: `aoe_get_exports` lists the export with their number until the
+    /// bdev has answered, and the bdev stays open until then. An export that is being deleted can be deleted by force, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 /// Lists the exports, with the initiator state of each.
+///
+/// Exports that were deleted by force are listed as `quarantined`, with the number of their requests in flight, until their
+/// bdevs have answered these.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GetExports {}
 

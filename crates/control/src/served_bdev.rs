@@ -81,6 +81,27 @@ pub(crate) struct Neighbour<'a> {
     pub(crate) bdev: &'a ServedBdev,
 }
 
+/// Refuses an export of sectors that an export which was deleted by force may still write.
+pub(crate) fn check_quarantine(
+    request: &CreateExport,
+    bdev: &ServedBdev,
+    there: &Neighbour<'_>,
+) -> Result<(), RpcError> {
+    let options = there.used.options;
+    if there.bdev.name != bdev.name || options.read_only || !request.options.overlaps(options) {
+        return Ok(());
+    }
+    Err(RpcError::new(
+        ErrorCode::Busy,
+        format!(
+            "bdev {} still has requests in flight of {}, which was deleted by force: they may write the same sectors, so \
+             wait until they have ended (aoe_get_exports lists them as quarantined), or use another bdev",
+            Quoted(&request.bdev_name),
+            there.place
+        ),
+    ))
+}
+
 /// Refuses an export that may not be served beside another one.
 ///
 /// Two bdevs on one file are refused whatever parts are served, because SPDK does not know that they share data. Bdevs on a

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use aoe_target::{
-    Acl, Cursor, Export, ExportCounters, ExportId, ExportState, InitiatorState, PortId, Ports, Route, Scan,
-    ShelfSlot, Table, TableError, VlanId, Vlans,
+    Acl, Cursor, Export, ExportCounters, ExportId, ExportKey, ExportState, InitiatorState, PortId, Ports,
+    Route, Scan, ShelfSlot, Table, TableError, VlanId, Vlans,
 };
 use dpdk::Mbuf;
 use spdk::{Bdev, BdevInfo, CompletionQueue, CurrentThread, FlushMethod, Io, IoChannel};
@@ -52,6 +52,12 @@ pub enum AddError {
     /// Its bdev gives this lcore no channel.
     #[error("no I/O channel: {0}")]
     Channel(#[from] spdk::Error),
+    /// It is not here, or it was not prepared: the message is for an earlier export of its id.
+    #[error("export {} of generation {} is not here", .0.id.0, .0.generation)]
+    Unknown(ExportKey),
+    /// It still has the channel into its bdev of before.
+    #[error("its requests to the bdev that was removed are still in flight")]
+    Attached,
 }
 
 /// What is behind an export. The fields of a read or write come first, in one cache line.
@@ -100,6 +106,12 @@ impl Backing {
     /// Decides again what is done before a write is answered: when the export's state changes, not for each write.
     fn set_sync(&mut self, settles_writes: bool) {
         self.sync = if settles_writes { self.needed_sync } else { SyncPolicy::Nothing };
+    }
+
+    /// Has its requests go to a bdev that has come back.
+    fn attach(&mut self, channel: IoChannel, info: &BdevInfo) {
+        self.channel = Some(channel);
+        self.needed_sync = SyncPolicy::of(info);
     }
 
     #[inline]
@@ -163,9 +175,15 @@ pub(crate) struct Exports {
     table: Table,
     /// By [`ExportId`].
     backings: Vec<Option<Backing>>,
+    /// Those that have a channel and are not in the table yet: see [`Exports::serve`].
+    #[expect(
+        clippy::vec_box,
+        reason = "the table takes a box, whose memory was allocated by the control plane"
+    )]
+    prepared: Vec<Box<Export>>,
     draining: Vec<Draining>,
     /// Offline exports whose channel is still open.
-    offline: Vec<ExportId>,
+    offline: Vec<Closing>,
 }
 
 /// An export that takes no new requests, until nothing is in flight on it.
@@ -174,22 +192,43 @@ struct Draining {
     done: Box<dyn FnOnce()>,
 }
 
+/// A channel that closes when nothing is in flight on it.
+struct Closing {
+    export: ExportId,
+    done: Box<dyn FnOnce()>,
+}
+
+/// The initiator state and ACL of an export.
+type Published = (Arc<InitiatorState>, Option<Arc<Acl>>);
+
 impl std::fmt::Debug for Draining {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Draining").field("export", &self.export).finish_non_exhaustive()
     }
 }
 
+impl std::fmt::Debug for Closing {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Closing").field("export", &self.export).finish_non_exhaustive()
+    }
+}
+
 impl Exports {
     pub(crate) fn new() -> Self {
-        Self { table: Table::new(), backings: Vec::new(), draining: Vec::new(), offline: Vec::new() }
+        Self {
+            table: Table::new(),
+            backings: Vec::new(),
+            prepared: Vec::new(),
+            draining: Vec::new(),
+            offline: Vec::new(),
+        }
     }
 
-    /// Adds an export, with a channel of its own into the bdev.
+    /// First phase of a creation: opens a channel into the bdev. No request finds the export before [`Exports::serve`].
     ///
     /// # Errors
     /// [`AddError`]; nothing has changed then.
-    pub(crate) fn add(
+    pub(crate) fn prepare(
         &mut self,
         export: Box<Export>,
         bdev: &Bdev,
@@ -197,74 +236,148 @@ impl Exports {
     ) -> Result<(), AddError> {
         let (id, settles_writes) = (export.id(), export.settles_writes());
         let index = id.0 as usize;
+        if id > Table::MAX_ID {
+            return Err(TableError::IdTooLarge(id).into());
+        }
         if self.backings.get(index).is_some_and(Option::is_some) {
             return Err(TableError::IdTaken(id).into());
         }
-        self.table.insert(export)?;
-        let channel = match IoChannel::open(bdev, bdevs) {
-            Ok(channel) => channel,
-            Err(error) => {
-                self.table.remove(id);
-                return Err(error.into());
-            }
-        };
+        let channel = IoChannel::open(bdev, bdevs)?;
         if self.backings.len() <= index {
             self.backings.resize_with(index + 1, || None);
         }
         self.backings[index].insert(Backing::new(channel, bdev.info())).set_sync(settles_writes);
+        self.prepared.push(export);
         Ok(())
+    }
+
+    /// The bdev of an offline export has come back: opens a channel into it. `export` is served in place of the offline one
+    /// by [`Exports::serve`].
+    ///
+    /// # Errors
+    /// [`AddError`]; nothing has changed then.
+    pub(crate) fn attach(
+        &mut self,
+        export: Box<Export>,
+        bdev: &Bdev,
+        bdevs: &CompletionQueue<InFlight>,
+    ) -> Result<(), AddError> {
+        let key = export.key();
+        let is_here = self.table.get(key.id).is_some_and(|offline| offline.key() == key);
+        let Some(backing) = backing_of(&mut self.backings, key.id).filter(|_| is_here) else {
+            return Err(AddError::Unknown(key));
+        };
+        if backing.channel.is_some() {
+            return Err(AddError::Attached);
+        }
+        backing.attach(IoChannel::open(bdev, bdevs)?, bdev.info());
+        self.prepared.push(export);
+        Ok(())
+    }
+
+    /// Second phase: requests find the prepared export. Returns the offline one whose place it takes, if there is one.
+    ///
+    /// # Errors
+    /// [`AddError`]; the export is not here any more then.
+    pub(crate) fn serve(&mut self, key: ExportKey) -> Result<Option<Box<Export>>, AddError> {
+        let place = self.prepared.iter().position(|export| export.key() == key);
+        let export = self.prepared.swap_remove(place.ok_or(AddError::Unknown(key))?);
+        let settles_writes = export.settles_writes();
+        let before = self.table.remove(key.id);
+        match (self.table.insert(export), backing_of(&mut self.backings, key.id)) {
+            (Ok(()), Some(backing)) => backing.set_sync(settles_writes),
+            (Ok(()), None) => return Err(AddError::Unknown(key)),
+            // The control plane gives no address out twice, and the offline export had this one.
+            (Err(error), _) => {
+                self.backings[key.id.0 as usize] = None;
+                return Err(error.into());
+            }
+        }
+        Ok(before)
     }
 
     /// Drains an export: no new request finds it, those in flight are answered, then [`Exports::reap`] calls `done`. At
     /// once if there is no such export.
-    pub(crate) fn remove(&mut self, id: ExportId, done: impl FnOnce() + 'static) {
-        match self.table.remove(id) {
+    pub(crate) fn remove(&mut self, key: ExportKey, done: impl FnOnce() + 'static) {
+        let is_here = self.table.get(key.id).is_some_and(|export| export.key() == key);
+        let served = if is_here { self.table.remove(key.id) } else { None };
+        // An offline export may have a prepared one beside it.
+        let prepared = self.prepared.extract_if(.., |export| export.key() == key).next();
+        match served.or(prepared) {
             Some(export) => self.draining.push(Draining { export, done: Box::new(done) }),
             None => done(),
         }
     }
 
-    /// Serves an export on other ports than before.
-    pub(crate) fn rebind(&mut self, id: ExportId, ports: Ports) {
-        let Some(export) = self.table.remove(id) else { return };
+    /// Serves an export on other ports than before. Whether it is here.
+    pub(crate) fn rebind(&mut self, key: ExportKey, ports: Ports) -> bool {
+        for place in &mut self.prepared {
+            if place.key() == key {
+                place.set_ports(ports);
+            }
+        }
+        if self.table.get(key.id).is_none_or(|export| export.key() != key) {
+            return false;
+        }
+        let Some(export) = self.table.remove(key.id) else { return false };
         self.table.insert(export.on(ports)).expect("it was in the table a moment ago, on more ports");
+        true
     }
 
     /// Answers every request for the export with a device fault from now on; its channel closes when nothing is in flight
-    /// on it.
-    pub(crate) fn take_offline(&mut self, id: ExportId) {
-        if let Some(export) = self.table.get_mut(id) {
-            export.set_state(ExportState::Offline);
+    /// on it, and [`Exports::reap`] calls `done`. At once if there is no such export.
+    pub(crate) fn take_offline(&mut self, key: ExportKey, done: impl FnOnce() + 'static) {
+        self.prepared.retain(|export| export.key() != key);
+        match self.table.get_mut(key.id) {
+            Some(export) if export.key() == key => export.set_state(ExportState::Offline),
+            _ => return done(),
         }
-        if backing_of(&mut self.backings, id).is_some() {
-            self.offline.push(id);
-        }
+        self.offline.push(Closing { export: key.id, done: Box::new(done) });
     }
 
     /// Sets the export's size in sectors of 512 bytes.
-    pub(crate) fn resize(&mut self, id: ExportId, sectors: u64) {
-        if let Some(export) = self.table.get_mut(id) {
-            export.resize(sectors);
-        }
+    pub(crate) fn resize(&mut self, key: ExportKey, sectors: u64) {
+        self.each(key, |export| export.resize(sectors));
     }
 
     /// Puts an export's new state and acl in place and returns the old ones, whose memory is freed where it was made. A
-    /// draining export gets them too, for its replies. `None` if there is no such export.
+    /// draining export gets them too, for its replies. None if there is no such export.
     pub(crate) fn publish(
         &mut self,
-        id: ExportId,
-        state: Arc<InitiatorState>,
-        acl: Option<Arc<Acl>>,
-    ) -> Option<(Arc<InitiatorState>, Option<Arc<Acl>>)> {
-        let backing = backing_of(&mut self.backings, id)?;
-        let export = match self.table.get_mut(id) {
-            Some(export) => export,
-            None => &mut *self.draining.iter_mut().find(|draining| draining.export.id() == id)?.export,
+        key: ExportKey,
+        state: &Arc<InitiatorState>,
+        acl: Option<&Arc<Acl>>,
+    ) -> Vec<Published> {
+        let mut old = Vec::new();
+        let mut settles_writes = None;
+        self.each(key, |export| {
+            old.push(export.publish(Arc::clone(state), acl.cloned()));
+            settles_writes.get_or_insert(export.settles_writes());
+        });
+        if let (Some(backing), Some(settles_writes)) =
+            (backing_of(&mut self.backings, key.id), settles_writes)
+        {
+            backing.set_sync(settles_writes);
+        }
+        old
+    }
+
+    /// Runs `change` on the export, wherever it is: first the one that requests find.
+    fn each(&mut self, key: ExportKey, mut change: impl FnMut(&mut Export)) {
+        let served = self.table.get_mut(key.id).into_iter();
+        let prepared = self.prepared.iter_mut().map(|export| &mut **export);
+        let draining = self.draining.iter_mut().map(|draining| &mut *draining.export);
+        served.chain(draining).chain(prepared).filter(|export| export.key() == key).for_each(&mut change);
+    }
+
+    /// The exports that drain, each with its requests in flight.
+    pub(crate) fn draining(&self) -> Vec<(ExportKey, u32)> {
+        let in_flight = |id: ExportId| {
+            let backing = self.backings.get(id.0 as usize).and_then(Option::as_ref);
+            backing.map_or(0, |backing| backing.load.in_flight())
         };
-        let old = export.publish(state, acl);
-        let settles_writes = export.settles_writes();
-        backing.set_sync(settles_writes);
-        Some(old)
+        let keys = self.draining.iter().map(|draining| draining.export.key());
+        keys.map(|key| (key, in_flight(key.id))).collect()
     }
 
     /// Forgets drained exports, and closes the channels of offline ones that have nothing in flight.
@@ -278,23 +391,24 @@ impl Exports {
     #[cold]
     fn reap_drained(&mut self) {
         let backings = &mut self.backings;
-        self.offline.retain(|id| match backing_of(backings, *id) {
-            Some(backing) if backing.load.in_flight() > 0 => true,
-            Some(backing) => {
-                backing.channel = None;
-                false
-            }
-            None => false,
-        });
-        let is_drained = |draining: &mut Draining| {
-            backing_of(backings, draining.export.id()).is_none_or(|backing| backing.load.in_flight() == 0)
+        let is_unused = |backings: &mut [Option<Backing>], id| {
+            backing_of(backings, id).is_none_or(|backing| backing.load.in_flight() == 0)
         };
-        let drained: Vec<Draining> = self.draining.extract_if(.., is_drained).collect();
+        let closed: Vec<Closing> =
+            self.offline.extract_if(.., |closing| is_unused(backings, closing.export)).collect();
+        for closing in &closed {
+            if let Some(backing) = backing_of(backings, closing.export) {
+                backing.channel = None;
+            }
+        }
+        let drained: Vec<Draining> =
+            self.draining.extract_if(.., |draining| is_unused(backings, draining.export.id())).collect();
         for draining in &drained {
-            self.backings[draining.export.id().0 as usize] = None;
+            backings[draining.export.id().0 as usize] = None;
         }
         // Last: they may look at what is left.
-        drained.into_iter().for_each(|draining| (draining.done)());
+        let done = closed.into_iter().map(|closing| closing.done);
+        done.chain(drained.into_iter().map(|draining| draining.done)).for_each(|done| done());
     }
 
     /// Whether an export waits to be reaped.

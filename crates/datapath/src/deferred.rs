@@ -3,7 +3,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use aoe_target::ExportId;
+use aoe_target::{ExportId, ExportKey};
 use dpdk::Mbuf;
 
 /// Requests that one lcore has deferred and not got back, at most.
@@ -14,7 +14,7 @@ pub const MAX_DEFERRED: usize = 64;
 #[derive(Debug)]
 pub struct Deferred {
     queue: usize,
-    export: ExportId,
+    export: ExportKey,
     frame: Mbuf,
 }
 
@@ -30,13 +30,13 @@ pub fn deferred_channel() -> (DeferredSender, Receiver<Deferred>) {
 }
 
 impl Deferred {
-    pub(crate) fn new(queue: usize, export: ExportId, frame: Mbuf) -> Self {
+    pub(crate) fn new(queue: usize, export: ExportKey, frame: Mbuf) -> Self {
         Self { queue, export, frame }
     }
 
     /// The export that the request is for.
     #[must_use]
-    pub fn export(&self) -> ExportId {
+    pub fn export(&self) -> ExportKey {
         self.export
     }
 
@@ -48,7 +48,7 @@ impl Deferred {
 
     /// Index of the queue that the reply leaves by, the export and the frame.
     pub(crate) fn into_parts(self) -> (usize, ExportId, Mbuf) {
-        (self.queue, self.export, self.frame)
+        (self.queue, self.export.id, self.frame)
     }
 }
 

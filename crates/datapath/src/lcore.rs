@@ -3,7 +3,7 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use aoe_target::{
-    Acl, Export, ExportCounters, ExportId, InitiatorState, PortId, Ports, ShelfSlot, StateReply,
+    Acl, Export, ExportCounters, ExportId, ExportKey, InitiatorState, PortId, Ports, ShelfSlot, StateReply,
 };
 use dpdk::RxInterrupts;
 use spdk::{Bdev, CurrentThread};
@@ -168,45 +168,79 @@ impl Lcore {
         Ok(interrupts)
     }
 
-    /// Adds an export, with a channel of its own into the bdev.
+    /// First phase of a creation: opens a channel into the bdev. No request finds the export before [`Lcore::serve`].
+    ///
+    /// # Errors
+    /// [`AddError`]; the lcore is as it was then.
+    pub fn prepare(&mut self, export: Box<Export>, bdev: &Bdev) -> Result<(), AddError> {
+        self.requests.exports.prepare(export, bdev, &self.requests.bdevs)
+    }
+
+    /// The bdev of an offline export has come back: opens a channel into it. The export takes the place of the offline one,
+    /// which has its key, by [`Lcore::serve`].
+    ///
+    /// # Errors
+    /// [`AddError`]; the lcore is as it was then.
+    pub fn attach(&mut self, export: Box<Export>, bdev: &Bdev) -> Result<(), AddError> {
+        self.requests.exports.attach(export, bdev, &self.requests.bdevs)
+    }
+
+    /// Second phase: requests find the export that was prepared or attached. Returns the offline one whose place it takes:
+    /// its memory is freed where it was made.
+    ///
+    /// # Errors
+    /// [`AddError`]; the export is not here any more then.
+    pub fn serve(&mut self, key: impl Into<ExportKey>) -> Result<Option<Box<Export>>, AddError> {
+        self.requests.exports.serve(key.into())
+    }
+
+    /// Both phases at once, where there is one lcore.
     ///
     /// # Errors
     /// [`AddError`]; the lcore is as it was then.
     pub fn add(&mut self, export: Box<Export>, bdev: &Bdev) -> Result<(), AddError> {
-        self.requests.exports.add(export, bdev, &self.requests.bdevs)
+        let key = export.key();
+        self.prepare(export, bdev)?;
+        self.serve(key).map(drop)
     }
 
     /// Drains an export: no new request finds it, those in flight are answered, then `done` is called. At once if there is
     /// no such export here.
-    pub fn remove(&mut self, id: ExportId, done: impl FnOnce() + 'static) {
-        self.requests.exports.remove(id, done);
+    pub fn remove(&mut self, key: impl Into<ExportKey>, done: impl FnOnce() + 'static) {
+        self.requests.exports.remove(key.into(), done);
     }
 
-    /// Serves an export on other ports than before; requests in flight are answered all the same.
-    pub fn rebind(&mut self, id: ExportId, ports: Ports) {
-        self.requests.exports.rebind(id, ports);
+    /// Serves an export on other ports than before; requests in flight are answered all the same. Whether it is here.
+    pub fn rebind(&mut self, key: impl Into<ExportKey>, ports: Ports) -> bool {
+        self.requests.exports.rebind(key.into(), ports)
     }
 
-    /// The export's bdev is going: answers every request for it with a device fault from now on, and closes its channel
-    /// when nothing is in flight on it.
-    pub fn take_offline(&mut self, id: ExportId) {
-        self.requests.exports.take_offline(id);
+    /// The export's bdev is going: answers every request for it with a device fault from now on. When nothing is in flight
+    /// on its channel, that closes and `done` is called; at once if there is no such export here.
+    pub fn take_offline(&mut self, key: impl Into<ExportKey>, done: impl FnOnce() + 'static) {
+        self.requests.exports.take_offline(key.into(), done);
     }
 
     /// Sets the export's size in sectors of 512 bytes.
-    pub fn resize(&mut self, id: ExportId, sectors: u64) {
-        self.requests.exports.resize(id, sectors);
+    pub fn resize(&mut self, key: impl Into<ExportKey>, sectors: u64) {
+        self.requests.exports.resize(key.into(), sectors);
     }
 
     /// Puts an export's new state and acl in place. Returns the old ones: their memory is freed where it was made. A
     /// draining export gets them too, for its replies.
     pub fn publish(
         &mut self,
-        id: ExportId,
-        state: Arc<InitiatorState>,
-        acl: Option<Arc<Acl>>,
-    ) -> Option<(Arc<InitiatorState>, Option<Arc<Acl>>)> {
-        self.requests.exports.publish(id, state, acl)
+        key: impl Into<ExportKey>,
+        state: &Arc<InitiatorState>,
+        acl: Option<&Arc<Acl>>,
+    ) -> Vec<(Arc<InitiatorState>, Option<Arc<Acl>>)> {
+        self.requests.exports.publish(key.into(), state, acl)
+    }
+
+    /// The exports that drain here, each with its requests in flight.
+    #[must_use]
+    pub fn draining(&self) -> Vec<(ExportKey, u32)> {
+        self.requests.exports.draining()
     }
 
     /// Advertises the exports that `pattern` means, on `port` or on all ports whose advertisements this lcore sends; those

@@ -134,6 +134,7 @@ fn watch_until_idle(thread: Thread, stopped: impl FnOnce(u32) + Send + 'static) 
         }
         false
     });
+    // Without a poller `stopped` is dropped, by which the control plane sees that the lcore does not stop.
     WATCH.set(watch.ok());
 }
 

@@ -296,7 +296,8 @@ impl Requests {
             }
             Disposition::Reply(reply) => reply_at_once(queue, export, reply, frame),
             Disposition::Drop(reason) => queue.drop(frame, reason),
-            Disposition::Defer => match self.deferred.send(Deferred::new(queue.index(), id, frame)) {
+            Disposition::Defer => match self.deferred.send(Deferred::new(queue.index(), export.key(), frame))
+            {
                 Ok(()) => backing.started(),
                 Err(frame) => queue.drop(frame, DropReason::ConsultFull),
             },

@@ -8,11 +8,13 @@ mod calls;
 mod control_plane;
 mod create;
 mod delete;
+mod effects;
 mod initiator_state;
 mod lcores;
 mod loading;
 mod operations;
 mod read_claims;
+mod resources;
 mod start_state;
 mod state_manager;
 mod stats;
@@ -36,8 +38,9 @@ use lcores::{Lcores, ToApp, Unreached};
 pub(crate) use loading::{Configuration, carry_out};
 use operations::{Operations, Waiting};
 use read_claims::ReadClaims;
+use resources::Resources;
 pub(crate) use start_state::failure;
-use start_state::{note_failure, set_ready};
+use start_state::{has_failed, note_failure, set_ready};
 use state_manager::StateManager;
 pub(crate) use state_manager::StateStore;
 use watchdog::Watchdog;
@@ -124,6 +127,7 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         }
     }
     let lcores = Lcores::new(app, lcores);
+    let count = u32::try_from(lcores.count()).map_err(|error| error.to_string())?;
     let state_manager = match StateManager::start(lcores.clone(), state, reach) {
         Ok(state_manager) => state_manager,
         Err(sentence) => {
@@ -135,10 +139,11 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         state_manager,
         links: vec![false; ports.started.len()],
         ports: ports.started,
+        starting: lcores.count(),
         lcores,
         _undelivered: undelivered,
-        registry: Registry::new(ports.table),
-        bdevs: BTreeMap::new(),
+        registry: Registry::new(ports.table, count),
+        resources: BTreeMap::new(),
         read_claims: ReadClaims::default(),
         operations: Operations::default(),
         waiting: Waiting::default(),
@@ -146,8 +151,16 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         watchdog: None,
         stopping: None,
     };
+    let lcores = target.lcores.clone();
     control_plane::set(target);
-    wait_for_links(done)
+    // After the message that starts an lcore, so the report comes from one that has started.
+    lcores.run(
+        |_| (),
+        |core, started| {
+            with(|target| target.lcore_started(core, started));
+        },
+    );
+    wait_for_start(done)
 }
 
 /// Runs work on the state manager.
@@ -155,8 +168,9 @@ fn reach(work: Box<dyn FnOnce(&mut StateManager) -> bool>) -> bool {
     with(|target| work(&mut target.state_manager)).unwrap_or(false)
 }
 
-/// Completes `done` when every link is up or the patience is over; fails it when an interface is set down.
-fn wait_for_links(done: Initialized) -> Result<(), String> {
+/// Completes `done` when every lcore has started and every link is up, or the patience for links is over; fails it when an
+/// lcore has failed to start or an interface is set down.
+fn wait_for_start(done: Initialized) -> Result<(), String> {
     let deadline = Instant::now() + LINK_PATIENCE;
     let mut done = Some(done);
     let poller = Poller::register(Duration::from_millis(10), move || {
@@ -164,13 +178,17 @@ fn wait_for_links(done: Initialized) -> Result<(), String> {
             let down = target.ports.iter().find(|port| !port.awaits_peer && !port.link_up());
             down.map(|port| (port.down(), port.is_set_down()))
         });
-        let verdict = match down.flatten() {
+        let starting = with(|target| target.starting).unwrap_or_default();
+        let result = match down.flatten() {
+            // The sentence is noted already.
+            _ if has_failed() => Some(Err(None)),
+            _ if starting > 0 => None,
             None => Some(Ok(())),
-            Some((sentence, true)) => Some(Err(sentence)),
+            Some((sentence, true)) => Some(Err(Some(sentence))),
             Some(_) => (Instant::now() > deadline).then_some(Ok(())),
         };
         // The next look comes in 10 ms.
-        let Some(verdict) = verdict else { return false };
+        let Some(result) = result else { return false };
         let Some(done) = done.take() else {
             tracing::error!("links are waited for after the start");
             return false;
@@ -185,13 +203,13 @@ fn wait_for_links(done: Initialized) -> Result<(), String> {
                 }
             }
         });
-        match verdict {
+        match result {
             Ok(()) => {
                 watch_links();
                 done.succeed();
             }
             Err(sentence) => {
-                note_failure(&sentence);
+                sentence.iter().for_each(|sentence| note_failure(sentence));
                 done.fail(100);
             }
         }
@@ -267,7 +285,7 @@ pub(crate) fn act(action: Action, answer: Answer) {
         Action::GetExports(_) => {
             // Names that can't be followed are reported as they were.
             AppThread::with(|app| target.follow_names(app)).unwrap_or_default();
-            answer.give(&target.exports());
+            target.list(answer);
         }
         Action::ClearInitiatorState(request) => target.clear_initiator_state(&request, answer),
         Action::Announce(request) => target.announce(request, answer),
@@ -290,6 +308,14 @@ pub(crate) fn config(app: AppThread<'_>) -> Value {
 }
 
 impl Target {
+    /// An lcore has started, or has not: then its reason came before this report, unless it is lost.
+    fn lcore_started(&mut self, core: u32, started: Result<(), Unreached>) {
+        match started {
+            Ok(()) => self.starting = self.starting.saturating_sub(1),
+            Err(unreached) => note_failure(&format!("lcore {core} has not started: {unreached}")),
+        }
+    }
+
     /// Looks at every lcore once.
     fn watch_lcores(&mut self) {
         // The watchdog starts at the end of the start, and ends as the stop begins.
@@ -301,10 +327,11 @@ impl Target {
     /// Takes over new names of bdevs. SPDK has no event for a volume that is renamed, and a saved configuration must find
     /// its bdev again.
     fn follow_names(&mut self, app: AppThread<'_>) {
-        for (id, bdev) in &self.bdevs {
-            let name = self.registry.get(*id).map(|record| record.bdev_name.clone());
+        for (key, resources) in &self.resources {
+            let Some(bdev) = resources.bdev() else { continue };
+            let name = self.registry.get(*key).map(|record| record.bdev_name().to_owned());
             if name.is_some_and(|name| !bdev.is_called(app, &name)) {
-                self.registry.bdev_renamed(*id);
+                self.registry.bdev_renamed(*key);
             }
         }
     }
@@ -321,6 +348,7 @@ pub(crate) fn stop(done: Finished) {
     target.watchdog = None;
     // Pending calls are answered with an error.
     target.operations = Operations::default();
+    target.resources.values_mut().for_each(Resources::give_up_calls);
     target.state_manager.give_up_calls();
     target.stopping = Some(done);
     let lcores = target.lcores.clone();

@@ -18,9 +18,10 @@ pub fn del(
     address: ShelfSlot,
     vlan: Option<VlanId>,
     port: &PortRef,
+    force: bool,
 ) -> Result<(), CommandError> {
     let before: Vec<ExportInfo> = client.call(GetExports::NAME, None)?;
-    let request = DeleteExport { address, vlan, ports: Some(vec![port.clone()]) };
+    let request = DeleteExport { address, vlan, ports: Some(vec![port.clone()]), force };
     let _done: Value = client.call(DeleteExport::NAME, Some(request.to_params()))?;
 
     let after: Vec<ExportInfo> = client.call(GetExports::NAME, None)?;

@@ -225,7 +225,7 @@ impl World {
                 self.deletes += 1;
                 lcore.remove(id, move || drained.set(drained.get() + 1));
             }
-            Event::TakeOffline => lcore.take_offline(id),
+            Event::TakeOffline => lcore.take_offline(id, || ()),
             Event::Shrink => lcore.resize(id, self.target.disks[export].borrow().sectors_now()),
         }
     }

@@ -1,36 +1,88 @@
-//! An export in the registry, and the states of its life.
+//! An export in the registry.
 
-use aoe_target::{ExportId, Identity, PortSet, Ports, ShelfSlot, VlanId};
+use aoe_target::{ExportKey, Identity, PortSet, Ports, ShelfSlot, VlanId};
 
+use crate::lifecycle::{Lifecycle, Stage};
 use crate::options::ExportOptions;
 use crate::served_bdev::ServedBdev;
 
 /// An export in the control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Its index in every lcore's table.
-    pub id: ExportId,
-    /// Shelf and slot.
-    pub address: ShelfSlot,
-    /// The ports that serve it, or will once it is created.
-    pub ports: Ports,
-    /// Ports that were taken out of [`Self::ports`] and may still have requests in flight.
-    pub leaving: PortSet,
-    /// The bdev's name as the operator gave it, which may be an alias. It stays when the bdev is removed.
-    pub bdev_name: String,
-    /// The bdev, as it was last seen.
-    pub bdev: ServedBdev,
-    /// Size of the served part of the bdev, in sectors of 512 bytes.
-    pub sectors: u64,
-    /// Its options.
-    pub options: ExportOptions,
-    /// Its state.
-    pub state: State,
-    /// The reason why it waits, in [`State::Waiting`].
-    pub reason: Option<String>,
+    pub(super) key: ExportKey,
+    pub(super) address: ShelfSlot,
+    pub(super) ports: Ports,
+    /// Ports that were taken out of `ports`, and that an lcore may still serve it on.
+    pub(super) leaving: PortSet,
+    pub(super) bdev_name: String,
+    pub(super) bdev: ServedBdev,
+    pub(super) sectors: u64,
+    pub(super) options: ExportOptions,
+    pub(super) life: Lifecycle,
+    pub(super) reason: Option<String>,
 }
 
 impl Record {
+    /// Its id, which is its index in every lcore's table, and the generation of that.
+    #[must_use]
+    pub const fn key(&self) -> ExportKey {
+        self.key
+    }
+
+    /// Shelf and slot.
+    #[must_use]
+    pub const fn address(&self) -> ShelfSlot {
+        self.address
+    }
+
+    /// The ports that serve it, or will once it is created.
+    #[must_use]
+    pub const fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    /// The bdev's name as the operator gave it, which may be an alias. It stays when the bdev is removed.
+    #[must_use]
+    pub fn bdev_name(&self) -> &str {
+        &self.bdev_name
+    }
+
+    /// The bdev, as it was last seen.
+    #[must_use]
+    pub const fn bdev(&self) -> &ServedBdev {
+        &self.bdev
+    }
+
+    /// Size of the served part of the bdev, in sectors of 512 bytes.
+    #[must_use]
+    pub const fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    /// Its options.
+    #[must_use]
+    pub const fn options(&self) -> &ExportOptions {
+        &self.options
+    }
+
+    /// Where its life stands.
+    #[must_use]
+    pub const fn life(&self) -> &Lifecycle {
+        &self.life
+    }
+
+    /// The stage of its life.
+    #[must_use]
+    pub const fn stage(&self) -> Stage {
+        self.life.stage()
+    }
+
+    /// The reason why it waits for its bdev, or is offline although a bdev has the name.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
     /// The names in its IDENTIFY page.
     ///
     /// # Errors
@@ -39,44 +91,10 @@ impl Record {
         self.options.identity(self.address, env!("CARGO_PKG_VERSION"))
     }
 
-    /// Whether it uses a bdev. An export that is offline or waits uses none.
-    pub(super) fn serves(&self) -> bool {
-        !matches!(self.state, State::Offline | State::Waiting)
-    }
-
     /// Its address and VLAN, as messages name it: `1.2`, or `1.2 in VLAN 100`.
     #[must_use]
     pub fn place(&self) -> String {
         place(self.address, self.options.vlan)
-    }
-}
-
-/// The states of an export, in the order of its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// The configuration has it, and its bdev can't be served yet. No lcore has it.
-    Waiting,
-    /// Some lcores do not serve it yet.
-    Creating,
-    /// Every lcore serves it.
-    Online,
-    /// Its bdev was removed: every lcore answers with a device fault.
-    Offline,
-    /// Some lcores still drain it.
-    Deleting,
-}
-
-impl State {
-    /// The word for it in answers.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Creating => "creating",
-            Self::Online => "online",
-            Self::Offline => "offline",
-            Self::Deleting => "deleting",
-        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Exports of the configuration whose bdevs are missing or can't be served. They hold their addresses, are listed and saved,
 //! and are created as soon as their bdevs allow.
 
-use aoe_target::{ExportId, Ports};
+use aoe_target::{ExportKey, Ports};
 
 use super::Registry;
-use super::record::{Record, State};
+use super::record::Record;
 use crate::error::{ErrorCode, Quoted, RpcError};
+use crate::lifecycle::{Lifecycle, Stage};
 use crate::port::PortRef;
 use crate::request::CreateExport;
 use crate::served_bdev::ServedBdev;
@@ -18,45 +19,39 @@ impl Registry {
     pub fn wait(&mut self, request: &CreateExport, reason: &str) -> Result<&Record, RpcError> {
         let name = request.bdev_name.clone();
         let bdev = ServedBdev { name, uuid: String::new(), sectors: 0, files: Vec::new() };
-        let id = self.place(request, State::Waiting, bdev, 0)?.id;
-        self.wait_again(id, reason);
-        self.get(id).ok_or_else(|| RpcError::new(ErrorCode::Internal, "an export was lost as it was made"))
+        self.place(request, Lifecycle::waiting(self.lcores), bdev, 0, Some(reason.to_owned()))
     }
 
     /// The exports that wait, in the order of their making.
     #[must_use]
-    pub fn waiting(&self) -> Vec<ExportId> {
-        let waits = |record: &&Record| record.state == State::Waiting;
-        self.exports.iter().flatten().filter(waits).map(|record| record.id).collect()
+    pub fn waiting(&self) -> Vec<ExportKey> {
+        let waits = |record: &&Record| record.stage() == Stage::Waiting;
+        self.exports.iter().flatten().filter(waits).map(|record| record.key).collect()
     }
 
-    /// First half of the creation of an export that waits, as [`Registry::create`]: its bdev is there.
+    /// An export that waits is to be created: its bdev is there. [`Event::Create`] is the next event. As it is another export
+    /// for the lcores than the one of an attempt before, it gets another key.
     ///
     /// # Errors
     /// No such export waits; no sectors, or not those asked for, or ones that another export serves as another disk. It
     /// waits on then.
-    pub fn resume(&mut self, id: ExportId, bdev: &ServedBdev) -> Result<&Record, RpcError> {
-        let none =
-            || RpcError::new(ErrorCode::NoSuchExport, format!("no export with the number {} waits", id.0));
-        let record = self.get(id).filter(|record| record.state == State::Waiting).ok_or_else(none)?;
+    ///
+    /// [`Event::Create`]: crate::lifecycle::Event::Create
+    pub fn resume(&mut self, key: ExportKey, bdev: &ServedBdev) -> Result<&Record, RpcError> {
+        let none = || {
+            RpcError::new(ErrorCode::NoSuchExport, format!("no export with the number {} waits", key.id.0))
+        };
+        let record = self.get(key).filter(|record| record.stage() == Stage::Waiting).ok_or_else(none)?;
         let request = self.request_of(record);
         let sectors = bdev.sectors_for(&request.bdev_name, &request.options)?;
         self.check_sharing(&request, bdev)?;
-        let record = self.get_mut(id).ok_or_else(none)?;
+        let next = self.next_key(key.id);
+        let record = self.get_mut(key).ok_or_else(none)?;
+        record.key = next;
         record.bdev = bdev.clone();
         record.sectors = sectors;
-        record.state = State::Creating;
         record.reason = None;
         Ok(record)
-    }
-
-    /// The export waits, for this reason: again, after a creation that failed, or still. Returns whether the reason is new.
-    pub fn wait_again(&mut self, id: ExportId, reason: &str) -> bool {
-        let Some(record) = self.get_mut(id) else { return false };
-        let is_new = record.reason.as_deref() != Some(reason);
-        record.state = State::Waiting;
-        record.reason = Some(reason.to_owned());
-        is_new
     }
 
     /// The request that would create this export.
@@ -86,11 +81,11 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::three_ports;
+    use super::super::tests::{happens, three_ports};
     use super::*;
-    use crate::Deletion;
     use crate::options::ExportOptions;
     use crate::request::{Announce, DeleteExport, Method};
+    use crate::{Deletion, Effect, Event};
 
     fn bdev(name: &str, sectors: u64) -> ServedBdev {
         ServedBdev { name: name.into(), uuid: String::new(), sectors, files: Vec::new() }
@@ -107,41 +102,48 @@ mod tests {
 
     #[test]
     fn an_export_waits_with_its_reason_until_its_bdev_suits() {
-        let mut registry = Registry::new(three_ports());
+        let mut registry = Registry::new(three_ports(), 1);
         let mut wanted = request("1.1", "b");
         wanted.options.length = Some(100);
-        let id = registry.wait(&wanted, "no bdev 'b'").unwrap().id;
+        let id = registry.wait(&wanted, "no bdev 'b'").unwrap().key();
         assert_eq!(registry.waiting(), [id]);
         let shown = registry.exports_report();
         assert_eq!((&shown[0]["state"], &shown[0]["reason"]), (&"waiting".into(), &"no bdev 'b'".into()));
-        assert!(!registry.wait_again(id, "no bdev 'b'"), "the same reason is nothing new");
-        assert!(registry.wait_again(id, "it is too small"));
+        assert!(!registry.set_reason(id, "no bdev 'b'"), "the same reason is nothing new");
+        assert!(registry.set_reason(id, "it is too small"));
         for sectors in [0, 99] {
             let error = registry.resume(id, &bdev("b", sectors)).unwrap_err();
             assert_eq!(error.code(), ErrorCode::Unsuitable, "{error}");
-            assert_eq!(registry.get(id).unwrap().state, State::Waiting);
+            assert_eq!(registry.get(id).unwrap().stage(), Stage::Waiting);
         }
+        let created = registry.resume(id, &bdev("b", 2048)).map(|record| (record.sectors, record.key()));
+        let (sectors, key) = created.unwrap();
+        assert_eq!((sectors, key.id), (100, id.id));
+        assert_ne!(key, id, "each attempt is another export for the lcores");
+        let effects = registry.step(key, Event::Create);
         assert_eq!(
-            registry.resume(id, &bdev("b", 2048)).map(|record| (record.sectors, record.state)),
-            Ok((100, State::Creating))
-        );
-        assert_eq!(
-            registry.resume(id, &bdev("b", 2048)).unwrap_err().code(),
+            registry.resume(key, &bdev("b", 2048)).unwrap_err().code(),
             ErrorCode::NoSuchExport,
             "it is being made"
         );
-        registry.created(id);
-        let record = registry.get(id).unwrap();
-        assert_eq!((record.state, &record.reason), (State::Online, &None));
+        // An lcore refuses it, and has nothing to drain.
+        let Effect::Run(_, round) = effects[0] else { panic!("{effects:?}") };
+        let effects = registry.step(key, Event::Reported { round, done: false });
+        let Effect::Run(_, round) = effects[0] else { panic!("{effects:?}") };
+        let effects = registry.step(key, Event::Reported { round, done: true });
+        assert_eq!(effects, [Effect::CloseBdev, Effect::Wait]);
+        assert_eq!(registry.waiting(), [key]);
+        let key = registry.resume(key, &bdev("b", 2048)).unwrap().key();
+        happens(&mut registry, key, Event::Create);
+        let record = registry.get(key).unwrap();
+        assert_eq!((record.stage(), record.reason()), (Stage::Serving, None));
         assert_eq!(registry.waiting(), []);
-        assert!(registry.wait_again(id, "gone again"));
-        assert_eq!(registry.waiting(), [id]);
     }
 
     #[test]
     fn it_holds_its_address_and_is_saved_and_deleted_like_any_other_and_not_announced() {
-        let mut registry = Registry::new(three_ports());
-        let id = registry.wait(&request("1.1", "b"), "why").unwrap().id;
+        let mut registry = Registry::new(three_ports(), 1);
+        let id = registry.wait(&request("1.1", "b"), "why").unwrap().key();
         assert_eq!(registry.config()[0]["params"], request("1.1", "b").to_params());
         let other = request("1.1", "c");
         for error in
@@ -155,32 +157,35 @@ mod tests {
         }
         let everyone = Announce { shelf: None, slot: None };
         assert_eq!(registry.announced(&everyone), Ok(vec![]));
-        assert_eq!(registry.bdev_removed("b"), []);
+        assert_eq!(registry.of_bdev("b"), []);
         assert_eq!(registry.bdev_resized("b", 7), []);
-        assert_eq!(registry.get(id).map(|record| (record.state, record.sectors)), Some((State::Waiting, 0)));
-        let delete = DeleteExport { address: "1.1".parse().unwrap(), vlan: None, ports: None };
+        assert_eq!(
+            registry.get(id).map(|record| (record.stage(), record.sectors)),
+            Some((Stage::Waiting, 0))
+        );
+        let delete = DeleteExport { address: "1.1".parse().unwrap(), vlan: None, ports: None, force: false };
         assert_eq!(registry.delete(&delete), Ok(vec![Deletion::Remove(id)]));
-        registry.removed(id);
+        happens(&mut registry, id, Event::Delete { force: false });
         assert!(registry.create(&request("1.1", "c"), &bdev("c", 8)).is_ok());
     }
 
     #[test]
     fn it_uses_no_bdev_until_it_is_made_and_then_shares_it_by_the_rules() {
-        let mut registry = Registry::new(three_ports());
-        let id = registry.wait(&request("1.1", "b"), "why").unwrap().id;
-        let other = registry.create(&request("1.2", "b"), &bdev("b", 8)).unwrap().id;
-        registry.created(other);
+        let mut registry = Registry::new(three_ports(), 1);
+        let id = registry.wait(&request("1.1", "b"), "why").unwrap().key();
+        let other = registry.create(&request("1.2", "b"), &bdev("b", 8)).unwrap().key();
+        happens(&mut registry, other, Event::Create);
         let error = registry.resume(id, &bdev("b", 8)).unwrap_err();
         assert!(error.message().contains("like a second disk"), "{error}");
-        assert_eq!(registry.get(id).unwrap().state, State::Waiting);
-        registry.removed(other);
+        assert_eq!(registry.get(id).unwrap().stage(), Stage::Waiting);
+        happens(&mut registry, other, Event::Delete { force: false });
         assert!(!registry.is_only_read("b"));
         assert!(registry.resume(id, &bdev("b", 8)).is_ok());
     }
 
     #[test]
     fn what_can_not_be_made_later_either_does_not_wait() {
-        let mut registry = Registry::new(three_ports());
+        let mut registry = Registry::new(three_ports(), 1);
         let mut wanted = request("1.1", "b");
         wanted.ports = Some(vec![PortRef::Number(9)]);
         let error = registry.wait(&wanted, "why").unwrap_err();

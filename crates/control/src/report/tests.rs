@@ -1,9 +1,11 @@
 //! Answers read back by those who ask, sums over lcores, and a configuration that makes the same state again.
 
-use aoe_target::DropReason;
+use aoe_target::{DropReason, ExportKey};
 
 use super::*;
+use crate::lifecycle::Event;
 use crate::port::{PortInfo, PortRef, PortTable};
+use crate::registry::tests::happens;
 use crate::request::{Action, DeleteExport};
 use crate::served_bdev::ServedBdev;
 
@@ -15,13 +17,13 @@ fn registry() -> Registry {
         mtu: 9000,
         mac: [0xde, 0xad, 0, 0, 0, 1],
     };
-    Registry::new(PortTable::new(vec![
-        port(0, "net_af_packet0", Some("veth0")),
-        port(1, "0000:03:00.0", None),
-    ]))
+    Registry::new(
+        PortTable::new(vec![port(0, "net_af_packet0", Some("veth0")), port(1, "0000:03:00.0", None)]),
+        1,
+    )
 }
 
-fn create(registry: &mut Registry, params: &Value) -> ExportId {
+fn create(registry: &mut Registry, params: &Value) -> ExportKey {
     let Ok(Action::CreateExport(request)) = Action::decode(CreateExport::NAME, Some(params)) else {
         panic!("{params}");
     };
@@ -31,12 +33,12 @@ fn create(registry: &mut Registry, params: &Value) -> ExportId {
         sectors: 131_072,
         files: Vec::new(),
     };
-    let id = registry.create(&request, &bdev).unwrap().id;
-    registry.created(id);
-    id
+    let key = registry.create(&request, &bdev).unwrap().key();
+    happens(registry, key, Event::Create);
+    key
 }
 
-fn filled() -> (Registry, ExportId, ExportId) {
+fn filled() -> (Registry, ExportKey, ExportKey) {
     let mut registry = registry();
     let two = create(
         &mut registry,
@@ -50,8 +52,8 @@ fn filled() -> (Registry, ExportId, ExportId) {
 
 #[test]
 fn exports_are_listed_by_address_with_their_ports() {
-    let (mut registry, _, _) = filled();
-    registry.bdev_removed("aio1.2");
+    let (mut registry, _, two) = filled();
+    happens(&mut registry, two, Event::BdevRemoved);
     let report = registry.exports_report();
     let nic = json!({"number": 1, "name": "0000:03:00.0", "netif": null});
     let veth = json!({"number": 0, "name": "net_af_packet0", "netif": "veth0"});
@@ -78,8 +80,8 @@ fn exports_are_listed_by_address_with_their_ports() {
 
 #[test]
 fn the_configuration_makes_the_same_exports_again() {
-    let (mut registry, one, _) = filled();
-    registry.bdev_removed("aio1.2");
+    let (mut registry, one, two) = filled();
+    happens(&mut registry, two, Event::BdevRemoved);
     let config = registry.config();
     assert_eq!(config.as_array().unwrap().len(), 2);
     let mut again = self::registry();
@@ -90,18 +92,17 @@ fn the_configuration_makes_the_same_exports_again() {
     assert_eq!(again.config(), config);
     assert_eq!(config[1]["params"]["ports"], json!(["0000:03:00.0"]));
 
-    registry
-        .delete(&DeleteExport { address: registry.get(one).unwrap().address, vlan: None, ports: None })
-        .unwrap();
+    happens(&mut registry, one, Event::Delete { force: false });
     assert_eq!(registry.config().as_array().unwrap().len(), 1);
 }
 
 #[test]
 fn an_export_on_all_ports_but_one_is_saved_with_the_others() {
     let (mut registry, one, _) = filled();
-    let address = registry.get(one).unwrap().address;
-    registry.delete(&DeleteExport { address, vlan: None, ports: Some(vec![PortRef::Number(0)]) }).unwrap();
-    registry.rebound(one);
+    let address = registry.get(one).unwrap().address();
+    let ports = Some(vec![PortRef::Number(0)]);
+    registry.delete(&DeleteExport { address, vlan: None, ports, force: false }).unwrap();
+    happens(&mut registry, one, Event::LeavePorts);
     assert_eq!(registry.config()[0]["params"]["ports"], json!(["0000:03:00.0"]));
     assert_eq!(registry.exports_report()[0]["all_ports"], false);
 }
@@ -121,7 +122,7 @@ fn counters_are_summed_over_lcores() {
             in_flight: 2,
             bdev_waits: 1,
             bounced: 5,
-            exports: vec![(one, ExportCounters { reads, ..Default::default() })],
+            exports: vec![(one.id, ExportCounters { reads, ..Default::default() })],
             ports: vec![PortStats {
                 port: PortId(0),
                 counters: PortCounters { rx_frames, ..Default::default() },

@@ -138,7 +138,7 @@ fn parameters_survive_the_way_out_and_in_again() {
         Action::decode(CreateExport::NAME, Some(&create.to_params())),
         Ok(Action::CreateExport(create))
     );
-    let delete = DeleteExport { address: address(7, 3), vlan: VlanId::new(9), ports: None };
+    let delete = DeleteExport { address: address(7, 3), vlan: VlanId::new(9), ports: None, force: false };
     assert_eq!(
         Action::decode(DeleteExport::NAME, Some(&delete.to_params())),
         Ok(Action::DeleteExport(delete))

@@ -2,17 +2,22 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use aoe_target::{DropReason, ExportId, ShelfSlot};
+use aoe_target::{DropReason, Export, ExportId, ExportKey, PortSet, Ports, ShelfSlot};
+use datapath::AddError;
 use ring_lab::export;
 use ring_lab::frames::{self, check_reply, pattern, status, tag};
 
+use crate::bench::Bench;
 use crate::script::{Scenario, Step, chain, exchange, silence};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     ("a_removed_export_answers_what_it_has_first", removal),
     ("an_offline_export_faults_at_once", offline),
     ("a_wildcard_write_reaches_no_export", wildcard_write),
+    ("an_export_is_prepared_then_served_and_messages_for_an_earlier_one_do_nothing", phases),
+    ("a_bdev_that_comes_back_is_attached_then_served", comes_back),
     ("advertisements_go_to_everybody", advertisements),
 ];
 
@@ -54,7 +59,7 @@ fn removal() -> Step {
 fn offline() -> Step {
     exchange(
         |bench| {
-            bench.lcore.take_offline(ExportId(1));
+            bench.lcore.take_offline(ExportId(1), || ());
             assert!(bench.send(&frames::read(2, 1, 0, 1)));
             assert!(bench.send(&frames::write(2, 2, 0, &pattern(1, 1))));
             assert!(bench.send(&frames::query(1, 2, 3)));
@@ -96,6 +101,91 @@ fn wildcard_write() -> Step {
                     assert!(reply[frames::DATA..].iter().all(|byte| *byte == 0), "not written");
                 }
             },
+        ),
+    ])
+}
+
+/// The export, and an earlier one of its id.
+const KEY: ExportKey = ExportKey { id: ExportId(5), generation: 7 };
+const EARLIER: ExportKey = ExportKey { generation: 6, ..KEY };
+
+fn of_key(bench: &Bench) -> Box<Export> {
+    Box::new((*export(KEY.id.0, "1.5", &bench.malloc)).in_generation(KEY.generation))
+}
+
+fn phases() -> Step {
+    chain(vec![
+        exchange(
+            |bench| {
+                let (export, malloc) = (of_key(bench), bench.malloc.clone());
+                bench.lcore.prepare(export, &malloc).expect("a free id");
+                assert!(bench.send(&frames::read(5, 1, 0, 1)), "nobody has this address yet");
+                assert!(bench.send(&frames::read(1, 2, 0, 1)));
+            },
+            1,
+            |_, replies| assert_eq!(tag(&replies[0]), 2),
+        ),
+        silence(100),
+        exchange(
+            |bench| {
+                let again = (of_key(bench), bench.malloc.clone());
+                assert!(bench.lcore.prepare(again.0, &again.1).is_err(), "its id is taken");
+                assert_eq!(bench.lcore.serve(EARLIER).unwrap_err(), AddError::Unknown(EARLIER));
+                assert!(bench.lcore.serve(KEY).expect("it is prepared").is_none());
+                let ended = Rc::new(Cell::new(0));
+                for end in [Rc::clone(&ended), Rc::clone(&ended)] {
+                    bench.lcore.remove(EARLIER, {
+                        let end = Rc::clone(&end);
+                        move || end.set(end.get() + 1)
+                    });
+                    bench.lcore.take_offline(EARLIER, move || end.set(end.get() + 1));
+                }
+                assert_eq!(ended.get(), 4, "there is nothing to wait for");
+                assert!(!bench.lcore.rebind(EARLIER, Ports::Set(PortSet::EMPTY)));
+                bench.lcore.resize(EARLIER, 0);
+                assert!(bench.lcore.publish(EARLIER, &Arc::default(), None).is_empty());
+                assert!(bench.send(&frames::read(5, 3, 0, 1)));
+            },
+            1,
+            |_, replies| assert_eq!((tag(&replies[0]), status(&replies[0])), (3, (0x40, 0))),
+        ),
+    ])
+}
+
+fn comes_back() -> Step {
+    let closed = Rc::new(Cell::new(false));
+    let (close, is_closed) = (Rc::clone(&closed), closed);
+    chain(vec![
+        exchange(
+            move |bench| {
+                let (export, malloc) = (of_key(bench), bench.malloc.clone());
+                bench.lcore.add(export, &malloc).expect("a free address");
+                let again = of_key(bench);
+                assert_eq!(bench.lcore.attach(again, &malloc).unwrap_err(), AddError::Attached);
+                let close = Rc::clone(&close);
+                bench.lcore.take_offline(KEY, move || close.set(true));
+                assert!(bench.send(&frames::read(5, 1, 0, 1)));
+            },
+            1,
+            |_, replies| assert_eq!(status(&replies[0]).0, 0x61, "device fault"),
+        ),
+        exchange(
+            move |bench| {
+                assert!(is_closed.get(), "nothing is in flight");
+                let (export, malloc) = (of_key(bench), bench.malloc.clone());
+                bench.lcore.attach(export, &malloc).expect("its channel is closed");
+                assert!(bench.send(&frames::read(5, 2, 0, 1)));
+            },
+            1,
+            |_, replies| assert_eq!(status(&replies[0]).0, 0x61, "other lcores may not have attached it"),
+        ),
+        exchange(
+            |bench| {
+                assert!(bench.lcore.serve(KEY).expect("it is attached").is_some(), "the offline one");
+                assert!(bench.send(&frames::read(5, 3, 0, 1)));
+            },
+            1,
+            |_, replies| assert_eq!(status(&replies[0]), (0x40, 0)),
         ),
     ])
 }

@@ -404,7 +404,7 @@ fn offline() -> Step {
     exchange(
         |bench| {
             take_in(bench, &waiting());
-            bench.lcore.take_offline(ID);
+            bench.lcore.take_offline(ID, || ());
         },
         6,
         |_, replies| {

@@ -16,7 +16,7 @@ impl Target {
             }
             Ok(exports) => {
                 // Exports of one address on different ports are one pattern.
-                let mut addresses: Vec<ShelfSlot> = exports.iter().map(|record| record.address).collect();
+                let mut addresses: Vec<ShelfSlot> = exports.iter().map(|record| record.address()).collect();
                 addresses.dedup();
                 for address in addresses {
                     self.lcores.advertise(None, address);

@@ -3,13 +3,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use aoe_target::ExportId;
+use aoe_target::ExportKey;
 use control::Registry;
-use spdk::{Bdev, Finished, Poller};
+use spdk::{Finished, Poller};
 
 use super::lcores::{Lcores, Undelivered};
 use super::operations::{Operations, Waiting};
 use super::read_claims::ReadClaims;
+use super::resources::Resources;
 use super::state_manager::StateManager;
 use super::watchdog::Watchdog;
 use crate::ports::Started;
@@ -25,10 +26,12 @@ pub(super) struct Target {
     pub(super) ports: Vec<Started>,
     pub(super) links: Vec<bool>,
     pub(super) lcores: Lcores,
+    /// Lcores that have not turned yet.
+    pub(super) starting: usize,
     pub(super) _undelivered: Undelivered,
     pub(super) registry: Registry,
-    /// The open bdevs of exports that every lcore has.
-    pub(super) bdevs: BTreeMap<ExportId, Bdev>,
+    /// What exports hold: open bdevs, and calls that wait.
+    pub(super) resources: BTreeMap<ExportKey, Resources>,
     pub(super) read_claims: ReadClaims,
     pub(super) operations: Operations,
     pub(super) waiting: Waiting,

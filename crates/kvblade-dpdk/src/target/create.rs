@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use aoe_target::{Export, ExportId, Features, PortId, Settings, VlanId};
+use aoe_target::{Export, ExportKey, Features, PortId, Settings};
+use control::lifecycle::Event;
 use control::options::CacheMode;
-use control::{CreateExport, ErrorCode, Record, RpcError, State, unknown_bdev};
+use control::{CreateExport, ErrorCode, Record, RpcError, ServedBdev, unknown_bdev};
 use datapath::PAYLOAD_ALIGNMENT;
 use spdk::{AppThread, Bdev, BdevInfo, Durability, FlushMethod, Poller};
 
 use super::bdevs::{bdev_event, warn_of_writers};
 use super::control_plane::{Target, with};
-use super::operations::{Creating, Postponed};
-use super::start_state::is_ready;
-use super::suitable::{check, is_examined, open_failed, served};
+use super::operations::Postponed;
+use super::resources::Resources;
+use super::suitable::{check, check_free, is_examined, open_failed, served};
 use crate::answer::Answer;
 use crate::ports::Started;
 
@@ -31,6 +32,20 @@ enum Refusal {
     Final(RpcError),
 }
 
+impl From<Refusal> for RpcError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Examined(error) | Refusal::Missing(error) | Refusal::Final(error) => error,
+        }
+    }
+}
+
+/// A bdev that is open for an export, and its description for the registry.
+struct Opened {
+    bdev: Bdev,
+    served: ServedBdev,
+}
+
 impl From<RpcError> for Refusal {
     fn from(error: RpcError) -> Self {
         Self::Final(error)
@@ -46,11 +61,8 @@ impl Target {
     /// Creates the export, now or after another attempt.
     fn attempt(&mut self, request: CreateExport, answer: Answer, since: Option<Instant>) {
         let since = since.filter(|since| since.elapsed() < EXAMINE_PATIENCE);
-        match (self.admit(&request, since.is_none(), None), since) {
-            (Ok((mut export, bdev)), _) => {
-                self.register(&mut export);
-                self.add_everywhere(export, bdev, Some(answer));
-            }
+        match (self.admit(&request, since.is_none()), since) {
+            (Ok((export, bdev)), _) => self.begin(export, bdev, Some(answer)),
             (Err(Refusal::Examined(error)), Some(_)) => {
                 self.postpone(request, answer, since, EXAMINE_PERIOD, &error);
             }
@@ -107,47 +119,77 @@ impl Target {
     ///
     /// # Errors
     /// Why it can't be made now; it waits on.
-    pub(super) fn resume(&mut self, id: ExportId, last: bool) -> Result<(), RpcError> {
-        let request = self.registry.get(id).map(|record| self.registry.request_of(record));
-        let Some(request) = request else {
-            let why = format!("an export is gone that was to be made: its number is {}", id.0);
-            return Err(RpcError::new(ErrorCode::Internal, why));
-        };
-        match self.admit(&request, last, Some(id)) {
-            Ok((mut export, bdev)) => {
-                self.register(&mut export);
-                self.add_everywhere(export, bdev, None);
+    pub(super) fn resume(&mut self, key: ExportKey, last: bool) -> Result<(), RpcError> {
+        let request = self.request_of(key)?;
+        let opened = self.open(&request, last)?;
+        let own_name = opened.served.name.clone();
+        let resumed = self.registry.resume(key, &opened.served).and_then(|record| export_of(record, &opened));
+        match resumed {
+            Ok(export) => {
+                self.begin(export, opened.bdev, None);
                 Ok(())
             }
-            Err(Refusal::Examined(error) | Refusal::Missing(error) | Refusal::Final(error)) => Err(error),
+            Err(error) => {
+                drop(opened);
+                self.follow_read_claim(&own_name);
+                Err(error)
+            }
         }
     }
 
-    /// Gives the export the initiator state that was saved for it.
-    fn register(&mut self, export: &mut Export) {
-        let Some(record) = self.registry.get(export.id()) else {
-            tracing::error!(export = %export.address(), "an export is created that is not in the registry");
-            return;
-        };
-        let name = self.file_name(record);
-        self.state_manager.register(export, name);
+    /// Serves an offline export again, whose bdev has come back.
+    ///
+    /// # Errors
+    /// Why it can't be served now; it stays offline.
+    pub(super) fn reopen(&mut self, key: ExportKey, last: bool) -> Result<(), RpcError> {
+        let request = self.request_of(key)?;
+        let opened = self.open(&request, last)?;
+        let own_name = opened.served.name.clone();
+        let back = self.registry.bdev_back(key, &opened.served).and_then(|record| export_of(record, &opened));
+        match back {
+            Ok(mut export) => {
+                self.state_manager.equip(&mut export);
+                self.resources.entry(key).or_default().reopen(export, opened.bdev);
+                self.happens(key, Event::BdevBack);
+                Ok(())
+            }
+            Err(error) => {
+                drop(opened);
+                self.follow_read_claim(&own_name);
+                Err(error)
+            }
+        }
     }
 
-    /// Takes an export that is not made out of the registry, or puts it back among those that wait.
-    fn let_go(&mut self, id: ExportId, waits: Option<ExportId>, why: &RpcError) {
-        match waits {
-            Some(id) => self.resumed_in_vain(id, why),
-            None => self.registry.abandoned(id),
-        }
+    fn request_of(&self, key: ExportKey) -> Result<CreateExport, RpcError> {
+        let request = self.registry.get(key).map(|record| self.registry.request_of(record));
+        request.ok_or_else(|| {
+            let why = format!("an export is gone that was to be served: its number is {}", key.id.0);
+            RpcError::new(ErrorCode::Internal, why)
+        })
     }
 
     /// Opens the bdev and takes the address.
-    fn admit(
-        &mut self,
-        request: &CreateExport,
-        last: bool,
-        waits: Option<ExportId>,
-    ) -> Result<(Export, Bdev), Refusal> {
+    fn admit(&mut self, request: &CreateExport, last: bool) -> Result<(Export, Bdev), Refusal> {
+        let opened = self.open(request, last)?;
+        let own_name = opened.served.name.clone();
+        let identity = request.options.identity(request.address, env!("CARGO_PKG_VERSION"));
+        let admitted = match identity {
+            Ok(_) => self.registry.create(request, &opened.served),
+            Err(message) => Err(RpcError::new(ErrorCode::Internal, message)),
+        };
+        match admitted.and_then(|record| export_of(record, &opened)) {
+            Ok(export) => Ok((export, opened.bdev)),
+            Err(error) => {
+                drop(opened);
+                self.follow_read_claim(&own_name);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Opens the bdev of an export that is about to be served, and checks it.
+    fn open(&mut self, request: &CreateExport, last: bool) -> Result<Opened, Refusal> {
         let name = request.bdev_name.as_str();
         let found =
             AppThread::with(|app| Bdev::own_name(app, name)).map_err(|error| open_failed(name, &error))?;
@@ -155,31 +197,26 @@ impl Target {
             let names = AppThread::with(Bdev::list).unwrap_or_default();
             return Err(Refusal::Missing(unknown_bdev(name, names.iter().map(String::as_str))));
         };
-        if !request.options.read_only {
+        let writes = !request.options.read_only;
+        if writes {
             self.read_claims.release(&own_name);
         }
-        let admitted = self.open(request, &own_name, waits);
-        match (admitted, self.settle_read_claim(&own_name)) {
-            (Ok((export, _)), Err(error)) if !last && is_examined(&error) => {
-                let refusal = open_failed(name, &error);
-                self.let_go(export.id(), waits, &refusal);
-                Err(Refusal::Examined(refusal))
+        let opened = self.open_alone(request, &own_name);
+        let added = opened.is_ok().then_some(!writes);
+        match (opened, self.settle_read_claim(&own_name, added)) {
+            (Ok(_), Err(error)) if !last && is_examined(&error) => {
+                Err(Refusal::Examined(open_failed(name, &error)))
             }
-            (admitted, claimed) => {
+            (opened, claimed) => {
                 if let Err(error) = claimed {
                     warn_of_writers(&own_name, &error);
                 }
-                admitted
+                opened
             }
         }
     }
 
-    fn open(
-        &mut self,
-        request: &CreateExport,
-        own_name: &str,
-        waits: Option<ExportId>,
-    ) -> Result<(Export, Bdev), Refusal> {
+    fn open_alone(&self, request: &CreateExport, own_name: &str) -> Result<Opened, Refusal> {
         let (app, watched) = (self.lcores.app().clone(), own_name.to_owned());
         let events = move |event| bdev_event(&app, &watched, event);
         let writes = !request.options.read_only;
@@ -190,129 +227,34 @@ impl Target {
             if is_examined(&error) { Refusal::Examined(refusal) } else { Refusal::Final(refusal) }
         })?;
         check(bdev.info(), request)?;
-        let record = match waits {
-            Some(id) => self.registry.resume(id, &served(&bdev)?)?,
-            None => self.registry.create(request, &served(&bdev)?)?,
-        };
-        match export_of(record, bdev.info()) {
-            Ok(export) => Ok((export, bdev)),
-            Err(error) => {
-                let id = record.id;
-                self.let_go(id, waits, &error);
-                Err(error.into())
-            }
-        }
+        let served = served(&bdev)?;
+        check_free(&served, request.options.read_only)?;
+        Ok(Opened { bdev, served })
     }
 
-    /// Gives the export to every lcore.
-    fn add_everywhere(&mut self, export: Export, bdev: Bdev, answer: Option<Answer>) {
-        let operation = self.operations.number();
-        let creating = Creating {
-            id: export.id(),
-            bdev: bdev.clone(),
-            waiting: self.lcores.count(),
-            failed: None,
-            answer,
-        };
-        self.operations.creating.insert(operation, creating);
-        self.lcores.run(
-            move |lcore| {
-                let result = lcore.add(Box::new(export), &bdev);
-                (result, bdev)
-            },
-            move |core, result| {
-                let failed = match result {
-                    Ok((Ok(()), _)) => None,
-                    Ok((Err(error), _)) => Some(error.to_string()),
-                    Err(unreached) => Some(unreached.to_string()),
-                };
-                // With the result the bdev is dropped: its descriptor is closed on the app's thread, also by the last handle.
-                with(|target| target.added(operation, core, failed));
-            },
-        );
-    }
-
-    /// An lcore has the export, or failed to take it.
-    fn added(&mut self, operation: u64, core: u32, failed: Option<String>) {
-        let Some(mut creating) = self.operations.creating.remove(&operation) else {
-            return self.nothing_waits("a creation", operation, core);
-        };
-        if let Some(sentence) = failed {
-            creating.failed.get_or_insert(format!("lcore {core}: {sentence}"));
-        }
-        creating.waiting = creating.waiting.saturating_sub(1);
-        if creating.waiting > 0 {
-            self.operations.creating.insert(operation, creating);
-            return;
-        }
-        match creating.failed.take() {
-            Some(sentence) => self.take_back(creating, sentence),
-            None => self.created(creating),
-        }
-    }
-
-    /// Takes an export back that not every lcore could take.
-    fn take_back(&mut self, creating: Creating, sentence: String) {
-        let Creating { id, bdev, answer, .. } = creating;
-        self.lcores.post("to remove an export", move |lcore| lcore.remove(id, || ()));
-        self.state_manager.unregister(id);
-        let error = RpcError::new(ErrorCode::NoMemory, sentence);
-        let waits = answer.is_none().then_some(id);
-        self.abandon(id, waits, &error, bdev);
-        if let Some(answer) = answer {
-            answer.refuse(&error);
-        }
-    }
-
-    /// Every lcore serves the export.
-    fn created(&mut self, creating: Creating) {
-        let Creating { id, bdev, answer, .. } = creating;
-        self.registry.created(id);
-        let own_name = bdev.info().name.clone();
-        let Some(record) = self.registry.get(id) else {
-            tracing::error!(
-                export = id.0,
-                bdev = own_name,
-                "an export was created that is not in the registry"
-            );
+    /// Begins the life of an export on the lcores.
+    fn begin(&mut self, mut export: Export, bdev: Bdev, answer: Option<Answer>) {
+        let key = export.key();
+        let Some(record) = self.registry.get(key) else {
+            tracing::error!(export = %export.address(), "an export is created that is not in the registry");
             return;
         };
-        if record.state == State::Online {
-            log_durability(bdev.info(), record.options.read_only, record.options.cache);
-            self.log_bounces(record, bdev.info());
-            self.bdevs.insert(id, bdev);
-        } else {
-            // The bdev was removed meanwhile: SPDK waits for this handle to close.
-            drop(bdev);
-        }
-        let ports: Vec<&str> = self.registry.ports_of(record).iter().map(|port| port.name.as_str()).collect();
-        tracing::info!(
-            export = %record.address,
-            bdev = %record.bdev_name,
-            sectors = record.sectors,
-            read_only = record.options.read_only,
-            vlan = record.options.vlan.map(VlanId::get),
-            ports = ?ports,
-            "serving"
-        );
-        if record.address.is_refused_by_linux() {
-            tracing::warn!(export = %record.address, "Linux initiators ignore shelf 4095: only others can use this export");
-        }
-        // At the start all exports are advertised together, when every one of them is there.
-        if is_ready() {
-            self.lcores.advertise(None, record.address);
-        }
-        if let Some(answer) = answer {
-            answer.give(&self.shown(record));
-        }
-        // The bdev may have changed its size before it was in `bdevs`.
-        self.bdev_resized(&own_name);
+        let name = self.file_name(record);
+        self.state_manager.register(&mut export, name);
+        self.resources.insert(key, Resources::of_creation(export, bdev, answer));
+        self.happens(key, Event::Create);
+    }
+
+    /// Logs how durable the data of an export is, and where SPDK copies it.
+    pub(super) fn log_bdev(&self, record: &Record, info: &BdevInfo) {
+        log_durability(info, record.options().read_only, record.options().cache);
+        self.log_bounces(record, info);
     }
 
     /// Logs on which ports SPDK copies the data of this export because of its alignment.
     fn log_bounces(&self, record: &Record, info: &BdevInfo) {
         let (bdev, wants) = (info.name.as_str(), info.alignment);
-        let serves = |port: &&Started| record.ports.contains(PortId(port.number));
+        let serves = |port: &&Started| record.ports().contains(PortId(port.number));
         let ports = self.ports.iter().filter(serves).map(|port| (port.name.as_str(), port.alignment));
         for (port, has) in bouncing(wants, ports) {
             tracing::info!(
@@ -322,36 +264,29 @@ impl Target {
                  its reads and writes through a bounce buffer; see --payload-alignment"
             );
         }
-        if record.options.vlan.is_some() && wants > PAYLOAD_ALIGNMENT {
+        if record.options().vlan.is_some() && wants > PAYLOAD_ALIGNMENT {
             tracing::info!(
                 bdev,
                 "where a port leaves the VLAN tag in the frame, data lies 4 bytes further: SPDK copies it then"
             );
         }
     }
-
-    /// Gives up an export that no lcore serves.
-    fn abandon(&mut self, id: ExportId, waits: Option<ExportId>, why: &RpcError, bdev: Bdev) {
-        let own_name = bdev.info().name.clone();
-        self.let_go(id, waits, why);
-        drop(bdev);
-        self.follow_read_claim(&own_name);
-    }
 }
 
 /// The export as lcores serve it.
-fn export_of(record: &Record, info: &BdevInfo) -> Result<Export, RpcError> {
+fn export_of(record: &Record, opened: &Opened) -> Result<Export, RpcError> {
     let identity = record.identity().map_err(|message| RpcError::new(ErrorCode::Internal, message))?;
-    let options = &record.options;
-    let mut export =
-        Export::new(record.id, record.address, record.ports, record.sectors, identity).in_vlan(options.vlan);
+    let (key, options) = (record.key(), record.options());
+    let mut export = Export::new(key.id, record.address(), record.ports(), record.sectors(), identity)
+        .in_vlan(options.vlan)
+        .in_generation(key.generation);
     export.configure(|settings| {
         *settings = Settings {
             first_sector: options.offset,
             read_only: options.read_only,
             write_through: options.cache == CacheMode::WriteThrough,
             buffer_count: options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT),
-            features: features_of(info, options.offset),
+            features: features_of(opened.bdev.info(), options.offset),
             allow: options.allow.clone().into(),
             deny: options.deny.clone().into(),
         };

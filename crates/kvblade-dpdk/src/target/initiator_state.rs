@@ -12,8 +12,8 @@ impl Target {
     pub(super) fn clear_initiator_state(&mut self, request: &ClearInitiatorState, answer: Answer) {
         match self.registry.one(request.address, request.vlan, request.port.as_ref()) {
             Ok(record) => {
-                let id = record.id;
-                self.state_manager.clear(id, request.part, answer);
+                let key = record.key();
+                self.state_manager.clear(key, request.part, answer);
             }
             Err(error) => answer.refuse(&error),
         }
@@ -22,15 +22,15 @@ impl Target {
     /// The name of the state file of an export.
     pub(super) fn file_name(&self, record: &control::Record) -> String {
         let ports: Vec<&str> = self.registry.ports_of(record).iter().map(|port| port.name.as_str()).collect();
-        let listed = (record.ports != aoe_target::Ports::All).then_some(ports.as_slice());
-        let vlan = record.options.vlan.map(VlanId::get);
-        state_store::name::of_export(&record.address.to_string(), vlan, listed)
+        let listed = (record.ports() != aoe_target::Ports::All).then_some(ports.as_slice());
+        let vlan = record.options().vlan.map(VlanId::get);
+        state_store::name::of_export(&record.address().to_string(), vlan, listed)
     }
 
     /// An export as answers show it, with its initiator state.
     pub(super) fn shown(&self, record: &control::Record) -> Value {
         let mut info = json!(self.registry.info(record));
-        let state = self.state_manager.report(record.id);
+        let state = self.state_manager.report(record.key());
         // The name of the release before, for programs that still read it.
         info["claims"] = state.clone();
         info["initiator_state"] = state;

@@ -56,6 +56,15 @@ impl ToApp {
     }
 }
 
+impl ToApp {
+    /// Runs `work` on the app's thread at the next look into the queue.
+    pub(super) fn later(&self, work: impl FnOnce() + Send + 'static) {
+        if self.undelivered.send(Box::new(work)).is_err() {
+            tracing::debug!("work came after the end of the target");
+        }
+    }
+}
+
 /// Does what is in the queue. True if there was anything.
 fn deliver(queue: &Receiver<Work>) -> bool {
     let mut any = false;
@@ -144,6 +153,17 @@ impl Lcores {
 
     pub(super) fn count(&self) -> usize {
         self.all.len()
+    }
+
+    /// All of them, or the one on that core.
+    pub(super) fn only(&self, core: Option<u32>) -> Self {
+        match core {
+            None => self.clone(),
+            Some(core) => {
+                let all = self.iter().filter(|lcore| lcore.core() == core).cloned().collect();
+                Self { app: self.app.clone(), all }
+            }
+        }
     }
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Remote> {

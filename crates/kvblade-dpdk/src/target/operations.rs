@@ -1,11 +1,11 @@
 //! Operations that wait: for reports of lcores, for a bdev, or for another attempt.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use aoe_target::ExportId;
-use control::{CreateExport, Deletion, LcoreStats};
-use spdk::{Bdev, Poller};
+use aoe_target::{ExportId, ExportKey};
+use control::{CreateExport, LcoreStats};
+use spdk::Poller;
 
 use crate::answer::Answer;
 
@@ -14,8 +14,7 @@ use crate::answer::Answer;
 pub(super) struct Operations {
     next: u64,
     pub(super) postponed: BTreeMap<u64, Postponed>,
-    pub(super) creating: BTreeMap<u64, Creating>,
-    pub(super) deleting: BTreeMap<u64, Deleting>,
+    pub(super) listing: BTreeMap<u64, Listing>,
     pub(super) counting: BTreeMap<u64, Counting>,
 }
 
@@ -24,16 +23,6 @@ impl Operations {
         self.next += 1;
         self.next
     }
-}
-
-/// An export that lcores are adding.
-pub(super) struct Creating {
-    pub(super) id: ExportId,
-    pub(super) bdev: Bdev,
-    pub(super) waiting: usize,
-    pub(super) failed: Option<String>,
-    /// `None` for an export that waited for its bdev: no call waits for it.
-    pub(super) answer: Option<Answer>,
 }
 
 /// A creation that is tried again.
@@ -46,9 +35,9 @@ pub(super) struct Postponed {
     pub(super) _poller: Poller,
 }
 
-/// A deletion that lcores are carrying out.
-pub(super) struct Deleting {
-    pub(super) deletions: Vec<Deletion>,
+/// Numbers of requests in flight on exports that drain, on their way from the lcores.
+pub(super) struct Listing {
+    pub(super) in_flight: BTreeMap<ExportKey, u64>,
     pub(super) waiting: usize,
     pub(super) answer: Answer,
 }
@@ -60,12 +49,49 @@ pub(super) struct Counting {
     pub(super) answer: Answer,
 }
 
-/// The exports that wait for their bdevs.
+/// The exports that wait for their bdevs, and those that are offline.
 #[derive(Default)]
 pub(super) struct Waiting {
     /// Exports whose bdevs existed at the last look and did not suit.
-    pub(super) refused: BTreeSet<ExportId>,
+    refused: BTreeSet<ExportId>,
     /// What SPDK logged at the last attempt.
-    pub(super) said: BTreeSet<String>,
-    pub(super) next_round: Option<Instant>,
+    said: BTreeSet<String>,
+    next_round: Option<Instant>,
+}
+
+impl Waiting {
+    /// Whether a round is due, in which bdevs that did not suit are tried again. The next one is due after that time.
+    pub(super) fn round_is_due(&mut self, period: Duration) -> bool {
+        let now = Instant::now();
+        let due = self.next_round.is_none_or(|due| now >= due);
+        if due {
+            self.next_round = Some(now + period);
+        }
+        due
+    }
+
+    /// The bdev of an export did not suit.
+    pub(super) fn refuse(&mut self, id: ExportId) {
+        self.refused.insert(id);
+    }
+
+    /// Whether the bdev of an export did not suit at the last look.
+    pub(super) fn is_refused(&self, id: ExportId) -> bool {
+        self.refused.contains(&id)
+    }
+
+    /// The bdev of an export is gone, or suits.
+    pub(super) fn forget(&mut self, id: ExportId) {
+        self.refused.remove(&id);
+    }
+
+    /// Takes what SPDK logged at the last attempt.
+    pub(super) fn take_said(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.said)
+    }
+
+    /// Notes what SPDK logged at this attempt.
+    pub(super) fn set_said(&mut self, said: BTreeSet<String>) {
+        self.said = said;
+    }
 }

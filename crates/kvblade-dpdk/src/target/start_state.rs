@@ -24,6 +24,11 @@ pub(super) fn is_ready() -> bool {
     READY.get()
 }
 
+/// Whether the start has failed.
+pub(super) fn has_failed() -> bool {
+    FAILURE.with_borrow(Option::is_some)
+}
+
 /// Why the program did not start, if it did not.
 pub(crate) fn failure() -> Option<String> {
     FAILURE.take()

@@ -12,7 +12,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use aoe_target::{
-    Acl, Applied, DropReason, Export, ExportId, InitiatorState, MacAddr, ShelfSlot, StateReply,
+    Acl, Applied, DropReason, Export, ExportKey, InitiatorState, MacAddr, ShelfSlot, StateReply,
 };
 use control::{ClearInitiatorState, ErrorCode, Method, RpcError, StatePart, initiator_state};
 use datapath::{Deferred, deferred_channel};
@@ -74,7 +74,7 @@ pub(super) struct StateManager {
     /// Deferred requests, by the index of their lcore.
     mailboxes: Vec<Receiver<Deferred>>,
     store: StateStore,
-    managed: BTreeMap<ExportId, Managed>,
+    managed: BTreeMap<ExportKey, Managed>,
     changes: u64,
     failures: u64,
     failure_logged: Option<Instant>,
@@ -182,12 +182,23 @@ impl StateManager {
             queue: VecDeque::new(),
             change: None,
         };
-        self.managed.insert(export.id(), managed);
+        self.managed.insert(export.key(), managed);
+    }
+
+    /// Gives the export, which takes the place of the one with its key, the state that every lcore has.
+    pub(super) fn equip(&self, export: &mut Export) {
+        match self.managed.get(&export.key()) {
+            // No lcore has it yet, so nothing uses the state before.
+            Some(managed) => drop(export.publish(Arc::clone(&managed.state), managed.acl.clone())),
+            None => {
+                tracing::error!(export = %export.address(), "an export comes back that has no initiator state")
+            }
+        }
     }
 
     /// Gives up an export that no lcore serves any more. Its file stays. Requests that still wait are answered.
-    pub(super) fn unregister(&mut self, id: ExportId) {
-        let Some(Managed { queue, change, .. }) = self.managed.remove(&id) else {
+    pub(super) fn unregister(&mut self, key: ExportKey) {
+        let Some(Managed { queue, change, .. }) = self.managed.remove(&key) else {
             // An export that waited for its bdev was never registered.
             return;
         };
@@ -209,18 +220,18 @@ impl StateManager {
     }
 
     /// The export has left ports: its state goes to the file of its new name.
-    pub(super) fn rename(&mut self, id: ExportId, name: String) {
-        self.enqueue(id, Job::Rename(name));
+    pub(super) fn rename(&mut self, key: ExportKey, name: String) {
+        self.enqueue(key, Job::Rename(name));
     }
 
     /// Clears a part of the state.
-    pub(super) fn clear(&mut self, id: ExportId, part: StatePart, answer: Answer) {
-        self.enqueue(id, Job::Clear(part, answer));
+    pub(super) fn clear(&mut self, key: ExportKey, part: StatePart, answer: Answer) {
+        self.enqueue(key, Job::Clear(part, answer));
     }
 
     /// The state of an export, for answers.
-    pub(super) fn report(&self, id: ExportId) -> Value {
-        let managed = self.managed.get(&id);
+    pub(super) fn report(&self, key: ExportKey) -> Value {
+        let managed = self.managed.get(&key);
         managed
             .map_or(Value::Null, |managed| initiator_state::report(&managed.state, managed.closed.as_deref()))
     }
@@ -251,13 +262,13 @@ impl StateManager {
         any
     }
 
-    fn enqueue(&mut self, id: ExportId, job: Job) {
-        match (self.managed.get_mut(&id), job) {
+    fn enqueue(&mut self, key: ExportKey, job: Job) {
+        match (self.managed.get_mut(&key), job) {
             (Some(managed), job) => {
                 managed.queue.push_back(job);
-                self.advance(id);
+                self.advance(key);
             }
-            // Its creation failed on another lcore.
+            // The export is gone, or its id is another export's by now.
             (None, Job::Deferred(request)) => {
                 self.answer(request, StateReply::Drop(DropReason::UnknownShelfSlot));
             }
@@ -268,9 +279,9 @@ impl StateManager {
     }
 
     /// Carries out the jobs of an export, up to the next change.
-    fn advance(&mut self, id: ExportId) {
+    fn advance(&mut self, key: ExportKey) {
         // Both ends of the loop are ordinary: no job is left, or a change is in progress and returns here.
-        while let Some(managed) = self.managed.get_mut(&id)
+        while let Some(managed) = self.managed.get_mut(&key)
             && managed.change.is_none()
             && let Some(job) = managed.queue.pop_front()
         {
@@ -312,7 +323,7 @@ impl StateManager {
             self.store.writer.save(managed.name.clone(), payload, move |result| {
                 app.send(move || {
                     reach(Box::new(move |manager| {
-                        manager.saved(id, number, result);
+                        manager.saved(key, number, result);
                         true
                     }));
                 });
@@ -321,9 +332,9 @@ impl StateManager {
     }
 
     /// A save has ended. The export may be gone meanwhile, and its requests are answered then.
-    fn saved(&mut self, id: ExportId, number: u64, result: Result<(), SaveError>) {
-        let Some(managed) = self.managed.get_mut(&id) else {
-            tracing::debug!(export = id.0, "state was saved for an export that is gone");
+    fn saved(&mut self, key: ExportKey, number: u64, result: Result<(), SaveError>) {
+        let Some(managed) = self.managed.get_mut(&key) else {
+            tracing::debug!(export = key.id.0, "state was saved for an export that is gone");
             return;
         };
         let Some(change) = managed.change.take_if(|change| change.number == number) else {
@@ -337,7 +348,7 @@ impl StateManager {
                 End::Nobody => {}
             }
             self.log_failure(&error);
-            return self.advance(id);
+            return self.advance(key);
         }
         let saved = match &change.closed {
             None => Stored::Intact(Arc::clone(&change.next)),
@@ -349,18 +360,18 @@ impl StateManager {
         managed.change = Some(change);
         self.lcores.run(
             // The state before is freed on the app's thread.
-            move |lcore| lcore.publish(id, state, acl),
+            move |lcore| lcore.publish(key, &state, acl.as_ref()),
             move |core, old| {
                 if let Err(Unreached) = old {
                     tracing::error!(
-                        export = id.0,
+                        export = key.id.0,
                         lcore = core,
                         "new initiator state is not published: {Unreached}"
                     );
                 }
                 drop(old);
                 reach(Box::new(move |manager| {
-                    manager.published(id, number);
+                    manager.published(key, number);
                     true
                 }));
             },
@@ -368,9 +379,9 @@ impl StateManager {
     }
 
     /// An lcore has the new state, or serves nothing any more.
-    fn published(&mut self, id: ExportId, number: u64) {
-        let Some(managed) = self.managed.get_mut(&id) else {
-            tracing::debug!(export = id.0, "state was published for an export that is gone");
+    fn published(&mut self, key: ExportKey, number: u64) {
+        let Some(managed) = self.managed.get_mut(&key) else {
+            tracing::debug!(export = key.id.0, "state was published for an export that is gone");
             return;
         };
         let Some(mut change) = managed.change.take_if(|change| change.number == number) else {
@@ -398,7 +409,7 @@ impl StateManager {
         if is_announced && is_ready() {
             self.lcores.advertise(None, address);
         }
-        self.advance(id);
+        self.advance(key);
     }
 
     /// Returns a request to its lcore with the reply on it.

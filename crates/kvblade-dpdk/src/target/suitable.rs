@@ -1,10 +1,12 @@
 //! The bdevs that can be exported, and as what.
 
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::PathBuf;
 
 use control::backing_file::FileId;
 use control::options::CacheMode;
 use control::{CreateExport, ErrorCode, RpcError, ServedBdev, ServedFile};
+use nix::fcntl::OFlag;
 use spdk::{Bdev, BdevInfo, Durability};
 
 /// The bdev block sizes that are exported, in bytes: AoE's sector, and blocks that hold 2, 4 or 8 of them.
@@ -64,6 +66,32 @@ pub(super) fn served(bdev: &Bdev) -> Result<ServedBdev, RpcError> {
         sectors: bdev.sectors(),
         files: files.collect::<Result<_, RpcError>>()?,
     })
+}
+
+/// Refuses to export for writing what this machine itself has mounted, or uses as a part of something else: two would write it.
+/// Linux lets nobody have such a block device to itself.
+pub(super) fn check_free(bdev: &ServedBdev, read_only: bool) -> Result<(), RpcError> {
+    let in_use = |file: &&ServedFile| {
+        let mut options = std::fs::OpenOptions::new();
+        let alone = options.read(true).custom_flags(OFlag::O_EXCL.bits()).open(&file.path);
+        alone.is_err_and(|error| error.raw_os_error() == Some(EBUSY))
+    };
+    // O_EXCL without O_CREAT has a meaning for block devices only.
+    let is_block = |file: &&ServedFile| {
+        file.path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
+    };
+    match bdev.files.iter().filter(|_| !read_only).filter(is_block).find(in_use) {
+        None => Ok(()),
+        Some(file) => Err(RpcError::new(
+            ErrorCode::Unsuitable,
+            format!(
+                "bdev {} is on '{}', which this machine has mounted or uses in another way, such as a RAID or volume group: \
+                 end that use, or export it read-only",
+                bdev.name,
+                file.path.display()
+            ),
+        )),
+    }
 }
 
 /// Refuses to export a bdev for writing that takes no writes.

@@ -2,10 +2,10 @@
 //! allow.
 
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use aoe_target::ExportId;
-use control::{CreateExport, RpcError};
+use aoe_target::{ExportId, ExportKey};
+use control::CreateExport;
 use spdk::{AppThread, Bdev, Poller};
 
 use super::control_plane::{Target, with};
@@ -45,7 +45,7 @@ impl Target {
         let record = self.registry.wait(request, reason).map_err(|error| error.message().to_owned())?;
         tracing::warn!(
             export = %record.place(),
-            bdev = %record.bdev_name,
+            bdev = %record.bdev_name(),
             %reason,
             "waiting: it is served when its bdev can be"
         );
@@ -55,60 +55,56 @@ impl Target {
     /// Creates the waiting exports whose bdevs have appeared. Exports whose bdevs did not suit are retried in each round. Returns
     /// whether a round is due.
     fn look_for_bdevs(&mut self) -> bool {
-        let now = Instant::now();
-        let round = self.waiting.next_round.is_none_or(|due| now >= due);
-        if round {
-            self.waiting.next_round = Some(now + RETRY_PERIOD);
-        }
-        for id in self.registry.waiting() {
-            let Some(record) = self.registry.get(id) else { continue };
-            let bdev = record.bdev_name.clone();
+        self.look_for_late_calls();
+        let round = self.waiting.round_is_due(RETRY_PERIOD);
+        for key in self.registry.waiting() {
+            let Some(record) = self.registry.get(key) else { continue };
+            let bdev = record.bdev_name().to_owned();
             if !AppThread::with(|app| Bdev::own_name(app, &bdev)).is_ok_and(|name| name.is_some()) {
-                self.waiting.refused.remove(&id);
+                self.waiting.forget(key.id);
                 let reason =
                     loading::why_missing(&bdev).unwrap_or_else(|| format!("there is no bdev '{bdev}'"));
-                self.waits_on(id, &reason);
-            } else if round || !self.waiting.refused.contains(&id) {
-                self.try_again(id);
+                self.waits_on(key, &reason);
+            } else if round || !self.waiting.is_refused(key.id) {
+                self.try_again(key);
             }
         }
+        self.look_for_bdevs_that_came_back(round);
         round
     }
 
-    fn try_again(&mut self, id: ExportId) {
-        logging::begin_attempt(std::mem::take(&mut self.waiting.said));
+    fn try_again(&mut self, key: ExportKey) {
+        logging::begin_attempt(self.waiting.take_said());
         // Modules of SPDK that examine a new bdev have it open for a moment.
-        let last = self.waiting.refused.contains(&id);
-        let result = self.resume(id, last);
-        self.waiting.said = logging::end_attempt().said;
+        let last = self.waiting.is_refused(key.id);
+        let result = self.resume(key, last);
+        self.waiting.set_said(logging::end_attempt().said);
         match result {
-            Ok(()) => {
-                self.waiting.refused.remove(&id);
-            }
-            Err(error) => self.resumed_in_vain(id, &error),
+            Ok(()) => self.waiting.forget(key.id),
+            Err(error) => self.resumed_in_vain(key, error.message()),
         }
     }
 
     /// An export waits on, because it could not be made.
-    pub(super) fn resumed_in_vain(&mut self, id: ExportId, error: &RpcError) {
-        self.waiting.refused.insert(id);
-        self.waits_on(id, error.message());
+    pub(super) fn resumed_in_vain(&mut self, key: ExportKey, reason: &str) {
+        self.waiting.refuse(key.id);
+        self.waits_on(key, reason);
     }
 
-    fn waits_on(&mut self, id: ExportId, reason: &str) {
-        if !self.registry.wait_again(id, reason) {
+    fn waits_on(&mut self, key: ExportKey, reason: &str) {
+        if !self.registry.set_reason(key, reason) {
             return;
         }
-        if let Some(record) = self.registry.get(id) {
-            tracing::warn!(export = %record.place(), bdev = %record.bdev_name, %reason, "still waiting");
+        if let Some(record) = self.registry.get(key) {
+            tracing::warn!(export = %record.place(), bdev = %record.bdev_name(), %reason, "still waiting");
         }
     }
 
     /// An export is deleted: entries that create a bdev for it alone are not retried.
     pub(super) fn waits_no_more(&mut self, id: ExportId, bdev: &str) {
-        self.waiting.refused.remove(&id);
+        self.waiting.forget(id);
         let others = self.registry.exports();
-        if !others.into_iter().any(|record| record.id != id && record.bdev_name == bdev) {
+        if !others.into_iter().any(|record| record.bdev_name() == bdev) {
             loading::forget(bdev);
         }
     }

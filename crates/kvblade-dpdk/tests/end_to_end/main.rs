@@ -19,6 +19,7 @@ mod hostile_wire;
 mod hot_removal;
 mod initiator_state;
 mod lab;
+mod lifecycle;
 mod links;
 mod live_management;
 mod loading;

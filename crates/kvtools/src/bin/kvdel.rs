@@ -22,13 +22,17 @@ struct Kvdel {
     /// VLAN it is served in, 1 to 4094 [default: none]
     #[arg(long, value_name = "ID", value_parser = command::parse_vlan)]
     vlan: Option<VlanId>,
+    /// Free the address at once, although requests are in flight: those that the bdev has not answered are quarantined
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     connection: Connection,
 }
 
 fn main() -> ExitCode {
     command::run(|kvdel: Kvdel| {
-        del(&mut kvdel.connection.open()?, kvdel.address.address(), kvdel.vlan, &kvdel.netif)?;
+        let mut client = kvdel.connection.open()?;
+        del(&mut client, kvdel.address.address(), kvdel.vlan, &kvdel.netif, kvdel.force)?;
         Ok(String::new())
     })
 }

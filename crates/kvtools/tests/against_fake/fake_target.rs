@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use control::registry::unknown_bdev;
-use control::{Action, Deletion, PortInfo, PortTable, Registry, ServedBdev};
+use control::{Action, Deletion, Effect, Event, ExportKey, PortInfo, PortTable, Registry, ServedBdev};
 use serde_json::{Deserializer, Value, json};
 use tempfile::TempDir;
 
@@ -56,7 +56,7 @@ impl FakeTarget {
         let ports =
             PortTable::new(vec![port(0, "net_af_packet0", Some("veth0")), port(1, "0000:03:00.0", None)]);
         let state = Arc::new(Mutex::new(State {
-            registry: Registry::new(ports),
+            registry: Registry::new(ports, 1),
             bdevs: vec![bdev("Malloc0", 131_072, json!({}))],
             calls: Vec::new(),
             script: Box::new(|_, _| Reply::Usual),
@@ -104,8 +104,9 @@ impl FakeTarget {
     /// Each export as `SHELF.SLOT PORTS BDEV`.
     pub(crate) fn exports(&self) -> Vec<String> {
         let state = self.state();
-        let record =
-            |record: &&control::Record| format!("{} {} {}", record.address, record.ports, record.bdev_name);
+        let record = |record: &&control::Record| {
+            format!("{} {} {}", record.address(), record.ports(), record.bdev_name())
+        };
         state.registry.exports().iter().map(record).collect()
     }
 
@@ -197,6 +198,17 @@ impl State {
         }
     }
 
+    /// An event, and all that follows from it where the one lcore does everything at once.
+    fn happens(&mut self, key: ExportKey, event: Event) {
+        for effect in self.registry.step(key, event) {
+            match effect {
+                Effect::Run(_, round) => self.happens(key, Event::Reported { round, done: true }),
+                Effect::Free => assert!(self.registry.free(key).is_some()),
+                _ => {}
+            }
+        }
+    }
+
     fn aoe(&mut self, method: &str, params: &Value) -> Result<Value, control::RpcError> {
         match Action::decode(method, Some(params))? {
             Action::CreateExport(request) => {
@@ -214,15 +226,15 @@ impl State {
                     sectors: found["num_blocks"].as_u64().unwrap(),
                     files: Vec::new(),
                 };
-                let id = self.registry.create(&request, &bdev)?.id;
-                self.registry.created(id);
-                Ok(json!(self.registry.info(self.registry.get(id).unwrap())))
+                let key = self.registry.create(&request, &bdev)?.key();
+                self.happens(key, Event::Create);
+                Ok(json!(self.registry.info(self.registry.get(key).unwrap())))
             }
             Action::DeleteExport(request) => {
                 for deletion in self.registry.delete(&request)? {
                     match deletion {
-                        Deletion::Remove(id) => self.registry.removed(id),
-                        Deletion::Rebind(id, _) => self.registry.rebound(id),
+                        Deletion::Remove(key) => self.happens(key, Event::Delete { force: request.force }),
+                        Deletion::Rebind(key, _) => self.happens(key, Event::LeavePorts),
                     }
                 }
                 Ok(true.into())
