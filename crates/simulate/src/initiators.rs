@@ -155,7 +155,7 @@ impl Initiators {
         }
         request.due = now + (patience << request.tries.min(3));
         request.tries += 1;
-        if !self.overlap && request.inside > 0 {
+        if !self.overlap && request.inside > 0 && op.operation == Operation::Write {
             return Action::Wait;
         }
         self.transmit(&op, now)

@@ -49,7 +49,7 @@ pub(crate) struct Options {
 }
 
 /// Parts in which the target is known to break a promise.
-const KNOWN: &[Part] = &[Part::Overlap, Part::Hang];
+const KNOWN: &[Part] = &[Part::OverlapAcross];
 
 impl Options {
     /// The parts that are left out.

@@ -12,8 +12,10 @@ pub(crate) const MOST_SECTORS: u64 = 2;
 /// A part of the simulation that can be left out, on the command line and by shrinking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
-    /// Requests that overlap others in flight, and retransmissions of what the target still works on.
+    /// Requests that overlap others in flight, and retransmissions of writes that the target still works on.
     Overlap,
+    /// The same where several lcores serve an export.
+    OverlapAcross,
     /// Bdevs that do not answer some I/Os until the end.
     Hang,
     /// The link loses frames.
@@ -41,8 +43,9 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Overlap,
+        Self::OverlapAcross,
         Self::Hang,
         Self::Loss,
         Self::Duplicate,
@@ -60,6 +63,7 @@ impl Part {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Overlap => "overlap",
+            Self::OverlapAcross => "overlap-across",
             Self::Hang => "hang",
             Self::Loss => "loss",
             Self::Duplicate => "duplicate",
@@ -225,6 +229,7 @@ impl Plan {
             }
         };
         let lcores = 1 + usize::try_from(dice.below(3, &[100])).unwrap_or(0);
+        let overlap = with(Part::Overlap) && (lcores == 1 || with(Part::OverlapAcross));
         let exports: Vec<ExportPlan> = (0..1 + dice.below(3, &[101]))
             .map(|export| {
                 let roll = |what: u64, below: u64| dice.below(below, &[102, export, what]);
@@ -250,7 +255,7 @@ impl Plan {
             .collect();
         let initiators: Vec<InitiatorPlan> = (0..2 + dice.below(3, &[103]))
             .map(|initiator| InitiatorPlan {
-                window: 1 + usize::try_from(dice.below(16, &[104, initiator])).unwrap_or(0),
+                window: [1, 4, 16, 64][usize::try_from(dice.below(4, &[104, initiator])).unwrap_or(0)],
                 patience: dice.within((60, 400), &[105, initiator]),
                 tries: 7,
             })
@@ -258,7 +263,7 @@ impl Plan {
         let link = LinkPlan {
             loss: chance(Part::Loss, 80),
             // A second copy of a write is in flight beside the first.
-            duplicate: if with(Part::Overlap) { chance(Part::Duplicate, 80) } else { 0 },
+            duplicate: if overlap { chance(Part::Duplicate, 80) } else { 0 },
             truncate: chance(Part::Truncate, 30),
             jitter: dice.below(20, &[106]),
             reorders: with(Part::Reorder) && dice.below(2, &[107]) == 0,
@@ -269,10 +274,10 @@ impl Plan {
         Self {
             seed,
             lcores,
-            mbufs: if dice.below(2, &[108]) == 0 { 255 } else { 1023 },
+            mbufs: [127, 255, 1023][usize::try_from(dice.below(3, &[108])).unwrap_or(0)],
             distribute: with(Part::Distribute) && lcores > 1 && dice.below(2, &[109]) == 0,
             stall: chance(Part::Stall, 600),
-            overlap: with(Part::Overlap),
+            overlap,
             exports,
             initiators,
             link,
@@ -344,7 +349,8 @@ mod tests {
         let is_there = |plan: &Plan, part: Part| {
             let disks = |is: fn(&DiskPlan) -> bool| plan.exports.iter().any(|export| is(&export.disk));
             match part {
-                Part::Overlap => plan.overlap,
+                Part::Overlap => plan.overlap && plan.lcores == 1,
+                Part::OverlapAcross => plan.overlap && plan.lcores > 1,
                 Part::Hang => disks(|disk| disk.hang > 0),
                 Part::Loss => plan.link.loss > 0,
                 Part::Duplicate => plan.link.duplicate > 0,
