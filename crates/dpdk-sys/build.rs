@@ -54,6 +54,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_eth_promiscuous_get",
     "rte_eth_from_rings",
     "rte_flow_flush",
+    "rte_vdev_init",
+    "rte_vdev_uninit",
     "rte_ring_create",
     "rte_ring_free",
     "dpdk_shim_.*",
@@ -114,6 +116,8 @@ fn main() {
         println!("cargo:rustc-link-lib=dylib={library}");
     }
     println!("cargo:rustc-link-lib=dylib=rte_net_ring");
+    // af_packet ports are made again at run time.
+    println!("cargo:rustc-link-lib=dylib=rte_bus_vdev");
 
     let mut shim = cc::Build::new();
     shim.file("shim/shim.c")

@@ -67,7 +67,7 @@ impl fmt::Display for PortRef {
     }
 }
 
-/// A running port. Filled in once after EAL has started, on the thread that owns the [`PortTable`].
+/// A running port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortInfo {
     /// DPDK's port number.
@@ -94,6 +94,13 @@ impl PortTable {
     pub fn new(mut ports: Vec<PortInfo>) -> Self {
         ports.sort_by_key(|port| port.number);
         Self { ports }
+    }
+
+    /// Takes over what has changed of a port that runs.
+    pub(crate) fn change(&mut self, number: u16, netif: Option<String>, mtu: u16, mac: [u8; 6]) {
+        if let Some(port) = self.ports.iter_mut().find(|port| port.number == number) {
+            *port = PortInfo { number, name: std::mem::take(&mut port.name), netif, mtu, mac };
+        }
     }
 
     /// All ports, in the order of their numbers.
@@ -217,6 +224,20 @@ mod tests {
             let wanted = PortRef::parse(wanted).unwrap();
             assert_eq!(table.resolve(&wanted).unwrap().number, number, "{wanted}");
         }
+    }
+
+    #[test]
+    fn a_port_whose_interface_was_renamed_is_found_by_the_new_name() {
+        let mut table = table();
+        table.change(1, Some("new0".into()), 1500, [2; 6]);
+        table.change(9, Some("nobody".into()), 1500, [2; 6]);
+        let port = table.resolve(&PortRef::Name("new0".into())).unwrap();
+        assert_eq!(
+            (port.number, port.name.as_str(), port.mtu, port.mac),
+            (1, "net_af_packet0", 1500, [2; 6])
+        );
+        assert!(table.resolve(&PortRef::Name("veth0".into())).is_err());
+        assert_eq!(table.all().len(), super::tests::table().all().len());
     }
 
     #[test]

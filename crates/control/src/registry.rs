@@ -64,6 +64,11 @@ impl Registry {
         self.exports.get_mut(key.id.0 as usize)?.take_if(|record| record.key == key)
     }
 
+    /// The interface behind a port has another name, MTU or address.
+    pub fn port_changed(&mut self, number: PortId, netif: Option<String>, mtu: u16, mac: [u8; 6]) {
+        self.ports.change(number.0, netif, mtu, mac);
+    }
+
     /// The ports.
     #[must_use]
     pub fn ports(&self) -> &PortTable {

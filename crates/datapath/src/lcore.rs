@@ -3,7 +3,8 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use aoe_target::{
-    Acl, Export, ExportCounters, ExportId, ExportKey, InitiatorState, PortId, Ports, ShelfSlot, StateReply,
+    Acl, Export, ExportCounters, ExportId, ExportKey, InitiatorState, MacAddr, PortId, PortLimits, Ports,
+    ShelfSlot, StateReply,
 };
 use dpdk::RxInterrupts;
 use spdk::{Bdev, CurrentThread};
@@ -150,7 +151,7 @@ impl Lcore {
         self.stopping
             || self.requests.is_in_flight()
             || self.requests.has_work()
-            || self.queues.iter().any(|queue| queue.tx_waiting() > 0)
+            || self.queues.iter().any(PortQueue::has_replies)
     }
 
     /// Rests in this way from now on. Interrupts must be those of its own queues.
@@ -249,6 +250,14 @@ impl Lcore {
         self.requests.advertise(&self.queues, port, pattern);
     }
 
+    /// Serves `port` with `mac` in place of the address `old`, and within new limits. Requests in flight are answered within
+    /// these, too.
+    pub fn change_port(&mut self, port: PortId, old: MacAddr, mac: MacAddr, limits: PortLimits) {
+        for queue in self.queues.iter_mut().filter(|queue| queue.port() == port) {
+            queue.change(old, mac, limits);
+        }
+    }
+
     /// Sends deferred requests there. Until then they are dropped as [`aoe_target::DropReason::ConsultFull`].
     pub fn defer_to(&mut self, sender: DeferredSender) {
         self.requests.defer_to(sender);
@@ -268,7 +277,7 @@ impl Lcore {
 
     /// Whether [`Lcore::stop`] was called, nothing is in flight, and every reply has left.
     pub fn is_idle(&self) -> bool {
-        let is_empty = |queue: &PortQueue| queue.is_inbox_empty() && queue.tx_waiting() == 0;
+        let is_empty = |queue: &PortQueue| queue.is_inbox_empty() && !queue.has_replies();
         self.stopping && !self.requests.is_in_flight() && self.queues.iter().all(is_empty)
     }
 

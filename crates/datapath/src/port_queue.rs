@@ -306,13 +306,21 @@ impl PortQueue {
         let replies = self.tx.waiting();
         let submitted = std::mem::take(&mut self.submitted);
         if replies == 0 || self.coalesces_tx && pacing::holds(replies, submitted) {
-            return false;
+            return self.coalesces_tx && self.tx.push_on();
         }
         self.tx.flush() > 0
     }
 
-    /// Replies that wait.
-    pub(crate) fn tx_waiting(&self) -> usize {
-        self.tx.waiting()
+    /// Whether a turn can make replies leave.
+    pub(crate) fn has_replies(&self) -> bool {
+        self.tx.waiting() > 0 || self.tx.is_held_up()
+    }
+
+    /// Takes a new address in place of `old`, where that is this queue's, and new limits.
+    pub(crate) fn change(&mut self, old: MacAddr, new: MacAddr, limits: PortLimits) {
+        if self.mac == old {
+            self.mac = new;
+        }
+        self.limits = limits;
     }
 }

@@ -4,9 +4,13 @@
 #include "shim.h"
 
 #include <errno.h>
+#include <linux/if_packet.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -212,7 +216,92 @@ int dpdk_shim_interface(uint32_t index, struct dpdk_shim_interface *interface)
 	}
 	interface->up = (request.ifr_flags & IFF_UP) != 0;
 	interface->running = (request.ifr_flags & IFF_RUNNING) != 0;
+	if (ioctl(fd, SIOCGIFHWADDR, &request) < 0) {
+		error = -errno;
+		goto out;
+	}
+	memcpy(interface->mac, request.ifr_hwaddr.sa_data, sizeof(interface->mac));
+	interface->index = index;
 out:
 	close(fd);
 	return error;
+}
+
+uint32_t dpdk_shim_interface_index(const char *name)
+{
+	return if_nametoindex(name);
+}
+
+static bool packet_address(int socket, struct sockaddr_ll *address)
+{
+	socklen_t length = sizeof(*address);
+
+	return getsockname(socket, (struct sockaddr *)address, &length) == 0 && address->sll_family == AF_PACKET;
+}
+
+int dpdk_shim_packet_socket(uint16_t port, uint16_t queue, uint32_t *interface)
+{
+	struct sockaddr_ll address;
+	const int *first;
+
+	*interface = 0;
+	if (!rte_eth_dev_is_valid_port(port) || queue >= RTE_MAX_QUEUES_PER_PORT || !rte_eth_fp_ops[port].txq.data)
+		return -1;
+	first = rte_eth_fp_ops[port].txq.data[queue];
+	if (!first || !packet_address(*first, &address))
+		return -1;
+	*interface = address.sll_ifindex > 0 ? (uint32_t)address.sll_ifindex : 0;
+	return *first;
+}
+
+uint32_t dpdk_shim_packet_interface(int socket)
+{
+	struct sockaddr_ll address;
+
+	return packet_address(socket, &address) && address.sll_ifindex > 0 ? (uint32_t)address.sll_ifindex : 0;
+}
+
+int dpdk_shim_packet_kick(int socket, uint32_t *memory)
+{
+	int under_way = 0;
+	ssize_t sent = sendto(socket, NULL, 0, MSG_DONTWAIT, NULL, 0);
+
+	if (sent < 0)
+		return -errno;
+	if (sent == 0) {
+		if (ioctl(socket, SIOCOUTQ, &under_way) < 0)
+			return -errno;
+		*memory = under_way;
+	}
+	return sent > INT32_MAX ? INT32_MAX : (int)sent;
+}
+
+int dpdk_shim_on_interrupt_thread(void (*callback)(void *))
+{
+	struct rte_intr_handle *handle = NULL;
+	/* Always readable, and never read: epoll reports it each time. */
+	int error, fd = eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	handle = rte_intr_instance_alloc(RTE_INTR_INSTANCE_F_PRIVATE);
+	if (!handle || rte_intr_fd_set(handle, fd) != 0 || rte_intr_type_set(handle, RTE_INTR_HANDLE_EXT) != 0) {
+		error = -ENOMEM;
+		goto failed;
+	}
+	error = rte_intr_callback_register(handle, callback, NULL);
+	if (error < 0)
+		goto failed;
+	/* EAL has copied the handle. */
+	rte_intr_instance_free(handle);
+	return 0;
+failed:
+	rte_intr_instance_free(handle);
+	close(fd);
+	return error;
+}
+
+int dpdk_shim_at_exit(void (*callback)(void))
+{
+	return atexit(callback) == 0 ? 0 : -ENOMEM;
 }

@@ -6,6 +6,7 @@
 
 #include "flow.h"
 
+#include <rte_bus_vdev.h>
 #include <rte_cpuflags.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
@@ -101,11 +102,37 @@ int dpdk_shim_log_to(dpdk_shim_log_sink sink);
  */
 struct dpdk_shim_interface {
 	char name[16];
+	uint32_t index;
 	uint32_t mtu;
+	uint8_t mac[6];
 	bool up;
 	bool running;
 };
 int dpdk_shim_interface(uint32_t index, struct dpdk_shim_interface *interface);
+/* The index of the interface of this name, 0 if there is none. */
+uint32_t dpdk_shim_interface_index(const char *name);
+
+/*
+ * The socket of a started af_packet port's queue, or -1. It is the first member of the PMD's queue in all releases
+ * (`struct pkt_tx_queue`, rte_eth_af_packet.c); what is there is used only if it is a packet socket. `*interface` is the
+ * index of the interface that it is bound to; 0 if that is gone.
+ */
+int dpdk_shim_packet_socket(uint16_t port, uint16_t queue, uint32_t *interface);
+/* The interface that a packet socket is bound to; 0 if that is gone, or `socket` is none. */
+uint32_t dpdk_shim_packet_interface(int socket);
+/*
+ * Makes the kernel send what is in a packet socket's tx ring. Returns the bytes sent, 0 if nothing was left to send, or a
+ * negative errno; with 0, `*memory` is the memory of the frames that the kernel still has under way.
+ */
+int dpdk_shim_packet_kick(int socket, uint32_t *memory);
+
+/*
+ * Has EAL's interrupt thread call `callback` each time it has no other interrupt left to serve, or between two of them.
+ * Returns 0 or a negative errno.
+ */
+int dpdk_shim_on_interrupt_thread(void (*callback)(void *));
+/* Has the process's exit call `callback` before EAL is cleaned up. Returns 0 or a negative errno. */
+int dpdk_shim_at_exit(void (*callback)(void));
 
 /*
  * Where rte_mbuf_core.h puts the fields that Rust reads and writes itself. DPDK has moved them in and out of

@@ -12,6 +12,13 @@ pub struct Error {
     pub errno: i32,
 }
 
+impl Error {
+    /// Whether the same call may succeed soon (`EAGAIN`).
+    pub fn is_temporary(&self) -> bool {
+        self.errno == 11
+    }
+}
+
 /// The result of a call that DPDK can refuse.
 pub type Result<T> = std::result::Result<T, Error>;
 

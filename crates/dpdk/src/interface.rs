@@ -1,7 +1,9 @@
 //! The Linux interface behind a port, for PMDs that have one (af_packet, tap, af_xdp).
 
+use std::ffi::CString;
+
 use crate::{
-    error::{Result, check},
+    error::{Error, Result, check},
     text,
 };
 
@@ -10,6 +12,10 @@ use crate::{
 pub struct Interface {
     /// Its name.
     pub name: String,
+    /// Its index, which no later interface gets unless somebody asks for it.
+    pub index: u32,
+    /// Its MAC address.
+    pub mac: [u8; 6],
     /// Bytes of an Ethernet payload.
     pub mtu: u32,
     /// Set up by the administrator (IFF_UP).
@@ -30,10 +36,24 @@ impl Interface {
         check("netdevice ioctl", code)?;
         Ok(Self {
             name: text::of_buffer(&interface.name),
+            index: interface.index,
+            mac: interface.mac,
             mtu: interface.mtu,
             up: interface.up,
             running: interface.running,
         })
+    }
+
+    /// Reads the interface of this name.
+    ///
+    /// # Errors
+    /// As [`Interface::by_index`]'s.
+    pub fn by_name(name: &str) -> Result<Self> {
+        let none = Error { call: "if_nametoindex", errno: 19 };
+        let name = CString::new(name).map_err(|_| none)?;
+        // SAFETY: if_nametoindex (net/if.h) reads a NUL-terminated string.
+        let index = unsafe { dpdk_sys::dpdk_shim_interface_index(name.as_ptr()) };
+        if index == 0 { Err(none) } else { Self::by_index(index) }
     }
 }
 
@@ -48,5 +68,10 @@ mod tests {
         assert!(loopback.mtu >= 1500, "{loopback:?}");
         let error = Interface::by_index(0x7fff_ffff).expect_err("no such interface");
         assert_eq!(error.call, "netdevice ioctl");
+        assert_eq!(Interface::by_name("lo").expect("by its name"), loopback);
+        assert_eq!((loopback.index, loopback.mac), (1, [0; 6]));
+        for name in ["nosuch-interface", "", "a\0b"] {
+            assert_eq!(Interface::by_name(name).expect_err(name).errno, 19);
+        }
     }
 }

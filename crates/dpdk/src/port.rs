@@ -3,14 +3,14 @@
 mod buf_addr;
 mod info;
 
-use std::sync::Arc;
+use std::{ffi::CString, sync::Arc};
 
 use self::info::{device_info, numa_node};
 pub use self::{
     buf_addr::reads_buf_addr,
     info::{PortInfo, by_name, info, list},
 };
-pub use crate::started_port::PortUse;
+pub use crate::started_port::{PortConfig, PortUse};
 use crate::{
     FlowRule, Mempool, RxQueue, TxQueue,
     control::Control,
@@ -20,6 +20,8 @@ use crate::{
     started_port::Started,
 };
 
+const EAGAIN: i32 = 11;
+const EEXIST: i32 = 17;
 const EINVAL: i32 = 22;
 const ENOTSUP: i32 = 95;
 
@@ -51,19 +53,6 @@ pub struct PortStats {
     pub rx_no_mbuf: u64,
     /// Frames that could not be sent.
     pub tx_errors: u64,
-}
-
-/// How a port is started.
-#[derive(Debug, Clone)]
-pub struct PortConfig {
-    /// One rx and one tx queue for each; the mempool is that queue's.
-    pub mempools: Vec<Arc<Mempool>>,
-    /// Descriptors of each rx queue; the PMD rounds the number to its limits.
-    pub rx_descriptors: u16,
-    /// Descriptors of each tx queue.
-    pub tx_descriptors: u16,
-    /// The MTU to set, in bytes of Ethernet payload; `None` leaves it.
-    pub mtu: Option<u16>,
 }
 
 /// A started port. Its queues keep it running after this handle is gone.
@@ -101,6 +90,49 @@ fn check_buf_addr(control: &Control, number: u16, mempools: &[Arc<Mempool>]) -> 
     Ok(())
 }
 
+/// Configures and starts a stopped port. Returns whether the PMD has set the MTU.
+fn set_up(control: &Control, number: u16, config: &PortConfig, used_for: PortUse) -> Result<bool> {
+    let queues = u16::try_from(config.mempools.len())
+        .map_err(|_| Error { call: "rte_eth_dev_configure", errno: EINVAL })?;
+    check_buf_addr(control, number, &config.mempools)?;
+    configure(control, number, queues, config.mtu, used_for)?;
+    let mtu_set = match config.mtu {
+        Some(mtu) => {
+            // SAFETY: rte_eth_dev_set_mtu (rte_ethdev.h) checks the number and the value.
+            let code = unsafe { dpdk_sys::rte_eth_dev_set_mtu(number, mtu) };
+            // A PMD that has no MTU to set (ring, memif) returns ENOTSUP and takes any frame that fits an mbuf.
+            if code != 0 && code != -ENOTSUP {
+                check("rte_eth_dev_set_mtu", code)?;
+            }
+            code == 0
+        }
+        None => false,
+    };
+    let (mut rx, mut tx) = (config.rx_descriptors, config.tx_descriptors);
+    // SAFETY: rte_eth_dev_adjust_nb_rx_tx_desc (rte_ethdev.h) checks the number and corrects both values.
+    let code = unsafe { dpdk_sys::rte_eth_dev_adjust_nb_rx_tx_desc(number, &mut rx, &mut tx) };
+    check("rte_eth_dev_adjust_nb_rx_tx_desc", code)?;
+    let node = numa_node(control, number).cast_unsigned();
+    for (queue, mempool) in (0u16..).zip(&config.mempools) {
+        // SAFETY: rte_eth_rx_queue_setup (rte_ethdev.h) checks the numbers and refuses a started port; NULL asks for
+        // the PMD's default thresholds. It keeps the mempool, which `Started` frees after the port is closed. If the
+        // port does not start, the pool may be freed: the next configuration replaces the queue before the port can
+        // be used, and a pool with mbufs outside is not freed.
+        let code = unsafe {
+            dpdk_sys::rte_eth_rx_queue_setup(number, queue, rx, node, std::ptr::null(), mempool.as_ptr())
+        };
+        check("rte_eth_rx_queue_setup", code)?;
+        // SAFETY: rte_eth_tx_queue_setup (rte_ethdev.h) checks the numbers and refuses a started port; NULL asks for
+        // the PMD's default thresholds.
+        let code = unsafe { dpdk_sys::rte_eth_tx_queue_setup(number, queue, tx, node, std::ptr::null()) };
+        check("rte_eth_tx_queue_setup", code)?;
+    }
+    // SAFETY: rte_eth_dev_start (rte_ethdev.h) asks for a configured port with all queues set up, as above.
+    let code = unsafe { dpdk_sys::rte_eth_dev_start(number) };
+    check("rte_eth_dev_start", code)?;
+    Ok(mtu_set)
+}
+
 /// Asks the PMD of a port that is not started whether it distributes frames over `queues` rx queues by their Ethernet
 /// addresses, and returns the rule that it takes. Configures the port for that; configure it again before its start.
 ///
@@ -108,7 +140,8 @@ fn check_buf_addr(control: &Control, number: u16, mempools: &[Arc<Mempool>]) -> 
 /// Why the PMD refused the first rule, or the configuration.
 pub fn hash_rule(_: EalStarted, number: u16, queues: u16) -> std::result::Result<FlowRule, Refused> {
     let control = Control::lock();
-    let configured = configure(&control, number, queues, None, PortUse { hashes: true, interrupts: false });
+    let configured =
+        configure(&control, number, queues, None, PortUse { hashes: true, ..PortUse::default() });
     configured.map_err(|error| Refused { error, reason: String::new() })?;
     // i40e, ice and iavf take a pattern only without EtherType and without queues (i40e_hash.c: "Header info should
     // not be specified", "RSS queues not supported when pattern specified"); others may want both.
@@ -143,47 +176,60 @@ impl Port {
     /// # Errors
     /// As [`Port::start`]'s.
     pub fn start_for(_: EalStarted, number: u16, config: &PortConfig, used_for: PortUse) -> Result<Self> {
-        let queues = u16::try_from(config.mempools.len())
-            .map_err(|_| Error { call: "rte_eth_dev_configure", errno: EINVAL })?;
         let control = Control::lock();
-        check_buf_addr(&control, number, &config.mempools)?;
-        configure(&control, number, queues, config.mtu, used_for)?;
-        let mtu_set = match config.mtu {
-            Some(mtu) => {
-                // SAFETY: rte_eth_dev_set_mtu (rte_ethdev.h) checks the number and the value.
-                let code = unsafe { dpdk_sys::rte_eth_dev_set_mtu(number, mtu) };
-                // A PMD that has no MTU to set (ring, memif) returns ENOTSUP and takes any frame that fits an mbuf.
-                if code != 0 && code != -ENOTSUP {
-                    check("rte_eth_dev_set_mtu", code)?;
-                }
-                code == 0
-            }
-            None => false,
-        };
-        let (mut rx, mut tx) = (config.rx_descriptors, config.tx_descriptors);
-        // SAFETY: rte_eth_dev_adjust_nb_rx_tx_desc (rte_ethdev.h) checks the number and corrects both values.
-        let code = unsafe { dpdk_sys::rte_eth_dev_adjust_nb_rx_tx_desc(number, &mut rx, &mut tx) };
-        check("rte_eth_dev_adjust_nb_rx_tx_desc", code)?;
-        let node = numa_node(&control, number).cast_unsigned();
-        for (queue, mempool) in (0u16..).zip(&config.mempools) {
-            // SAFETY: rte_eth_rx_queue_setup (rte_ethdev.h) checks the numbers and refuses a started port; NULL asks for
-            // the PMD's default thresholds. It keeps the mempool, which `Started` frees after the port is closed. If the
-            // port does not start, the pool may be freed: the next configuration replaces the queue before the port can
-            // be used, and a pool with mbufs outside is not freed.
-            let code = unsafe {
-                dpdk_sys::rte_eth_rx_queue_setup(number, queue, rx, node, std::ptr::null(), mempool.as_ptr())
-            };
-            check("rte_eth_rx_queue_setup", code)?;
-            // SAFETY: rte_eth_tx_queue_setup (rte_ethdev.h) checks the numbers and refuses a started port; NULL asks for
-            // the PMD's default thresholds.
-            let code = unsafe { dpdk_sys::rte_eth_tx_queue_setup(number, queue, tx, node, std::ptr::null()) };
-            check("rte_eth_tx_queue_setup", code)?;
+        let mtu_set = set_up(&control, number, config, used_for)?;
+        let info::PortInfo { name, driver, .. } = info::read(&control, number)?;
+        let started = Started::new(number, name, &driver, used_for, config.clone());
+        // A port that fails here is closed under the lock.
+        drop(control);
+        Ok(Self { started: Arc::new(started?), mtu_set })
+    }
+
+    /// Whether the Linux interface of an af_packet port was deleted: its sockets are bound to none. False for other PMDs.
+    pub fn is_detached(&self) -> bool {
+        self.started.is_detached()
+    }
+
+    /// Makes an af_packet port again, from these arguments of a vdev, in place of one whose interface was deleted. Its queues
+    /// go on with their mempools; frames that lay in its rings are lost. The port has to have as many queues as before.
+    ///
+    /// # Errors
+    /// `EAGAIN` while a thread is in a burst of a queue: then call it again, soon. `ENOTSUP` for ports of other PMDs. After any
+    /// other error the port's queues neither receive nor send until a call succeeds.
+    pub fn remake(&self, arguments: &str) -> Result<()> {
+        let control = Control::lock();
+        let (number, name) = (self.number(), self.started.name());
+        let failed = |errno| Error { call: "rte_vdev_init", errno };
+        match self.started.close_gates() {
+            None => return Err(failed(ENOTSUP)),
+            Some(false) => return Err(failed(EAGAIN)),
+            Some(true) => {}
         }
-        // SAFETY: rte_eth_dev_start (rte_ethdev.h) asks for a configured port with all queues set up, as above.
-        let code = unsafe { dpdk_sys::rte_eth_dev_start(number) };
-        check("rte_eth_dev_start", code)?;
-        let started = Arc::new(Started::new(number, used_for, config.mempools.clone()));
-        Ok(Self { started, mtu_set })
+        let c_name = CString::new(name).map_err(|_| failed(EINVAL))?;
+        let c_arguments = CString::new(arguments).map_err(|_| failed(EINVAL))?;
+        // An attempt that failed has left no port.
+        if info::read(&control, number).is_ok_and(|info| info.name == name) {
+            // SAFETY: rte_eth_dev_stop (rte_ethdev.h) checks the number, and asks that no thread is in a burst function of
+            // the port: the gates are closed.
+            unsafe { dpdk_sys::rte_eth_dev_stop(number) };
+            // SAFETY: as for the stop.
+            unsafe { dpdk_sys::rte_eth_dev_close(number) };
+        }
+        // SAFETY: rte_vdev_uninit (rte_bus_vdev.h) reads a NUL-terminated name; its port is closed. A name that is not known,
+        // after an attempt that failed, is refused.
+        unsafe { dpdk_sys::rte_vdev_uninit(c_name.as_ptr()) };
+        // SAFETY: rte_vdev_init (rte_bus_vdev.h) reads two NUL-terminated strings.
+        let code = unsafe { dpdk_sys::rte_vdev_init(c_name.as_ptr(), c_arguments.as_ptr()) };
+        check("rte_vdev_init", code)?;
+        // DPDK gives a port the lowest number that is free.
+        if !info::read(&control, number).is_ok_and(|info| info.name == name) {
+            // SAFETY: as above.
+            unsafe { dpdk_sys::rte_vdev_uninit(c_name.as_ptr()) };
+            return Err(failed(EEXIST));
+        }
+        set_up(&control, number, self.started.config(), self.started.used_for())?;
+        self.started.reopen();
+        Ok(())
     }
 
     /// The port's number.

@@ -2,7 +2,12 @@
 
 use std::{fmt, mem::MaybeUninit, sync::Arc};
 
-use crate::{Mempool, RxMbuf, TxMbuf, started_port::Started};
+use crate::{
+    Mempool, RxMbuf, TxMbuf,
+    gate::{Direction, Gate},
+    packet_ring::PacketRing,
+    started_port::Started,
+};
 
 /// Frames taken from or given to a queue at once.
 pub const BURST: usize = BURST_U16 as usize;
@@ -128,6 +133,13 @@ impl RxQueue {
     #[inline]
     pub fn poll_at_most(&mut self, burst: &mut Burst, most: usize) -> usize {
         let most = u16::try_from(most).unwrap_or(BURST_U16).min(BURST_U16);
+        let _inside = match self.port.gate(self.queue, Direction::Rx) {
+            None => None,
+            Some(gate) => match gate.enter() {
+                None => return burst.fill(|_| 0),
+                inside => inside,
+            },
+        };
         burst.fill(|places| {
             // SAFETY: rte_eth_rx_burst (rte_ethdev.h) wants a started port, a set-up queue used by no other
             // thread, and room for `most` pointers: Started, &mut self and the array of BURST give these. RxMbuf is
@@ -161,11 +173,16 @@ pub struct TxQueue {
     /// capacity made at start.
     waiting: Vec<TxMbuf>,
     sent: usize,
+    /// The ring of an af_packet port.
+    ring: Option<Box<PacketRing>>,
+    /// How often the port had been made again when this queue last looked.
+    remade: u32,
 }
 
 impl TxQueue {
     pub(crate) fn new(port: Arc<Started>, queue: u16, capacity: usize) -> Self {
-        Self { port, queue, waiting: Vec::with_capacity(capacity), sent: 0 }
+        let ring = port.packet_slots().map(|slots| Box::new(PacketRing::new(slots)));
+        Self { remade: port.remade(), port, queue, waiting: Vec::with_capacity(capacity), sent: 0, ring }
     }
 
     /// Queues a frame for the next flush.
@@ -203,9 +220,23 @@ impl TxQueue {
     /// Hands waiting frames to the NIC, as many as it has room for. Returns how many it took. Never blocks.
     #[inline]
     pub fn flush(&mut self) -> usize {
+        let _inside = match self.port.gate(self.queue, Direction::Tx) {
+            None => None,
+            Some(gate) => match gate.enter() {
+                None => return 0,
+                inside => inside,
+            },
+        };
         let mut taken = 0;
         while self.sent < self.waiting.len() {
-            let count = u16::try_from(self.waiting()).unwrap_or(BURST_U16).min(BURST_U16);
+            let mut count = u16::try_from(self.waiting.len() - self.sent).unwrap_or(BURST_U16).min(BURST_U16);
+            if let Some(ring) = &mut self.ring {
+                look_for_new_port(&self.port, &mut self.remade, ring);
+                count = ring.room(count, self.port.socket(self.queue));
+                if count == 0 {
+                    break;
+                }
+            }
             // SAFETY: `sent` is below the vector's length.
             let frames = unsafe { self.waiting.as_mut_ptr().add(self.sent) }.cast();
             // SAFETY: rte_eth_tx_burst (rte_ethdev.h) wants a started port, a set-up queue used by no other thread
@@ -214,6 +245,9 @@ impl TxQueue {
                 unsafe { dpdk_sys::dpdk_shim_tx_burst(self.port.number(), self.queue, frames, count) };
             self.sent += usize::from(consumed);
             taken += usize::from(consumed);
+            if let Some(ring) = &mut self.ring {
+                ring.gave(consumed);
+            }
             if consumed < count {
                 break;
             }
@@ -224,6 +258,24 @@ impl TxQueue {
             self.sent = 0;
         }
         taken
+    }
+
+    /// Whether the PMD may hold frames that it reports as sent, and that leave only by further calls of
+    /// [`TxQueue::push_on`].
+    #[inline]
+    pub fn is_held_up(&self) -> bool {
+        self.ring.as_ref().is_some_and(|ring| ring.is_waiting())
+    }
+
+    /// Makes frames leave that the PMD holds, if it is time. For each turn without a [`TxQueue::flush`]. Whether any left.
+    #[inline]
+    pub fn push_on(&mut self) -> bool {
+        let Some(ring) = &mut self.ring else { return false };
+        let Some(_inside) = self.port.gate(self.queue, Direction::Tx).and_then(Gate::enter) else {
+            return false;
+        };
+        look_for_new_port(&self.port, &mut self.remade, ring);
+        ring.kick_when_due(self.port.socket(self.queue))
     }
 
     /// Moves the waiting frames to the front, so that the capacity is theirs again.
@@ -239,6 +291,15 @@ impl TxQueue {
         // SAFETY: the first `waiting` elements are the frames that are still owned, each once.
         unsafe { self.waiting.set_len(waiting) };
         self.sent = 0;
+    }
+}
+
+/// Starts the ring again if its port was made again.
+fn look_for_new_port(port: &Started, remade: &mut u32, ring: &mut PacketRing) {
+    let now = port.remade();
+    if *remade != now {
+        *remade = now;
+        ring.reset();
     }
 }
 

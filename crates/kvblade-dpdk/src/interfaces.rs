@@ -4,16 +4,13 @@ use control::error::Quoted;
 
 use crate::eal_options::EalOptions;
 use crate::launch_error::LaunchError;
-use crate::ports::packet_ring::frame_for;
+use crate::ports::packet_ring::PacketRing;
 
 /// Longest name of a Linux interface, in bytes (`IFNAMSIZ`, `linux/if.h`, less the terminating zero).
 const NAME_MAX: usize = 15;
 
-/// Frames of each ring, as DPDK's own default (`rte_eth_af_packet.c`, `DFLT_FRAME_COUNT`).
-const RING_FRAMES: u32 = 512;
-
-/// Bytes of a page, of which the blocks of a ring are a multiple (`packet_set_ring`, Linux `net/packet/af_packet.c`).
-const PAGE: u32 = 4096;
+/// The MTU that each port has room for at least, in bytes, so that an interface's MTU can be raised while it is served.
+const JUMBO: u32 = 9000;
 
 /// Most queue pairs of an af_packet port (`RTE_PMD_AF_PACKET_MAX_RINGS`).
 const QUEUE_PAIRS_MAX: usize = 16;
@@ -79,27 +76,19 @@ pub(crate) struct PacketPort {
 /// # Errors
 /// One sentence, if no ring can take its frames.
 pub(crate) fn packet_port(interface: &str, mtu: u32, lcores: usize) -> Result<PacketPort, LaunchError> {
-    let frame = frame_for(mtu).ok_or_else(|| {
+    let ring = PacketRing::for_mtu(mtu.max(JUMBO)).ok_or_else(|| {
         LaunchError::environment(format!(
             "--interface {}: its MTU is {mtu}, and frames of that size fit no packet ring: 'ip link set {interface} mtu \
              9000' sets one that does",
             Quoted(interface)
         ))
     })?;
-    let block = block_for(frame);
     let queue_pairs = lcores.clamp(1, QUEUE_PAIRS_MAX);
     let vdev = format!(
-        "net_af_packet_{interface},iface={interface},qpairs={queue_pairs},framesz={frame},blocksz={block},\
-         framecnt={RING_FRAMES},qdisc_bypass=1"
+        "net_af_packet_{interface},iface={interface},qpairs={queue_pairs},{},qdisc_bypass=1",
+        ring.arguments()
     );
-    Ok(PacketPort { vdev, frame })
-}
-
-/// The smallest block of whole pages that slots of this size fill completely, as the PMD assumes: the least common
-/// multiple.
-fn block_for(frame: u32) -> u32 {
-    let frames = (1..=PAGE).find(|frames| (frames * frame).is_multiple_of(PAGE)).unwrap_or(PAGE);
-    frames * frame
+    Ok(PacketPort { vdev, frame: ring.frame })
 }
 
 #[cfg(test)]
@@ -172,7 +161,7 @@ mod tests {
         let port = packet_port("eth1", 1500, 1).expect("there is one");
         assert_eq!(
             port.vdev,
-            "net_af_packet_eth1,iface=eth1,qpairs=1,framesz=2048,blocksz=4096,framecnt=512,qdisc_bypass=1"
+            "net_af_packet_eth1,iface=eth1,qpairs=1,framesz=9216,blocksz=36864,framecnt=512,qdisc_bypass=1"
         );
         assert!(packet_port("eth1", 9000, 4).expect("there is one").vdev.contains(",qpairs=4,framesz=9216,"));
         let error = packet_port("eth1", 65_535, 1).expect_err("too large for an mbuf");

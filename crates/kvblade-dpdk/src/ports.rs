@@ -6,13 +6,14 @@ mod options;
 pub(crate) mod packet_ring;
 mod pools;
 mod start;
+mod started;
 
 use std::collections::BTreeMap;
 
 use aoe_target::{MacAddr, PortId, PortLimits, PortSet};
 use control::{PortInfo, PortTable};
 use datapath::PortQueue;
-use dpdk::{EalStarted, Interface, Port, PortUse};
+use dpdk::{EalStarted, Interface, PortUse};
 
 use crate::args::values::MTU_MIN;
 use crate::bdev_requirements::across_nodes;
@@ -21,8 +22,13 @@ use crate::idle::IdleOption;
 use data_room::{MbufSpec, SharedBy};
 use options::FRAME_OVERHEAD;
 pub(crate) use options::PortOptions;
-use packet_ring::{check_packet_ring, packet_ring_frame};
+use packet_ring::{PacketRing, arguments_of, check_packet_ring};
 use pools::Pools;
+pub(crate) use started::Started;
+use started::{Behind, Vdev, largest_mtu};
+
+/// The PMD of Linux interfaces.
+const PACKET: &str = "net_af_packet";
 
 /// PMDs whose ports have a link while another process is connected to them.
 const PEERED: [&str; 2] = ["net_memif", "net_vhost"];
@@ -38,51 +44,6 @@ pub(crate) struct Ports {
     pub(crate) table: PortTable,
     /// The port queues of each core.
     pub(crate) queues: BTreeMap<u32, Vec<PortQueue>>,
-}
-
-/// A started port.
-pub(crate) struct Started {
-    pub(crate) number: u16,
-    pub(crate) name: String,
-    /// Alignment of the data in an untagged frame, in bytes.
-    pub(crate) alignment: usize,
-    interface: Option<(u32, String)>,
-    /// The link is up only while another process is connected to the port.
-    pub(crate) awaits_peer: bool,
-    port: Port,
-}
-
-impl Started {
-    /// Whether frames can be sent. Linux knows the link of a port with an interface, whose PMD does not; the PMD knows
-    /// that of others.
-    pub(crate) fn link_up(&self) -> bool {
-        match &self.interface {
-            Some((index, _)) => {
-                Interface::by_index(*index).is_ok_and(|interface| interface.up && interface.running)
-            }
-            None => self.port.link().is_ok_and(|link| link.up),
-        }
-    }
-
-    /// Whether the port's Linux interface is set down or gone, so that waiting for its link is in vain.
-    pub(crate) fn is_set_down(&self) -> bool {
-        let set_up = |index| Interface::by_index(index).is_ok_and(|interface| interface.up);
-        self.interface.as_ref().is_some_and(|(index, _)| !set_up(*index))
-    }
-
-    /// The sentence that reports a port without link.
-    pub(crate) fn down(&self) -> String {
-        match &self.interface {
-            Some((_, interface)) => format!(
-                "port {} is down: bring its interface up with 'ip link set {interface} up', and the other end of a \
-                 veth pair too",
-                self.name
-            ),
-            None => {
-                format!("port {} is down: there is no link, look at its cable and the other end", self.name)
-            }
-        }
-    }
 }
 
 /// Starts every port on `cores`.
@@ -138,6 +99,8 @@ struct Planned<'a> {
     limits: PortLimits,
     mbufs: MbufSpec,
     known: PortInfo,
+    /// The rings of an af_packet port.
+    ring: Option<PacketRing>,
 }
 
 impl<'a> Planned<'a> {
@@ -167,19 +130,19 @@ impl<'a> Planned<'a> {
                 "port {name} has an MTU of {mtu}: AoE needs at least {MTU_MIN}, and 9000 for whole pages"
             ));
         };
-        let ring_frame = packet_ring_frame(info, &options.vdevs);
-        if let (Some((_, interface)), Some(frame)) = (&interface, ring_frame) {
-            check_packet_ring(&info.name, frame, mtu, &interface.name)?;
+        let ring = (info.driver == PACKET).then(|| PacketRing::of(name, &options.vdevs));
+        if let (Some((_, interface)), Some(ring)) = (&interface, ring) {
+            check_packet_ring(name, ring, interface.mtu, &interface.name)?;
         }
         let netif = interface.as_ref().map(|(_, interface)| interface.name.clone());
         let known = PortInfo { number: info.number, name: name.clone(), netif, mtu, mac: info.mac };
         let mbufs = MbufSpec {
-            data_room: data_room::room_for(mtu, ring_frame.unwrap_or(0)),
+            data_room: data_room::room_for(mtu, ring.and_then(PacketRing::data_room).unwrap_or(0)),
             count: options.mbufs,
             alignment: data_room::alignment_for(&info.driver, options, &known),
             shared_by: SharedBy::of(&info.driver, plan.way.crosses_lcores()),
         };
-        Ok(Self { info, cores, plan, limits, mbufs, known })
+        Ok(Self { info, cores, plan, limits, mbufs, known, ring })
     }
 }
 
@@ -191,12 +154,19 @@ fn start_one(
     pools: &mut Pools,
     ports: &mut Ports,
 ) -> Result<(), String> {
-    let Planned { info, cores, plan, limits, mbufs, known } = port;
+    let Planned { info, cores, plan, limits, mbufs, known, ring } = port;
     let (name, mtu) = (&info.name, known.mtu);
     let interface = info.interface_index.zip(known.netif.clone());
+    let largest_mtu = ring.map_or(u16::MAX, |ring| u16::try_from(ring.largest_mtu()).unwrap_or(u16::MAX));
+    let largest_mtu = largest_mtu.min(self::largest_mtu(mbufs.data_room));
+    let behind = interface.clone().map(|interface| {
+        let vdev = ring.and(arguments_of(name, &options.vdevs)).and_then(Vdev::parse);
+        Behind::new(interface, largest_mtu, !matches!(plan.way, Way::Macs(_)), vdev)
+    });
     let used_for = PortUse {
         hashes: matches!(plan.way, Way::Rss(_)),
         interrupts: options.idle == IdleOption::Interrupt,
+        packet_slots: ring.map_or(0, |ring| ring.slots),
     };
     let (port, alignment) = start::start_with_room(eal, info, cores, mtu, mbufs, pools, used_for)?;
     warn_across_nodes(info, cores);
@@ -240,14 +210,8 @@ fn start_one(
         alignment,
         "port started"
     );
-    ports.started.push(Started {
-        number: info.number,
-        name: name.clone(),
-        alignment,
-        interface,
-        awaits_peer: PEERED.contains(&info.driver.as_str()),
-        port,
-    });
+    let awaits_peer = PEERED.contains(&info.driver.as_str());
+    ports.started.push(Started::new(known, alignment, awaits_peer, behind, port));
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 mod host;
 mod hugepages;
+mod memif_socket;
 pub(crate) mod reserve;
 mod rpc_socket;
 
@@ -40,6 +41,7 @@ pub(crate) fn check_user(host: &Host) -> Result<(), LaunchError> {
 /// One sentence for the first thing that is missing.
 pub(crate) fn check(command: &CommandLine, launch: &LaunchConfig, host: &Host) -> Result<(), LaunchError> {
     rpc_socket::check(&command.rpc_socket)?;
+    memif_socket::check(command.eal.vdevs())?;
     check_lcores(command, host)?;
     launch.nvme.iter().try_for_each(|address| check_bus(*address, command))?;
     if command.strict {

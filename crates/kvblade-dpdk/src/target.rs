@@ -13,6 +13,7 @@ mod initiator_state;
 mod lcores;
 mod loading;
 mod operations;
+mod port_watch;
 mod read_claims;
 mod resources;
 mod start_state;
@@ -24,14 +25,13 @@ mod watchdog;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
-use aoe_target::{PortId, ShelfSlot};
+use aoe_target::ShelfSlot;
 use control::{Action, Registry};
 use datapath::Remote;
 use dpdk::EalStarted;
 use serde_json::Value;
-use spdk::{AppThread, Finished, Initialized, Poller, Thread};
+use spdk::{AppThread, Finished, Initialized, Thread};
 
 use control_plane::{Target, with};
 use lcores::{Lcores, ToApp, Unreached};
@@ -40,7 +40,7 @@ use operations::{Operations, Waiting};
 use read_claims::ReadClaims;
 use resources::Resources;
 pub(crate) use start_state::failure;
-use start_state::{has_failed, note_failure, set_ready};
+use start_state::{note_failure, set_ready};
 use state_manager::StateManager;
 pub(crate) use state_manager::StateStore;
 use watchdog::Watchdog;
@@ -50,13 +50,6 @@ use crate::bdev_requirements;
 use crate::logging;
 use crate::notify::service_manager;
 use crate::ports::{self, PortOptions};
-
-/// How long the start waits for links: NICs negotiate, and Linux reports the links of its interfaces up to a second late.
-/// A port without a link is served when it gets one. A port that other processes connect to is not waited for.
-const LINK_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Period of the look at links.
-const LINK_PERIOD: Duration = Duration::from_millis(500);
 
 thread_local! {
     static OPTIONS: RefCell<Option<(PortOptions, StateStore)>> = const { RefCell::new(None) };
@@ -137,7 +130,6 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
     };
     let target = Target {
         state_manager,
-        links: vec![false; ports.started.len()],
         ports: ports.started,
         starting: lcores.count(),
         lcores,
@@ -160,93 +152,12 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
             with(|target| target.lcore_started(core, started));
         },
     );
-    wait_for_start(done)
+    port_watch::wait_for_start(done)
 }
 
 /// Runs work on the state manager.
 fn reach(work: Box<dyn FnOnce(&mut StateManager) -> bool>) -> bool {
     with(|target| work(&mut target.state_manager)).unwrap_or(false)
-}
-
-/// Completes `done` when every lcore has started and every link is up, or the patience for links is over; fails it when an
-/// lcore has failed to start or an interface is set down.
-fn wait_for_start(done: Initialized) -> Result<(), String> {
-    let deadline = Instant::now() + LINK_PATIENCE;
-    let mut done = Some(done);
-    let poller = Poller::register(Duration::from_millis(10), move || {
-        let down = with(|target| {
-            let down = target.ports.iter().find(|port| !port.awaits_peer && !port.link_up());
-            down.map(|port| (port.down(), port.is_set_down()))
-        });
-        let starting = with(|target| target.starting).unwrap_or_default();
-        let result = match down.flatten() {
-            // The sentence is noted already.
-            _ if has_failed() => Some(Err(None)),
-            _ if starting > 0 => None,
-            None => Some(Ok(())),
-            Some((sentence, true)) => Some(Err(Some(sentence))),
-            Some(_) => (Instant::now() > deadline).then_some(Ok(())),
-        };
-        // The next look comes in 10 ms.
-        let Some(result) = result else { return false };
-        let Some(done) = done.take() else {
-            tracing::error!("links are waited for after the start");
-            return false;
-        };
-        // The poller ends first, because completing may start the next subsystem and everything after it.
-        with(|target| {
-            target.watch = None;
-            for (port, link) in target.ports.iter().zip(&mut target.links) {
-                *link = port.link_up();
-                if !*link && !port.awaits_peer {
-                    tracing::warn!("{}: it is served when it is up", port.down());
-                }
-            }
-        });
-        match result {
-            Ok(()) => {
-                watch_links();
-                done.succeed();
-            }
-            Err(sentence) => {
-                sentence.iter().for_each(|sentence| note_failure(sentence));
-                done.fail(100);
-            }
-        }
-        true
-    })
-    .map_err(|error| error.to_string())?;
-    with(|target| target.watch = Some(poller));
-    Ok(())
-}
-
-/// Advertises the exports of a port whose link has come up again, so that initiators need not ask.
-fn watch_links() {
-    let poller = Poller::register(LINK_PERIOD, || {
-        with(|target| {
-            for (port, was_up) in target.ports.iter().zip(&mut target.links) {
-                let up = port.link_up();
-                if up == *was_up {
-                    continue;
-                }
-                *was_up = up;
-                if up {
-                    tracing::info!(port = %port.name, "link up");
-                    target.lcores.advertise(Some(PortId(port.number)), ShelfSlot::WILDCARD);
-                } else {
-                    tracing::warn!(port = %port.name, "link down: replies wait until it is up");
-                }
-            }
-        });
-        false
-    });
-    match poller {
-        Ok(poller) => with(|target| target.watch = Some(poller)),
-        Err(error) => {
-            tracing::error!(%error, "links are not watched");
-            None
-        }
-    };
 }
 
 /// Runs when all subsystems are up and the configuration is carried out.

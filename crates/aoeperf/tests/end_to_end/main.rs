@@ -1,5 +1,6 @@
 //! The program against the real target, over veth (af_packet) and over memif: two processes, no hugepages.
 
+mod killed_peers;
 mod links;
 mod measured;
 mod refused;
@@ -60,9 +61,8 @@ impl Target {
         command.args(["--file-prefix", dpdk.prefix()]).args(vdevs).arg("--");
         command.arg("--rpc-socket").arg(directory.path().join("rpc"));
         command.arg("--state-dir").arg(directory.path().join("state"));
-        if namespace.is_none() {
-            command.args(["--mtu", "9000"]);
-        }
+        // For ports without a Linux interface.
+        command.args(["--mtu", "9000"]);
         exports.iter().for_each(|export| {
             command.args(["--export", export]);
         });

@@ -24,7 +24,6 @@ pub(super) struct Target {
     /// Before the ports: it may hold frames of their mempools.
     pub(super) state_manager: StateManager,
     pub(super) ports: Vec<Started>,
-    pub(super) links: Vec<bool>,
     pub(super) lcores: Lcores,
     /// Lcores that have not turned yet.
     pub(super) starting: usize,

@@ -254,8 +254,8 @@ impl Target {
     /// Logs on which ports SPDK copies the data of this export because of its alignment.
     fn log_bounces(&self, record: &Record, info: &BdevInfo) {
         let (bdev, wants) = (info.name.as_str(), info.alignment);
-        let serves = |port: &&Started| record.ports().contains(PortId(port.number));
-        let ports = self.ports.iter().filter(serves).map(|port| (port.name.as_str(), port.alignment));
+        let serves = |port: &&Started| record.ports().contains(PortId(port.number()));
+        let ports = self.ports.iter().filter(serves).map(|port| (port.name(), port.alignment()));
         for (port, has) in bouncing(wants, ports) {
             tracing::info!(
                 bdev,

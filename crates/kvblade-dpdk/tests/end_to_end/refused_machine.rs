@@ -104,16 +104,6 @@ fn a_busy_or_impossible_rpc_socket_is_named() {
 }
 
 #[test]
-fn an_interface_that_is_set_down_is_named() {
-    lab::needs_root!();
-    let lab = Lab::for_refusals(1500);
-    let sentence = "port net_af_packet0 is down: bring its interface up with 'ip link set t0 up', and the other end of a \
-                    veth pair too";
-    lab.set_far(0, "down");
-    refuses(&lab, lab.command(&lab.eal(), &EXPORT), 1, false, sentence);
-}
-
-#[test]
 fn a_port_whose_mtu_holds_no_sector_is_named() {
     lab::needs_root!();
     let lab = Lab::for_refusals(1500);
@@ -142,7 +132,20 @@ fn a_packet_ring_too_small_for_the_mtu_is_named() {
     let lab = Lab::for_refusals(9000);
     let eal = lab.eal().into_iter().map(|word| word.replace("framesz=16384", "framesz=4096"));
     let sentence = "port net_af_packet0 has room for frames of 4096 bytes (framesz), and the MTU of 9000 of t0 needs 9092: \
-                    add framesz=16384,blocksz=65536,framecnt=512 to its --vdev, or set a smaller MTU";
+                    give its --vdev framesz=9216,blocksz=36864,framecnt=512 in place of \
+                    framesz=4096,blocksz=65536,framecnt=512, or set a smaller MTU";
+    refuses(&lab, lab.command(&eal.collect::<Vec<_>>(), &EXPORT), 1, false, sentence);
+
+    let eal = lab.eal().into_iter().map(|word| word.replace("framesz=16384", "framesz=65536"));
+    let sentence = "port net_af_packet0 has slots of 65536 bytes (framesz), and an mbuf holds at most 65424: give its \
+                    --vdev framesz=9216,blocksz=36864,framecnt=512 in place of \
+                    framesz=65536,blocksz=65536,framecnt=512, or set a smaller MTU";
+    refuses(&lab, lab.command(&eal.collect::<Vec<_>>(), &EXPORT), 1, false, sentence);
+
+    let eal = lab.eal().into_iter().map(|word| word.replace("iface=t0", "iface=lo"));
+    let sentence = "port net_af_packet0 has room for frames of 16384 bytes (framesz), and the MTU of 65536 of lo needs \
+                    65628: no ring takes frames of the MTU of lo, which is 65536: set one of at most 65332 with 'ip link \
+                    set lo mtu 9000'";
     refuses(&lab, lab.command(&eal.collect::<Vec<_>>(), &EXPORT), 1, false, sentence);
 }
 
