@@ -80,6 +80,10 @@ counters! {
         aoe_errors,
         /// Requests dropped because too many were in flight.
         export_full,
+        /// Requests that the bdev did not answer in time, which were answered with a device fault.
+        timeouts,
+        /// Those that the bdev answered later, which initiators do not see.
+        late_completions,
     }
 }
 
@@ -160,7 +164,8 @@ impl ExportCounters {
     /// A number that grows with each read and write that has ended, and with each failure.
     #[must_use]
     pub fn completions(&self) -> u64 {
-        self.read_bytes + self.written_bytes + self.ata_errors
+        // A request past its deadline is an error that no bdev reported.
+        self.read_bytes + self.written_bytes + self.ata_errors - self.timeouts + self.late_completions
     }
 
     /// Counts the end of an I/O that was submitted.

@@ -64,6 +64,7 @@ pub struct Export {
     write_through: bool,
     vlan: Option<VlanId>,
     buffer_count: u16,
+    io_timeout: u8,
     /// As published last.
     initiator_state: Arc<InitiatorState>,
     features: Features,
@@ -87,6 +88,9 @@ pub struct Settings {
     pub write_through: bool,
     /// Messages that the target can hold; [`Export::MIN_BUFFER_COUNT`] is advertised instead of less.
     pub buffer_count: u16,
+    /// Seconds that the bdev has for a request, [`Export::MIN_IO_TIMEOUT`] to [`Export::MAX_IO_TIMEOUT`]; the nearest of
+    /// these instead of another.
+    pub io_timeout: u8,
     /// Features of the bdev beyond reading, writing and flushing. `trim_blocks`, `smart` and `write_cache` state only
     /// whether the bdev has them: see [`Export::features_on`].
     pub features: Features,
@@ -102,6 +106,16 @@ impl Export {
 
     /// The buffer count of other soft targets, and of a new export.
     pub const DEFAULT_BUFFER_COUNT: u16 = 16;
+
+    /// Shortest time that a bdev has for a request, in seconds.
+    pub const MIN_IO_TIMEOUT: u8 = 1;
+
+    /// Longest time that a bdev has for a request, in seconds: well within the 180 for which Linux's aoe driver waits for an
+    /// answer before it gives the disk up.
+    pub const MAX_IO_TIMEOUT: u8 = 120;
+
+    /// The time that a bdev has for a request, in seconds, of a new export. Drives that repair a sector take tens of seconds.
+    pub const DEFAULT_IO_TIMEOUT: u8 = 60;
 
     /// An export that is online, writable, not write-through, in no VLAN, and has no config string. `sectors` counts 512
     /// bytes each.
@@ -121,6 +135,7 @@ impl Export {
             deny: Arc::default(),
             state: ExportState::Online,
             buffer_count: Self::DEFAULT_BUFFER_COUNT,
+            io_timeout: Self::DEFAULT_IO_TIMEOUT,
             identity,
             features: Features::default(),
             initiator_state: Arc::default(),
@@ -161,13 +176,23 @@ impl Export {
             read_only: self.read_only,
             write_through: self.write_through,
             buffer_count: self.buffer_count,
+            io_timeout: self.io_timeout,
             features: self.features,
             allow: Arc::clone(&self.allow),
             deny: Arc::clone(&self.deny),
         };
         change(&mut settings);
-        let Settings { first_sector, read_only, write_through, buffer_count, features, allow, deny } =
-            settings;
+        let Settings {
+            first_sector,
+            read_only,
+            write_through,
+            buffer_count,
+            io_timeout,
+            features,
+            allow,
+            deny,
+        } = settings;
+        self.io_timeout = io_timeout;
         (self.first_sector, self.read_only, self.write_through) = (first_sector, read_only, write_through);
         (self.buffer_count, self.features, self.allow, self.deny) = (buffer_count, features, allow, deny);
         self.acl = Acl::build(&self.allow, &self.deny, &self.initiator_state, false);
@@ -215,6 +240,12 @@ impl Export {
     #[must_use]
     pub fn buffer_count(&self) -> u16 {
         self.buffer_count.max(Self::MIN_BUFFER_COUNT)
+    }
+
+    /// Seconds that the bdev has for a request.
+    #[must_use]
+    pub fn io_timeout(&self) -> u8 {
+        self.io_timeout.clamp(Self::MIN_IO_TIMEOUT, Self::MAX_IO_TIMEOUT)
     }
 
     /// Names in the IDENTIFY page.

@@ -10,6 +10,8 @@
 //! | key of an `[[export]]` in the settings file | [`ExportOptions::set`] |
 //! | flag of `kvadd` | [`ExportOptions::set`] |
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use aoe_target::{Export, Identity, MacAddr, ShelfSlot, VlanId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,21 @@ pub const BUFFERS_MIN: u16 = Export::MIN_BUFFER_COUNT;
 /// Most messages an export may advertise room for: half of the 1024 frames that a port's rx ring holds on an lcore, so
 /// that one initiator that uses all of them leaves the ring room for another. Coraid's target stops at 512 too.
 pub const BUFFERS_MAX: u16 = 512;
+
+/// Shortest time that a disk may be given for a request, in seconds.
+pub const IO_TIMEOUT_MIN: u8 = Export::MIN_IO_TIMEOUT;
+
+/// Longest time that a disk may be given for a request, in seconds.
+pub const IO_TIMEOUT_MAX: u8 = Export::MAX_IO_TIMEOUT;
+
+/// The time that a disk has for a request, of exports that were given none.
+static DEFAULT_IO_TIMEOUT: AtomicU8 = AtomicU8::new(Export::DEFAULT_IO_TIMEOUT);
+
+/// Sets the time that a disk has for a request, of exports that were given none: the program's `--io-timeout`. At the start,
+/// before there are exports.
+pub fn set_default_io_timeout(seconds: u8) {
+    DEFAULT_IO_TIMEOUT.store(seconds.clamp(IO_TIMEOUT_MIN, IO_TIMEOUT_MAX), Ordering::Relaxed);
+}
 
 /// Model name of an export that was given none.
 const MODEL: &str = "kvblade-dpdk";
@@ -74,6 +91,16 @@ pub struct ExportOptions {
         "x-default" = Export::DEFAULT_BUFFER_COUNT.to_string(),
         "x-allowed" = format!("a number of messages from {BUFFERS_MIN} to {BUFFERS_MAX}")))]
     pub buffers: Option<u16>,
+
+    /// Seconds that the disk has for a request.
+    ///
+    /// Past them the initiator gets a device fault, and the export is `degraded` until the disk answers. Linux gives a
+    /// disk up that has not answered for 180 s, so the limit stays well below. `--io-timeout` sets it for all exports that
+    /// have none of their own.
+    #[schemars(range(min = IO_TIMEOUT_MIN, max = IO_TIMEOUT_MAX), extend("x-form" = "SECONDS",
+        "x-default" = Export::DEFAULT_IO_TIMEOUT.to_string(),
+        "x-allowed" = format!("a number of seconds from {IO_TIMEOUT_MIN} to {IO_TIMEOUT_MAX}")))]
+    pub io_timeout: Option<u8>,
 
     /// Answer these initiators only.
     ///
@@ -149,11 +176,18 @@ impl ExportOptions {
     pub fn in_effect(&self, address: ShelfSlot, version: &str) -> Self {
         Self {
             buffers: Some(self.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT)),
+            io_timeout: Some(self.io_timeout()),
             serial: Some(self.serial.clone().unwrap_or_else(|| format!("kvblade-{address}"))),
             model: Some(self.model.clone().unwrap_or_else(|| MODEL.to_owned())),
             firmware: Some(self.firmware.clone().unwrap_or_else(|| version.to_owned())),
             ..self.clone()
         }
+    }
+
+    /// Seconds that the disk has for a request.
+    #[must_use]
+    pub fn io_timeout(&self) -> u8 {
+        self.io_timeout.unwrap_or_else(|| DEFAULT_IO_TIMEOUT.load(Ordering::Relaxed))
     }
 
     /// The part of a bdev of `bdev_sectors` (512 bytes each) that is served, as its first sector and its size. The size is

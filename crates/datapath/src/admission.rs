@@ -2,8 +2,8 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use aoe_target::{DropReason, Export, ExportId, MacAddr};
-use dpdk::{Mbuf, tsc};
+use aoe_target::{BdevIo, DropReason, Export, ExportId, IoOutcome, MacAddr, Refusal, Reply};
+use dpdk::tsc;
 use spdk::CompletionQueue;
 
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     budget::{Paths, Room},
     inflight::InFlight,
     order::Order,
-    port_queue::PortQueue,
 };
 
 /// Seconds without a completion after which an export's bdev is not well.
@@ -36,27 +35,35 @@ impl Admission {
     /// [withdrawn](Self::withdrawn).
     ///
     /// # Errors
-    /// The drop reason.
+    /// What is done instead: it is dropped; or failed at once, if the bdev has left half of the export's requests without an
+    /// answer.
     #[cold]
+    #[inline(never)]
     pub(crate) fn admit(
         &mut self,
         export: &Export,
         backing: &mut Backing,
         in_flight: (&mut CompletionQueue<InFlight>, &Order),
-        queue: &PortQueue,
-        source: MacAddr,
-    ) -> Result<(), DropReason> {
+        room: Room,
+        initiator: MacAddr,
+        io: BdevIo,
+    ) -> Result<(), Refusal> {
         if !backing.load().is_tracked() {
             self.track(export, backing, in_flight);
         }
-        let own = self.paths.in_flight(source, export.id());
+        let own = self.paths.in_flight(initiator, export.id());
         let is_well = backing.is_well(tsc::now(), self.patience);
-        if queue.room().admits(backing.load(), own, u32::from(export.buffer_count()), is_well) {
-            self.paths.started(source, export.id());
+        if room.admits(backing.load(), own, u32::from(export.buffer_count()), is_well) {
+            self.paths.started(initiator, export.id());
             return Ok(());
         }
+        let (overdue, in_flight) = (backing.overdue().requests, backing.load().in_flight());
+        if !is_well && overdue >= in_flight / 2 && overdue > 0 {
+            // The bdev has filled the budget and does not answer. No further request waits until its deadline.
+            return Err(Refusal::Reply(Reply::completed(&io, IoOutcome::DeviceFault)));
+        }
         backing.counters().export_full += 1;
-        Err(DropReason::ExportFull)
+        Err(Refusal::Drop(DropReason::ExportFull))
     }
 
     /// Starts counting the requests of each initiator on an export.
@@ -72,24 +79,28 @@ impl Admission {
 
     /// Takes note that a request was admitted and no bdev got it.
     #[cold]
-    pub(crate) fn withdrawn(&mut self, export: &Export, backing: &Backing, source: MacAddr) {
+    #[inline(never)]
+    pub(crate) fn withdrawn(&mut self, export: &Export, backing: &Backing, initiator: MacAddr) {
         if backing.load().is_tracked() {
-            self.paths.ended(source, export.id());
+            self.paths.ended(initiator, export.id());
         }
     }
 
-    /// Takes note that a request in `frame` to a tracked export has ended.
+    /// Takes note that a request to a tracked export has ended, whose frame began with `head`.
     #[cold]
+    #[inline(never)]
     pub(crate) fn ended(
         &mut self,
         export: &Export,
         backing: &mut Backing,
         in_flight: (&mut CompletionQueue<InFlight>, &Order),
         room: Room,
-        frame: &Mbuf,
+        head: Option<[u8; 12]>,
     ) {
-        let Some(head) = frame.first_bytes::<12>() else { return };
-        self.paths.ended(source(&head), export.id());
+        // A request's frame has its headers.
+        if let Some(head) = head {
+            self.paths.ended(source(&head), export.id());
+        }
         if room.is_ample(backing.load()) {
             backing.set_tracked(false);
             for_each_source(export.id(), in_flight, |source| self.paths.ended(source, export.id()));

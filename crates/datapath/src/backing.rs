@@ -15,6 +15,7 @@ use spdk::{Bdev, BdevInfo, CompletionQueue, CurrentThread, FlushMethod, Io, IoCh
 
 use crate::{
     budget::{Load, Progress},
+    deadline::Timeout,
     inflight::InFlight,
 };
 
@@ -71,23 +72,35 @@ pub(crate) struct Backing {
     /// What is done before a write is answered: nothing while a volatile cache is allowed.
     sync: SyncPolicy,
     load: Load,
+    timeout: Timeout,
     counters: ExportCounters,
     /// What the bdev has completed, for the budget.
     progress: Progress,
+    overdue: Overdue,
+}
+
+/// An export's requests that its bdev has and that were answered past their deadline.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Overdue {
+    pub(crate) requests: u32,
+    /// The TSC when there was none before.
+    pub(crate) since: u64,
 }
 
 // Written for each request. There are many exports, so each has a cache line of its own, and not a pair.
 const _: () = assert!(align_of::<Option<Backing>>() == 64 && size_of::<Option<Backing>>().is_multiple_of(64));
 
 impl Backing {
-    fn new(channel: IoChannel, info: &BdevInfo) -> Self {
+    fn new(channel: IoChannel, info: &BdevInfo, timeout: Timeout) -> Self {
         Self {
             channel: Some(channel),
             needed_sync: SyncPolicy::of(info),
             sync: SyncPolicy::Nothing,
             load: Load::default(),
+            timeout,
             counters: ExportCounters::default(),
             progress: Progress::default(),
+            overdue: Overdue::default(),
         }
     }
 
@@ -129,6 +142,35 @@ impl Backing {
     #[inline]
     pub(crate) fn ended(&mut self) {
         self.load.ended();
+    }
+
+    /// The time that its bdev has for a request.
+    #[inline(always)]
+    pub(crate) fn timeout(&self) -> Timeout {
+        self.timeout
+    }
+
+    /// Its requests that were answered past their deadline.
+    pub(crate) fn overdue(&self) -> Overdue {
+        self.overdue
+    }
+
+    /// A request was answered past its deadline. True if it is the only one.
+    pub(crate) fn expired(&mut self, tsc: u64) -> bool {
+        self.counters.timeouts += 1;
+        self.overdue.requests += 1;
+        let is_first = self.overdue.requests == 1;
+        if is_first {
+            self.overdue.since = tsc;
+        }
+        is_first
+    }
+
+    /// The bdev has answered such a request. True if there is none left.
+    pub(crate) fn answered_late(&mut self) -> bool {
+        self.counters.late_completions += 1;
+        self.overdue.requests -= 1;
+        self.overdue.requests == 0
     }
 
     /// Its requests in flight, as the budget sees them.
@@ -235,6 +277,7 @@ impl Exports {
         bdevs: &CompletionQueue<InFlight>,
     ) -> Result<(), AddError> {
         let (id, settles_writes) = (export.id(), export.settles_writes());
+        let timeout = Timeout::seconds(export.io_timeout());
         let index = id.0 as usize;
         if id > Table::MAX_ID {
             return Err(TableError::IdTooLarge(id).into());
@@ -246,7 +289,7 @@ impl Exports {
         if self.backings.len() <= index {
             self.backings.resize_with(index + 1, || None);
         }
-        self.backings[index].insert(Backing::new(channel, bdev.info())).set_sync(settles_writes);
+        self.backings[index].insert(Backing::new(channel, bdev.info(), timeout)).set_sync(settles_writes);
         self.prepared.push(export);
         Ok(())
     }
@@ -460,6 +503,14 @@ impl Exports {
             (Some(export), Some(backing)) => (export, backing),
             _ => gone(id),
         }
+    }
+
+    /// The exports with requests that were answered past their deadline.
+    pub(crate) fn overdue(&self) -> impl Iterator<Item = (ExportId, Overdue)> + '_ {
+        (0u32..).zip(&self.backings).filter_map(|(id, backing)| {
+            let overdue = backing.as_ref()?.overdue();
+            (overdue.requests > 0).then_some((ExportId(id), overdue))
+        })
     }
 
     /// Every export's counters.

@@ -48,7 +48,8 @@ pub(crate) fn first(
 #[cold]
 pub(crate) fn next(export: &Export, sync: SyncPolicy, io: &BdevIo, next: Next, frame: &mut Mbuf) -> Todo {
     match next {
-        Next::Reply => Todo::Reply(IoOutcome::Ok),
+        // One that was answered does not come here.
+        Next::Reply | Next::Answered => Todo::Reply(IoOutcome::Ok),
         Next::Flush => flush(),
         Next::Unmap(from) => trim(export, sync, io, frame, from),
         Next::Health(use_of) => Todo::Reply(health(use_of, frame)),

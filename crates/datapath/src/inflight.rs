@@ -2,6 +2,8 @@
 
 use aoe_target::{BdevIo, ExportId, HealthUse, PAYLOAD_OFFSET, Place};
 
+use crate::deadline::Tick;
+
 /// The addresses of frames' data are a multiple of this at least: head room and headers are. Port queues whose mempools
 /// are made for it ([`dpdk::Mempool::aligned`]) have more.
 pub const PAYLOAD_ALIGNMENT: usize = 4;
@@ -29,13 +31,14 @@ pub(crate) struct InFlight {
     pub(crate) place: Place,
     pub(crate) io: BdevIo,
     pub(crate) next: Next,
+    pub(crate) deadline: Tick,
 }
 
 impl InFlight {
     /// A request that its reply follows at once.
     #[inline(always)]
-    pub(crate) fn new(queue: usize, export: ExportId, place: Place, io: BdevIo) -> Self {
-        Self { queue, export, place, io, next: Next::Reply }
+    pub(crate) fn new(queue: usize, export: ExportId, place: Place, io: BdevIo, deadline: Tick) -> Self {
+        Self { queue, export, place, io, next: Next::Reply, deadline }
     }
 }
 
@@ -50,6 +53,8 @@ pub(crate) enum Next {
     Unmap(u16),
     /// Make the requested SMART page of the drive's log, then reply.
     Health(HealthUse),
+    /// Nothing: it was answered past its deadline.
+    Answered,
 }
 
 /// Private bytes that the mempool of a port queue needs for each mbuf.

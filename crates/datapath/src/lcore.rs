@@ -10,8 +10,12 @@ use dpdk::RxInterrupts;
 use spdk::{Bdev, CurrentThread};
 
 use crate::{
-    AddError, Deferred, DeferredSender, Idle, PortQueue, PortQueueStats, TurnCount, requests::Requests,
+    AddError, Deferred, DeferredSender, Degraded, DegradedChanges, Idle, PortQueue, PortQueueStats,
+    TurnCount, requests::Requests,
 };
+
+/// Turns between two looks at the clock, a power of two. A turn takes microseconds, and deadlines have seconds.
+const DEADLINE_TURNS: u64 = 64;
 
 /// Everything that one lcore works with. It lives and is used on one SPDK thread only; no other lcore writes to a cache
 /// line of it: see [`PortQueue`].
@@ -79,6 +83,17 @@ impl Lcore {
         self.turn_count = turn_count;
     }
 
+    /// Counts changes of degraded exports there.
+    pub fn count_degraded_changes(&mut self, changes: DegradedChanges) {
+        self.requests.count_degraded_changes(changes);
+    }
+
+    /// The exports whose bdevs leave requests without an answer. Allocates: for the control plane, when something has changed.
+    #[must_use]
+    pub fn degraded(&self) -> Vec<Degraded> {
+        self.requests.degraded()
+    }
+
     /// One turn: completes what bdevs have finished, so that mbufs are free before frames are received; receives and
     /// submits; sends the replies of both. Whether there was anything to do.
     #[inline]
@@ -90,6 +105,9 @@ impl Lcore {
     #[inline]
     fn turn_on(&mut self, thread: CurrentThread<'_>) -> bool {
         let mut busy = self.requests.complete(thread, &mut self.queues);
+        if self.turns.is_multiple_of(DEADLINE_TURNS) {
+            busy |= self.requests.check_deadlines(&mut self.queues);
+        }
         if self.stopping {
             busy |= self.empty_inboxes(thread);
         } else {

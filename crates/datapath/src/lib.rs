@@ -11,7 +11,8 @@
 //! 4. `backing`: the exports, and what is behind each;
 //! 5. `order`: a request waits for earlier ones on the same sectors, and a copy for its original;
 //! 6. `bdev_io`: a request as bdev I/O; `inflight`: what its mbuf remembers meanwhile; `budget`: how many of them an export
-//!    may have, and `admission`, which applies it.
+//!    may have, and `admission`, which applies it; `deadline`: until when they are answered, and
+//!    `overdue`, which does it.
 //!
 //! Beside it: `fanout` for what concerns many exports, wildcard requests and advertisements; [`deferred`] for requests
 //! that the control plane decides; [`idle`] for what an lcore does between turns without work. [`Remote`] is the control
@@ -30,13 +31,16 @@ mod admission;
 mod backing;
 mod bdev_io;
 mod budget;
+mod deadline;
 pub mod deferred;
+mod degraded;
 pub mod distribute;
 mod fanout;
 pub mod idle;
 mod inflight;
 mod lcore;
 mod order;
+mod overdue;
 mod pacing;
 mod port_queue;
 mod remote;
@@ -46,6 +50,7 @@ mod turn_count;
 
 pub use backing::AddError;
 pub use deferred::{Deferred, DeferredSender, MAX_DEFERRED, deferred_channel};
+pub use degraded::{Degraded, DegradedChanges};
 pub use distribute::{DistributeBy, Distribution, DistributionCounters};
 pub use idle::Idle;
 pub use inflight::{PAYLOAD, PAYLOAD_ALIGNMENT, private_size};

@@ -16,6 +16,8 @@ use aoe_target::{
 };
 use dpdk::Mbuf;
 
+use crate::deadline::{Deadlines, Tick};
+
 /// Where the tag lies in a frame without a VLAN tag.
 const TAG: std::ops::Range<usize> = 20..24;
 
@@ -26,6 +28,7 @@ pub(crate) struct Parked {
     pub(crate) queue: usize,
     pub(crate) io: BdevIo,
     pub(crate) frame: Mbuf,
+    pub(crate) deadline: Tick,
 }
 
 /// See [`OrderTable`].
@@ -65,17 +68,12 @@ impl Order {
     }
 
     /// Enters a request that may have met others.
-    pub(crate) fn enter_behind(
-        &mut self,
-        queue: usize,
-        export: ExportId,
-        io: &BdevIo,
-        source: MacAddr,
-        frame: Mbuf,
-    ) -> Behind {
-        let (place, is_copy) = match self.table.enter_slowly(export, io, range_of(io, &frame), source) {
-            Entry::Start(place) => return Behind::Start(place, frame),
-            Entry::Full => return Behind::Full(frame),
+    pub(crate) fn enter_behind(&mut self, export: ExportId, source: MacAddr, request: Parked) -> Behind {
+        let (io, mut deadline) = (request.io, request.deadline);
+        let range = range_of(&io, &request.frame);
+        let (place, is_copy) = match self.table.enter_slowly(export, &io, range, source) {
+            Entry::Start(place) => return Behind::Start(place, request.frame),
+            Entry::Full => return Behind::Full(request.frame),
             Entry::Wait(place) => (place, false),
             Entry::Copy(place) => (place, true),
         };
@@ -83,15 +81,20 @@ impl Order {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let superseded = self.table.park(
             place,
-            Parked { queue, io: *io, frame },
+            request,
             now,
             // Each queue counts its own.
             |old, new| {
-                old.queue == new.queue && (io.op == BdevOp::Read || is_data_same(io, &old.frame, &new.frame))
+                old.queue == new.queue && (io.op == BdevOp::Read || is_data_same(&io, &old.frame, &new.frame))
             },
             |old, new| tag_of(&old.frame) == tag_of(&new.frame),
         );
-        Behind::Parked { is_copy, superseded: superseded.map(|old| old.frame) }
+        // The initiator has waited since its earlier copy.
+        if let (Some(old), Some(new)) = (&superseded, self.table.parked_mut(place)) {
+            new.deadline = old.deadline;
+            deadline = old.deadline;
+        }
+        Behind::Parked { is_copy, superseded, deadline }
     }
 
     /// Takes the newest copy of a request that has its outcome, and whose reply is not yet written over its frame.
@@ -105,6 +108,34 @@ impl Order {
         self.table.leave(place);
     }
 
+    /// The copies of a request are due when it is.
+    pub(crate) fn copies_are_due(&mut self, original: Place, due: Tick, deadlines: &mut Deadlines) {
+        self.table.for_each_copy(original, |copy| {
+            deadlines.end(copy.deadline);
+            deadlines.start(due);
+            copy.deadline = due;
+        });
+    }
+
+    /// Takes out the next request that waits and is due at this tick, after `place`. One that may start is put off.
+    pub(crate) fn pop_due(
+        &mut self,
+        place: &mut Place,
+        due: Tick,
+        deadlines: &mut Deadlines,
+    ) -> Option<(ExportId, Parked)> {
+        while let Some((found, export)) = self.table.find_parked(*place, |parked| parked.deadline == due) {
+            *place = found;
+            if let Some(parked) = self.table.withdraw(found) {
+                return Some((export, parked));
+            }
+            if let Some(ready) = self.table.parked_mut(found) {
+                ready.deadline = deadlines.put_off(due);
+            }
+        }
+        None
+    }
+
     /// Calls `visit` with the initiator of each request on an export that waits.
     pub(crate) fn for_each_parked(&self, export: ExportId, visit: impl FnMut(MacAddr)) {
         self.table.for_each_parked(export, visit);
@@ -116,8 +147,9 @@ impl Order {
 pub(crate) enum Behind {
     /// It starts.
     Start(Place, Mbuf),
-    /// It waits, and is in flight on its export. `superseded`: so was this one, which is in flight no longer.
-    Parked { is_copy: bool, superseded: Option<Mbuf> },
+    /// It waits until this deadline, and is in flight on its export. `superseded`: so was this one, which is in flight no
+    /// longer.
+    Parked { is_copy: bool, superseded: Option<Parked>, deadline: Tick },
     /// There is no room for it.
     Full(Mbuf),
 }

@@ -7,14 +7,16 @@ use aoe_target::{
     BdevIo, BdevOp, Disposition, DropReason, Export, ExportId, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId,
     Refusal, Reply, Request, Route, ShelfSlot, StateReply, Transfer, VlanId,
 };
-use dpdk::{Burst, Mbuf, RxMbuf};
+use dpdk::{Burst, Mbuf, RxMbuf, tsc};
 use spdk::{Completed, CompletionQueue, CurrentThread, IoKind};
 
 use crate::{
     admission::Admission,
     backing::{Backing, Exports},
     bdev_io::{self, Todo},
+    deadline::Deadlines,
     deferred::{Deferred, DeferredRequests, DeferredSender},
+    degraded::DegradedChanges,
     fanout::{Fanouts, SLICE, Step},
     inflight::{InFlight, Next},
     order::{self, Behind, Order, Parked},
@@ -28,11 +30,13 @@ use crate::{
 pub(crate) struct Requests {
     pub(crate) exports: Exports,
     pub(crate) bdevs: CompletionQueue<InFlight>,
-    order: Order,
+    pub(crate) order: Order,
     fanouts: Fanouts,
     deferred: DeferredRequests,
     pacing: Pacing,
-    admission: Admission,
+    pub(crate) admission: Admission,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) degraded_changes: DegradedChanges,
 }
 
 impl Requests {
@@ -49,6 +53,8 @@ impl Requests {
             deferred: DeferredRequests::default(),
             pacing: Pacing::default(),
             admission: Admission::new(capacity),
+            deadlines: Deadlines::new(tsc::now(), tsc::hz()),
+            degraded_changes: DegradedChanges::default(),
         })
     }
 
@@ -60,6 +66,10 @@ impl Requests {
         while let Some(Completed { mut frame, context, outcome }) = self.bdevs.poll() {
             completed = true;
             let mut outcome = bdev_io::outcome_of(outcome);
+            if context.next == Next::Answered {
+                self.complete_late(context, &mut queues[context.queue], frame);
+                continue;
+            }
             let (export, backing) = self.exports.export_of(context.export);
             if context.next != Next::Reply && outcome == IoOutcome::Ok {
                 match go_on(export, backing, thread, &self.bdevs, context, frame) {
@@ -69,10 +79,17 @@ impl Requests {
                 }
             }
             backing.ended();
+            self.deadlines.end(context.deadline);
             let queue = &mut queues[context.queue];
             queue.room_mut().ended();
             if backing.load().is_tracked() {
-                self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), &frame);
+                self.admission.ended(
+                    export,
+                    backing,
+                    (&mut self.bdevs, &self.order),
+                    queue.room(),
+                    frame.first_bytes(),
+                );
             }
             backing.counters().completed(&context.io, outcome);
             if !self.order.leave_unmet(context.place) {
@@ -227,10 +244,16 @@ impl Requests {
         match export.admit_transfer(source, transfer, frame.frame_len(), queue.limits()) {
             Ok(io) => {
                 if queue.room().is_short(backing.load())
-                    && let Err(reason) =
-                        self.admission.admit(export, backing, (&mut self.bdevs, &self.order), queue, source)
+                    && let Err(refusal) = self.admission.admit(
+                        export,
+                        backing,
+                        (&mut self.bdevs, &self.order),
+                        queue.room(),
+                        source,
+                        io,
+                    )
                 {
-                    return queue.drop(frame, reason);
+                    return refuse(queue, export, backing, transfer, refusal, frame);
                 }
                 backing.counters().submitted(transfer);
                 if !make_room(&mut frame, &io) {
@@ -239,9 +262,11 @@ impl Requests {
                 let Some(place) = self.order.enter(id, &io, source) else {
                     return self.admit_behind(thread, queue, id, &io, source, frame);
                 };
-                let context = InFlight::new(queue.index(), id, place, io);
+                let deadline = self.deadlines.after(backing.timeout());
+                let context = InFlight::new(queue.index(), id, place, io, deadline);
                 match submit(export, backing, thread, &self.bdevs, context, frame) {
                     Ok(()) => {
+                        self.deadlines.start(deadline);
                         queue.note_submitted();
                         self.pacing.submitted(io.data_len());
                     }
@@ -279,12 +304,18 @@ impl Requests {
         mut frame: Mbuf,
     ) {
         let (export, backing) = self.exports.export_of(id);
-        if matches!(disposition, Disposition::Submit(_))
+        if let Disposition::Submit(io) = &disposition
             && queue.room().is_short(backing.load())
-            && let Err(reason) =
-                self.admission.admit(export, backing, (&mut self.bdevs, &self.order), queue, request.source)
+            && let Err(refusal) = self.admission.admit(
+                export,
+                backing,
+                (&mut self.bdevs, &self.order),
+                queue.room(),
+                request.source,
+                *io,
+            )
         {
-            disposition = Disposition::Drop(reason);
+            disposition = refusal.into();
         }
         backing.counters().admitted(&request, &disposition);
         match disposition {
@@ -316,31 +347,46 @@ impl Requests {
         source: MacAddr,
         frame: Mbuf,
     ) {
-        let (place, frame) = match self.order.enter_behind(queue.index(), id, io, source, frame) {
+        let (_, backing) = self.exports.export_of(id);
+        let deadline = self.deadlines.after(backing.timeout());
+        let parked = Parked { queue: queue.index(), io: *io, frame, deadline };
+        let (place, frame) = match self.order.enter_behind(id, source, parked) {
             Behind::Start(place, frame) => (place, frame),
             Behind::Full(frame) => {
                 return self.drop_admitted(queue, id, source, DropReason::OrderFull, frame);
             }
-            Behind::Parked { is_copy, superseded } => {
+            Behind::Parked { is_copy, superseded, deadline } => {
                 let (export, backing) = self.exports.export_of(id);
                 backing.started();
                 queue.room_mut().started();
+                self.deadlines.start(deadline);
                 let counters = backing.counters();
                 let counter = if is_copy { &mut counters.copies } else { &mut counters.order_waits };
                 *counter += 1;
                 if let Some(old) = superseded {
                     backing.ended();
                     queue.room_mut().ended();
-                    self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), &old);
-                    queue.drop(old, DropReason::CopyInFlight);
+                    self.deadlines.end(old.deadline);
+                    if backing.load().is_tracked() {
+                        let head = old.frame.first_bytes();
+                        self.admission.ended(
+                            export,
+                            backing,
+                            (&mut self.bdevs, &self.order),
+                            queue.room(),
+                            head,
+                        );
+                    }
+                    queue.drop(old.frame, DropReason::CopyInFlight);
                 }
                 return;
             }
         };
         let (export, backing) = self.exports.export_of(id);
-        let context = InFlight::new(queue.index(), id, place, *io);
+        let context = InFlight::new(queue.index(), id, place, *io, deadline);
         match submit(export, backing, thread, &self.bdevs, context, frame) {
             Ok(()) => {
+                self.deadlines.start(deadline);
                 queue.note_submitted();
                 self.pacing.submitted(io.data_len());
             }
@@ -388,12 +434,19 @@ impl Requests {
         let (export, backing) = self.exports.export_of(context.export);
         let reply = Reply::completed(&context.io, outcome);
         while let Some(copy) = self.order.pop_copy(context.place, &context.io, &frame) {
-            let Parked { queue, frame: mut copied, .. } = copy;
+            let Parked { queue, frame: mut copied, deadline, .. } = copy;
             let queue = &mut queues[queue];
             backing.ended();
+            self.deadlines.end(deadline);
             queue.room_mut().ended();
             if backing.load().is_tracked() {
-                self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), &copied);
+                self.admission.ended(
+                    export,
+                    backing,
+                    (&mut self.bdevs, &self.order),
+                    queue.room(),
+                    copied.first_bytes(),
+                );
             }
             match order::answer_for_copy(&context.io, outcome, &frame, &mut copied) {
                 Ok(()) => {
@@ -412,8 +465,8 @@ impl Requests {
     #[inline(never)]
     fn start_ready(&mut self, thread: CurrentThread<'_>, queues: &mut [PortQueue]) {
         while let Some((place, id, parked)) = self.order.pop_ready() {
-            let Parked { queue, io, frame } = parked;
-            let context = InFlight::new(queue, id, place, io);
+            let Parked { queue, io, frame, deadline } = parked;
+            let context = InFlight::new(queue, id, place, io, deadline);
             let (export, backing) = self.exports.export_of(id);
             // It counts as in flight already.
             backing.ended();
@@ -424,8 +477,15 @@ impl Requests {
             let Err((outcome, frame)) = submitted else { continue };
             let queue = &mut queues[queue];
             queue.room_mut().ended();
+            self.deadlines.end(deadline);
             if backing.load().is_tracked() {
-                self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), &frame);
+                self.admission.ended(
+                    export,
+                    backing,
+                    (&mut self.bdevs, &self.order),
+                    queue.room(),
+                    frame.first_bytes(),
+                );
             }
             backing.counters().completed(&io, outcome);
             self.finish_met(queues, &context, outcome, frame);

@@ -123,6 +123,7 @@ impl Options {
             state_dir: self.state_dir.or(file.state_dir).unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             mtu: self.mtu.or(file.mtu),
             mbufs: self.mbufs.or(file.mbufs).unwrap_or(MBUFS_DEFAULT),
+            io_timeout: self.io_timeout.or(file.io_timeout),
             spread: self.spread.or(file.spread).unwrap_or_default(),
             idle: self.idle.or(file.idle).unwrap_or_default(),
             payload_alignment: self

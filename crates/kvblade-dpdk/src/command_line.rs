@@ -36,6 +36,8 @@ pub(crate) struct CommandLine {
     pub(crate) mtu: Option<u16>,
     /// `--mbufs`: mbufs in the mempool of each port's queue pair.
     pub(crate) mbufs: u32,
+    /// `--io-timeout`, in seconds.
+    pub(crate) io_timeout: Option<u8>,
     /// `--spread`.
     pub(crate) spread: DistributionOption,
     /// `--idle`.

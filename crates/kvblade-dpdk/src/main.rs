@@ -134,6 +134,9 @@ fn serve(
     let mut app = App::new().map_err(|error| failed("SPDK", &error))?;
     app.add_subsystem::<AoeSubsystem>().map_err(|error| failed("the aoe subsystem", &error))?;
     rpc::register(&mut app);
+    if let Some(seconds) = command.io_timeout {
+        control::options::set_default_io_timeout(seconds);
+    }
     target::prepare(
         &app,
         PortOptions {

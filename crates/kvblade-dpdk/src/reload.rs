@@ -162,6 +162,7 @@ fn needs_restart(started: &CommandLine, now: &CommandLine) -> Vec<&'static str> 
         ("state-dir", started.state_dir != now.state_dir),
         ("mtu", started.mtu != now.mtu),
         ("mbufs", started.mbufs != now.mbufs),
+        ("io-timeout", started.io_timeout != now.io_timeout),
         ("spread", started.spread != now.spread),
         ("idle", started.idle != now.idle),
         ("payload-alignment", started.payload_alignment != now.payload_alignment),
@@ -184,7 +185,7 @@ mod tests {
             "-l 1 --interface eth1 --mtu 9000 -e 1.1=malloc:1M --log-level debug --hugepages auto",
         );
         assert_eq!(needs_restart(&started, &exports), Vec::<&str>::new(), "exports and levels are applied");
-        let all = "-l 2 -i eth2 -a 01:00.0 -c /a --rpc-socket /b --state-dir /c --mtu 1500 --mbufs 8191 --spread off \
+        let all = "-l 2 -i eth2 -a 01:00.0 -c /a --rpc-socket /b --state-dir /c --mtu 1500 --mbufs 8191 --io-timeout 20 --spread off \
                    --idle pause --payload-alignment 4";
         assert_eq!(
             needs_restart(&started, &command_line(all)),
@@ -197,6 +198,7 @@ mod tests {
                 "state-dir",
                 "mtu",
                 "mbufs",
+                "io-timeout",
                 "spread",
                 "idle",
                 "payload-alignment"

@@ -35,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) mtu: Option<u16>,
     pub(crate) mbufs: Option<u32>,
+    pub(crate) io_timeout: Option<u8>,
     pub(crate) spread: Option<DistributionOption>,
     pub(crate) idle: Option<IdleOption>,
     pub(crate) payload_alignment: Option<PayloadAlignment>,
@@ -57,6 +58,7 @@ struct File {
     state_dir: Option<Spanned<PathBuf>>,
     mtu: Option<Spanned<i64>>,
     mbufs: Option<Spanned<i64>>,
+    io_timeout: Option<Spanned<i64>>,
     spread: Option<Spanned<String>>,
     idle: Option<Spanned<String>>,
     payload_alignment: Option<Spanned<Scalar>>,
@@ -128,6 +130,9 @@ impl File {
             mtu: place.optional("mtu", self.mtu.as_ref(), |mtu| values::parse_mtu(&mtu.to_string()))?,
             mbufs: place
                 .optional("mbufs", self.mbufs.as_ref(), |mbufs| values::parse_mbufs(&mbufs.to_string()))?,
+            io_timeout: place.optional("io-timeout", self.io_timeout.as_ref(), |seconds| {
+                values::parse_io_timeout(&seconds.to_string())
+            })?,
             spread: place.optional("spread", self.spread.as_ref(), |text| DistributionOption::parse(text))?,
             idle: place.optional("idle", self.idle.as_ref(), |text| IdleOption::parse(text))?,
             payload_alignment: place.optional(

@@ -134,11 +134,9 @@ impl IoChannel {
             return Err(frame);
         }
         let (bytes, blocks) = channel.extent(io);
-        let mut request = Submitted::new(frame, queue.head, self.inner, io, blocks, context)?;
-        if !queue.inner().enter(&mut request) {
-            // SAFETY: no bdev has seen the request.
-            return Err(unsafe { request.into_frame() });
-        }
+        let Some(index) = queue.inner().in_flight.next() else { return Err(frame) };
+        let mut request = Submitted::new(frame, queue.head, self.inner, io, blocks, index, context)?;
+        queue.inner().in_flight.add(index, request.arg());
         channel.in_flight.set(channel.in_flight.get() + 1);
         let Some(addresses) = request.cover(usize::from(io.payload), bytes) else {
             request.finish(Outcome::Aborted);

@@ -171,6 +171,7 @@ impl Submitted {
         channel: NonNull<Channel>,
         io: Io,
         blocks: Option<Blocks>,
+        index: u32,
         context: C,
     ) -> std::result::Result<Self, Mbuf> {
         const { assert!(mem::align_of::<Slot<C>>() <= 8, "a mempool's private areas are 8-byte aligned") };
@@ -185,7 +186,7 @@ impl Submitted {
             io,
             blocks,
             synced: 0,
-            index: 0,
+            index,
             outcome: Outcome::Aborted,
             cancelled: false,
             iov_count: 0,
@@ -409,15 +410,6 @@ impl QueueHead {
             sector_buffers: SectorBuffers::none(),
             waiting_for_buffer: List::new(),
         }
-    }
-
-    /// Adds a request to those in flight. False if there are as many as there can be.
-    #[inline(always)]
-    #[must_use]
-    pub(crate) fn enter(&self, request: &mut Submitted) -> bool {
-        let Some(index) = self.in_flight.add(request.arg()) else { return false };
-        request.header_mut().index = index;
-        true
     }
 
     /// Takes a request out that has ended.

@@ -21,13 +21,18 @@ impl InFlightTable {
         self.count.get()
     }
 
-    /// Adds a request. Returns its index; `None` if the table is full.
+    /// The index of the next request; `None` if the table is full.
     #[inline(always)]
-    pub(crate) fn add(&self, request: *mut c_void) -> Option<u32> {
-        let index = self.count.get();
-        self.requests.get(index as usize)?.set(request);
+    pub(crate) fn next(&self) -> Option<u32> {
+        let count = self.count.get();
+        ((count as usize) < self.requests.len()).then_some(count)
+    }
+
+    /// Adds a request with the index that [`InFlightTable::next`] has just returned.
+    #[inline(always)]
+    pub(crate) fn add(&self, index: u32, request: *mut c_void) {
+        self.requests[index as usize].set(request);
         self.count.set(index + 1);
-        Some(index)
     }
 
     /// Takes the request with this index out. The last one gets its index, and is returned; it may be the same.
@@ -56,9 +61,14 @@ mod tests {
     fn each_request_is_found_at_its_index_until_it_is_removed() {
         let requests: Vec<*mut c_void> = (1..=4usize).map(ptr::without_provenance_mut).collect();
         let table = InFlightTable::new(4);
+        let add = |request| {
+            let index = table.next().expect("room");
+            table.add(index, request);
+            index
+        };
         let mut indices: Vec<(*mut c_void, u32)> =
-            requests.iter().map(|request| (*request, table.add(*request).expect("room"))).collect();
-        assert_eq!(table.add(requests[0]), None, "it is full");
+            requests.iter().map(|request| (*request, add(*request))).collect();
+        assert_eq!(table.next(), None, "it is full");
         for removed in [1, 0, 1, 0] {
             let (_, index) = indices.remove(removed);
             let moved = table.remove(index);

@@ -123,6 +123,35 @@ impl<T> OrderTable<T> {
         if rare.blockers == 0 && rare.original == 0 { None } else { self.take_out(place) }
     }
 
+    /// What is parked for a request that waits.
+    pub fn parked_mut(&mut self, Place(place): Place) -> Option<&mut T> {
+        self.rare[place as usize].parked.as_mut()
+    }
+
+    /// The next request that waits, after `place` in no order, for which `is_wanted`, and its export; from the first one on
+    /// after [`Place::NONE`].
+    pub fn find_parked(
+        &self,
+        Place(place): Place,
+        mut is_wanted: impl FnMut(&T) -> bool,
+    ) -> Option<(Place, ExportId)> {
+        let after = (1u32..).zip(self.rare.iter().skip(1)).skip(place as usize);
+        let (found, _) = { after }.find(|(_, rare)| rare.parked.as_ref().is_some_and(&mut is_wanted))?;
+        Some((Place(found), self.slots[found as usize].export))
+    }
+
+    /// Calls `visit` with what is parked for each copy of a request, also of a write whose data differ.
+    pub fn for_each_copy(&mut self, Place(original): Place, mut visit: impl FnMut(&mut T)) {
+        let mut copy = self.rare[original as usize].copies;
+        while copy != 0 {
+            let rare = &mut self.rare[copy as usize];
+            if let Some(parked) = &mut rare.parked {
+                visit(parked);
+            }
+            copy = rare.follower;
+        }
+    }
+
     fn take_out(&mut self, place: u32) -> Option<T> {
         let parked = self.rare[place as usize].parked.take()?;
         self.leave(Place(place));

@@ -19,6 +19,7 @@ fn every_option_is_read() {
         "length=100",
         "cache=write-back",
         "buffers=64",
+        "io_timeout=20",
         "allow=52:54:00:00:00:01+52540000000a",
         "deny=52:54:00:00:00:02",
         "serial=ABC 1",
@@ -27,6 +28,7 @@ fn every_option_is_read() {
     ])
     .unwrap();
     assert_eq!((all.offset, all.length, all.buffers), (8, Some(100), Some(64)));
+    assert_eq!((all.io_timeout, ExportOptions::default().io_timeout()), (Some(20), 60));
     assert_eq!(all.cache, CacheMode::WriteBack);
     assert_eq!(options(&["cache=write-through"]).unwrap(), ExportOptions::default());
     assert_eq!(all.allow, [MacAddr([0x52, 0x54, 0, 0, 0, 1]), MacAddr([0x52, 0x54, 0, 0, 0, 10])]);
@@ -57,6 +59,8 @@ fn refusals_name_the_value_and_what_is_allowed() {
         ("vlan=4095", &["vlan '4095'", "from 1 to 4094"]),
         ("cache=on", &["cache 'on' is not allowed", "write-through or write-back"]),
         ("cache=", &["cache ''"]),
+        ("io_timeout=0", &["io_timeout '0'", "seconds from 1 to 120"]),
+        ("io_timeout=121", &["io_timeout '121'", "seconds from 1 to 120"]),
         ("buffers=1", &["buffers '1'", "from 2 to 512"]),
         ("buffers=513", &["buffers '513'", "from 2 to 512"]),
         ("buffers=65538", &["buffers '65538'", "from 2 to 512"]),

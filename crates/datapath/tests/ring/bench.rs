@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aoe_target::DropReason;
-use datapath::Lcore;
+use datapath::{DegradedChanges, Lcore};
 use dpdk::{Mbuf, Mempool, PeerRing, Port, ring_port};
 use ring_lab::{eal, export, port_queue};
 use spdk::Bdev;
@@ -31,6 +31,8 @@ pub(crate) struct Bench {
     /// Frames are made in a pool of their own, so that the port's can be counted.
     pub(crate) outside: Arc<Mempool>,
     pool: Arc<Mempool>,
+    /// For scenarios that give it to the lcore.
+    pub(crate) degraded_changes: DegradedChanges,
     /// For a second lcore.
     pub(crate) second_pool: Arc<Mempool>,
     /// Exported as 1.1.
@@ -54,7 +56,17 @@ impl Bench {
         let file = ring_lab::open("f0");
         lcore.add(export(0, "1.1", &malloc), &malloc).expect("the table is empty");
         lcore.add(export(1, "1.2", &file), &file).expect("another address");
-        Self { lcore, peer, outside, pool, second_pool, malloc, file, _ports: ports }
+        Self {
+            lcore,
+            peer,
+            outside,
+            pool,
+            degraded_changes: DegradedChanges::default(),
+            second_pool,
+            malloc,
+            file,
+            _ports: ports,
+        }
     }
 
     /// Every mbuf is where it came from, and nothing is in flight.
@@ -96,6 +108,11 @@ impl Bench {
             }
         }
         self.peer.send(whole.expect("a first segment")).expect("room in the ring");
+    }
+
+    /// Mbufs of the port that are not in its pool.
+    pub(crate) fn taken(&self) -> u32 {
+        self.pool.size() - self.pool.available()
     }
 
     pub(crate) fn drops(&self, reason: DropReason) -> u64 {

@@ -8,10 +8,12 @@ use ring_lab::frames::{self, status, tag};
 use crate::bench::{Bench, Room};
 use crate::script::{Scenario, Step, chain};
 
-pub(crate) const SCENARIOS: &[Scenario] =
-    &[("a_bdev_that_does_not_answer_leaves_mbufs_to_other_exports", || {
-        chain(vec![flood(), others(), late()])
-    })];
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    ("a_bdev_that_does_not_answer_leaves_mbufs_to_other_exports", || chain(vec![flood(), others(), late()])),
+    ("a_request_past_its_deadline_is_answered_once_with_a_fault", || {
+        chain(vec![faults(), late_completions()])
+    }),
+];
 
 /// Initiators that keep to nothing, and their requests.
 const GREEDY: u8 = 4;
@@ -79,6 +81,77 @@ fn others() -> Step {
             assert!(missing.remove(&tag(&reply)), "the late bdev has answered: {}", tag(&reply));
         }
         missing.is_empty()
+    })
+}
+
+/// Requests past their deadline that the bdev has, and those that wait for them.
+const OVERDUE: usize = 4;
+const WAITING: usize = 2;
+
+/// Two reads and two writes are past their deadline long before their bdev answers: each is answered with a device fault, in
+/// an mbuf that the bdev does not have. So are a copy of a write, which no bdev has, and a write that waits for it.
+fn faults() -> Step {
+    let mut replies = Vec::new();
+    let mut sent = false;
+    Box::new(move |bench, arrived| {
+        if !sent {
+            sent = true;
+            let late = ring_lab::open("late");
+            let mut export = ring_lab::export(2, "1.3", &late);
+            export.configure(|settings| settings.io_timeout = 1);
+            bench.lcore.count_degraded_changes(bench.degraded_changes.clone());
+            bench.lcore.add(export, &late).expect("the address is free");
+            arrives(bench, &frames::read(3, 1, 0, 2));
+            arrives(bench, &frames::write(3, 2, 8, &frames::pattern(2, 8)));
+            arrives(bench, &frames::write(3, 3, 24, &frames::pattern(3, 8)));
+            arrives(bench, &from(MODEST, frames::read(3, 4, 16, 1)));
+            arrives(bench, &frames::write(3, 5, 8, &frames::pattern(2, 8)));
+            arrives(bench, &frames::write(3, 6, 12, &frames::pattern(6, 8)));
+            // The other export is not touched by it.
+            arrives(bench, &frames::read(1, 9, 0, 1));
+            assert!(bench.lcore.degraded().is_empty());
+        }
+        replies.extend(arrived);
+        if replies.len() <= OVERDUE + WAITING {
+            return false;
+        }
+        let mut found: Vec<_> = replies.iter().map(|reply| (tag(reply), status(reply))).collect();
+        found.sort_unstable();
+        let fault = (0x61, 0x04);
+        assert_eq!(
+            found,
+            [(1, fault), (2, fault), (3, fault), (4, fault), (5, fault), (6, fault), (9, (0x40, 0))]
+        );
+        for reply in &replies {
+            let to = if tag(reply) == 4 { 0x10 + MODEST } else { frames::INITIATOR[5] };
+            assert_eq!((reply[5], &reply[6..12]), (to, &frames::TARGET[..]), "to its initiator");
+        }
+        let degraded = bench.lcore.degraded();
+        let [degraded] = &degraded[..] else { panic!("one export is degraded: {degraded:?}") };
+        assert_eq!((degraded.export.0, degraded.overdue as usize), (2, OVERDUE));
+        assert_eq!(bench.degraded_changes.get(), 1);
+        assert_eq!(bench.lcore.in_flight() as usize, OVERDUE, "the bdev has them still");
+        assert_eq!(bench.taken() as usize, OVERDUE, "and their mbufs");
+        true
+    })
+}
+
+/// The bdev answers at last: nobody is answered twice, the mbufs are free, and the export is well again.
+fn late_completions() -> Step {
+    Box::new(|bench, arrived| {
+        assert!(arrived.is_empty(), "a second answer: {arrived:x?}");
+        if !bench.lcore.degraded().is_empty() {
+            return false;
+        }
+        assert_eq!(bench.degraded_changes.get(), 2);
+        assert_eq!(bench.lcore.in_flight(), 0);
+        let counters = bench.lcore.snapshot().exports[2].1;
+        let counts = (counters.timeouts, counters.late_completions, counters.ata_errors);
+        let all = (OVERDUE + WAITING) as u64;
+        assert_eq!(counts, (all, OVERDUE as u64, all));
+        assert_eq!((counters.read_bytes, counters.written_bytes), (0, 0), "nobody got these");
+        assert_eq!((counters.copies, counters.order_waits), (1, 1));
+        true
     })
 }
 

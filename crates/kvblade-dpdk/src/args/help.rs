@@ -33,7 +33,7 @@ Read options from a TOML file. The command line takes precedence: a value replac
 interfaces and EAL options replace all of those in the file (-l replaces only 'lcores').
 
 The keys have the names of the options: interfaces, lcores, pci-devices, eal-options, hugepages, config, rpc-socket, \
-state-dir, mtu, mbufs, spread, idle, payload-alignment and log-level; each export is an [[export]] with shelf, slot, path \
+state-dir, mtu, mbufs, io-timeout, spread, idle, payload-alignment and log-level; each export is an [[export]] with shelf, slot, path \
 or bdev, port, read-only and the options of --export. On SIGHUP the file is read again: exports and log-level are changed, \
 and the log names the changes that need a restart.";
 
@@ -173,6 +173,12 @@ frame (16 KiB for af_packet with framesz=16384) of hugepage memory. An lcore's a
 frames of the same size share one mempool, with this number for each of them together. A port that --spread distributes as \
 macs or software has one mempool with this number for each of its lcores: mbufs of its first queue are then on \
 all of them, in their tx rings and caches (some 256 each).";
+
+pub(super) const IO_TIMEOUT: &str = "\
+Seconds that a disk has for a request, of exports without io_timeout: 1 to 120.
+
+Past them the initiator gets a device fault, and the export is 'degraded' until the disk answers. Linux's aoe driver gives \
+a disk up that has not answered for 180 s, and then fails all of its requests until aoe-revalidate.";
 
 pub(super) const SPREAD: &str = "\
 How the frames of a port are distributed over lcores, if -l names several and the port has a queue pair for each; with \

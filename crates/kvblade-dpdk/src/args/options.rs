@@ -71,6 +71,10 @@ pub(super) struct Options {
     #[arg(long, value_name = "NUMBER", long_help = help::MBUFS, value_parser = values::parse_mbufs)]
     pub(super) mbufs: Option<u32>,
 
+    /// Seconds that a disk has for a request, of exports without io_timeout: 1 to 120 [default: 60]
+    #[arg(long, value_name = "SECONDS", long_help = help::IO_TIMEOUT, value_parser = values::parse_io_timeout)]
+    pub(super) io_timeout: Option<u8>,
+
     /// How the frames of a port are distributed over lcores: auto, off, rss, macs or software [default: auto]
     #[arg(long, value_name = "WAY[:LCORES]", long_help = help::SPREAD, value_parser = DistributionOption::parse)]
     pub(super) spread: Option<DistributionOption>,

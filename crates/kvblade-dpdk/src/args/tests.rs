@@ -93,7 +93,7 @@ fn the_command_line_wins_over_the_settings_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("kv.toml");
     let file = "interfaces = ['eth1']\nlcores = '1'\neal-options = ['--file-prefix=kv', '--no-pci']\nhugepages = 'auto'\n\
-                mtu = 9000\nmbufs = 8191\nrpc-socket = '/run/kv.sock'\nstate-dir = '/srv/kv'\nlog-level = 'warn'\n\
+                mtu = 9000\nmbufs = 8191\nio-timeout = 20\nrpc-socket = '/run/kv.sock'\nstate-dir = '/srv/kv'\nlog-level = 'warn'\n\
                 config = '/etc/kv.json'\nidle = 'pause'\nspread = 'off'\npayload-alignment = 512\n\
                 [[export]]\nshelf = 1\nslot = 1\npath = '/srv/a'\n";
     std::fs::write(&path, file).unwrap();
@@ -107,6 +107,7 @@ fn the_command_line_wins_over_the_settings_file() {
     assert_eq!((command.eal.reactor_mask.as_deref(), command.eal.no_pci), (Some("[1]"), true));
     assert_eq!(command.hugepages, Hugepages::Auto);
     assert_eq!((command.mtu, command.mbufs, command.log_level), (Some(9000), 8191, Some(LevelFilter::WARN)));
+    assert_eq!((command.io_timeout, with("--io-timeout 30").io_timeout), (Some(20), Some(30)));
     assert_eq!((command.rpc_socket, command.state_dir), ("/run/kv.sock".into(), "/srv/kv".into()));
     assert_eq!((command.config, command.idle), (Some("/etc/kv.json".into()), IdleOption::Pause));
     assert_eq!(command.payload_alignment, PayloadAlignment::Fixed(512));

@@ -1,5 +1,6 @@
 //! Values of the program's options, on the command line and in the settings file: defaults, limits and parsers.
 
+use control::options::{IO_TIMEOUT_MAX, IO_TIMEOUT_MIN};
 use tracing::level_filters::LevelFilter;
 
 use crate::payload_alignment::{ALIGNMENTS, PayloadAlignment};
@@ -43,6 +44,17 @@ pub(crate) fn parse_mbufs(text: &str) -> Result<u32, String> {
         .ok()
         .filter(|mbufs| (MBUFS_MIN..=MBUFS_MAX).contains(mbufs))
         .ok_or_else(|| format!("a port's mempool has {MBUFS_MIN} to {MBUFS_MAX} mbufs"))
+}
+
+/// The time that a disk has for a request, in seconds.
+///
+/// # Errors
+/// What is allowed.
+pub(crate) fn parse_io_timeout(text: &str) -> Result<u8, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| (IO_TIMEOUT_MIN..=IO_TIMEOUT_MAX).contains(seconds))
+        .ok_or_else(|| format!("a disk has {IO_TIMEOUT_MIN} to {IO_TIMEOUT_MAX} seconds for a request"))
 }
 
 /// An alignment of data.

@@ -102,6 +102,7 @@ fn mistakes_name_file_line_key_and_what_is_allowed() {
         ("\n\nmtu = 100".to_owned(), 3, &["mtu: ", "548 to 65535"][..]),
         ("mtu = '9000'".into(), 1, &["mtu", "string", "expected"]),
         ("mbufs = 1".into(), 1, &["mbufs: ", "2559 to 1048576"]),
+        ("io-timeout = 121".into(), 1, &["io-timeout: ", "1 to 120 seconds"]),
         ("# x\nexprot = 1".into(), 2, &["'exprot'", "'interfaces'", "'export'"]),
         ("interfaces = ['eth1',\n 'lo']".into(), 2, &["interfaces: 'lo'", "loopback"]),
         ("interfaces = 'eth1'".into(), 1, &["interfaces", "sequence"]),

@@ -1,0 +1,120 @@
+//! Requests past their deadline: the initiator gets a device fault, and the bdev keeps the I/O and its mbuf until it
+//! answers.
+//!
+//! The mbuf of the request is not free, since the bdev may still read or write it. So the answer leaves in another mbuf. The late
+//! completion frees the first one and sends nothing. An export is *degraded* as long as its bdev has such requests.
+
+use aoe_target::{IoOutcome, Place, Reply};
+use dpdk::{Mbuf, tsc};
+
+use crate::{
+    deadline::Tick,
+    degraded::{Degraded, DegradedChanges},
+    inflight::{InFlight, Next},
+    order::Parked,
+    port_queue::PortQueue,
+    requests::Requests,
+};
+
+impl Requests {
+    /// Answers the requests that are past their deadline. Whether there were any.
+    #[inline]
+    pub(crate) fn check_deadlines(&mut self, queues: &mut [PortQueue]) -> bool {
+        let now = tsc::now();
+        match self.deadlines.advance(now) {
+            Some(due) => {
+                self.expire(due, now, queues);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Answers the requests in flight that are due at this tick. Those that have ended are not among them: the turn has
+    /// answered them.
+    #[cold]
+    fn expire(&mut self, due: Tick, now: u64, queues: &mut [PortQueue]) {
+        let Self { exports, bdevs, order, deadlines, degraded_changes, .. } = self;
+        bdevs.for_each_in_flight(|request| {
+            let context = request.context();
+            if context.deadline != due || context.next == Next::Answered {
+                return;
+            }
+            let (export, backing) = exports.export_of(context.export);
+            let queue = &mut queues[context.queue];
+            let answer = queue.alloc().and_then(|mut frame| request.copy_head(&mut frame).then_some(frame));
+            let Some(answer) = answer else {
+                // The reserve is empty. Mbufs come back as replies are sent.
+                let deadline = deadlines.put_off(due);
+                return request.set_context(InFlight { deadline, ..context });
+            };
+            request.set_context(InFlight { next: Next::Answered, ..context });
+            request.cancel();
+            deadlines.end(due);
+            order.copies_are_due(context.place, due, deadlines);
+            if backing.expired(now) {
+                degraded_changes.count();
+            }
+            backing.counters().completed(&context.io, IoOutcome::DeviceFault);
+            queue.reply(export, &Reply::completed(&context.io, IoOutcome::DeviceFault), answer);
+        });
+        self.expire_parked(due, queues);
+    }
+
+    /// Answers the requests that wait for others and are due at this tick. No bdev has them, so the answer leaves in their own
+    /// mbufs.
+    fn expire_parked(&mut self, due: Tick, queues: &mut [PortQueue]) {
+        let mut place = Place::NONE;
+        while let Some((id, parked)) = self.order.pop_due(&mut place, due, &mut self.deadlines) {
+            let Parked { queue, io, frame, .. } = parked;
+            let (queue, (export, backing)) = (&mut queues[queue], self.exports.export_of(id));
+            self.deadlines.end(due);
+            backing.ended();
+            queue.room_mut().ended();
+            if backing.load().is_tracked() {
+                let head = frame.first_bytes();
+                self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), head);
+            }
+            backing.counters().timeouts += 1;
+            backing.counters().completed(&io, IoOutcome::DeviceFault);
+            queue.reply(export, &Reply::completed(&io, IoOutcome::DeviceFault), frame);
+        }
+    }
+
+    /// The bdev has answered a request that was answered past its deadline: nothing is sent. Its copies, which came after
+    /// that, become requests of their own, and those that waited for it may start.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn complete_late(&mut self, context: InFlight, queue: &mut PortQueue, frame: Mbuf) {
+        let (export, backing) = self.exports.export_of(context.export);
+        if backing.answered_late() {
+            self.degraded_changes.count();
+        }
+        backing.ended();
+        queue.room_mut().ended();
+        if backing.load().is_tracked() {
+            let head = frame.first_bytes();
+            self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), head);
+        }
+        if !self.order.leave_unmet(context.place) {
+            self.order.leave(context.place);
+        }
+        drop(frame);
+    }
+
+    /// Counts changes of degraded exports there from now on.
+    pub(crate) fn count_degraded_changes(&mut self, changes: DegradedChanges) {
+        self.degraded_changes = changes;
+    }
+
+    /// The exports that are degraded now.
+    pub(crate) fn degraded(&self) -> Vec<Degraded> {
+        let now = tsc::now();
+        let degraded = self.exports.overdue().map(|(export, overdue)| Degraded {
+            export,
+            overdue: overdue.requests,
+            for_time: self.deadlines.between(overdue.since, now),
+        });
+        degraded.collect()
+    }
+}
