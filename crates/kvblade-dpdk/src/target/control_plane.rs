@@ -23,11 +23,12 @@ thread_local! {
 pub(super) struct Target {
     /// Before the ports: it may hold frames of their mempools.
     pub(super) state_manager: StateManager,
+    /// Before the ports, too: a deferred request that is to be given back again is a frame.
+    pub(super) _undelivered: Undelivered,
     pub(super) ports: Vec<Started>,
     pub(super) lcores: Lcores,
     /// Lcores that have not turned yet.
     pub(super) starting: usize,
-    pub(super) _undelivered: Undelivered,
     pub(super) registry: Registry,
     /// What exports hold: open bdevs, and calls that wait.
     pub(super) resources: BTreeMap<ExportKey, Resources>,

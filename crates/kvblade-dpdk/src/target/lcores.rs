@@ -6,10 +6,11 @@
 use std::fmt;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aoe_target::{PortId, ShelfSlot};
-use datapath::{Lcore, Remote};
+use aoe_target::{PortId, ShelfSlot, StateReply};
+use datapath::{Deferred, Lcore, Remote};
 use spdk::{Poller, Thread};
 
 /// How often the queue of reports that SPDK had no message for is looked into.
@@ -202,16 +203,12 @@ impl Lcores {
         }
     }
 
-    /// Runs `work` on the lcore of this index.
-    pub(super) fn post_to(
-        &self,
-        index: usize,
-        what: &'static str,
-        work: impl FnOnce(&mut Lcore) + Send + 'static,
-    ) {
+    /// Gives a deferred request back to the lcore of this index. It counts as in flight there until it arrives, so it is sent
+    /// again if SPDK has no memory for the message.
+    pub(super) fn give_back(&self, index: usize, request: Deferred, reply: StateReply) {
         match self.all.get(index) {
-            Some(lcore) => post(lcore, what, work),
-            None => tracing::error!(index, what, "there is no such lcore"),
+            Some(lcore) => give_back(&self.app, lcore, request, reply),
+            None => tracing::error!(index, "a deferred request comes from an lcore that there is not"),
         }
     }
 
@@ -230,6 +227,25 @@ impl Lcores {
                 tracing::error!(lcore = core, %error, "an lcore does not take the message to stop");
             }
         }
+    }
+}
+
+fn give_back(app: &ToApp, lcore: &Remote, request: Deferred, reply: StateReply) {
+    type Slot = Mutex<Option<(Deferred, StateReply)>>;
+    let take = |slot: &Slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let slot: Arc<Slot> = Arc::new(Mutex::new(Some((request, reply))));
+    let sent = Arc::clone(&slot);
+    let result = lcore.send(move |lcore| {
+        if let Some((request, reply)) = take(&sent) {
+            lcore.complete_deferred(request, reply);
+        }
+    });
+    if let Err(error) = result
+        && let Some((request, reply)) = take(&slot)
+    {
+        tracing::warn!(lcore = lcore.core(), %error, "a deferred request is given back again");
+        let (app, lcore) = (app.clone(), lcore.clone());
+        app.clone().later(move || give_back(&app, &lcore, request, reply));
     }
 }
 

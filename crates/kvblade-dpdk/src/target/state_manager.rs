@@ -415,9 +415,7 @@ impl StateManager {
     /// Returns a request to its lcore with the reply on it.
     fn answer(&self, request: Request, reply: StateReply) {
         let Request { lcore, deferred } = request;
-        self.lcores.post_to(lcore, "to complete a deferred request", move |lcore| {
-            lcore.complete_deferred(deferred, reply);
-        });
+        self.lcores.give_back(lcore, deferred, reply);
     }
 
     fn log_failure(&mut self, error: &SaveError) {
