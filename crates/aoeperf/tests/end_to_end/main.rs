@@ -2,6 +2,7 @@
 
 mod killed_peers;
 mod links;
+mod many;
 mod measured;
 mod refused;
 
@@ -54,6 +55,21 @@ impl Target {
         exports: &[&str],
         ready: &str,
     ) -> Self {
+        let mut options: Vec<&str> = exports.iter().flat_map(|export| ["--export", export]).collect();
+        // For ports without a Linux interface.
+        options.extend(["--mtu", "9000"]);
+        Self::start_with(namespace, directory, vdevs, &options, ready)
+    }
+
+    /// As [`Target::start`], with these options.
+    #[track_caller]
+    fn start_with(
+        namespace: Option<&Namespace>,
+        directory: TempDir,
+        vdevs: &[String],
+        options: &[&str],
+        ready: &str,
+    ) -> Self {
         let dpdk = DpdkFiles::new("ape2e-target");
         let program = target_program();
         let mut command = namespace.map_or_else(|| Command::new(&program), |inside| inside.command(&program));
@@ -61,12 +77,7 @@ impl Target {
         command.args(["--file-prefix", dpdk.prefix()]).args(vdevs).arg("--");
         command.arg("--rpc-socket").arg(directory.path().join("rpc"));
         command.arg("--state-dir").arg(directory.path().join("state"));
-        // For ports without a Linux interface.
-        command.args(["--mtu", "9000"]);
-        exports.iter().for_each(|export| {
-            command.args(["--export", export]);
-        });
-        command.env_remove("RUST_LOG").current_dir(directory.path());
+        command.args(options).env_remove("RUST_LOG").current_dir(directory.path());
         let mut daemon = Daemon::start(&mut command).unwrap();
         daemon.wait_for_log(ready, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
         Self { daemon, directory, _dpdk: dpdk, initiator_dpdk: DpdkFiles::new("ape2e-perf") }
