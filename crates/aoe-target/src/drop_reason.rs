@@ -29,6 +29,7 @@ macro_rules! drop_reasons {
 }
 
 drop_reasons! {
+    RingFull, "ring_full", "The ring to the lcore that serves the export was full.";
     Runt, "runt", "The frame ends inside its Ethernet header or VLAN tag.";
     NotAoe, "not_aoe", "The EtherType, behind the VLAN tag if there is one, is not AoE's 0x88a2.";
     DoubleTagged, "double_tagged", "The frame has more than one VLAN tag, or a service tag (0x88a8).";

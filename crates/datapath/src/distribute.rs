@@ -1,8 +1,13 @@
-//! A port's frames distributed over lcores by software, where the NIC does not do it.
+//! A port's frames distributed over lcores by software: each export's ATA commands come to one lcore, its *owner*, whatever
+//! queue or MAC address they arrive by. Requests for the same sectors meet in the owner's order table, and nowhere else.
 //!
 //! Each port queue polls its own rx queue, keeps the frames that are its own, and hands the others over rings to the
 //! queues that serve them; it serves the frames that it is handed as if its rx queue had brought them, and replies by its
 //! own tx queue. An mbuf of one queue's mempool is freed by the lcore that answered it, into that lcore's own cache.
+//!
+//! The owner is a hash of shelf and slot, so queues need not know the exports, and ports with the same lcores agree on it.
+//! A ring keeps the order of the frames that one queue hands over. What it has no room for is dropped: served elsewhere it
+//! could overtake, or be overtaken.
 
 use aoe_target::{MacAddr, PortId};
 use dpdk::{BURST, Burst, EalStarted, FrameReceiver, FrameSender, Mbuf, Mempool, RxMbuf, frame_ring};
@@ -10,9 +15,10 @@ use dpdk::{BURST, Burst, EalStarted, FrameReceiver, FrameSender, Mbuf, Mempool, 
 /// By what a port's frames are distributed to its queues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DistributeBy {
-    /// The initiator's address and the request's tag: [`queue_of`].
-    Hash,
-    /// The destination address: the port has one for each queue, in their order.
+    /// ATA commands by export: [`owner_of`]. All else is served where it arrives.
+    Export,
+    /// The same; and all else by the destination address: the port has one for each queue, in their order. Replies come
+    /// from the address that the request was sent to.
     Address(Vec<MacAddr>),
 }
 
@@ -45,13 +51,13 @@ pub struct DistributionCounters {
     pub handed_over: u64,
     /// Frames that others handed to this queue.
     pub taken_over: u64,
-    /// Frames of other queues that this one served, as their ring was full.
+    /// Frames of other queues that were dropped, as their ring was full.
     pub ring_full: u64,
 }
 
 impl Distribution {
-    /// The parts of `queues` queues of a port, in their order. Rings hold `capacity` frames each. By address, no other
-    /// queue can serve a frame, so the rings must have room for every mbuf of the port.
+    /// The parts of `queues` queues of a port, in their order. Rings hold `capacity` frames each. No other queue can serve a
+    /// frame, so the rings ought to have room for every mbuf of the port.
     ///
     /// # Errors
     /// What [`frame_ring`] says.
@@ -107,9 +113,20 @@ impl Distribution {
         frames
     }
 
-    /// Hands the frames of a burst to the queues that serve them. The burst keeps those that this queue serves: its own,
-    /// and those whose ring is full.
-    pub(crate) fn distribute(&mut self, burst: &mut Burst, mempool: &Mempool) {
+    /// Whether one of the port's queues has this address.
+    #[cold]
+    pub(crate) fn has_address(&self, address: MacAddr) -> bool {
+        matches!(&self.by, DistributeBy::Address(addresses) if addresses.contains(&address))
+    }
+
+    /// Whether the port has several addresses.
+    pub(crate) fn has_addresses(&self) -> bool {
+        matches!(self.by, DistributeBy::Address(_))
+    }
+
+    /// Hands the frames of a burst to the queues that serve them; the burst keeps those that this queue serves. Returns the
+    /// number of frames dropped because a ring was full.
+    pub(crate) fn distribute(&mut self, burst: &mut Burst, mempool: &Mempool) -> u64 {
         burst.retain(|frame| {
             let queue = self.queue_for(frame.data());
             if queue != self.own {
@@ -121,22 +138,27 @@ impl Distribution {
             }
             Some(frame)
         });
+        let mut dropped = 0;
         for peer in &mut self.peers {
             let Some(ring) = &mut peer.ring else { continue };
             if peer.outgoing.is_empty() {
                 continue;
             }
             self.counters.handed_over += ring.send(&mut peer.outgoing) as u64;
-            self.counters.ring_full += peer.outgoing.len() as u64;
-            // They came from this burst, so it has room.
-            burst.append(&mut peer.outgoing);
+            dropped += peer.outgoing.len() as u64;
+            peer.outgoing.clear();
         }
+        self.counters.ring_full += dropped;
+        dropped
     }
 
     /// The queue that serves a frame.
     fn queue_for(&self, frame: &[u8]) -> usize {
+        if let Some(owner) = owner_of(frame, self.peers.len()) {
+            return owner;
+        }
         match &self.by {
-            DistributeBy::Hash => queue_of(frame, self.peers.len()).unwrap_or(self.own),
+            DistributeBy::Export => self.own,
             DistributeBy::Address(addresses) => {
                 let to = frame.get(..6).unwrap_or_default();
                 addresses.iter().position(|address| address.0 == to).unwrap_or(self.own)
@@ -166,23 +188,24 @@ fn aoe_offset(frame: &[u8]) -> usize {
     if frame.get(12..14) == Some(&[0x81, 0x00]) { 18 } else { 14 }
 }
 
-/// The queue, of `queues`, that serves a request when a port's frames are distributed by hash: of the initiator's address
-/// and the tag, which Linux, iPXE and Windows change with each request. `None` for a frame that ends before the tag.
+/// The queue, of `queues`, that serves an export's ATA commands. `None` for a frame that is none, or that means several
+/// exports.
 ///
 /// The product with an odd constant near 2^64 divided by the golden ratio distributes consecutive numbers evenly
 /// (Knuth, The Art of Computer Programming 6.4, "Fibonacci hashing"); its upper half is scaled to the queues.
 #[inline]
 #[must_use]
-pub fn queue_of(frame: &[u8], queues: usize) -> Option<usize> {
+pub fn owner_of(frame: &[u8], queues: usize) -> Option<usize> {
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-    let source = frame.get(6..12)?;
-    let tag = aoe_offset(frame) + 6;
-    let tag = frame.get(tag..tag + 4)?;
-    let address =
-        u64::from_be_bytes([0, 0, source[0], source[1], source[2], source[3], source[4], source[5]]);
-    let tag = u64::from(u32::from_be_bytes([tag[0], tag[1], tag[2], tag[3]]));
-    // Linux counts in the upper half of the tag and has its clock in the lower, WinAoE counts in little endian.
-    let mixed = (tag ^ tag.rotate_right(16)).wrapping_add(address).wrapping_mul(GOLDEN);
+    const ATA: u8 = 0;
+    let at = aoe_offset(frame);
+    let &[0x88, 0xa2, _, _, high, low, slot, ATA] = frame.get(at - 2..at + 6)? else { return None };
+    if (high, low) == (0xff, 0xff) || slot == 0xff {
+        return None;
+    }
+    let address = u64::from(u32::from_be_bytes([0, high, low, slot]));
+    // Slot 0 of shelf 0 is as good as any.
+    let mixed = (address + 1).wrapping_mul(GOLDEN);
     let scaled = (mixed >> 32) * queues as u64;
     Some((scaled >> 32) as usize)
 }

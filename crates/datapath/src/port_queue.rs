@@ -27,6 +27,8 @@ pub struct PortQueue {
     /// One lcore of each port sends its advertisements.
     advertises: bool,
     coalesces_tx: bool,
+    /// Replies come from one of several addresses of the port.
+    has_addresses: bool,
     /// Requests of this queue were submitted in this turn.
     submitted: bool,
     /// Its mbufs and its requests in flight.
@@ -75,6 +77,7 @@ impl PortQueue {
             limits,
             advertises,
             coalesces_tx: false,
+            has_addresses: false,
             submitted: false,
             room,
             distribution: None,
@@ -104,6 +107,7 @@ impl PortQueue {
     /// The same queue, which takes its part in distributing its port's frames.
     #[must_use]
     pub fn distributed(mut self, part: Distribution) -> Self {
+        self.has_addresses = part.has_addresses();
         self.distribution = Some(Box::new(part));
         self
     }
@@ -133,6 +137,23 @@ impl PortQueue {
     #[inline]
     pub(crate) fn mac(&self) -> MacAddr {
         self.mac
+    }
+
+    /// Whether it serves requests to this address, too, which is another queue's.
+    #[cold]
+    pub(crate) fn serves_address(&self, destination: MacAddr) -> bool {
+        self.distribution.as_ref().is_some_and(|part| part.has_address(destination))
+    }
+
+    /// The address that a request is answered from: the one that it was sent to, or the queue's own.
+    #[cold]
+    fn address_for(&self, frame: &Mbuf) -> MacAddr {
+        match frame.data().first_chunk() {
+            Some(&[a, b, c, d, e, f, _]) if self.serves_address(MacAddr([a, b, c, d, e, f])) => {
+                MacAddr([a, b, c, d, e, f])
+            }
+            _ => self.mac,
+        }
     }
 
     #[inline]
@@ -171,7 +192,8 @@ impl PortQueue {
         let received = self.rx.poll_at_most(burst, most);
         burst.prefetch();
         if let Some(part) = &mut self.distribution {
-            part.distribute(burst, self.rx.mempool());
+            let dropped = part.distribute(burst, self.rx.mempool());
+            self.drops.add(DropReason::RingFull, dropped);
         }
         received
     }
@@ -252,8 +274,9 @@ impl PortQueue {
     #[inline(always)]
     pub(crate) fn reply(&mut self, export: &Export, reply: &Reply, mut frame: Mbuf) {
         // A write's data may lie in further segments, which a reply has no use for.
+        let mac = if self.has_addresses { self.address_for(&frame) } else { self.mac };
         let written = frame.resize_to_one_segment(reply.frame_len())
-            && reply.emit(frame.data_mut(), self.mac, export, self.limits).is_some();
+            && reply.emit(frame.data_mut(), mac, export, self.limits).is_some();
         if written { self.send(frame) } else { self.drop(frame, DropReason::NoRoom) }
     }
 

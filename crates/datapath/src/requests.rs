@@ -123,8 +123,9 @@ impl Requests {
         let mut received = false;
         let mut burst = Burst::new();
         while self.pacing.may_receive() {
-            let handed = if queue.is_distributed() { self.take_over(thread, queue) } else { 0 };
             let arrived = queue.receive(&mut burst, RX_BURST);
+            // Those that were handed over by now came earlier.
+            let handed = if queue.is_distributed() { self.take_over_all(thread, queue) } else { 0 };
             if arrived > 0 {
                 self.pacing.received(arrived);
                 self.serve(thread, queue, &mut burst);
@@ -135,6 +136,18 @@ impl Requests {
             }
         }
         received
+    }
+
+    /// Serves the frames that other queues of the port have handed over, as far as the turn's budget allows. Returns the
+    /// number of the last ones.
+    #[inline(never)]
+    fn take_over_all(&mut self, thread: CurrentThread<'_>, queue: &mut PortQueue) -> usize {
+        loop {
+            let handed = self.take_over(thread, queue);
+            if handed < RX_BURST || !self.pacing.may_receive() {
+                return handed;
+            }
+        }
     }
 
     /// Serves frames that other queues of the port handed over. Returns how many.
@@ -219,7 +232,7 @@ impl Requests {
         request: &Request,
         frame: &Mbuf,
     ) -> Result<(Option<VlanId>, Route), DropReason> {
-        if !request.is_for(queue.mac()) {
+        if !request.is_for(queue.mac()) && !queue.serves_address(request.destination) {
             return Err(DropReason::NotOurMac);
         }
         let vlan = if frame.is_tag_taken() { tag::vlan_of(frame)? } else { None };

@@ -11,9 +11,6 @@ use dpdk::{FlowRule, PortInfo};
 /// Maximum number of MAC addresses of a port: they differ in four bits.
 const MAX_ADDRESSES: usize = 16;
 
-/// Capacity of each ring between two lcores, where the receiving lcore can serve the frames that do not fit.
-const RING_FRAMES: u32 = 511;
-
 /// PMDs whose peer decides the number of queues, after the start.
 const QUEUES_BY_PEER: [&str; 2] = ["net_memif", "net_vhost"];
 
@@ -84,13 +81,13 @@ pub(crate) struct Plan {
 /// A way to distribute frames over lcores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// No distribution: each lcore serves the frames in its queue.
+    /// Frames come into the queues by themselves.
     AsTheyCome,
     /// By the NIC, with a hash of the Ethernet addresses.
     Rss(FlowRule),
     /// A MAC address for each queue.
     Macs(Vec<MacAddr>),
-    /// By the lcores, which hand frames over on rings.
+    /// The lcores distribute what comes into one queue, over rings.
     Software,
 }
 
@@ -102,22 +99,6 @@ impl fmt::Display for Way {
             Self::Macs(_) => "macs",
             Self::Software => "software",
         })
-    }
-}
-
-impl Way {
-    /// Whether a frame that arrives in one queue may be served by any lcore of the port.
-    pub(crate) fn crosses_lcores(&self) -> bool {
-        matches!(self, Self::Macs(_) | Self::Software)
-    }
-
-    /// Capacity of the rings between the port's lcores, where all its queues have `mbufs` mbufs together.
-    pub(crate) fn ring_capacity(&self, mbufs: u32) -> u32 {
-        match self {
-            // Only one lcore can reply from an address, so its ring has room for every mbuf.
-            Self::Macs(_) => mbufs,
-            _ => RING_FRAMES,
-        }
     }
 }
 

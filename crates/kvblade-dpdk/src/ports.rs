@@ -140,7 +140,7 @@ impl<'a> Planned<'a> {
             data_room: data_room::room_for(mtu, ring.and_then(PacketRing::data_room).unwrap_or(0)),
             count: options.mbufs,
             alignment: data_room::alignment_for(&info.driver, options, &known),
-            shared_by: SharedBy::of(&info.driver, plan.way.crosses_lcores()),
+            shared_by: SharedBy::of(&info.driver, cores.len() > 1),
         };
         Ok(Self { info, cores, plan, limits, mbufs, known, ring })
     }

@@ -84,7 +84,7 @@ impl Target {
         let id = PortId(0);
         let mut parts = Vec::new();
         if plan.distribute {
-            let by = DistributeBy::Hash;
+            let by = DistributeBy::Export;
             parts = Distribution::over(eal(), id, plan.lcores, &by, HANDED, None).expect("rings");
         }
         let (mut disks, mut bdevs) = (Vec::new(), Vec::new());

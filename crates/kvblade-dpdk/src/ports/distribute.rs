@@ -21,39 +21,35 @@ pub(super) fn spread_over(
     let queues = cores.len();
     let mut macs = vec![MacAddr(info.mac); queues];
     let mut why = plan.why.clone();
+    // However a frame gets into a queue, the lcore that owns the export serves it.
+    let by_export = (queues > 1).then_some(DistributeBy::Export);
     let by = match &plan.way {
-        Way::AsTheyCome => None,
+        Way::AsTheyCome => by_export,
         Way::Rss(rule) => {
             if let Err(refused) = port.apply(rule) {
                 let sentence = format!("port {name} takes the rule '{rule}' and then does not: {refused}");
                 if options.spread.mode == DistributionMode::Rss {
                     return Err(sentence);
                 }
-                tracing::warn!("{sentence}: its lcores serve what the NIC puts in their queues");
+                tracing::warn!("{sentence}: the NIC puts frames in its queues as it likes");
             }
-            None
+            by_export
         }
         Way::Macs(given) => {
             macs.clone_from(given);
             why = steer(port, name, given);
             Some(DistributeBy::Address(given.clone()))
         }
-        Way::Software => Some(DistributeBy::Hash),
+        Way::Software => by_export,
     };
     let parts = match by {
         None => (0..queues).map(|_| None).collect::<Vec<_>>(),
         Some(by) => {
             let mbufs = shared_mbufs(options.mbufs, queues);
             let node = cores.first().and_then(|core| spdk::app::numa_node(*core));
-            let parts = Distribution::over(
-                eal,
-                PortId(info.number),
-                queues,
-                &by,
-                plan.way.ring_capacity(mbufs),
-                node,
-            )
-            .map_err(|error| format!("port {name}: rings between {queues} lcores: {error}"))?;
+            // A ring has room for every mbuf.
+            let parts = Distribution::over(eal, PortId(info.number), queues, &by, mbufs, node)
+                .map_err(|error| format!("port {name}: rings between {queues} lcores: {error}"))?;
             parts.into_iter().map(Some).collect()
         }
     };

@@ -25,6 +25,7 @@ mod links;
 mod live_management;
 mod loading;
 mod log_output;
+mod order;
 mod process_faults;
 mod refused_machine;
 mod refused_values;
