@@ -32,7 +32,7 @@ pub struct ExportInfo {
     /// `offline` (the bdev is gone), `rebinding` (it has come back), `deleting`, `quarantined` (deleted by force, with requests
     /// in flight) or `rolling-back` (the creation has failed).
     pub state: String,
-    /// The reason why it waits, or stays offline although a bdev has the name; `null` otherwise.
+    /// The reason why it waits, is degraded, or stays offline although a bdev has the name; `null` otherwise.
     #[serde(default)]
     pub reason: Option<String>,
     /// Served on all ports, rather than on listed ones.

@@ -505,11 +505,11 @@ impl Exports {
         }
     }
 
-    /// The exports with requests that were answered past their deadline.
-    pub(crate) fn overdue(&self) -> impl Iterator<Item = (ExportId, Overdue)> + '_ {
+    /// The exports with requests that were answered past their deadline, but for those that drain.
+    pub(crate) fn overdue(&self) -> impl Iterator<Item = (ExportKey, Overdue)> + '_ {
         (0u32..).zip(&self.backings).filter_map(|(id, backing)| {
             let overdue = backing.as_ref()?.overdue();
-            (overdue.requests > 0).then_some((ExportId(id), overdue))
+            (overdue.requests > 0).then_some((self.table.get(ExportId(id))?.key(), overdue))
         })
     }
 

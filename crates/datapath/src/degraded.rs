@@ -8,13 +8,13 @@ use std::{
     time::Duration,
 };
 
-use aoe_target::ExportId;
+use aoe_target::ExportKey;
 
 /// An export whose bdev leaves requests without an answer, on one lcore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Degraded {
     /// The export.
-    pub export: ExportId,
+    pub export: ExportKey,
     /// Requests that were answered with a device fault past their deadline, and that the bdev still has.
     pub overdue: u32,
     /// For how long there have been some.

@@ -7,7 +7,7 @@ use std::{
 
 use spdk::{Poller, Thread};
 
-use crate::{Lcore, PortQueue, TurnCount};
+use crate::{DegradedChanges, Lcore, PortQueue, TurnCount};
 
 thread_local! {
     /// A reactor's one lcore, with the poller that makes it turn.
@@ -28,6 +28,7 @@ pub struct Remote {
     thread: Thread,
     core: u32,
     turn_count: TurnCount,
+    degraded_changes: DegradedChanges,
 }
 
 impl Remote {
@@ -42,9 +43,10 @@ impl Remote {
     ) -> spdk::Result<Self> {
         let thread = Thread::pinned(&format!("aoe_lcore_{core}"), core)?;
         let turn_count = TurnCount::default();
-        let counted = turn_count.clone();
+        let degraded_changes = DegradedChanges::default();
+        let counted = (turn_count.clone(), degraded_changes.clone());
         thread.send(move || started(run(queues, counted)))?;
-        Ok(Self { thread, core, turn_count })
+        Ok(Self { thread, core, turn_count, degraded_changes })
     }
 
     /// The core it runs on.
@@ -55,6 +57,11 @@ impl Remote {
     /// The turns it has made.
     pub fn turns(&self) -> u64 {
         self.turn_count.get()
+    }
+
+    /// The number of times that an export of it became degraded or recovered.
+    pub fn degraded_changes(&self) -> u64 {
+        self.degraded_changes.get()
     }
 
     /// Runs `work` on the lcore between two turns. Does nothing if it has ended.
@@ -87,9 +94,11 @@ impl Remote {
     }
 }
 
-fn run(queues: Vec<PortQueue>, turn_count: TurnCount) -> spdk::Result<()> {
+fn run(queues: Vec<PortQueue>, counted: (TurnCount, DegradedChanges)) -> spdk::Result<()> {
     let mut lcore = Lcore::new(queues)?;
+    let (turn_count, degraded_changes) = counted;
     lcore.count_turns(turn_count);
+    lcore.count_degraded_changes(degraded_changes);
     LCORE.set(Some(Running { lcore, poller: None }));
     let poller = Poller::register(Duration::ZERO, || {
         LCORE.with_borrow_mut(|running| {

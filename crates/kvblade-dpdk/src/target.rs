@@ -7,6 +7,7 @@ mod bdevs;
 mod calls;
 mod control_plane;
 mod create;
+mod degraded;
 mod delete;
 mod effects;
 mod initiator_state;
@@ -141,6 +142,7 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         waiting: Waiting::default(),
         watch: None,
         watchdog: None,
+        degraded: degraded::DegradedExports::default(),
         stopping: None,
     };
     let lcores = target.lcores.clone();
@@ -232,6 +234,7 @@ impl Target {
         // The watchdog starts at the end of the start, and ends as the stop begins.
         if let Some(watchdog) = &mut self.watchdog {
             watchdog.look(&self.lcores, self.registry.exports().len(), self.ports.len());
+            self.look_for_degraded();
         }
     }
 

@@ -65,6 +65,14 @@ impl Registry {
         Ok(record)
     }
 
+    /// Notes what is known of the requests that the bdev of a degraded export leaves without an answer; `None` once there are
+    /// none. Of other exports nothing is noted.
+    pub fn set_degraded(&mut self, key: ExportKey, reason: Option<String>) {
+        if let Some(record) = self.get_mut(key).filter(|record| record.stage() == Stage::Degraded) {
+            record.reason = reason;
+        }
+    }
+
     /// Notes why an export waits, or stays offline. Returns whether the reason is new.
     pub fn set_reason(&mut self, key: ExportKey, reason: &str) -> bool {
         let Some(record) = self.get_mut(key) else { return false };

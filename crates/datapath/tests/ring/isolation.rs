@@ -128,7 +128,7 @@ fn faults() -> Step {
         }
         let degraded = bench.lcore.degraded();
         let [degraded] = &degraded[..] else { panic!("one export is degraded: {degraded:?}") };
-        assert_eq!((degraded.export.0, degraded.overdue as usize), (2, OVERDUE));
+        assert_eq!((degraded.export.id.0, degraded.overdue as usize), (2, OVERDUE));
         assert_eq!(bench.degraded_changes.get(), 1);
         assert_eq!(bench.lcore.in_flight() as usize, OVERDUE, "the bdev has them still");
         assert_eq!(bench.taken() as usize, OVERDUE, "and their mbufs");

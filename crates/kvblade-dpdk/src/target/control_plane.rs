@@ -7,6 +7,7 @@ use aoe_target::ExportKey;
 use control::Registry;
 use spdk::{Finished, Poller};
 
+use super::degraded::DegradedExports;
 use super::lcores::{Lcores, Undelivered};
 use super::operations::{Operations, Waiting};
 use super::read_claims::ReadClaims;
@@ -37,6 +38,7 @@ pub(super) struct Target {
     pub(super) waiting: Waiting,
     pub(super) watch: Option<Poller>,
     pub(super) watchdog: Option<Watchdog>,
+    pub(super) degraded: DegradedExports,
     pub(super) stopping: Option<Finished>,
 }
 

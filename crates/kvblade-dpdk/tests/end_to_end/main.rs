@@ -19,6 +19,7 @@ mod floods;
 mod hostile_wire;
 mod hot_removal;
 mod initiator_state;
+mod isolation;
 mod lab;
 mod lifecycle;
 mod links;
