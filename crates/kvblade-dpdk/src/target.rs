@@ -22,6 +22,7 @@ mod state_manager;
 mod stats;
 mod suitable;
 mod waiting;
+mod watch_degraded;
 mod watchdog;
 
 use std::cell::{Cell, RefCell};
