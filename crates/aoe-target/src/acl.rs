@@ -83,6 +83,15 @@ impl Acl {
         }
     }
 
+    /// Whether a request of `source` that was admitted before this ACL is admitted by it too. `changes`: it writes, or its
+    /// command is one that a reservation keeps for its holders.
+    #[must_use]
+    pub(crate) fn still_admits(&self, source: MacAddr, changes: bool) -> bool {
+        let permits =
+            |reserved: &Reserved| lists(&reserved.holders, source) || reserved.others_read && !changes;
+        self.check_sender(source).is_ok() && self.reserved.as_ref().is_none_or(permits)
+    }
+
     /// Whether the reservation, if any, permits this command of `source`. IDENTIFY is always permitted; of the others, only
     /// commands that do not write, and only where others may read.
     #[must_use]

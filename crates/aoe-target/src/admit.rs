@@ -116,12 +116,17 @@ impl Export {
         }
     }
 
-    /// Checks again what may have changed since a request was admitted that had to wait.
+    /// Checks again what may have changed since a request of `source` was admitted that had to wait: the ACL, the bdev and its
+    /// size.
     ///
     /// # Errors
     /// The outcome that it is to be answered with.
     #[cold]
-    pub fn recheck(&self, io: &BdevIo) -> Result<(), IoOutcome> {
+    pub fn recheck(&self, io: &BdevIo, source: MacAddr) -> Result<(), IoOutcome> {
+        let changes = !matches!(io.op, BdevOp::Read | BdevOp::Flush);
+        if self.acl().is_some_and(|acl| !acl.still_admits(source, changes)) {
+            return Err(IoOutcome::Aborted);
+        }
         if self.state() == ExportState::Offline {
             return Err(IoOutcome::DeviceFault);
         }

@@ -52,6 +52,7 @@ drop_reasons! {
     ExportFull, "export_full", "The export has as many requests in flight as its bdev and its initiators may hold mbufs.";
     CopyInFlight, "copy_in_flight", "A later copy of the request arrived before it was answered: that one is answered.";
     OrderFull, "order_full", "More requests are in flight on this lcore than it can keep in order.";
+    NotFenced, "not_fenced", "A change of a mask or reservation waits for requests from before it that the bdev has not completed.";
     FanoutFull, "fanout_full", "Too many wildcard requests are being answered at once.";
     NoMbuf, "no_mbuf", "No mbuf was free for a further answer to a wildcard request.";
     NoRoom, "no_room", "The mbuf has no room for the reply.";

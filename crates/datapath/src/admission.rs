@@ -125,6 +125,11 @@ fn for_each_source(
 }
 
 /// The initiator's address in a request's Ethernet header.
+pub(crate) fn source_of(frame: &dpdk::Mbuf) -> MacAddr {
+    // Only a frame with a whole header became a request.
+    frame.first_bytes::<12>().map_or(MacAddr::BROADCAST, |head| source(&head))
+}
+
 fn source(head: &[u8; 12]) -> MacAddr {
     let [.., a, b, c, d, e, f] = *head;
     MacAddr([a, b, c, d, e, f])

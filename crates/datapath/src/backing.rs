@@ -179,6 +179,11 @@ impl Backing {
         self.load
     }
 
+    /// Says whether requests in flight were admitted before a fence.
+    pub(crate) fn set_fenced(&mut self, fenced: bool) {
+        self.load.set_fenced(fenced);
+    }
+
     /// Says whether the requests of each initiator are counted.
     pub(crate) fn set_tracked(&mut self, tracked: bool) {
         self.load.set_tracked(tracked);
@@ -421,6 +426,11 @@ impl Exports {
         };
         let keys = self.draining.iter().map(|draining| draining.export.key());
         keys.map(|key| (key, in_flight(key.id))).collect()
+    }
+
+    /// What is behind an export; `None` if there is no such export.
+    pub(crate) fn backing(&mut self, id: ExportId) -> Option<&mut Backing> {
+        backing_of(&mut self.backings, id)
     }
 
     /// Forgets drained exports, and closes the channels of offline ones that have nothing in flight.

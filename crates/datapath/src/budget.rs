@@ -72,18 +72,19 @@ impl Room {
     }
 }
 
-/// An export's requests in flight on an lcore, with a flag in the highest bit. The flag makes the load larger than any capacity,
-/// so that [`Room::is_short`] looks at both with one comparison.
+/// An export's requests in flight on an lcore, with a flag in each of the two highest bits. A flag makes the load larger than
+/// any capacity, so that [`Room::is_short`] looks at all with one comparison.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Load(u32);
 
 impl Load {
     const TRACKED: u32 = 1 << 31;
+    const FENCED: u32 = 1 << 30;
 
     /// Requests in flight.
     #[inline(always)]
     pub(crate) fn in_flight(self) -> u32 {
-        self.0 & !Self::TRACKED
+        self.0 & !(Self::TRACKED | Self::FENCED)
     }
 
     #[inline(always)]
@@ -100,6 +101,21 @@ impl Load {
     #[inline(always)]
     pub(crate) fn is_tracked(self) -> bool {
         self.0 & Self::TRACKED != 0
+    }
+
+    /// Whether the end of a request takes more than counting it.
+    #[inline(always)]
+    pub(crate) fn is_watched(self) -> bool {
+        self.0 & (Self::TRACKED | Self::FENCED) != 0
+    }
+
+    /// Whether requests in flight were admitted before a fence ([`crate::fence`]).
+    pub(crate) fn is_fenced(self) -> bool {
+        self.0 & Self::FENCED != 0
+    }
+
+    pub(crate) fn set_fenced(&mut self, fenced: bool) {
+        self.0 = self.0 & !Self::FENCED | if fenced { Self::FENCED } else { 0 };
     }
 
     pub(crate) fn set_tracked(&mut self, tracked: bool) {

@@ -32,13 +32,15 @@ pub(crate) struct InFlight {
     pub(crate) io: BdevIo,
     pub(crate) next: Next,
     pub(crate) deadline: Tick,
+    /// It was admitted before a fence: [`crate::fence`].
+    pub(crate) fenced: bool,
 }
 
 impl InFlight {
     /// A request that its reply follows at once.
     #[inline(always)]
     pub(crate) fn new(queue: usize, export: ExportId, place: Place, io: BdevIo, deadline: Tick) -> Self {
-        Self { queue, export, place, io, next: Next::Reply, deadline }
+        Self { queue, export, place, io, next: Next::Reply, deadline, fenced: false }
     }
 }
 

@@ -262,6 +262,13 @@ impl Lcore {
         self.requests.exports.draining()
     }
 
+    /// Calls `done` when the requests to this export that bdevs have now have ended: those that were admitted before what
+    /// the caller has just published. Requests that come later are not waited for. Nor are deferred ones, which the caller
+    /// decides on by the rule published last.
+    pub fn fence(&mut self, id: ExportId, done: impl FnOnce() + 'static) {
+        self.requests.fence(id, done);
+    }
+
     /// Advertises the exports that `pattern` means, on `port` or on all ports whose advertisements this lcore sends; those
     /// of a VLAN in it.
     pub fn advertise(&mut self, port: Option<PortId>, pattern: ShelfSlot) {

@@ -14,7 +14,7 @@
 //!    may have, and `admission`, which applies it; `deadline`: until when they are answered, and
 //!    `overdue`, which does it.
 //!
-//! Beside it: `fanout` for what concerns many exports, wildcard requests and advertisements; [`deferred`] for requests
+//! Beside it: `fence`, which reports when the requests admitted under an old rule have ended; `fanout` for what concerns many exports, wildcard requests and advertisements; [`deferred`] for requests
 //! that the control plane decides; [`idle`] for what an lcore does between turns without work. [`Remote`] is the control
 //! plane's way in: it sends work to the lcore, which owns everything it touches. So a turn takes no lock, shares no cache
 //! line that is written, allocates nothing, makes no system call and writes no log line (a PMD or a bdev may do as it
@@ -36,6 +36,7 @@ pub mod deferred;
 mod degraded;
 pub mod distribute;
 mod fanout;
+mod fence;
 pub mod idle;
 mod inflight;
 mod lcore;

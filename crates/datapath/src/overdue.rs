@@ -96,6 +96,10 @@ impl Requests {
             let head = frame.first_bytes();
             self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), head);
         }
+        // Only now: what the bdev had could still have been written.
+        if backing.load().is_fenced() && self.fences.ended(&context) {
+            backing.set_fenced(false);
+        }
         if !self.order.leave_unmet(context.place) {
             self.order.leave(context.place);
         }

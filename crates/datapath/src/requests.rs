@@ -11,13 +11,14 @@ use dpdk::{Burst, Mbuf, RxMbuf, tsc};
 use spdk::{Completed, CompletionQueue, CurrentThread, IoKind};
 
 use crate::{
-    admission::Admission,
+    admission::{self, Admission},
     backing::{Backing, Exports},
     bdev_io::{self, Todo},
     deadline::Deadlines,
     deferred::{Deferred, DeferredRequests, DeferredSender},
     degraded::DegradedChanges,
     fanout::{Fanouts, SLICE, Step},
+    fence::Fences,
     inflight::{InFlight, Next},
     order::{self, Behind, Order, Parked},
     pacing::{Pacing, RX_BURST},
@@ -37,6 +38,7 @@ pub(crate) struct Requests {
     pub(crate) admission: Admission,
     pub(crate) deadlines: Deadlines,
     pub(crate) degraded_changes: DegradedChanges,
+    pub(crate) fences: Fences,
 }
 
 impl Requests {
@@ -55,6 +57,7 @@ impl Requests {
             admission: Admission::new(capacity),
             deadlines: Deadlines::new(tsc::now(), tsc::hz()),
             degraded_changes: DegradedChanges::default(),
+            fences: Fences::default(),
         })
     }
 
@@ -82,14 +85,14 @@ impl Requests {
             self.deadlines.end(context.deadline);
             let queue = &mut queues[context.queue];
             queue.room_mut().ended();
-            if backing.load().is_tracked() {
-                self.admission.ended(
-                    export,
-                    backing,
-                    (&mut self.bdevs, &self.order),
-                    queue.room(),
-                    frame.first_bytes(),
-                );
+            if backing.load().is_watched() {
+                if backing.load().is_tracked() {
+                    let in_flight = (&mut self.bdevs, &self.order);
+                    self.admission.ended(export, backing, in_flight, queue.room(), frame.first_bytes());
+                }
+                if backing.load().is_fenced() && self.fences.ended(&context) {
+                    backing.set_fenced(false);
+                }
             }
             backing.counters().completed(&context.io, outcome);
             if !self.order.leave_unmet(context.place) {
@@ -483,7 +486,7 @@ impl Requests {
             let (export, backing) = self.exports.export_of(id);
             // It counts as in flight already.
             backing.ended();
-            let submitted = match export.recheck(&io) {
+            let submitted = match export.recheck(&io, admission::source_of(&frame)) {
                 Ok(()) => submit(export, backing, thread, &self.bdevs, context, frame),
                 Err(outcome) => Err((outcome, frame)),
             };
@@ -566,6 +569,14 @@ impl Requests {
                 reply_at_once(queue, export, reply, frame);
             }
             Err(reason) => queue.drop(frame, reason),
+        }
+    }
+
+    /// See [`crate::Lcore::fence`].
+    pub(crate) fn fence(&mut self, id: ExportId, done: impl FnOnce() + 'static) {
+        let is_pending = self.fences.put_up(id, &mut self.bdevs, done);
+        if is_pending && let Some(backing) = self.exports.backing(id) {
+            backing.set_fenced(true);
         }
     }
 

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use aoe_target::{
-    Acl, Disposition, DropReason, Export, InitiatorState, MacAddr, PortLimits, Reply, Request, StateReply,
+    Acl, BdevIo, BdevOp, Disposition, DropReason, Export, InitiatorState, IoOutcome, MacAddr, PortLimits,
+    Reply, Request, StateReply,
 };
+use ata::AddressWidth;
 use proptest::prelude::*;
 
 use crate::frames::{INITIATOR, PORT, ata, ata_write, config, export, jumbo, request};
@@ -251,4 +253,30 @@ proptest! {
         prop_assert_eq!(&bytes[19..24], &frame[19..24]);
         prop_assert!(!bytes[24..].contains(&0xa5), "no stale byte goes out");
     }
+}
+
+#[test]
+fn a_request_that_waited_is_held_against_the_acl_of_the_moment_it_starts() {
+    let other = MacAddr([2, 0, 0, 0, 0, 9]);
+    let holder = MacAddr(INITIATOR);
+    let io = |op| BdevIo { op, lba: 0, sectors: 1, width: AddressWidth::Lba48 };
+    let outcomes = |export: &Export, source| {
+        [BdevOp::Read, BdevOp::Flush, BdevOp::Write, BdevOp::Trim]
+            .map(|op| export.recheck(&io(op), source).err())
+    };
+    let mut export = export();
+    assert_eq!(outcomes(&export, other), [None; 4]);
+    // The initiator reserves the disk for itself.
+    let mut frame = reserve(1, 1);
+    frame[26..32].copy_from_slice(&INITIATOR);
+    consulted(&mut export, &frame);
+    assert_eq!(outcomes(&export, holder), [None; 4]);
+    assert_eq!(outcomes(&export, other), [Some(IoOutcome::Aborted); 4]);
+    // Nor does one that a mask keeps off start.
+    let mut masked = self::export();
+    let mut frame = mask_edit(1);
+    frame[30..36].copy_from_slice(&INITIATOR);
+    consulted(&mut masked, &frame);
+    assert_eq!(outcomes(&masked, holder), [None; 4]);
+    assert_eq!(outcomes(&masked, other), [Some(IoOutcome::Aborted); 4]);
 }

@@ -13,6 +13,7 @@ mod distributed;
 mod errors;
 mod exports;
 mod features;
+mod fences;
 mod flushes;
 mod isolation;
 mod order;
@@ -55,6 +56,7 @@ fn scenarios() -> Vec<Scenario> {
         blocks::SCENARIOS,
         features::SCENARIOS,
         pacing::SCENARIOS,
+        fences::SCENARIOS,
         isolation::SCENARIOS,
         distributed::SCENARIOS,
     ]

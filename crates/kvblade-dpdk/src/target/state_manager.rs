@@ -3,8 +3,15 @@
 //! An lcore defers a request that may change initiator state to it. The change is decided, saved, published to every
 //! lcore, and only then is the request answered. Each export has one change at a time.
 //!
+//! A change of who may use the export is a fence: its ACL is published first, and the state, by which lcores answer
+//! questions, when the requests admitted under the ACL before have ended on every lcore. So nobody hears of the new rule
+//! while a write of the old one can still land. Where a bdev does not complete them in time, the request is dropped as
+//! [`DropReason::NotFenced`], and so is each retransmission until they have ended.
+//!
 //! A change that can't be saved is not made, and its request is dropped: the initiator retransmits. No AoE error means
 //! "not now"; error 3, device unavailable, would speak of the disk, which is there.
+
+mod fences;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,6 +26,8 @@ use datapath::{Deferred, deferred_channel};
 use serde_json::Value;
 use spdk::Poller;
 use state_store::{Opened, SaveError, Store, Stored, Writer};
+
+use fences::{Changing, Fence};
 
 use super::lcores::{Lcores, Unreached};
 use super::start_state::is_ready;
@@ -76,6 +85,8 @@ pub(super) struct StateManager {
     store: StateStore,
     managed: BTreeMap<ExportKey, Managed>,
     changes: u64,
+    /// Oldest first.
+    fences: VecDeque<Fence>,
     failures: u64,
     failure_logged: Option<Instant>,
     _poller: Poller,
@@ -117,8 +128,10 @@ struct Change {
     next: Arc<InitiatorState>,
     /// The export stays closed, for this reason.
     closed: Option<String>,
-    /// Lcores that do not have the new state yet.
+    /// Lcores that do not have the new ACL, or the new state, yet.
     waiting: usize,
+    /// Requests admitted under the ACL before have not ended in time.
+    overdue: bool,
     end: End,
 }
 
@@ -147,6 +160,7 @@ impl StateManager {
             store,
             managed: BTreeMap::new(),
             changes: 0,
+            fences: VecDeque::new(),
             failures: 0,
             failure_logged: None,
             _poller: poller,
@@ -251,6 +265,7 @@ impl StateManager {
 
     /// Takes the requests that lie in the mailboxes. True if there was one.
     fn collect(&mut self) -> bool {
+        self.expire_fences(Instant::now());
         let taken: Vec<Request> = (0..)
             .zip(&self.mailboxes)
             .flat_map(|(lcore, mailbox)| mailbox.try_iter().map(move |deferred| Request { lcore, deferred }))
@@ -265,7 +280,11 @@ impl StateManager {
     fn enqueue(&mut self, key: ExportKey, job: Job) {
         match (self.managed.get_mut(&key), job) {
             (Some(managed), job) => {
+                let is_overdue = managed.change.as_ref().is_some_and(|change| change.overdue);
                 managed.queue.push_back(job);
+                if is_overdue {
+                    return self.refuse_queued(key);
+                }
                 self.advance(key);
             }
             // The export is gone, or its id is another export's by now.
@@ -318,7 +337,7 @@ impl StateManager {
                 Some(_) => initiator_state::UNKNOWN.to_owned(),
             };
             managed.change =
-                Some(Change { number, next: Arc::new(next), closed, waiting: self.lcores.count(), end });
+                Some(Change { number, next: Arc::new(next), closed, waiting: 0, overdue: false, end });
             let (app, reach) = (self.lcores.app().clone(), self.reach);
             self.store.writer.save(managed.name.clone(), payload, move |result| {
                 app.send(move || {
@@ -355,9 +374,25 @@ impl StateManager {
             Some(why) => Stored::Unknown(why.clone()),
         };
         self.store.saved.insert(managed.name.clone(), saved);
-        managed.acl = Acl::build(&managed.allow, &managed.deny, &change.next, change.closed.is_some());
-        let (state, acl, reach) = (Arc::clone(&change.next), managed.acl.clone(), self.reach);
+        let acl = Acl::build(&managed.allow, &managed.deny, &change.next, change.closed.is_some());
+        let is_fence = acl != managed.acl;
+        managed.acl = acl;
         managed.change = Some(change);
+        if is_fence { self.fence(key, number) } else { self.publish(key, number) }
+    }
+
+    /// Publishes the new state to every lcore.
+    fn publish(&mut self, key: ExportKey, number: u64) {
+        let (count, reach) = (self.lcores.count(), self.reach);
+        let Some(Changing { change, acl, .. }) = fences::changing(self.managed.get_mut(&key), number) else {
+            return tracing::error!(
+                export = key.id.0,
+                number,
+                "new initiator state has no change to go with"
+            );
+        };
+        change.waiting = count;
+        let (state, acl) = (Arc::clone(&change.next), acl.clone());
         self.lcores.run(
             // The state before is freed on the app's thread.
             move |lcore| lcore.publish(key, &state, acl.as_ref()),

@@ -14,6 +14,7 @@ mod changed_interfaces;
 mod commands;
 mod eal_options;
 mod export_options;
+mod fences;
 mod first_use;
 mod floods;
 mod hostile_wire;
