@@ -1,10 +1,9 @@
 //! The place of a run, and one sample in it: a fresh server on one core, a fresh initiator on another, and both gone when
 //! the sample is taken.
 //!
-//! The order of ending is part of the measurement. DPDK's memif PMD unmaps the rings of a peer that goes on a thread of
-//! its own, while an lcore may still poll them: the end that is left and still polls can crash. So aoeperf keeps its ports
-//! open after its report, without polling them (`--hold`), until the server has ended. A server that crashes all the same
-//! fails the run, with its log.
+//! The order of ending is part of the measurement: aoeperf keeps its ports open after its report, without polling them
+//! (`--hold`), until the server has ended, so that neither measures the end of the other. A server that crashes fails the
+//! run, with its log.
 
 use crate::case::{Case, Disk};
 use crate::contender::{Contender, Link};

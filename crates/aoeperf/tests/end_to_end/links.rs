@@ -36,9 +36,8 @@ impl OverVeth {
 
 /// Runs aoeperf over memif against a target of its own, and returns its table and its JSON.
 ///
-/// The target ends first, while aoeperf still holds its port open (`--hold`): DPDK's memif PMD unmaps the rings of a peer that
-/// goes, on a thread of its own, while an lcore may still read them, and a target that crashed of it leaves a socket at which
-/// nothing listens. Every step waits for an event: the target's port, the report, the ends.
+/// The target ends first, while aoeperf still holds its port open (`--hold`). Every step waits for an event: the target's port,
+/// the report, the ends.
 #[track_caller]
 pub(crate) fn measure_over_memif(exports: &[&str], options: &str) -> (String, Value) {
     let directory = TempDir::new().unwrap();
