@@ -219,6 +219,7 @@ impl Requests {
                 queue.drop(frame, DropReason::WildcardRefused);
             }
             Ok((vlan, Route::Many(pattern))) => self.fanouts.push_request(queue, vlan, pattern, frame),
+            // `route` has no such.
             Ok((_, Route::None)) => queue.drop(frame, DropReason::UnknownShelfSlot),
             Err(reason) => queue.drop(frame, reason),
         }
@@ -227,7 +228,7 @@ impl Requests {
     /// The VLAN and the route of a request that came in `frame`.
     ///
     /// # Errors
-    /// The drop reason of a frame for another port, or of one with tags that no VLAN has.
+    /// The drop reason of a frame for another port or for no export, or of one with tags that no VLAN has.
     #[inline(always)]
     fn route(
         &self,
@@ -239,7 +240,10 @@ impl Requests {
             return Err(DropReason::NotOurMac);
         }
         let vlan = if frame.is_tag_taken() { tag::vlan_of(frame)? } else { None };
-        Ok((vlan, self.exports.route(queue.port(), vlan, request.address)))
+        match self.exports.route(queue.port(), vlan, request.address) {
+            Route::None => Err(DropReason::UnknownShelfSlot),
+            found => Ok((vlan, found)),
+        }
     }
 
     /// Submits a read or write to the export's bdev, or does what the export decides instead.
@@ -276,7 +280,7 @@ impl Requests {
                     return self.drop_admitted(queue, id, source, DropReason::NoRoom, frame);
                 }
                 let Some(place) = self.order.enter(id, &io, source) else {
-                    return self.admit_behind(thread, queue, id, &io, source, frame);
+                    return self.admit_behind(thread, queue, id, io, source, frame);
                 };
                 let deadline = self.deadlines.after(backing.timeout());
                 let context = InFlight::new(queue.index(), id, place, io, deadline);
@@ -286,7 +290,7 @@ impl Requests {
                         queue.note_submitted();
                         self.pacing.submitted(io.data_len());
                     }
-                    Err((outcome, frame)) => self.fail_at_once(queue, &context, source, outcome, frame),
+                    Err((outcome, frame)) => self.fail_at_once(queue, context, source, outcome, frame),
                 }
             }
             Err(refusal) => refuse(queue, export, backing, transfer, refusal, frame),
@@ -336,7 +340,7 @@ impl Requests {
         backing.counters().admitted(&request, &disposition);
         match disposition {
             Disposition::Submit(io) if make_room(&mut frame, &io) => {
-                self.admit_behind(thread, queue, id, &io, request.source, frame);
+                self.admit_behind(thread, queue, id, io, request.source, frame);
             }
             Disposition::Submit(_) => {
                 self.drop_admitted(queue, id, request.source, DropReason::NoRoom, frame);
@@ -359,13 +363,13 @@ impl Requests {
         thread: CurrentThread<'_>,
         queue: &mut PortQueue,
         id: ExportId,
-        io: &BdevIo,
+        io: BdevIo,
         source: MacAddr,
         frame: Mbuf,
     ) {
         let (_, backing) = self.exports.export_of(id);
         let deadline = self.deadlines.after(backing.timeout());
-        let parked = Parked { queue: queue.index(), io: *io, frame, deadline };
+        let parked = Parked { queue: queue.index(), io: io, frame, deadline };
         let (place, frame) = match self.order.enter_behind(id, source, parked) {
             Behind::Start(place, frame) => (place, frame),
             Behind::Full(frame) => {
@@ -399,14 +403,14 @@ impl Requests {
             }
         };
         let (export, backing) = self.exports.export_of(id);
-        let context = InFlight::new(queue.index(), id, place, *io, deadline);
+        let context = InFlight::new(queue.index(), id, place, io, deadline);
         match submit(export, backing, thread, &self.bdevs, context, frame) {
             Ok(()) => {
                 self.deadlines.start(deadline);
                 queue.note_submitted();
                 self.pacing.submitted(io.data_len());
             }
-            Err((outcome, frame)) => self.fail_at_once(queue, &context, source, outcome, frame),
+            Err((outcome, frame)) => self.fail_at_once(queue, context, source, outcome, frame),
         }
     }
 
@@ -431,7 +435,7 @@ impl Requests {
     fn fail_at_once(
         &mut self,
         queue: &mut PortQueue,
-        context: &InFlight,
+        context: InFlight,
         source: MacAddr,
         outcome: IoOutcome,
         frame: Mbuf,
