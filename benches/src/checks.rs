@@ -1,41 +1,12 @@
-//! What the rows say of each other: a whole that beats its own part, which makes a run worthless, and the project's goals.
+//! The project's goals.
 
-use crate::case::{Case, Disk, Operation};
+use crate::case::{Disk, Operation};
 use crate::contender::Contender;
 use crate::own_cost::{self, Instructions, RingSample};
-use crate::report::human;
-use crate::rounds::Row;
+use crate::rounds::{Row, find};
 use crate::stats::{Interval, Sample};
 use serde::Serialize;
 use std::fmt;
-
-/// Every row that is beaten by one that does its work and more, beyond the overlap of their intervals.
-pub(crate) fn beaten_parts(rows: &[Row]) -> Vec<String> {
-    let mut beaten = Vec::new();
-    for whole in rows {
-        for part in
-            whole.contender.parts(whole.case).into_iter().filter_map(|(who, case)| find(rows, who, case))
-        {
-            let (Some(rate), Some(part_rate)) = (whole.rate(), part.rate()) else { continue };
-            if rate.is_above(&part_rate) {
-                beaten.push(format!(
-                    "{} {}: {} a second, and {} {}, which is a part of it, only {}",
-                    whole.contender,
-                    whole.case,
-                    human(&rate),
-                    part.contender,
-                    part.case,
-                    human(&part_rate)
-                ));
-            }
-        }
-    }
-    beaten
-}
-
-fn find(rows: &[Row], contender: Contender, case: Case) -> Option<&Row> {
-    rows.iter().find(|row| row.contender == contender && row.case == case)
-}
 
 /// What a figure has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -207,21 +178,6 @@ mod tests {
     fn row(contender: Contender, case: &str, rates: &[f64]) -> Row {
         let samples = rates.iter().map(|&iops| Sample { iops, ..Sample::default() }).collect();
         Row { build: 0, contender, case: case.parse().unwrap(), samples }
-    }
-
-    #[test]
-    fn a_whole_that_beats_its_part_without_overlap_is_named() {
-        let link = row(Contender::MemifLink, "null/4096/read/32", &[6e5, 7e5, 8e5]);
-        let bdev = row(Contender::Bdev, "memory:64/4096/read/32", &[1.5e6, 1.6e6, 1.7e6]);
-        let whole = |rates: &[f64]| row(Contender::Memif, "memory:64/4096/read/32", rates);
-        let beaten = |rates: &[f64]| beaten_parts(&[link.clone(), bdev.clone(), whole(rates)]);
-        let [ref reason] = beaten(&[8.1e5, 9e5, 1e6])[..] else { panic!("one part is beaten") };
-        assert!(reason.starts_with("memif memory:64/4096/read/32: 900 k (810 - 1000)"), "{reason}");
-        assert!(
-            reason.contains("memif-link null/4096/read/32") && reason.ends_with("only 700 k (600 - 800)"),
-            "{reason}"
-        );
-        assert_eq!(beaten(&[7.9e5, 9e5, 1e6]), Vec::<String>::new(), "they overlap");
     }
 
     #[test]

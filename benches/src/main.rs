@@ -1,8 +1,8 @@
 //! Benchmarks of kvblade-dpdk beside its own parts and its peers, in one run on one machine.
 //!
 //! A [`case`] says which requests, a [`contender`] which target over which link. [`sampler`] takes one sample: a fresh server
-//! on one core, a fresh initiator on another. [`rounds`] interleaves samples, [`stats`] reduces them, [`checks`] compares
-//! them with each other and with the goals, [`report`] prints and records them. [`scaling`] asks whether a request costs
+//! on one core, a fresh initiator on another. [`rounds`] interleaves samples, [`stats`] reduces them, [`parts`] compares
+//! a whole with its parts and [`checks`] all with the goals, [`report`] prints and records them. [`scaling`] asks whether a request costs
 //! more where there are more exports, initiators or ports; [`own_cost`] measures the target without a link, [`distance`] how
 //! near the two cores are to each other.
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ mod contender;
 mod distance;
 mod loads;
 mod own_cost;
+mod parts;
 mod report;
 mod rounds;
 mod sampler;
@@ -230,7 +231,8 @@ fn run(args: &Run, stop: &AtomicBool) -> Result<Vec<String>> {
         rounds::measure(&sampler, &builds, round, &mut rows, &mut commands)?;
     }
     let goals = checks::goals(&rows, &ring, &instructions);
-    let beaten = checks::beaten_parts(&rows);
+    let comparisons = parts::comparisons(&rows);
+    let faults: Vec<String> = comparisons.iter().filter_map(parts::Comparison::fault).collect();
     let line = machine.line(&args.common.effort(rows.iter().flat_map(|row| &row.samples)))?;
     println!("{line}\nRequests a second:\n\n{}", report::rates(&rows));
     println!("Latency at QD 1 in us, the median and the p99.9:\n\n{}", report::latencies(&rows, 1));
@@ -238,8 +240,8 @@ fn run(args: &Run, stop: &AtomicBool) -> Result<Vec<String>> {
         println!("{}", report::ring(&ring));
     }
     println!("{}", checks::render(&goals));
-    for reason in &beaten {
-        println!("- {reason}");
+    for line in faults.iter().cloned().chain(comparisons.iter().filter_map(parts::Comparison::note)) {
+        println!("- {line}");
     }
     for commands in commands.values_mut().flatten() {
         *commands = report::portable(commands);
@@ -251,10 +253,10 @@ fn run(args: &Run, stop: &AtomicBool) -> Result<Vec<String>> {
         ("ring", json!(ring)),
         ("instructions", json!(instructions)),
         ("goals", json!(goals)),
-        ("beaten_parts", json!(beaten)),
+        ("parts", json!(comparisons)),
     ];
     report::write(&args.common.results.join("run.json"), &record)?;
-    Ok(beaten.into_iter().map(|reason| format!("these figures are not to be used: {reason}")).collect())
+    Ok(faults.into_iter().map(|reason| format!("these figures are not to be used: {reason}")).collect())
 }
 
 /// Returns the rows that are slower, if that is asked for.

@@ -28,6 +28,11 @@ impl Row {
     }
 }
 
+/// The row of a contender and a case.
+pub(crate) fn find(rows: &[Row], contender: Contender, case: Case) -> Option<&Row> {
+    rows.iter().find(|row| row.contender == contender && row.case == case)
+}
+
 /// The commands of server and load in a contender's first row, by contender.
 pub(crate) type Commands = BTreeMap<String, Vec<String>>;
 

@@ -54,11 +54,6 @@ impl Interval {
     ) -> Option<Self> {
         Self::of(these.iter().zip(those).map(|(this, that)| figure(this, that)))
     }
-
-    /// Whether all of it is above all of the other: the difference is more than the rounds' own.
-    pub(crate) fn is_above(&self, other: &Self) -> bool {
-        self.low > other.high
-    }
 }
 
 #[cfg(test)]

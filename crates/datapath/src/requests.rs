@@ -290,7 +290,11 @@ impl Requests {
                         queue.note_submitted();
                         self.pacing.submitted(io.data_len());
                     }
-                    Err((outcome, frame)) => self.fail_at_once(queue, context, source, outcome, frame),
+                    Err((outcome, frame)) => {
+                        // Made again, so that the other one stays in registers.
+                        let context = InFlight::new(queue.index(), id, place, io, deadline);
+                        self.fail_at_once(queue, context, source, outcome, frame);
+                    }
                 }
             }
             Err(refusal) => refuse(queue, export, backing, transfer, refusal, frame),
