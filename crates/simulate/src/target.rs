@@ -22,7 +22,7 @@ use crate::{
 /// Frames that a port's ring holds, in each direction.
 const RING: u32 = 256;
 /// Frames that a ring between lcores holds.
-const HANDED: u32 = 31;
+const HANDED: u32 = 3;
 const MTU: u16 = 1500;
 
 /// Lcores, their port and their exports.
