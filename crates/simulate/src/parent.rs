@@ -168,7 +168,10 @@ fn run_seeds(options: &Options, from: u64, seeds: u64) -> Result<Totals> {
         }
         (Some(seed), None) => {
             totals.seeds += 1;
-            let last = errors.iter().rev().take(4).rev().cloned().collect::<Vec<_>>().join(" / ");
+            // A panic's place and its message; else what was said last.
+            let panicked = errors.iter().position(|line| line.contains("panicked at"));
+            let said = panicked.unwrap_or(errors.len().saturating_sub(2));
+            let last = errors[said..].iter().take(2).cloned().collect::<Vec<_>>().join(" ");
             totals
                 .failures
                 .push(Failure { seed, broken: format!("the process ended with {status}: {last}") });

@@ -244,10 +244,10 @@ impl Plan {
                         sectors_per_block: if large { 8 } else { 1 },
                         cache,
                         latency: (roll(5, 8), 8 + roll(6, 40)),
-                        late: roll(7, 60),
+                        late: if roll(9, 2) == 0 { 0 } else { roll(7, 60) },
                         no_memory: only(chance(Part::NoMemory, 300)),
                         fail: only(chance(Part::Fail, 60)),
-                        hang: only(chance(Part::Hang, 200)),
+                        hang: only(chance(Part::Hang, 1000)),
                         fails_on: fails_on.then(|| u32::try_from(roll(8, lcores as u64)).unwrap_or(0)),
                     },
                 }

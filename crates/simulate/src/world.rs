@@ -370,7 +370,6 @@ impl World {
             && disk.fails_on.is_none()
             && link.loss == 0
             && link.truncate == 0
-            && self.plan.stall == 0
             && !self.changing.contains(&export)
     }
 
