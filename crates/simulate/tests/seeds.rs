@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-/// A seed takes about 50 ms of a CPU.
-const SEEDS: &str = "400";
+/// A seed takes about 70 ms of a CPU.
+const SEEDS: &str = "300";
 
 fn simulate(arguments: &[&str]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_simulate"));
@@ -19,11 +19,12 @@ fn no_seed_breaks_a_promise() {
     assert!(said.contains(&format!("{SEEDS} seeds in ")), "{said}");
 }
 
-/// A seed's summary has what happened, but not how long it took.
+/// A plan without copies of requests: how old a copy is, the target sees by a real clock.
 #[test]
 fn a_seed_takes_the_same_steps_again() {
     let steps = || {
-        let (passed, said) = simulate(&["--seed", "7", "--trace"]);
+        let (passed, said) =
+            simulate(&["--seed", "3", "--trace", "--without", "overlap,hang,loss,duplicate,truncate"]);
         assert!(passed, "{said}");
         let steps: Vec<String> =
             said.lines().filter(|line| line.contains("tag ")).map(str::to_owned).collect();
