@@ -40,6 +40,7 @@ mod slow_links;
 mod spdk_client;
 mod spreading;
 mod state_dir;
+mod thread_moves;
 mod two_ports;
 mod volumes;
 mod waiting;
