@@ -27,8 +27,6 @@ use serde_json::Value;
 use spdk::Poller;
 use state_store::{Opened, SaveError, Store, Stored, Writer};
 
-use fences::{Changing, Fence};
-
 use super::lcores::{Lcores, Unreached};
 use super::start_state::is_ready;
 use crate::answer::Answer;
@@ -140,6 +138,29 @@ enum End {
     Deferred(Request, StateReply),
     Clear(Answer),
     Nobody,
+}
+
+/// A change that waits for requests in flight, with the moment after which its requester is not kept waiting.
+#[derive(Debug, Clone, Copy)]
+struct Fence {
+    limit: Instant,
+    key: ExportKey,
+    number: u64,
+}
+
+/// See [`changing`].
+struct Changing<'a> {
+    change: &'a mut Change,
+    address: ShelfSlot,
+    state: &'a Arc<InitiatorState>,
+    acl: &'a Option<Arc<Acl>>,
+}
+
+/// The export's change if it is the one of this number, with its address, the state that every lcore has, and the new ACL.
+fn changing(managed: Option<&mut Managed>, number: u64) -> Option<Changing<'_>> {
+    let Managed { change, address, state, acl, .. } = managed?;
+    let change = change.as_mut().filter(|change| change.number == number)?;
+    Some(Changing { change, address: *address, state, acl })
 }
 
 impl StateManager {
@@ -384,7 +405,7 @@ impl StateManager {
     /// Publishes the new state to every lcore.
     fn publish(&mut self, key: ExportKey, number: u64) {
         let (count, reach) = (self.lcores.count(), self.reach);
-        let Some(Changing { change, acl, .. }) = fences::changing(self.managed.get_mut(&key), number) else {
+        let Some(Changing { change, acl, .. }) = changing(self.managed.get_mut(&key), number) else {
             return tracing::error!(
                 export = key.id.0,
                 number,

@@ -4,30 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aoe_target::{Acl, DropReason, ExportKey, InitiatorState, ShelfSlot, StateReply};
+use aoe_target::{DropReason, ExportKey, StateReply};
 use control::{ErrorCode, RpcError};
 
-use super::{Change, End, Job, Managed, StateManager};
+use super::{Changing, End, Fence, Job, StateManager, changing};
 use crate::target::lcores::Unreached;
 
 /// Time for the requests in flight to end when an ACL changes. Initiators have retransmitted several times by then.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// A change that waits for requests in flight, with the moment after which its requester is not kept waiting.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Fence {
-    limit: Instant,
-    key: ExportKey,
-    number: u64,
-}
-
-/// See [`changing`].
-pub(super) struct Changing<'a> {
-    pub(super) change: &'a mut Change,
-    pub(super) address: ShelfSlot,
-    pub(super) state: &'a Arc<InitiatorState>,
-    pub(super) acl: &'a Option<Arc<Acl>>,
-}
 
 impl StateManager {
     /// Publishes the new ACL of an export with its old state, and waits for the requests admitted before.
@@ -144,13 +128,6 @@ impl StateManager {
             End::Nobody => {}
         }
     }
-}
-
-/// The export's change if it is the one of this number, with its address, the state that every lcore has, and the new ACL.
-pub(super) fn changing(managed: Option<&mut Managed>, number: u64) -> Option<Changing<'_>> {
-    let Managed { change, address, state, acl, .. } = managed?;
-    let change = change.as_mut().filter(|change| change.number == number)?;
-    Some(Changing { change, address: *address, state, acl })
 }
 
 fn not_fenced() -> RpcError {
