@@ -373,7 +373,7 @@ impl Requests {
     ) {
         let (_, backing) = self.exports.export_of(id);
         let deadline = self.deadlines.after(backing.timeout());
-        let parked = Parked { queue: queue.index(), io: io, frame, deadline };
+        let parked = Parked { queue: queue.index(), io, frame, deadline };
         let (place, frame) = match self.order.enter_behind(id, source, parked) {
             Behind::Start(place, frame) => (place, frame),
             Behind::Full(frame) => {
