@@ -21,8 +21,6 @@ use crate::{
 
 /// Frames that a port's ring holds, in each direction.
 const RING: u32 = 256;
-/// Frames that a ring between lcores holds.
-const HANDED: u32 = 3;
 const MTU: u16 = 1500;
 
 /// Lcores, their port and their exports.
@@ -85,7 +83,7 @@ impl Target {
         let mut parts = Vec::new();
         if plan.distribute {
             let by = DistributeBy::Export;
-            parts = Distribution::over(eal(), id, plan.lcores, &by, HANDED, None).expect("rings");
+            parts = Distribution::over(eal(), id, plan.lcores, &by, plan.mbufs, None).expect("rings");
         }
         let (mut disks, mut bdevs) = (Vec::new(), Vec::new());
         for (index, export) in plan.exports.iter().enumerate() {
