@@ -73,7 +73,7 @@ impl Acl {
     /// The drop reason.
     pub fn check_sender(&self, source: MacAddr) -> Result<(), DropReason> {
         if self.closed {
-            Err(DropReason::ClaimsUnknown)
+            Err(DropReason::StateUnknown)
         } else if lists(&self.deny, source) || !self.allow.is_empty() && !lists(&self.allow, source) {
             Err(DropReason::Denied)
         } else if !self.mask.is_empty() && !lists(&self.mask, source) {

@@ -42,12 +42,12 @@ drop_reasons! {
     WildcardRefused, "wildcard_refused", "A wildcard request is neither a config query nor IDENTIFY, and no other may reach several exports.";
     Denied, "denied", "The operator's allow or deny list keeps the sender off the export.";
     Masked, "masked", "The export's MAC mask list does not name the sender; the protocol demands silence.";
-    ClaimsUnknown, "claims_unknown", "The export is closed: its stored mask and reservation are damaged or not yet known.";
+    StateUnknown, "state_unknown", "The export is closed: its stored mask and reservation are damaged or not yet known.";
     MaskReserved, "mask_reserved", "The reserved byte of a MAC mask message is not zero.";
     ConfigMismatch, "config_mismatch", "A config test named another string; the protocol demands silence.";
     ConfigTooLong, "config_too_long", "A config string is longer than 1024 bytes or than its frame.";
     ConfigSplit, "config_split", "A config string or a list that is needed is spread over several buffer segments.";
-    ConsultFull, "consult_full", "Too many requests that may change an export's initiator state are deferred at once.";
+    DeferredFull, "deferred_full", "Too many requests that may change an export's initiator state are deferred at once.";
     NotStored, "not_stored", "A change of an export's initiator state could not be written to disk, so it was not made.";
     ExportFull, "export_full", "The export has as many requests in flight as its bdev and its initiators may hold mbufs.";
     CopyInFlight, "copy_in_flight", "A later copy of the request arrived before it was answered: that one is answered.";

@@ -340,7 +340,7 @@ impl Export {
     /// Whether a write is answered only once it is on stable media: because the operator wants it so, or because the disk
     /// has a volatile cache that an initiator has turned off.
     #[must_use]
-    pub fn settles_writes(&self) -> bool {
+    pub fn syncs_writes(&self) -> bool {
         self.write_through || self.write_cache() == Some(false)
     }
 

@@ -115,7 +115,7 @@ pub struct Options {
     #[arg(long, value_name = "BYTES", value_parser = mtu)]
     pub mtu: Option<u16>,
 
-    /// Send from that many station addresses in turn, locally administered ones; 1 is the port's own
+    /// Send from that many MAC addresses in turn, locally administered ones; 1 is the port's own
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub initiators: u16,
 
@@ -162,7 +162,7 @@ pub struct Options {
     #[arg(long)]
     pub list: bool,
 
-    /// Show what went over each path: a port, and a station that answers there for a target
+    /// Show what went over each path: a port, and a MAC address that answers there for a target
     #[arg(long)]
     pub paths: bool,
 }

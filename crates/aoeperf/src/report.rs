@@ -263,7 +263,7 @@ fn row(text: &mut String, name: &str, counts: &Counts) {
 pub fn paths(engine: &Engine) -> String {
     let mut text = format!(
         "\n{:>12} {:<20} {:<17} {:>12} {:>8} {:>7}\n",
-        "target", "port", "station", "answered", "retrans.", "window"
+        "target", "port", "MAC address", "answered", "retrans.", "window"
     );
     for path in engine.paths() {
         let window = path.window.open().map_or_else(|| "-".into(), |open| open.to_string());
@@ -285,7 +285,7 @@ pub fn paths(engine: &Engine) -> String {
 pub fn list(found: &[crate::discover::Found], queues: &[crate::ports::PortQueue]) -> String {
     let mut text = format!(
         "{:>12} {:<17} {:<20} {:>14} {:>10} {:>7} {:>9}  config string\n",
-        "target", "station", "port", "sectors", "MiB", "buffers", "max bytes"
+        "target", "MAC address", "port", "sectors", "MiB", "buffers", "max bytes"
     );
     for target in found {
         for route in &target.routes {

@@ -117,8 +117,8 @@ impl Backing {
     }
 
     /// Decides again what is done before a write is answered: when the export's state changes, not for each write.
-    fn set_sync(&mut self, settles_writes: bool) {
-        self.sync = if settles_writes { self.needed_sync } else { SyncPolicy::Nothing };
+    fn set_sync(&mut self, syncs_writes: bool) {
+        self.sync = if syncs_writes { self.needed_sync } else { SyncPolicy::Nothing };
     }
 
     /// Has its requests go to a bdev that has come back.
@@ -281,7 +281,7 @@ impl Exports {
         bdev: &Bdev,
         bdevs: &CompletionQueue<InFlight>,
     ) -> Result<(), AddError> {
-        let (id, settles_writes) = (export.id(), export.settles_writes());
+        let (id, syncs_writes) = (export.id(), export.syncs_writes());
         let timeout = Timeout::seconds(export.io_timeout());
         let index = id.0 as usize;
         if id > Table::MAX_ID {
@@ -294,7 +294,7 @@ impl Exports {
         if self.backings.len() <= index {
             self.backings.resize_with(index + 1, || None);
         }
-        self.backings[index].insert(Backing::new(channel, bdev.info(), timeout)).set_sync(settles_writes);
+        self.backings[index].insert(Backing::new(channel, bdev.info(), timeout)).set_sync(syncs_writes);
         self.prepared.push(export);
         Ok(())
     }
@@ -330,10 +330,10 @@ impl Exports {
     pub(crate) fn serve(&mut self, key: ExportKey) -> Result<Option<Box<Export>>, AddError> {
         let place = self.prepared.iter().position(|export| export.key() == key);
         let export = self.prepared.swap_remove(place.ok_or(AddError::Unknown(key))?);
-        let settles_writes = export.settles_writes();
+        let syncs_writes = export.syncs_writes();
         let before = self.table.remove(key.id);
         match (self.table.insert(export), backing_of(&mut self.backings, key.id)) {
-            (Ok(()), Some(backing)) => backing.set_sync(settles_writes),
+            (Ok(()), Some(backing)) => backing.set_sync(syncs_writes),
             (Ok(()), None) => return Err(AddError::Unknown(key)),
             // The control plane gives no address out twice, and the offline export had this one.
             (Err(error), _) => {
@@ -397,15 +397,13 @@ impl Exports {
         acl: Option<&Arc<Acl>>,
     ) -> Vec<Published> {
         let mut old = Vec::new();
-        let mut settles_writes = None;
+        let mut syncs_writes = None;
         self.each(key, |export| {
             old.push(export.publish(Arc::clone(state), acl.cloned()));
-            settles_writes.get_or_insert(export.settles_writes());
+            syncs_writes.get_or_insert(export.syncs_writes());
         });
-        if let (Some(backing), Some(settles_writes)) =
-            (backing_of(&mut self.backings, key.id), settles_writes)
-        {
-            backing.set_sync(settles_writes);
+        if let (Some(backing), Some(syncs_writes)) = (backing_of(&mut self.backings, key.id), syncs_writes) {
+            backing.set_sync(syncs_writes);
         }
         old
     }

@@ -133,7 +133,7 @@ impl Distribution {
                 self.peers[queue].outgoing.push(frame);
                 return None;
             }
-            if matches!(self.by, DistributeBy::Address(_)) && asks_every_station(frame.data()) {
+            if matches!(self.by, DistributeBy::Address(_)) && asks_every_address(frame.data()) {
                 self.hand_copies(&frame, mempool);
             }
             Some(frame)
@@ -213,7 +213,7 @@ pub fn owner_of(frame: &[u8], queues: usize) -> Option<usize> {
 /// Whether a frame is a query/config to a group address that only reads or tests: then every address of the port
 /// replies. A request that changes something is served once.
 #[cold]
-fn asks_every_station(frame: &[u8]) -> bool {
+fn asks_every_address(frame: &[u8]) -> bool {
     let Some(first) = frame.first() else { return false };
     let at = aoe_offset(frame);
     let (ethertype, header) = (frame.get(at - 2..at), frame.get(at..at + 16));

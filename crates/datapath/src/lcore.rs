@@ -283,7 +283,7 @@ impl Lcore {
         }
     }
 
-    /// Sends deferred requests there. Until then they are dropped as [`aoe_target::DropReason::ConsultFull`].
+    /// Sends deferred requests there. Until then they are dropped as [`aoe_target::DropReason::DeferredFull`].
     pub fn defer_to(&mut self, sender: DeferredSender) {
         self.requests.defer_to(sender);
     }

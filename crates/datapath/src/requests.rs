@@ -354,7 +354,7 @@ impl Requests {
             Disposition::Defer => match self.deferred.send(Deferred::new(queue.index(), export.key(), frame))
             {
                 Ok(()) => backing.started(),
-                Err(frame) => queue.drop(frame, DropReason::ConsultFull),
+                Err(frame) => queue.drop(frame, DropReason::DeferredFull),
             },
         }
     }

@@ -28,9 +28,6 @@ pub(crate) struct Options {
     /// Parts of the simulation to be left out.
     #[arg(long, value_name = "PART,...", value_delimiter = ',')]
     pub(crate) without: Vec<Part>,
-    /// Put in the parts in which the target is known to break a promise.
-    #[arg(long)]
-    pub(crate) everything: bool,
     /// Make these requests of the seed only, by their numbers.
     #[arg(long, value_name = "NUMBER,...", value_delimiter = ',')]
     pub(crate) keep: Vec<u32>,
@@ -48,14 +45,10 @@ pub(crate) struct Options {
     pub(crate) child: bool,
 }
 
-/// Parts in which the target is known to break a promise.
-const KNOWN: &[Part] = &[Part::OverlapAcross];
-
 impl Options {
     /// The parts that are left out.
     pub(crate) fn left_out(&self) -> BTreeSet<Part> {
-        let known = if self.everything { &[] } else { KNOWN };
-        self.without.iter().chain(known).copied().collect()
+        self.without.iter().copied().collect()
     }
 
     /// The plan of a seed, as far as these options leave it.
@@ -81,9 +74,6 @@ impl Options {
     /// The arguments that make the plan what it is, beside the seed.
     pub(crate) fn parts_arguments(&self) -> Vec<String> {
         let mut arguments = Vec::new();
-        if self.everything {
-            arguments.push("--everything".into());
-        }
         if !self.without.is_empty() {
             let names: Vec<&str> = self.without.iter().map(|part| part.name()).collect();
             arguments.extend(["--without".into(), names.join(",")]);

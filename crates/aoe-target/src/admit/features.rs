@@ -198,7 +198,7 @@ mod tests {
             assert_eq!(export.features_on(limits()).write_cache, Some(is), "IDENTIFY says it");
             assert_eq!(export.admit_write_cache(is), answer(Registers::SUCCESS));
             assert_eq!(export.admit_write_cache(!is), Disposition::Defer);
-            assert_eq!(export.settles_writes(), !is);
+            assert_eq!(export.syncs_writes(), !is);
         }
     }
 
@@ -216,7 +216,7 @@ mod tests {
             for asked in [true, false] {
                 assert_eq!(export.admit_write_cache(asked), answer(Registers::ABORTED));
             }
-            assert!(export.settles_writes());
+            assert!(export.syncs_writes());
         }
     }
 }

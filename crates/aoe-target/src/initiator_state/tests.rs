@@ -364,7 +364,7 @@ fn guard_is_none_unless_somebody_is_kept_off() {
     state.apply(&register(1, 1, &[1]));
     assert_eq!(Acl::build(&[], &[], &state, false), None, "a registration keeps nobody off");
     let closed = Acl::build(&[], &[], &state, true).unwrap();
-    assert_eq!(closed.check_sender(mac(1)), Err(DropReason::ClaimsUnknown));
+    assert_eq!(closed.check_sender(mac(1)), Err(DropReason::StateUnknown));
 }
 
 #[test]

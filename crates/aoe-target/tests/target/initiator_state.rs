@@ -171,7 +171,7 @@ fn masked_and_denied_senders_meet_silence_for_every_command() {
     for frame in commands {
         assert_eq!(admit(&masked, &frame, jumbo()), Disposition::Drop(DropReason::Masked));
         assert_eq!(admit(&denied, &frame, jumbo()), Disposition::Drop(DropReason::Denied));
-        assert_eq!(admit(&closed, &frame, jumbo()), Disposition::Drop(DropReason::ClaimsUnknown));
+        assert_eq!(admit(&closed, &frame, jumbo()), Disposition::Drop(DropReason::StateUnknown));
     }
 }
 

@@ -118,7 +118,7 @@ fn the_list_shows_what_answers_and_asks_nothing_else() {
     {
         assert_eq!((line[0], line[2], line[3]), (address, "net_af_packet0", sectors), "{text}");
         assert_eq!((line[4], line[5], line[6]), (mib, buffers, "1024"), "{text}");
-        assert_eq!(line[1].len(), 17, "a station: {text}");
+        assert_eq!(line[1].len(), 17, "a MAC address: {text}");
     }
     lab.target.stop();
 }

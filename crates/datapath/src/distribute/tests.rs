@@ -62,7 +62,7 @@ fn what_is_no_ata_command_to_one_export_has_no_owner() {
 }
 
 #[test]
-fn only_what_changes_nothing_is_asked_of_every_station() {
+fn only_what_changes_nothing_is_asked_of_every_address() {
     let query = |destination: u8, flags: u8, command: u8, config: u8, tagged: bool| {
         let mut bytes = frame(1, 1, 1, 2, tagged);
         bytes[..6].fill(destination);
@@ -73,7 +73,7 @@ fn only_what_changes_nothing_is_asked_of_every_station() {
     };
     for tagged in [false, true] {
         for config in 0..=2 {
-            assert!(asks_every_station(&query(0xff, 0x10, 1, 0x10 | config, tagged)), "{config}");
+            assert!(asks_every_address(&query(0xff, 0x10, 1, 0x10 | config, tagged)), "{config}");
         }
         for (what, bytes) in [
             ("a set", query(0xff, 0x10, 1, 3, tagged)),
@@ -81,11 +81,11 @@ fn only_what_changes_nothing_is_asked_of_every_station() {
             ("an ATA command", query(0xff, 0x10, 0, 0, tagged)),
             ("a reservation", query(0xff, 0x10, 3, 0, tagged)),
             ("an answer", query(0xff, 0x18, 1, 0, tagged)),
-            ("to one station", query(0x02, 0x10, 1, 0, tagged)),
+            ("to one address", query(0x02, 0x10, 1, 0, tagged)),
         ] {
-            assert!(!asks_every_station(&bytes), "{what}");
+            assert!(!asks_every_address(&bytes), "{what}");
         }
         let query = query(0xff, 0x10, 1, 0, tagged);
-        assert!((0..query.len() - 2).all(|short| !asks_every_station(&query[..short])));
+        assert!((0..query.len() - 2).all(|short| !asks_every_address(&query[..short])));
     }
 }

@@ -340,7 +340,7 @@ fn by_address() -> Step {
         let drops = |reason| {
             pair.lcores.iter().map(|lcore| lcore.snapshot().queues[0].drops.get(reason)).sum::<u64>()
         };
-        assert_eq!((drops(DropReason::ConsultFull), drops(DropReason::NotOurMac)), (1, 1));
+        assert_eq!((drops(DropReason::DeferredFull), drops(DropReason::NotOurMac)), (1, 1));
         assert_eq!(pair.counters(0), DistributionCounters { handed_over: 54, taken_over: 0, ring_full: 0 });
         assert_eq!(pair.counters(1), DistributionCounters { handed_over: 0, taken_over: 54, ring_full: 0 });
         true

@@ -214,7 +214,7 @@ pub(crate) const CASES: &[Case] = &[
         },
     },
     Case {
-        name: "a_source_that_is_no_station_is_dropped",
+        name: "a_source_that_is_a_group_is_dropped",
         rule: "A broadcast or multicast source cannot be answered.",
         source: "srx",
         us: "silence; silence",
@@ -232,7 +232,7 @@ pub(crate) const CASES: &[Case] = &[
         },
     },
     Case {
-        name: "another_stations_frame_is_dropped",
+        name: "a_frame_for_another_address_is_dropped",
         rule: "A unicast frame to another address is not ours.",
         source: "spec",
         us: "silence",

@@ -72,7 +72,7 @@ fn every_frame_that_deserves_no_answer_is_dropped_under_its_own_reason() {
         ("a response", "is_response", changed(&identify, 14, &[0x18])),
         ("a broadcast source", "source_not_unicast", changed(&identify, 6, &[0xff; 6])),
         ("a multicast source", "source_not_unicast", changed(&identify, 6, &[1, 0, 0x5e, 0, 0, 1])),
-        ("another station's address", "not_our_mac", changed(&identify, 0, &[2, 0, 0, 0, 0, 9])),
+        ("another address", "not_our_mac", changed(&identify, 0, &[2, 0, 0, 0, 0, 9])),
         ("a shelf nobody serves", "unknown_shelf_slot", changed(&identify, 16, &[9, 9])),
         ("a slot nobody serves", "unknown_shelf_slot", changed(&identify, 18, &[9])),
         ("every slot of a shelf nobody serves", "unknown_shelf_slot", changed(&identify, 16, &[9, 9, 0xff])),

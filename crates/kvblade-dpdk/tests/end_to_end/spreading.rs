@@ -49,7 +49,7 @@ fn paths(initiator: &mut Initiator) -> Vec<Export> {
 }
 
 /// A lab with two more interfaces at the initiators' end, `i1` and `i2`; neither receives the other's replies.
-fn lab_of_stations() -> Lab {
+fn lab_of_initiators() -> Lab {
     let lab = Lab::new(9000);
     for name in ["i1", "i2"] {
         lab.near
@@ -90,7 +90,7 @@ fn load_both(lab: &Lab, paths: [&Export; 2]) {
 #[test]
 fn by_software_both_lcores_serve_one_port() {
     lab::needs_root!();
-    let lab = lab_of_stations();
+    let lab = lab_of_initiators();
     let addresses = [owned_by(0), owned_by(1)];
     let [first, second] = addresses.map(|address| format!("{address}=malloc:8M"));
     let target = lab.start_command(command(&lab, &["-e", &first, "-e", &second]));
@@ -124,7 +124,7 @@ fn by_software_both_lcores_serve_one_port() {
 #[test]
 fn each_lcore_has_a_station_address_which_is_a_path() {
     lab::needs_root!();
-    let lab = lab_of_stations();
+    let lab = lab_of_initiators();
     let target = lab.start_command(command(&lab, &["--spread", "macs", "-e", "1.1=malloc:8M"]));
     let log = target.log();
     assert!(log.contains("spread=macs") && log.contains("sorted out by the lcores"), "{log}");
