@@ -20,7 +20,8 @@ thread_local! {
     static TARGET: RefCell<Option<Target>> = const { RefCell::new(None) };
 }
 
-/// Everything the control plane knows.
+/// Everything the control plane knows: the owners of its parts, each of which keeps its own invariant. None holds between two of them,
+/// so the operations of this module reach them directly.
 pub(super) struct Target {
     /// Before the ports: it may hold frames of their mempools.
     pub(super) state_manager: StateManager,

@@ -100,8 +100,7 @@ impl Target {
         });
         match poller {
             Ok(poller) => {
-                let postponed = Postponed { request, answer, since, _poller: poller };
-                self.operations.postponed.insert(operation, postponed);
+                self.operations.postpone(operation, Postponed::new(request, answer, since, poller));
             }
             Err(_) => answer.refuse(why),
         }
@@ -110,7 +109,8 @@ impl Target {
 
     fn again(&mut self, operation: u64) {
         // Both the poller and the end of an examination call this; the first one takes the request.
-        if let Some(Postponed { request, answer, since, .. }) = self.operations.postponed.remove(&operation) {
+        if let Some(postponed) = self.operations.take_postponed(operation) {
+            let (request, answer, since) = postponed.into_parts();
             self.attempt(request, answer, since);
         }
     }

@@ -10,9 +10,31 @@ use datapath::Degraded;
 #[derive(Default)]
 pub(super) struct DegradedExports {
     /// By core: the changes that the lcore had counted at the last look, and what it has reported since.
-    pub(super) lcores: BTreeMap<u32, (u64, Vec<Degraded>)>,
+    lcores: BTreeMap<u32, (u64, Vec<Degraded>)>,
     /// Those that are logged.
-    pub(super) known: BTreeMap<ExportKey, Overdue>,
+    known: BTreeMap<ExportKey, Overdue>,
+}
+
+impl DegradedExports {
+    /// Whether an lcore is to be asked: it counts so many changes by now, others than at the last look, or it had degraded
+    /// exports then.
+    pub(super) fn is_to_be_asked(&mut self, core: u32, changes: u64) -> bool {
+        let (before, degraded) = self.lcores.entry(core).or_default();
+        let has_changed = std::mem::replace(before, changes) != changes;
+        has_changed || !degraded.is_empty()
+    }
+
+    /// Takes an lcore's report. Returns what is known now, and what was before.
+    pub(super) fn report(
+        &mut self,
+        core: u32,
+        degraded: Vec<Degraded>,
+    ) -> (BTreeMap<ExportKey, Overdue>, BTreeMap<ExportKey, Overdue>) {
+        self.lcores.entry(core).or_default().1 = degraded;
+        let now = sum(self.lcores.values().flat_map(|(_, degraded)| degraded));
+        let before = std::mem::replace(&mut self.known, now.clone());
+        (now, before)
+    }
 }
 
 /// Requests of an export that were answered past their deadline, over all lcores.
@@ -31,7 +53,7 @@ impl Overdue {
 }
 
 /// The sum of what lcores report, by export.
-pub(super) fn sum<'a>(reports: impl Iterator<Item = &'a Degraded>) -> BTreeMap<ExportKey, Overdue> {
+fn sum<'a>(reports: impl Iterator<Item = &'a Degraded>) -> BTreeMap<ExportKey, Overdue> {
     let mut sums: BTreeMap<ExportKey, Overdue> = BTreeMap::new();
     for report in reports {
         let sum = sums.entry(report.export).or_default();

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::control_plane::{Target, with};
 use super::lcores::Unreached;
-use super::operations::{Counting, Listing};
+use super::operations::Reported;
 use crate::answer::Answer;
 
 impl Target {
@@ -19,8 +19,7 @@ impl Target {
             return answer.give(&self.exports(&BTreeMap::new()));
         }
         let operation = self.operations.number();
-        let listing = Listing { in_flight: BTreeMap::new(), waiting: self.lcores.count(), answer };
-        self.operations.listing.insert(operation, listing);
+        self.operations.listings().start(operation, self.lcores.count(), answer);
         self.lcores.run(
             |lcore| lcore.draining(),
             move |core, draining| {
@@ -30,25 +29,20 @@ impl Target {
     }
 
     fn listed(&mut self, operation: u64, core: u32, draining: Result<Vec<(ExportKey, u32)>, Unreached>) {
-        let Some(mut listing) = self.operations.listing.remove(&operation) else {
-            return self.nothing_waits("a list of exports", operation, core);
-        };
-        match draining {
-            Ok(draining) => {
-                for (key, in_flight) in draining {
-                    *listing.in_flight.entry(key).or_default() += u64::from(in_flight);
-                }
+        let draining = draining.unwrap_or_else(|unreached| {
+            tracing::error!(lcore = core, "an lcore has no numbers of requests in flight: {unreached}");
+            Vec::new()
+        });
+        let reported = self.operations.listings().report(operation, |in_flight| {
+            for (key, requests) in draining {
+                *in_flight.entry(key).or_default() += u64::from(requests);
             }
-            Err(unreached) => {
-                tracing::error!(lcore = core, "an lcore has no numbers of requests in flight: {unreached}");
-            }
+        });
+        match reported {
+            Reported::Nothing => self.nothing_waits("a list of exports", operation, core),
+            Reported::Part => {}
+            Reported::Whole(in_flight, answer) => answer.give(&self.exports(&in_flight)),
         }
-        listing.waiting = listing.waiting.saturating_sub(1);
-        if listing.waiting > 0 {
-            self.operations.listing.insert(operation, listing);
-            return;
-        }
-        listing.answer.give(&self.exports(&listing.in_flight));
     }
 
     /// The answer to `aoe_get_exports`.
@@ -65,8 +59,7 @@ impl Target {
     /// Carries out `aoe_get_stats`: each lcore copies its own counters, so none are shared with it.
     pub(super) fn count(&mut self, answer: Answer) {
         let operation = self.operations.number();
-        let counting = Counting { lcores: Vec::new(), waiting: self.lcores.count(), answer };
-        self.operations.counting.insert(operation, counting);
+        self.operations.countings().start(operation, self.lcores.count(), answer);
         self.lcores.run(
             |lcore| lcore.snapshot(),
             move |core, snapshot| {
@@ -77,20 +70,18 @@ impl Target {
 
     /// An lcore that can't be reached has counters of 0.
     fn counted(&mut self, operation: u64, core: u32, snapshot: Result<Snapshot, Unreached>) {
-        let Some(mut counting) = self.operations.counting.remove(&operation) else {
-            return self.nothing_waits("counters", operation, core);
-        };
         if let Err(Unreached) = snapshot {
             tracing::error!(lcore = core, "an lcore has no counters: {Unreached}");
         }
-        counting.lcores.push(stats_of(core, snapshot.unwrap_or_default()));
-        counting.waiting = counting.waiting.saturating_sub(1);
-        if counting.waiting > 0 {
-            self.operations.counting.insert(operation, counting);
-            return;
+        let stats = stats_of(core, snapshot.unwrap_or_default());
+        match self.operations.countings().report(operation, |lcores| lcores.push(stats)) {
+            Reported::Nothing => self.nothing_waits("counters", operation, core),
+            Reported::Part => {}
+            Reported::Whole(mut lcores, answer) => {
+                lcores.sort_by_key(|stats| stats.core);
+                answer.give(&self.registry.stats_report(&lcores));
+            }
         }
-        counting.lcores.sort_by_key(|stats| stats.core);
-        counting.answer.give(&self.registry.stats_report(&counting.lcores));
     }
 }
 

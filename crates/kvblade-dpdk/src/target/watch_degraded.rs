@@ -5,22 +5,18 @@ use control::lifecycle::Event;
 use datapath::Degraded;
 
 use super::control_plane::{Target, with};
-use super::degraded::{Overdue, sum};
+use super::degraded::Overdue;
 use super::lcores::Unreached;
 
 impl Target {
     /// Asks those lcores for their degraded exports that have some, or had some at the last look. The others are not disturbed.
     pub(super) fn look_for_degraded(&mut self) {
-        let mut asked = Vec::new();
-        for lcore in self.lcores.iter() {
-            let (changes, degraded) = self.degraded.lcores.entry(lcore.core()).or_default();
-            let now = lcore.degraded_changes();
-            if *changes != now || !degraded.is_empty() {
-                *changes = now;
-                asked.push(lcore.core());
+        let counted: Vec<_> =
+            self.lcores.iter().map(|lcore| (lcore.core(), lcore.degraded_changes())).collect();
+        for (core, changes) in counted {
+            if !self.degraded.is_to_be_asked(core, changes) {
+                continue;
             }
-        }
-        for core in asked {
             self.lcores.only(Some(core)).run(
                 |lcore| lcore.degraded(),
                 |core, degraded| {
@@ -38,9 +34,7 @@ impl Target {
                 return tracing::warn!(lcore = core, "no report of degraded exports: {unreached}");
             }
         };
-        self.degraded.lcores.entry(core).or_default().1 = degraded;
-        let now = sum(self.degraded.lcores.values().flat_map(|(_, degraded)| degraded));
-        let before = std::mem::replace(&mut self.degraded.known, now.clone());
+        let (now, before) = self.degraded.report(core, degraded);
         for (key, overdue) in &now {
             if !before.contains_key(key) {
                 self.log_degraded(*key, *overdue);
