@@ -148,7 +148,10 @@ pub(crate) fn spdk_log(level: i32, file: &str, line: i32, function: &str, messag
     }
     let Some(suppressed) = PLACES.admit(&(file, line), &SERVING) else { return };
     let file = file.rsplit('/').next().unwrap_or(file);
-    let line = format_args!("{message} ({file}:{line} {function}){suppressed}");
+    emit_spdk_line(level, format_args!("{message} ({file}:{line} {function}){suppressed}"));
+}
+
+fn emit_spdk_line(level: i32, line: fmt::Arguments<'_>) {
     match level {
         ..=0 => tracing::error!(target: "spdk", "{line}"),
         1 => tracing::warn!(target: "spdk", "{line}"),

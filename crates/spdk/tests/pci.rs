@@ -126,11 +126,10 @@ fn from_sysfs(device: &Path) -> Device {
 #[test]
 fn spdk_reads_pci_devices_as_sysfs_describes_them() {
     let listed = fs::read_dir(SYSFS).expect("a PCI bus").flatten();
-    let mut expected: Devices = listed
+    let (left_out, mut expected): (Devices, Devices) = listed
         .map(|entry| (entry.file_name().to_string_lossy().into_owned(), from_sysfs(&entry.path())))
-        .collect();
-    let left_out: Vec<String> =
-        expected.extract_if(.., |_, device| is_left_out(device)).map(|(name, _)| name).collect();
+        .partition(|(_, device)| is_left_out(device));
+    let left_out: Vec<String> = left_out.into_keys().collect();
     assert!(!expected.is_empty(), "this machine has no PCI device to compare");
     let seen = through_spdk(&left_out);
     for (name, device) in &mut expected {
