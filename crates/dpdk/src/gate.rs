@@ -4,17 +4,19 @@
 //! peer. The queue's thread never waits at its gate: as long as the gate is closed, a burst does nothing. The other thread
 //! waits until the burst that runs has ended.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-
-const OPEN: u8 = 0;
-/// The queue's thread is inside a burst function.
-const INSIDE: u8 = 1;
-/// The queue's thread is outside, and stays outside.
-const CLOSED: u8 = 2;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The gate of one rx or tx queue.
+///
+/// Each side writes its own flag and then reads the other's, in the one order of all `SeqCst` accesses. So at least one of the
+/// two sees the other, and the gate closes at the end of the burst that runs, however busy the queue is.
 #[derive(Debug)]
-pub(crate) struct Gate(AtomicU8);
+pub(crate) struct Gate {
+    /// The queue's thread is inside a burst function, or about to look at `closed`.
+    inside: AtomicBool,
+    /// The queue's thread does not enter.
+    closed: AtomicBool,
+}
 
 /// The right to call a burst function of the queue, until it is dropped.
 pub(crate) struct Inside<'a>(&'a Gate);
@@ -40,7 +42,7 @@ impl Gates {
         Some(&self.0.get(usize::from(queue))?[direction as usize])
     }
 
-    /// Closes each; false if a queue's thread is inside one. Those that are closed stay closed.
+    /// Closes each; false if a queue's thread is inside one still. None is entered any more.
     pub(crate) fn close(&self) -> bool {
         self.0.iter().flatten().filter(|gate| !gate.close()).count() == 0
     }
@@ -52,48 +54,45 @@ impl Gates {
 
 impl Gate {
     pub(crate) const fn closed() -> Self {
-        Self(AtomicU8::new(CLOSED))
+        Self { inside: AtomicBool::new(false), closed: AtomicBool::new(true) }
     }
 
     pub(crate) const fn opened() -> Self {
-        Self(AtomicU8::new(OPEN))
+        Self { inside: AtomicBool::new(false), closed: AtomicBool::new(false) }
     }
 
-    /// For the queue's thread: the right to call a burst function; `None` while the gate is closed.
+    /// For the queue's thread: the right to call a burst function; `None` while the gate is closed or closes.
     #[inline]
     pub(crate) fn enter(&self) -> Option<Inside<'_>> {
-        // Acquire: what the thread that opened the gate did to the port is done.
-        let entered = self.0.compare_exchange(OPEN, INSIDE, Ordering::Acquire, Ordering::Relaxed);
-        entered.is_ok().then_some(Inside(self))
+        self.inside.store(true, Ordering::SeqCst);
+        // Dropped at once if it is closed. What the thread that opened the gate did to the port is done.
+        let inside = Inside(self);
+        if self.closed.load(Ordering::SeqCst) { None } else { Some(inside) }
     }
 
-    /// For the thread that changes the port: closes the gate. False if the queue's thread is inside; then call it again.
+    /// For the thread that changes the port: closes the gate. False if the queue's thread is inside still; then call it again.
     pub(crate) fn close(&self) -> bool {
-        // Acquire: what the last burst function did to the port is done.
-        match self.0.compare_exchange(OPEN, CLOSED, Ordering::Acquire, Ordering::Acquire) {
-            Ok(_) => true,
-            Err(state) => state == CLOSED,
-        }
+        self.closed.store(true, Ordering::SeqCst);
+        // If it is outside, what its last burst function did to the port is done.
+        !self.inside.load(Ordering::SeqCst)
     }
 
-    /// For the thread that has closed the gate.
+    /// For the thread that closes the gate.
     pub(crate) fn open(&self) {
-        // A gate that is not closed stays as it is.
-        self.0.compare_exchange(CLOSED, OPEN, Ordering::Release, Ordering::Relaxed).unwrap_or_default();
+        self.closed.store(false, Ordering::Release);
     }
 }
 
 impl Drop for Inside<'_> {
     #[inline]
     fn drop(&mut self) {
-        // Nobody else writes while the state is INSIDE.
-        self.0.0.store(OPEN, Ordering::Release);
+        self.0.inside.store(false, Ordering::Release);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicU64};
+    use std::sync::atomic::AtomicU64;
 
     use super::*;
 
@@ -104,9 +103,8 @@ mod tests {
         gate.open();
         let inside = gate.enter().expect("it is open");
         assert!(!gate.close());
-        gate.open();
-        assert!(!gate.close(), "to open it again changes nothing");
         drop(inside);
+        assert!(gate.enter().is_none(), "nor is it entered again");
         assert!(gate.close() && gate.enter().is_none());
         gate.open();
         assert!(gate.enter().is_some());
