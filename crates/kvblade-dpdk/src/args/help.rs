@@ -206,7 +206,7 @@ else by PAUSE, which gives the CPU's other thread more room and saves little pow
   sleep=MICROSECONDS   they sleep for 1 to 10000 us at a time; adds up to that and the kernel's timer slack (50 us)
   interrupt            they sleep until the NIC interrupts; adds the time of the interrupt, some tens of us, and to \
 RPCs and other work up to 1 ms. For ports whose PMD has interrupts of rx queues (i40e, ixgbe, ice, mlx5, virtio, tap; \
-not af_packet, memif); lcores that hand frames to each other (--spread) pause instead
+not af_packet, memif); lcores that hand frames to each other (several queues of a port) pause instead
 
 The added time affects the first request after a pause, and RPCs.";
 
