@@ -14,21 +14,21 @@ use crate::{
 };
 
 /// Seconds without a completion after which an export's bdev is not well.
-const PATIENCE: u64 = 2;
+const RECENT_SECONDS: u64 = 2;
 
 /// An lcore's budgets.
 #[derive(Debug)]
 pub(crate) struct Admission {
     paths: Paths,
-    /// [`PATIENCE`] in ticks of the TSC.
-    patience: u64,
+    /// [`RECENT_SECONDS`] in ticks of the TSC.
+    recent: u64,
 }
 
 impl Admission {
     /// For an lcore that can have so many requests in flight.
     pub(crate) fn new(requests: usize) -> Self {
         let paths = Paths::new(requests, RandomState::new().hash_one(requests));
-        Self { paths, patience: tsc::hz().saturating_mul(PATIENCE) }
+        Self { paths, recent: tsc::hz().saturating_mul(RECENT_SECONDS) }
     }
 
     /// Decides on a request that does not have room by the first rule. Counts it if it is admitted, until it has ended or is
@@ -52,7 +52,7 @@ impl Admission {
             self.track(export, backing, in_flight);
         }
         let own = self.paths.in_flight(initiator, export.id());
-        let is_well = backing.is_well(tsc::now(), self.patience);
+        let is_well = backing.is_well(tsc::now(), self.recent);
         if room.admits(backing.load(), own, u32::from(export.buffer_count()), is_well) {
             self.paths.started(initiator, export.id());
             return Ok(());

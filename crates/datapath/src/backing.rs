@@ -189,10 +189,10 @@ impl Backing {
         self.load.set_tracked(tracked);
     }
 
-    /// Whether its bdev has completed something lately: within `patience` before `now`.
-    pub(crate) fn is_well(&mut self, now: u64, patience: u64) -> bool {
+    /// Whether its bdev has completed something lately: within `recent` ticks of the TSC before `now`.
+    pub(crate) fn is_well(&mut self, now: u64, recent: u64) -> bool {
         let completed = self.counters.completions();
-        self.load.in_flight() == 0 || self.progress.is_recent(completed, now, patience)
+        self.load.in_flight() == 0 || self.progress.is_recent(completed, now, recent)
     }
 
     /// Hands an I/O to the bdev.

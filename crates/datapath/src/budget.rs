@@ -131,13 +131,13 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Whether the bdev completed something since the look before this one, or at most `patience` ago. `completed` is a number
+    /// Whether the bdev completed something since the look before this one, or at most `recent` ago. `completed` is a number
     /// that grows with each completion.
-    pub(crate) fn is_recent(&mut self, completed: u64, now: u64, patience: u64) -> bool {
+    pub(crate) fn is_recent(&mut self, completed: u64, now: u64, recent: u64) -> bool {
         if completed != self.completed {
             *self = Self { completed, changed_at: now };
         }
-        now.wrapping_sub(self.changed_at) <= patience
+        now.wrapping_sub(self.changed_at) <= recent
     }
 }
 

@@ -108,7 +108,7 @@ pub(crate) fn run(plan: Plan, number: u64, trace: bool) -> Result<Summary, Strin
         plan,
     };
     world.serve()?;
-    world.settle()?;
+    world.finish_all()?;
     world.history.check()?;
     world.end()
 }
@@ -403,7 +403,7 @@ impl World {
     }
 
     /// Without faults from now on: everything in flight ends, every frame is accounted for.
-    fn settle(&mut self) -> Result<(), String> {
+    fn finish_all(&mut self) -> Result<(), String> {
         (self.plan.stall, self.plan.events) = (0, Vec::new());
         self.link.calm();
         for disk in &self.target.disks {

@@ -45,7 +45,7 @@ fn bdev(name: &str, sectors: u64) -> ServedBdev {
 }
 
 /// Reports success on every task, and on those that follow, for an lcore.
-pub(crate) fn settle(registry: &mut Registry, key: ExportKey, effects: Vec<Effect>) {
+pub(crate) fn carry_out(registry: &mut Registry, key: ExportKey, effects: Vec<Effect>) {
     let mut effects = std::collections::VecDeque::from(effects);
     while let Some(effect) = effects.pop_front() {
         match effect {
@@ -61,7 +61,7 @@ pub(crate) fn settle(registry: &mut Registry, key: ExportKey, effects: Vec<Effec
 /// An event, and all that follows from it.
 pub(crate) fn happens(registry: &mut Registry, key: ExportKey, event: Event) {
     let effects = registry.step(key, event);
-    settle(registry, key, effects);
+    carry_out(registry, key, effects);
 }
 
 struct Bench {
@@ -93,15 +93,15 @@ impl Bench {
     }
 
     /// The lcores carry out what was begun.
-    fn settle(&mut self, key: ExportKey) {
+    fn carry_out(&mut self, key: ExportKey) {
         for (_, effects) in self.pending.extract_if(.., |(of, _)| *of == key).collect::<Vec<_>>() {
-            settle(&mut self.registry, key, effects);
+            carry_out(&mut self.registry, key, effects);
         }
     }
 
     fn online(&mut self, at: &str, on: &str) -> ExportKey {
         let key = self.create(at, on).unwrap();
-        self.settle(key);
+        self.carry_out(key);
         key
     }
 
@@ -145,7 +145,7 @@ fn an_export_is_created_then_online() {
     let id = bench.create("1.1", "veth1 0").unwrap();
     let record = bench.registry.get(id).unwrap();
     assert_eq!((record.ports, record.stage(), record.sectors), (set(&[0, 1]), Stage::Preparing, 2048));
-    bench.settle(id);
+    bench.carry_out(id);
     assert_eq!(bench.stage(id), Some(Stage::Serving));
 }
 
@@ -156,7 +156,7 @@ fn ids_are_given_out_again_lowest_first_and_in_another_generation() {
     assert_eq!(keys.map(|key| (key.id.0, key.generation)), [(0, 0), (1, 0), (2, 0)]);
     for (at, key) in [("1.2", keys[1]), ("1.1", keys[0])] {
         bench.delete(at, "all").unwrap();
-        bench.settle(key);
+        bench.carry_out(key);
     }
     let again = ["2.1", "2.2", "2.3"].map(|at| bench.online(at, "all"));
     assert_eq!(again.map(|key| (key.id.0, key.generation)), [(0, 1), (1, 1), (3, 0)]);
@@ -231,8 +231,8 @@ fn deleting_an_address_removes_every_export_there() {
     let other = bench.online("1.2", "all");
     assert_eq!(bench.delete("1.1", "all"), Ok(vec![Deletion::Remove(one), Deletion::Remove(two)]));
     assert_eq!(bench.stage(one), Some(Stage::Draining));
-    bench.settle(one);
-    bench.settle(two);
+    bench.carry_out(one);
+    bench.carry_out(two);
     assert_eq!((bench.stage(one), bench.stage(other)), (None, Some(Stage::Serving)));
 }
 
@@ -255,7 +255,7 @@ fn leaving_some_ports_keeps_the_others() {
         refused(bench.create("1.1", leave), ErrorCode::Busy, &["1.1", "being deleted", "wait"]);
         refused(bench.delete("1.1", "all"), ErrorCode::Busy, &["1.1", "being deleted"]);
         assert_eq!(bench.stage(id), Some(Stage::Serving));
-        bench.settle(id);
+        bench.carry_out(id);
         assert_eq!(bench.registry.get(id).unwrap().ports, set(remaining), "{on} - {leave}");
         bench.online("1.1", leave);
     }
@@ -275,7 +275,7 @@ fn leaving_every_port_one_by_one_removes_the_export() {
             ("2", Deletion::Remove(id)),
         ] {
             assert_eq!(bench.delete("1.1", leave), Ok(vec![then]), "{on} - {leave}");
-            bench.settle(id);
+            bench.carry_out(id);
         }
     }
 }
@@ -310,11 +310,11 @@ fn requests_that_cross_are_told_to_wait() {
     let id = bench.create("1.1", "0").unwrap();
     refused(bench.create("1.1", "all"), ErrorCode::Busy, &["1.1", "being created on port 0"]);
     refused(bench.delete("1.1", "all"), ErrorCode::Busy, &["1.1", "being created"]);
-    bench.settle(id);
+    bench.carry_out(id);
     bench.delete("1.1", "all").unwrap();
     refused(bench.delete("1.1", "0"), ErrorCode::Busy, &["1.1", "being deleted"]);
     refused(bench.create("1.1", "0"), ErrorCode::Busy, &["1.1", "being deleted on port 0"]);
-    bench.settle(id);
+    bench.carry_out(id);
     bench.online("1.1", "0");
 }
 
@@ -346,7 +346,7 @@ fn exports_of_a_removed_bdev_are_offline_and_can_be_deleted() {
     assert_eq!((bench.stage(online), bench.registry.offline()), (Some(Stage::Offline), vec![]));
     assert_eq!(bench.stage(deleting), Some(Stage::Draining));
     for key in [online, creating, deleting] {
-        bench.settle(key);
+        bench.carry_out(key);
     }
     assert_eq!((bench.stage(creating), bench.stage(deleting)), (None, None), "rolled back, and deleted");
     assert_eq!(bench.registry.offline(), [online]);
@@ -382,7 +382,7 @@ fn force_frees_the_address_and_keeps_the_sectors_of_requests_in_flight() {
     refused(bench.delete("1.1", "all"), ErrorCode::Busy, &["being deleted"]);
     let drains = bench.pending.pop().unwrap();
     assert_eq!(bench.delete_with("1.1", "all", true), Ok(vec![Deletion::Remove(old)]));
-    bench.settle(old);
+    bench.carry_out(old);
     assert_eq!(bench.registry.quarantined().len(), 1);
     assert!(bench.registry.exports().is_empty());
     refused(bench.delete_with("1.1", "all", true), ErrorCode::NoSuchExport, &["1.1"]);
@@ -397,7 +397,7 @@ fn force_frees_the_address_and_keeps_the_sectors_of_requests_in_flight() {
     let reader = request("1.2", "b1.1", |request| request.options.read_only = true);
     refused(bench.registry.create(&reader, &bdev("b1.1", 2048)).cloned(), ErrorCode::Busy, &["by force"]);
     bench.pending.push(drains);
-    bench.settle(old);
+    bench.carry_out(old);
     assert!(bench.registry.quarantined().is_empty());
     assert!(bench.registry.create(&reader, &bdev("b1.1", 2048)).is_ok());
 }
