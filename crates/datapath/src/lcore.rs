@@ -6,12 +6,12 @@ use aoe_target::{
     Acl, Export, ExportCounters, ExportId, ExportKey, InitiatorState, MacAddr, PortId, PortLimits, Ports,
     ShelfSlot, StateReply,
 };
-use dpdk::RxInterrupts;
+use dpdk::{RxInterrupts, tsc};
 use spdk::{Bdev, CurrentThread};
 
 use crate::{
     AddError, Deferred, DeferredSender, Degraded, DegradedChanges, Idle, PortQueue, PortQueueStats,
-    TurnCount, requests::Requests,
+    TurnCount, pacing::Yields, requests::Requests,
 };
 
 /// Turns between two looks at the clock, a power of two. A turn takes microseconds, and deadlines have seconds.
@@ -28,6 +28,7 @@ pub struct Lcore {
     /// The queue that is polled first in the next turn.
     next_queue: usize,
     requests: Requests,
+    yields: Yields,
     /// It takes no new requests.
     stopping: bool,
     turns: u64,
@@ -71,6 +72,7 @@ impl Lcore {
             queues,
             next_queue: 0,
             requests: Requests::new(capacity)?,
+            yields: Yields::new(tsc::hz()),
             stopping: false,
             turns: 0,
             turn_count: TurnCount::default(),
@@ -108,10 +110,12 @@ impl Lcore {
         if self.turns.is_multiple_of(DEADLINE_TURNS) {
             busy |= self.requests.check_deadlines(&mut self.queues);
         }
+        let mut received = false;
         if self.stopping {
             busy |= self.empty_inboxes(thread);
         } else {
-            busy |= self.receive(thread);
+            received = self.receive(thread);
+            busy |= received;
             busy |= self.requests.fan_out(thread, &mut self.queues);
         }
         for queue in &mut self.queues {
@@ -121,6 +125,9 @@ impl Lcore {
         self.turns += 1;
         self.turn_count.set(self.turns);
         self.busy_turns += u64::from(busy);
+        if spdk::kernel_io_in_flight() {
+            self.yields.turn_ended(received);
+        }
         busy
     }
 

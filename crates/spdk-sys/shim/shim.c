@@ -317,27 +317,29 @@ struct spdk_shim_fdsync *spdk_shim_fdsync_open(unsigned int depth, int *rc)
 	return sync;
 }
 
-int spdk_shim_fdsync_submit(struct spdk_shim_fdsync *sync, int fd, void *arg)
+int spdk_shim_fdsync_submit(struct spdk_shim_fdsync *sync, int fd, uint64_t number)
 {
 	struct iocb iocb, *iocbs[1] = {&iocb};
 	int rc;
 
 	/* The kernel copies the iocb before io_submit returns. */
 	io_prep_fdsync(&iocb, fd);
-	iocb.data = arg;
+	iocb.data = (void *)(uintptr_t)number;
 	rc = io_submit(sync->context, 1, iocbs);
 	return rc == 1 ? 0 : rc == 0 ? -EAGAIN : rc;
 }
 
-int spdk_shim_fdsync_poll(struct spdk_shim_fdsync *sync, void (*done)(void *arg, int64_t result))
+int spdk_shim_fdsync_poll(struct spdk_shim_fdsync *sync, uint64_t *numbers, int64_t *results, int max)
 {
 	struct io_event events[16];
 	struct timespec now = {};
 	/* libaio looks at the completion ring, mapped into this process, before it calls the kernel. */
-	int count = io_getevents(sync->context, 0, 16, events, &now);
+	int count = io_getevents(sync->context, 0, max < 16 ? max : 16, events, &now);
 
-	for (int i = 0; i < count; i++)
-		done(events[i].data, (int64_t)events[i].res);
+	for (int i = 0; i < count; i++) {
+		numbers[i] = (uintptr_t)events[i].data;
+		results[i] = (int64_t)events[i].res;
+	}
 	return count < 0 ? 0 : count;
 }
 

@@ -113,13 +113,13 @@ int spdk_shim_nvme_health(struct spdk_bdev_desc *desc, struct spdk_io_channel *c
 
 /*
  * Linux's asynchronous fdatasync (io_submit(2), IOCB_CMD_FDSYNC). `open` returns NULL and sets `*rc` on failure;
- * `submit` returns a negative errno, -EAGAIN when too many are under way; `poll` calls `done` with the argument
- * and the result (0 or a negative errno) of each that has ended, and makes no system call while none has.
+ * `submit` returns a negative errno, -EAGAIN when too many are in flight; `poll` stores the number and the result (0 or a
+ * negative errno) of up to `max` that have ended, returns how many, and makes no system call while none has.
  */
 struct spdk_shim_fdsync;
 struct spdk_shim_fdsync *spdk_shim_fdsync_open(unsigned int depth, int *rc);
-int spdk_shim_fdsync_submit(struct spdk_shim_fdsync *sync, int fd, void *arg);
-int spdk_shim_fdsync_poll(struct spdk_shim_fdsync *sync, void (*done)(void *arg, int64_t result));
+int spdk_shim_fdsync_submit(struct spdk_shim_fdsync *sync, int fd, uint64_t number);
+int spdk_shim_fdsync_poll(struct spdk_shim_fdsync *sync, uint64_t *numbers, int64_t *results, int max);
 void spdk_shim_fdsync_close(struct spdk_shim_fdsync *sync);
 
 /* SPDK_VERSION_STRING. Any thread. */

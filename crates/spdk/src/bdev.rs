@@ -3,7 +3,6 @@
 use std::{
     ffi::{CStr, CString, c_char, c_void},
     fmt,
-    fs::File,
     ptr::{self, NonNull},
     sync::Arc,
 };
@@ -13,6 +12,7 @@ use crate::{
     c_string::{collect, text},
     durability::{Described, Durability, FileBeneath, FlushMethod, judge},
     error::{EINVAL, Error, Result, check},
+    synced_file::SyncedFile,
     thread::{Thread, free_later},
 };
 
@@ -99,7 +99,7 @@ pub(crate) struct Descriptor {
     on_event: NonNull<OnEvent>,
     info: BdevInfo,
     /// For [`FlushMethod::FileSync`]: at least one.
-    pub(crate) files: Vec<File>,
+    pub(crate) files: Vec<Arc<SyncedFile>>,
 }
 
 // SAFETY: a descriptor may be used on any SPDK thread to get a channel and to submit I/O (spdk/bdev.h), and is closed on its
@@ -311,7 +311,7 @@ impl Bdev {
         let mut descriptor = Descriptor { raw, owner, on_event, info, files: Vec::new() };
         if descriptor.info.flush == FlushMethod::FileSync && access != Access::ReadAlone {
             let paths = descriptor.info.files.iter().map(|file| &file.path);
-            let files: std::io::Result<Vec<File>> = paths.map(File::open).collect();
+            let files: std::io::Result<Vec<_>> = paths.map(|path| SyncedFile::open(path)).collect();
             descriptor.files = files
                 .map_err(|error| Error { call: "open", errno: error.raw_os_error().unwrap_or(EINVAL) })?;
         }

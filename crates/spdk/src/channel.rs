@@ -43,7 +43,6 @@ use std::{
     ffi::{c_int, c_void},
     fmt,
     marker::PhantomData,
-    os::fd::AsRawFd,
     ptr::NonNull,
 };
 
@@ -52,16 +51,14 @@ use dpdk::Mbuf;
 use crate::{
     Bdev, CurrentThread, FlushMethod, Thread,
     error::{EAGAIN, EINVAL, ENOMEM, ENOTSUP, Error, Result},
-    fdsync::FdSync,
+    fdsync::{FdSync, FileSyncs},
+    file_flush,
     in_flight::{Channel, Header, Io, IoKind, Outcome, QueueHead, Slot, Submitted, outcome_of_io},
     in_flight_table::InFlightTable,
     pending::Pending,
     sector_io,
     sectors::{BlockSize, Blocks, Sectors},
 };
-
-/// fdatasyncs that one lcore can have in flight.
-const FDSYNC_DEPTH: u32 = 64;
 
 /// One SPDK thread's way into a bdev.
 ///
@@ -92,7 +89,18 @@ impl IoChannel {
         // SPDK's largest is far below 4 GiB.
         let alignment = u32::try_from(bdev.info().alignment).unwrap_or(u32::MAX);
         let in_flight = std::cell::Cell::new(0);
-        let channel = Channel { raw, desc, block_size, alignment, in_flight, bdev: bdev.clone(), owner };
+        let mut fdsync = queue.inner().fdsync.borrow_mut();
+        let channel = Channel {
+            raw,
+            desc,
+            block_size,
+            alignment,
+            in_flight,
+            is_kernels: bdev.info().flush == FlushMethod::FileSync,
+            groups: bdev.inner.files.iter().map(|file| fdsync.join(file)).collect(),
+            bdev: bdev.clone(),
+            owner,
+        };
         Ok(Self { inner: NonNull::from(Box::leak(Box::new(channel))) })
     }
 
@@ -138,6 +146,9 @@ impl IoChannel {
         let mut request = Submitted::new(frame, queue.head, self.inner, io, blocks, index, context)?;
         queue.inner().in_flight.add(index, request.arg());
         channel.in_flight.set(channel.in_flight.get() + 1);
+        if channel.is_kernels {
+            queue.inner().kernel_io.started();
+        }
         let Some(addresses) = request.cover(usize::from(io.payload), bytes) else {
             request.finish(Outcome::Aborted);
             return Ok(());
@@ -273,7 +284,7 @@ fn flush(channel: &Channel, request: Submitted) {
     match method {
         FlushMethod::Nothing => request.finish(Outcome::Done),
         FlushMethod::Impossible => request.finish(Outcome::Aborted),
-        FlushMethod::FileSync => sync_next_file(request),
+        FlushMethod::FileSync => file_flush::start(request),
         FlushMethod::Bdev | FlushMethod::NvmeCommand => {
             // All of it, as large as it is now.
             let blocks = channel.bdev.blocks();
@@ -291,36 +302,6 @@ fn flush(channel: &Channel, request: Submitted) {
                 refused(unsafe { Submitted::from_arg(arg) }, code);
             }
         }
-    }
-}
-
-/// Starts the fdatasync of the first file that a flush has not synced yet.
-fn sync_next_file(request: Submitted) {
-    let (queue, synced_files) = (request.queue(), request.header().synced);
-    let Some(file) = request.channel().bdev.inner.files.get(synced_files) else {
-        return request.finish(Outcome::Aborted);
-    };
-    let arg = request.into_arg();
-    // SAFETY: FdSync::submit asks for an argument that `synced` can take, once: a submitted request, given up here.
-    let code = unsafe { queue.fdsync.borrow_mut().submit(file.as_raw_fd(), arg) };
-    if code != 0 {
-        // SAFETY: on an error the kernel has not taken the request, so `synced` does not get it.
-        refused(unsafe { Submitted::from_arg(arg) }, code);
-    }
-}
-
-/// An fdatasync has ended: the next file's starts on the next turn. Not from here, where the queue looks for ended ones.
-extern "C" fn synced(arg: *mut c_void, result: i64) {
-    // SAFETY: `sync_next_file` gave the request up, and the kernel returns it once.
-    let mut request = unsafe { Submitted::from_arg(arg) };
-    if result != 0 {
-        return request.finish(Outcome::DeviceFault);
-    }
-    request.header_mut().synced += 1;
-    if request.header().synced < request.channel().bdev.inner.files.len() {
-        request.retry_later();
-    } else {
-        request.finish(Outcome::Done);
     }
 }
 
@@ -386,7 +367,7 @@ impl<C: Copy> CompletionQueue<C> {
     /// io_setup(2)'s: `EAGAIN` when fs.aio-max-nr is used up.
     pub fn new(capacity: usize) -> Result<Self> {
         let table = InFlightTable::new(capacity);
-        let head = Box::new(QueueHead::new(FdSync::open(FDSYNC_DEPTH, synced)?, table));
+        let head = Box::new(QueueHead::new(FdSync::open()?, table));
         Ok(Self { head: NonNull::from(Box::leak(head)), _this_thread: PhantomData })
     }
 
@@ -423,12 +404,17 @@ impl<C: Copy> CompletionQueue<C> {
         self.inner().bounced.get()
     }
 
+    /// The fdatasyncs of files so far, and the flushes that they answered.
+    pub fn file_syncs(&self) -> FileSyncs {
+        self.inner().fdsync.borrow().counts
+    }
+
     /// Drives work that has no callback: retries requests that got ENOMEM, polls fdatasync completions. Once a turn,
     /// before [`CompletionQueue::poll`].
     #[inline]
     pub fn advance(&self) {
         let head = self.inner();
-        head.fdsync.borrow_mut().poll();
+        file_flush::advance(head);
         sector_io::advance(head);
         if !head.waiting.is_empty() {
             self.retry();
@@ -448,11 +434,16 @@ impl<C: Copy> CompletionQueue<C> {
         }
     }
 
-    /// The next request that has ended, in the order they ended.
+    /// The next request that has ended, in the order they ended. When there is none, the flushes of files are submitted
+    /// that came since.
     #[inline]
     pub fn poll(&self) -> Option<Completed<C>> {
         let head = self.inner();
-        let request = head.ended.pop()?;
+        let Some(request) = head.ended.pop() else {
+            // All completions of this turn have been looked at: the flushes that follow from them share an fdatasync.
+            file_flush::submit(head);
+            return None;
+        };
         head.leave(&request);
         let outcome = request.header().outcome;
         let slot = request.place().cast::<Slot<C>>();

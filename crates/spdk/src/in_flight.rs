@@ -9,14 +9,16 @@ use std::{
     ffi::{c_int, c_void},
     mem::{self, ManuallyDrop, MaybeUninit},
     ptr::NonNull,
+    rc::Rc,
 };
 
 use dpdk::Mbuf;
 
 use crate::{
     Bdev, HEALTH_LOG_BYTES, Thread,
-    fdsync::FdSync,
+    fdsync::{FdSync, Group},
     in_flight_table::InFlightTable,
+    kernel_io::KernelIo,
     sector_buffers::SectorBuffers,
     sectors::{BlockSize, Blocks, Sectors},
 };
@@ -80,7 +82,11 @@ pub(crate) struct Channel {
     /// What the bdev wants buffers' addresses to be a multiple of.
     pub(crate) alignment: u32,
     pub(crate) in_flight: Cell<u32>,
+    /// Its I/O is the kernel's: that of SPDK's aio module, which counts none itself.
+    pub(crate) is_kernels: bool,
     pub(crate) bdev: Bdev,
+    /// Those of the files that a flush syncs, one after the other.
+    pub(crate) groups: Box<[Rc<Group<List>>]>,
     /// A reactor runs several SPDK threads on one of the system's.
     pub(crate) owner: Thread,
 }
@@ -240,9 +246,13 @@ impl Submitted {
     #[inline]
     pub(crate) fn finish(mut self, outcome: Outcome) {
         self.header_mut().outcome = outcome;
-        let in_flight = &self.channel().in_flight;
-        in_flight.set(in_flight.get() - 1);
-        self.queue().ended.push(self);
+        let channel = self.channel();
+        channel.in_flight.set(channel.in_flight.get() - 1);
+        let queue = self.queue();
+        if channel.is_kernels {
+            queue.kernel_io.ended();
+        }
+        queue.ended.push(self);
     }
 
     /// Has the request start again on the next turn.
@@ -340,6 +350,12 @@ pub(crate) struct List {
     last: Cell<*mut c_void>,
 }
 
+impl Default for List {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl List {
     pub(crate) const fn new() -> Self {
         Self { first: Cell::new(std::ptr::null_mut()), last: Cell::new(std::ptr::null_mut()) }
@@ -392,14 +408,16 @@ pub(crate) struct QueueHead {
     pub(crate) waits: Cell<u64>,
     /// I/Os that SPDK copied.
     pub(crate) bounced: Cell<u64>,
-    pub(crate) fdsync: RefCell<FdSync>,
+    pub(crate) fdsync: RefCell<FdSync<List>>,
+    /// The requests on channels whose I/O is the kernel's.
+    pub(crate) kernel_io: KernelIo,
     pub(crate) sector_buffers: SectorBuffers,
     /// Requests that wait for one of these.
     pub(crate) waiting_for_buffer: List,
 }
 
 impl QueueHead {
-    pub(crate) fn new(fdsync: FdSync, in_flight: InFlightTable) -> Self {
+    pub(crate) fn new(fdsync: FdSync<List>, in_flight: InFlightTable) -> Self {
         Self {
             ended: List::new(),
             waiting: List::new(),
@@ -407,6 +425,7 @@ impl QueueHead {
             waits: Cell::new(0),
             bounced: Cell::new(0),
             fdsync: RefCell::new(fdsync),
+            kernel_io: KernelIo::default(),
             sector_buffers: SectorBuffers::none(),
             waiting_for_buffer: List::new(),
         }

@@ -1,4 +1,4 @@
-//! io_submit(2) as the kernel gets it: recorded on its way there, and fdatasyncs held back where a test wants it.
+//! io_submit(2) as the kernel gets it: recorded on its way there, and fdatasyncs held back, or failed, where a test wants it.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
@@ -19,6 +19,7 @@ pub(crate) struct Submitted {
 thread_local! {
     static SUBMITTED: RefCell<Vec<Submitted>> = const { RefCell::new(Vec::new()) };
     static HOLDS: Cell<bool> = const { Cell::new(false) };
+    static FAILS: Cell<bool> = const { Cell::new(false) };
     /// What is held back: the context, and the iocb's bytes.
     static HELD: RefCell<Vec<(*mut c_void, IocbBytes)>> = const { RefCell::new(Vec::new()) };
 }
@@ -39,12 +40,24 @@ struct Iocb {
     count: c_int,
 }
 
+/// struct io_event of libaio.h.
+#[repr(C)]
+struct Event {
+    data: *mut c_void,
+    iocb: *mut Iocb,
+    result: c_long,
+    result2: c_long,
+}
+
 /// struct iovec.
 #[repr(C)]
 struct Vector {
     base: *mut c_void,
     length: usize,
 }
+
+/// libaio's io_getevents.
+type IoGetEvents = unsafe extern "C" fn(*mut c_void, c_long, c_long, *mut Event, *mut c_void) -> c_int;
 
 /// libaio's io_submit.
 type IoSubmit = unsafe extern "C" fn(*mut c_void, c_long, *mut *mut Iocb) -> c_int;
@@ -64,6 +77,11 @@ pub(crate) fn hold_syncs() {
     HOLDS.set(true);
 }
 
+/// Whether what ends by libaio's io_getevents ends with EIO: fdatasyncs do, and SPDK looks at its own rings itself.
+pub(crate) fn fail_syncs(fails: bool) {
+    FAILS.set(fails);
+}
+
 /// Submits the fdatasyncs that were held back.
 pub(crate) fn release() {
     HOLDS.set(false);
@@ -75,12 +93,17 @@ pub(crate) fn release() {
     }
 }
 
-fn next() -> IoSubmit {
+/// The next definition of a function of libaio.
+fn defined(name: &CStr) -> *mut c_void {
     const RTLD_NEXT: *mut c_void = std::ptr::without_provenance_mut(usize::MAX);
-    const NAME: &CStr = c"io_submit";
     // SAFETY: a C string; the handle means the next definition of the name.
-    let next = unsafe { dlsym(RTLD_NEXT, NAME.as_ptr()) };
-    assert!(!next.is_null(), "libaio has io_submit");
+    let next = unsafe { dlsym(RTLD_NEXT, name.as_ptr()) };
+    assert!(!next.is_null(), "libaio has {name:?}");
+    next
+}
+
+fn next() -> IoSubmit {
+    let next = defined(c"io_submit");
     // SAFETY: libaio's io_submit has this signature.
     unsafe { std::mem::transmute::<*mut c_void, IoSubmit>(next) }
 }
@@ -131,4 +154,31 @@ unsafe extern "C" fn io_submit(context: *mut c_void, count: c_long, iocbs: *mut 
     let next = next();
     // SAFETY: the caller's promise is the one that libaio asks for.
     unsafe { next(context, count, iocbs) }
+}
+
+/// In the place of libaio's, which it calls.
+///
+/// # Safety
+/// As libaio's: room for `most` events.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn io_getevents(
+    context: *mut c_void,
+    least: c_long,
+    most: c_long,
+    events: *mut Event,
+    timeout: *mut c_void,
+) -> c_int {
+    const EIO: c_long = 5;
+    // SAFETY: libaio's io_getevents has this signature.
+    let next = unsafe { std::mem::transmute::<*mut c_void, IoGetEvents>(defined(c"io_getevents")) };
+    // SAFETY: the caller's promise is the one that libaio asks for.
+    let count = unsafe { next(context, least, most, events, timeout) };
+    for index in 0..usize::try_from(count).unwrap_or(0) {
+        // SAFETY: libaio has filled so many.
+        let event = unsafe { &mut *events.add(index) };
+        if FAILS.get() {
+            event.result = -EIO;
+        }
+    }
+    count
 }
