@@ -76,8 +76,14 @@ const FUNCTIONS: &[&str] = &[
 
 const TYPES: &[&str] = &["spdk_bdev_event_type", "spdk_bdev_io_type", "iovec"];
 
-const CONSTANTS: &[&str] =
-    &["SPDK_RPC_RUNTIME", "SPDK_RPC_STARTUP", "SPDK_JSONRPC_ERROR_.*", "SPDK_LOG_.*", "SPDK_VERSION_M.*OR"];
+const CONSTANTS: &[&str] = &[
+    "SPDK_SHIM_.*",
+    "SPDK_RPC_RUNTIME",
+    "SPDK_RPC_STARTUP",
+    "SPDK_JSONRPC_ERROR_.*",
+    "SPDK_LOG_.*",
+    "SPDK_VERSION_M.*OR",
+];
 
 /// SPDK's pkg-config packages that the target links: the event framework and its environment, the bdev subsystem with
 /// every bdev module that this SPDK was built with, and the system's libraries that they call. All else follows from the
@@ -253,7 +259,7 @@ fn main() {
         bindings = bindings.allowlist_var(name);
     }
     // The shim calls SPDK, so it comes first on the linker's line.
-    compiler.clone().file("shim/shim.c").compile("spdk_shim");
+    compiler.clone().files(["shim/shim.c", "shim/file.c"]).compile("spdk_shim");
     let has_rbd = env::var_os("CARGO_FEATURE_RBD").is_some();
     if has_rbd {
         // Whole, for the constructors that register the module and its RPC methods.

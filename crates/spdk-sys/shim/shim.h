@@ -18,6 +18,8 @@
 #include <spdk/thread.h>
 #include <spdk/version.h>
 
+#include "file.h"
+
 /* A log line without its line end. `level` is enum spdk_log_level. Any thread. */
 typedef void (*spdk_shim_log_sink)(int level, const char *file, int line, const char *function, const char *text,
 				   size_t length);

@@ -16,6 +16,7 @@ use crate::{
     c_string::text,
     eal_arguments::EalArguments,
     error::{EALREADY, EINVAL, Error, Result},
+    file,
     rpc::{self, Method},
     stage::{self, Stage},
     subsystem::{self, Subsystem},
@@ -170,6 +171,10 @@ impl App {
         if TAKEN.swap(true, Ordering::Relaxed) {
             return Err(Error { call: "spdk_app_start", errno: EALREADY });
         }
+        file::attach();
+        rpc::register::<file::rpc::Create>();
+        rpc::register::<file::rpc::Delete>();
+        rpc::register::<file::rpc::Rescan>();
         Ok(Self { _this_thread: PhantomData })
     }
 

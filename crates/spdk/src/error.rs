@@ -15,11 +15,20 @@ pub struct Error {
 /// The result of a call that SPDK can refuse.
 pub type Result<T> = std::result::Result<T, Error>;
 
-pub(crate) const ENOMEM: i32 = 12;
+pub(crate) const EPERM: i32 = 1;
+pub(crate) const ENOENT: i32 = 2;
+pub(crate) const ESRCH: i32 = 3;
+pub(crate) const EINTR: i32 = 4;
 pub(crate) const EIO: i32 = 5;
 pub(crate) const EAGAIN: i32 = 11;
+pub(crate) const ENOMEM: i32 = 12;
+pub(crate) const EACCES: i32 = 13;
+pub(crate) const EEXIST: i32 = 17;
+pub(crate) const ENODEV: i32 = 19;
+pub(crate) const EISDIR: i32 = 21;
 pub(crate) const EINVAL: i32 = 22;
-pub(crate) const ESRCH: i32 = 3;
+pub(crate) const EROFS: i32 = 30;
+pub(crate) const ENOSYS: i32 = 38;
 pub(crate) const EALREADY: i32 = 114;
 pub(crate) const ENOTSUP: i32 = 95;
 pub(crate) const ECANCELED: i32 = 125;

@@ -22,6 +22,7 @@ mod durability;
 mod eal_arguments;
 mod error;
 mod fdsync;
+pub mod file;
 mod file_flush;
 mod health;
 mod in_flight;

@@ -7,6 +7,7 @@ mod bdevs;
 mod bounces;
 mod file_flush;
 mod io_submit;
+mod runner;
 mod step;
 mod threads;
 
@@ -15,19 +16,14 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use spdk::app::AppOptions;
-use spdk::{App, AppThread, Finished, Initialized, Poller, Subsystem, Thread, rpc};
+use spdk::{App, AppThread, Finished, Initialized, Subsystem, Thread, rpc};
 
 use step::{Step, asks, chain, socket};
 
-/// How often a test is called before it has failed. Not a time: it takes far longer than any of them needs.
-const MAX_TURNS: u32 = 20_000_000;
-
 thread_local! {
-    static DRIVER: RefCell<Option<Poller>> = const { RefCell::new(None) };
     /// What the subsystem heard.
     static HEARD: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) };
 }
@@ -66,11 +62,6 @@ impl rpc::Method for Echo {
             None => request.result("null"),
         }
     }
-}
-
-/// Ends the app.
-fn stop() {
-    AppThread::with(|app| app.stop(0)).expect("tests run on the app's thread");
 }
 
 fn all() -> Vec<(&'static str, Step)> {
@@ -138,7 +129,7 @@ fn main() {
     let code = app.run(&options, move |_| {
         let app_thread = Thread::current().expect("the app's thread");
         *noted.borrow_mut() = Some(std::thread::spawn(move || send_until_refused(&app_thread)));
-        run_all(&outcome);
+        runner::run_all(all(), &outcome);
     });
     let refusal = sender.take().expect("start ran").join().expect("it ends with a refusal");
     finish(&config, code, &refusal, *results.borrow());
@@ -180,41 +171,5 @@ fn finish(config: &Path, code: spdk::Result<i32>, refusal: &spdk::Error, (passed
     let again = App::new().expect_err("once in a process");
     assert_eq!((again.call, again.errno), ("spdk_app_start", 114));
     println!("test after_the_app_nothing_reaches_it ... ok");
-    let passed = passed + 1;
-    let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    println!(
-        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out"
-    );
-    std::process::exit(i32::from(failed > 0 || passed < 2));
-}
-
-/// Runs the tests one after the other from a poller, then stops the app. A failed assertion ends the process.
-fn run_all(results: &Rc<RefCell<(u32, u32)>>) {
-    let results = Rc::clone(results);
-    let mut tests = all().into_iter();
-    let mut current: Option<(&'static str, Step, u32)> = None;
-    println!("\nrunning the app's tests");
-    let driver = Poller::register(Duration::ZERO, move || {
-        let Some((name, step, turns)) = &mut current else {
-            current = tests.next().map(|(name, step)| (name, step, 0));
-            if current.is_none() {
-                DRIVER.take();
-                stop();
-            }
-            return true;
-        };
-        *turns += 1;
-        if step() {
-            println!("test {name} ... ok");
-            results.borrow_mut().0 += 1;
-            current = None;
-        } else if *turns > MAX_TURNS {
-            println!("test {name} ... FAILED: no end after {turns} turns");
-            results.borrow_mut().1 += 1;
-            DRIVER.take();
-            stop();
-        }
-        true
-    });
-    DRIVER.set(Some(driver.expect("a poller")));
+    runner::finish((passed + 1, failed))
 }

@@ -1,0 +1,98 @@
+//! fdatasyncs that fail: of a loop device whose file lies on a file system that is full.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+use spdk::{IoKind, Outcome};
+
+use crate::bench::Bench;
+use crate::modes::{Shared, described};
+use crate::step::{Step, asks, chain, once};
+
+pub(crate) fn all() -> Vec<(&'static str, Step)> {
+    vec![("a_failed_fdatasync_fails_its_writes_and_all_later_ones", failed())]
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let output =
+        Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    } else {
+        Err(format!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of ours")
+}
+
+/// A loop device of 16 MiB, of which the first can be written: its file lies on a file system that is full then.
+fn full_disk() -> Result<PathBuf, String> {
+    let directory = crate::directory().join("full");
+    fs::create_dir(&directory).expect("room");
+    run("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", text(&directory)])?;
+    let file = directory.join("disk");
+    fs::File::create(&file).expect("ours").set_len(16 << 20).expect("sparse");
+    let device = run("losetup", &["--find", "--show", text(&file)]);
+    // It lives on as long as the device.
+    run("umount", &["--lazy", text(&directory)])?;
+    device.map(PathBuf::from)
+}
+
+/// Lets writes go on.
+fn clear() -> Step {
+    asks("bdev_file_rescan", json!({ "name": "full", "clear_failure": true }), |answer| {
+        assert!(answer["result"].is_number(), "{answer}");
+    })
+}
+
+fn failed() -> Step {
+    let device = match full_disk() {
+        Ok(device) => device,
+        Err(error) => {
+            return once(move || println!("no loop device, so no fdatasync fails: {error}"));
+        }
+    };
+    let shared = Shared::new("unused");
+    let params = json!({ "name": "full", "filename": device, "buffered": true });
+    let (opened, outcomes, later, rest) = (shared.clone(), shared.clone(), shared.clone(), shared.clone());
+    let (good, closed) = (shared.clone(), shared.clone());
+    let fault = (IoKind::Write, Outcome::DeviceFault);
+    chain(vec![
+        asks("bdev_file_create", params, |answer| assert_eq!(answer["result"], "full", "{answer}")),
+        once(move || {
+            // Once the bdev has closed it, Linux takes the device down, also where a test fails.
+            run("losetup", &["-d", text(&device)]).expect("it is there");
+            let bdev = crate::step::open("full", true, |_| ()).expect("there");
+            opened.bench.replace(Some(Bench::open(&bdev, "full")));
+        }),
+        // The page cache takes all of them; writing back fails.
+        shared.each(IoKind::Write, 1000, 1),
+        once(move || {
+            let failed = outcomes.with(Bench::take_failed);
+            assert!(!failed.is_empty() && failed.iter().all(|one| *one == fault), "{failed:?}");
+        }),
+        described("full", |file| {
+            assert!(file["failed"].as_str().is_some_and(|text| text.starts_with("fdatasync: ")), "{file}");
+        }),
+        // Of these an fdatasync of their own would not fail.
+        shared.each(IoKind::Write, 3, 2),
+        once(move || assert_eq!(later.with(Bench::take_failed), [fault; 3])),
+        clear(),
+        // Pages that were written after the fdatasync began are still to fail.
+        shared.each(IoKind::Write, 1, 3),
+        once(move || _ = rest.with(Bench::take_failed)),
+        clear(),
+        described("full", |file| assert!(file["failed"].is_null(), "{file}")),
+        shared.each(IoKind::Write, 3, 3),
+        once(move || assert_eq!(good.with(Bench::take_failed), [])),
+        once(move || drop(closed.bench.take())),
+        asks("bdev_file_delete", json!({ "name": "full" }), move |answer| {
+            assert_eq!(answer["result"], true, "{answer}");
+            fs::remove_file(&shared.path).expect("it is there");
+        }),
+    ])
+}
