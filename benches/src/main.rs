@@ -131,6 +131,10 @@ struct Scaling {
     exports: u32,
 }
 
+/// Rounds of `run` beyond `--rounds`, one after the other, while the cores' distances leave a row without enough samples that can
+/// be compared with those of its part.
+const EXTRA_ROUNDS: u32 = 2;
+
 fn seconds(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     if (0.01..=3600.0).contains(&value) { Ok(value) } else { Err("must be 0.01 to 3600 seconds".to_owned()) }
@@ -184,8 +188,8 @@ impl Common {
     }
 
     /// What the line above a table says of all samples.
-    fn effort<'all>(&self, samples: impl IntoIterator<Item = &'all Sample>) -> String {
-        let Self { rounds, seconds, .. } = self;
+    fn effort<'all>(&self, rounds: u32, samples: impl IntoIterator<Item = &'all Sample>) -> String {
+        let seconds = self.seconds;
         let (mut near, mut all, mut resent) = (0, 0, 0.0);
         for sample in samples {
             near += usize::from(sample.round_trip_ns < NEAR_NS);
@@ -224,16 +228,22 @@ fn run(args: &Run, stop: &AtomicBool) -> Result<Vec<String>> {
     let mut rows = args.rows.rows(1, Contender::value_variants())?;
     let (mut ring, mut commands) = (Vec::new(), Commands::new());
     let instructions = if args.no_own_cost { Vec::new() } else { own_cost::instructions(&sampler)? };
-    for round in 1..=args.common.rounds {
+    let mut comparisons = Vec::new();
+    let mut taken = 0;
+    for round in 1..=args.common.rounds + EXTRA_ROUNDS {
+        if round > args.common.rounds && comparisons.iter().all(parts::Comparison::is_possible) {
+            break;
+        }
         if !args.no_own_cost {
             ring.extend(own_cost::ring(&sampler)?);
         }
         rounds::measure(&sampler, &builds, round, &mut rows, &mut commands)?;
+        comparisons = parts::comparisons(&rows);
+        taken = round;
     }
     let goals = checks::goals(&rows, &ring, &instructions);
-    let comparisons = parts::comparisons(&rows);
     let faults: Vec<String> = comparisons.iter().filter_map(parts::Comparison::fault).collect();
-    let line = machine.line(&args.common.effort(rows.iter().flat_map(|row| &row.samples)))?;
+    let line = machine.line(&args.common.effort(taken, rows.iter().flat_map(|row| &row.samples)))?;
     println!("{line}\nRequests a second:\n\n{}", report::rates(&rows));
     println!("Latency at QD 1 in us, the median and the p99.9:\n\n{}", report::latencies(&rows, 1));
     if !ring.is_empty() {
@@ -280,7 +290,7 @@ fn ab(args: &Ab, stop: &AtomicBool) -> Result<Vec<String>> {
         rounds::measure(&sampler, &builds, round, &mut rows, &mut commands)?;
     }
     let base_revision = report::revision(&args.base);
-    let effort = args.common.effort(rows.iter().flat_map(|row| &row.samples));
+    let effort = args.common.effort(args.common.rounds, rows.iter().flat_map(|row| &row.samples));
     let line = machine.line(&format!("base {base_revision}; {effort}"))?;
     let (table, slower) = report::ratios(&rows);
     println!("{line}\n{table}");
@@ -295,7 +305,7 @@ fn scale(args: &Scaling, stop: &AtomicBool) -> Result<Vec<String>> {
     let mut machine = Machine::before(checkout())?;
     let sampler = args.common.sampler(scaling::DISK_MIB, stop)?;
     let series = scaling::measure(&sampler, args.exports, args.common.rounds)?;
-    let effort = args.common.effort(series.iter().flat_map(|series| &series.samples));
+    let effort = args.common.effort(args.common.rounds, series.iter().flat_map(|series| &series.samples));
     let line = machine.line(&format!("{} exports; {effort}", args.exports))?;
     println!("{line}\n{}", scaling::render(&series));
     let record = [("machine", json!(machine)), ("series", json!(series))];

@@ -1,11 +1,12 @@
 //! A whole beside its parts: a row that does another's work and more, and is faster, makes a run worthless.
 //!
-//! Rates are compared in pairs: samples of one round, taken with the two cores at the same distance. Virtual CPUs move between
-//! near and far from each other within a run, so that one row's median may be of near samples and the other's of far ones.
+//! Rates are compared in pairs: samples that were taken with the two cores at the same distance, in the order of the rounds.
+//! Virtual CPUs move between near and far from each other within a run, so that one row's median may be of near samples and the
+//! other's of far ones.
 
 use crate::distance::NEAR_NS;
 use crate::rounds::{Row, find};
-use crate::stats::{Interval, Sample};
+use crate::stats::Interval;
 use serde::Serialize;
 
 /// A whole is beaten by its part if the median of the ratios is above this: by more than what the samples of a row differ
@@ -19,9 +20,9 @@ pub(crate) struct Comparison {
     whole: String,
     part: String,
     rounds: usize,
-    /// Rounds in which the cores were near each other in one sample and far in the other.
+    /// Samples of either row without one of the other row at the same distance.
     left_out: usize,
-    /// The whole's rate by the part's, of the other rounds; `None` without any.
+    /// The whole's rate by the part's, of the pairs; `None` without any.
     ratio: Option<Interval>,
 }
 
@@ -35,12 +36,15 @@ pub(crate) fn comparisons(rows: &[Row]) -> Vec<Comparison> {
 }
 
 fn compare(whole: &Row, part: &Row) -> Comparison {
-    let is_near = |sample: &Sample| sample.round_trip_ns < NEAR_NS;
+    let rates = |row: &Row, near: bool| -> Vec<f64> {
+        let at_distance = row.samples.iter().filter(|sample| (sample.round_trip_ns < NEAR_NS) == near);
+        at_distance.map(|sample| sample.iops).collect()
+    };
     let rounds = whole.samples.len().min(part.samples.len());
-    let pairs = whole.samples.iter().zip(&part.samples);
-    let ratios: Vec<f64> = pairs
-        .filter(|(whole, part)| is_near(whole) == is_near(part))
-        .map(|(whole, part)| whole.iops / part.iops)
+    let ratios: Vec<f64> = [true, false]
+        .into_iter()
+        .flat_map(|near| rates(whole, near).into_iter().zip(rates(part, near)))
+        .map(|(whole, part)| whole / part)
         .collect();
     let name = |row: &Row| format!("{} {}", row.contender, row.case);
     let left_out = rounds - ratios.len();
@@ -48,12 +52,16 @@ fn compare(whole: &Row, part: &Row) -> Comparison {
 }
 
 impl Comparison {
+    /// Whether at least half of the samples have a pair.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.rounds - self.left_out >= self.rounds.div_ceil(2)
+    }
+
     /// Why the run is not to be used.
     pub(crate) fn fault(&self) -> Option<String> {
         let Self { whole, part, rounds, left_out, ratio } = self;
-        let compared = rounds - left_out;
         match ratio {
-            Some(Interval { median, low, high }) if compared >= rounds.div_ceil(2) => {
+            Some(Interval { median, low, high }) if self.is_possible() => {
                 (*median > MARGIN).then(|| {
                     format!(
                         "{whole} has {median:.2} ({low:.2} - {high:.2}) times the rate of {part}, which is a part of it"
@@ -61,7 +69,8 @@ impl Comparison {
                 })
             }
             _ => Some(format!(
-                "{whole} can be compared with {part}, which is a part of it, in {compared} of {rounds} rounds only"
+                "{whole} can be compared with {part}, which is a part of it, in {} of {rounds} samples only",
+                rounds - left_out
             )),
         }
     }
@@ -71,8 +80,8 @@ impl Comparison {
         let Self { whole, part, rounds, left_out, .. } = self;
         (*left_out > 0).then(|| {
             format!(
-                "{whole} beside {part}: {left_out} of {rounds} rounds left out, with the cores near each other in one sample \
-                 and far in the other"
+                "{whole} beside {part}: {left_out} of {rounds} samples left out, as the other row has none with the cores at the \
+                 same distance"
             )
         })
     }
@@ -82,6 +91,7 @@ impl Comparison {
 mod tests {
     use super::*;
     use crate::contender::Contender;
+    use crate::stats::Sample;
 
     const NEAR: f64 = 100.0;
     const FAR: f64 = 400.0;
@@ -125,16 +135,25 @@ mod tests {
         let comparison = compared(&whole, &link);
         assert_eq!(comparison.ratio, Some(Interval { median: 0.5, low: 0.5, high: 0.5 }));
         assert_eq!(comparison.fault(), None);
-        assert!(comparison.note().unwrap().contains("1 of 4 rounds left out"));
-        let beaten = [(1.5e6, NEAR), (5e5, NEAR), (1.5e6, NEAR), (6e5, FAR)];
+        assert!(comparison.note().unwrap().contains("1 of 4 samples left out"));
+        let beaten = [(1.5e6, NEAR), (1.5e6, NEAR), (1.5e6, NEAR), (6e5, FAR)];
         assert!(compared(&beaten, &link).fault().unwrap().contains("1.50"), "in the pairs that are left");
+    }
+
+    #[test]
+    fn samples_of_different_rounds_make_pairs() {
+        let whole = [(5e5, NEAR), (5e5, NEAR), (2e5, FAR), (2e5, FAR)];
+        let link = [(4e5, FAR), (4e5, FAR), (1e6, NEAR), (1e6, NEAR)];
+        let comparison = compared(&whole, &link);
+        assert_eq!((comparison.note(), comparison.fault()), (None, None));
+        assert_eq!(comparison.ratio, Some(Interval { median: 0.5, low: 0.5, high: 0.5 }));
     }
 
     #[test]
     fn too_few_pairs_fail() {
         let whole = [(5e5, NEAR), (5e5, NEAR), (5e5, NEAR), (2e5, FAR)];
         let link = [(4e5, FAR), (4e5, FAR), (4e5, FAR), (4e5, FAR)];
-        assert!(compared(&whole, &link).fault().unwrap().ends_with("in 1 of 4 rounds only"));
+        assert!(compared(&whole, &link).fault().unwrap().ends_with("in 1 of 4 samples only"));
         let none = compared(&whole[..1], &link[..1]);
         assert_eq!((none.ratio, none.fault().is_some()), (None, true));
         assert_eq!(compared(&whole[3..], &link[3..]).fault(), None, "the only round can be compared");
