@@ -13,7 +13,8 @@ BASELINE = Path(__file__).with_name("baseline.json")
 COUNT = 20  # bursts of each load
 # Bdev and kind with the requests of a burst, in the order in which benches/micro's `turns` goes through them.
 KINDS = {"read-4k": 8, "write-4k": 8, "read-512": 32}
-LOADS = [(bdev, kind) for bdev in ("null", "malloc") for kind in KINDS]
+NEIGHBOURS = {"seq-read-4k": 8, "seq-write-4k": 8}
+LOADS = [(bdev, kind) for bdev in ("null", "malloc") for kind in KINDS] + [("null", kind) for kind in NEIGHBOURS]
 
 
 def run(*command):
@@ -62,11 +63,11 @@ def count(turns):
         out = f"{directory}/turns"
         run("valgrind", "--tool=callgrind", "--compress-strings=no", "--compress-pos=no", f"--callgrind-out-file={out}",
             "--toggle-collect=*measured_turn*", "--dump-before=*end_of_part*", turns, str(COUNT))
-        print("instructions per request\n\nan lcore's turn      total   ours   DPDK   SPDK   libc")
+        print("instructions per request\n\nan lcore's turn          total   ours   DPDK   SPDK   libc")
         for number, (bdev, kind) in enumerate(LOADS, 1):
             # Parts count from 1: the odd ones lead up to the even ones, which are counted.
-            part = shares(Path(f"{out}.{2 * number}").read_text(), COUNT * KINDS[kind])
-            print(f"    {kind:<8} {bdev:<7} {sum(part.values()):6}", *(f"{one:6}" for one in part.values()))
+            part = shares(Path(f"{out}.{2 * number}").read_text(), COUNT * (KINDS | NEIGHBOURS)[kind])
+            print(f"    {kind:<12} {bdev:<7} {sum(part.values()):6}", *(f"{one:6}" for one in part.values()))
             counts[f"turn with {bdev}, {kind}, ours"] = part["ours"]
     return counts
 

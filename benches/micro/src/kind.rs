@@ -11,19 +11,30 @@ pub struct Kind {
     pub burst: usize,
     write: bool,
     sectors: u8,
+    /// Each request starts where the one before it ends.
+    sequential: bool,
 }
 
 impl Kind {
     /// Those that are measured everywhere.
     pub const ALL: [Self; 3] = [
-        Self { name: "read-4k", burst: 8, write: false, sectors: 8 },
-        Self { name: "write-4k", burst: 8, write: true, sectors: 8 },
-        Self { name: "read-512", burst: 32, write: false, sectors: 1 },
+        Self { name: "read-4k", burst: 8, write: false, sectors: 8, sequential: false },
+        Self { name: "write-4k", burst: 8, write: true, sectors: 8, sequential: false },
+        Self { name: "read-512", burst: 32, write: false, sectors: 1, sequential: false },
     ];
 
-    /// The request's frame: to shelf 1, this slot, and `lba`.
+    /// Neighbours, which meet in the order table.
+    pub const SEQUENTIAL: [Self; 2] = [
+        Self { name: "seq-read-4k", burst: 8, write: false, sectors: 8, sequential: true },
+        Self { name: "seq-write-4k", burst: 8, write: true, sectors: 8, sequential: true },
+    ];
+
+    /// The request's frame: the `tag`th to shelf 1 and this slot, on a disk of so many sectors.
     #[must_use]
-    pub fn frame(self, slot: u8, tag: u32, lba: u64) -> Vec<u8> {
+    pub fn frame(self, slot: u8, tag: u32, disk: u64) -> Vec<u8> {
+        // An odd number of 4 KiB apart, so that every place comes.
+        let distance = if self.sequential { u64::from(self.sectors) } else { 8 * 37 };
+        let lba = u64::from(tag) * distance % disk;
         if self.write {
             frames::write(slot, tag, lba, &frames::pattern(tag, usize::from(self.sectors)))
         } else {

@@ -137,10 +137,7 @@ impl Turns {
             self.lcore.add(export, &opened).expect("the table is empty");
             self.exported = Some(bdev);
         }
-        let frames = (0u32..).take(kind.burst).map(|tag| {
-            // An odd number of 4 KiB apart, so that every place comes.
-            kind.frame(SLOT, tag, u64::from(tag) * 8 * 37 % BLOCKS)
-        });
+        let frames = (0u32..).take(kind.burst).map(|tag| kind.frame(SLOT, tag, BLOCKS));
         self.load = Some(Load { kind, frames: frames.collect() });
     }
 

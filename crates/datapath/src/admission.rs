@@ -31,8 +31,7 @@ impl Admission {
         Self { paths, recent: tsc::hz().saturating_mul(RECENT_SECONDS) }
     }
 
-    /// Decides on a request that does not have room by the first rule. Counts it if it is admitted, until it has ended or is
-    /// [withdrawn](Self::withdrawn).
+    /// Decides on a request that does not have room by the first rule. Its export is tracked from then on.
     ///
     /// # Errors
     /// What is done instead: it is dropped; or failed at once, if the bdev has left half of the export's requests without an
@@ -54,7 +53,6 @@ impl Admission {
         let own = self.paths.in_flight(initiator, export.id());
         let is_well = backing.is_well(tsc::now(), self.recent);
         if room.admits(backing.load(), own, u32::from(export.buffer_count()), is_well) {
-            self.paths.started(initiator, export.id());
             return Ok(());
         }
         let (overdue, in_flight) = (backing.overdue().requests, backing.load().in_flight());
@@ -77,34 +75,21 @@ impl Admission {
         for_each_source(export.id(), in_flight, |source| self.paths.started(source, export.id()));
     }
 
-    /// Takes note that a request was admitted and no bdev got it.
+    /// A request to a tracked export begins.
     #[cold]
     #[inline(never)]
-    pub(crate) fn withdrawn(&mut self, export: &Export, backing: &Backing, initiator: MacAddr) {
-        if backing.load().is_tracked() {
-            self.paths.ended(initiator, export.id());
-        }
+    pub(crate) fn started(&mut self, initiator: MacAddr, export: ExportId) {
+        self.paths.started(initiator, export);
     }
 
-    /// Takes note that a request to a tracked export has ended, whose frame began with `head`.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn ended(
-        &mut self,
-        export: &Export,
-        backing: &mut Backing,
-        in_flight: (&mut CompletionQueue<InFlight>, &Order),
-        room: Room,
-        head: Option<[u8; 12]>,
-    ) {
-        // A request's frame has its headers.
-        if let Some(head) = head {
-            self.paths.ended(source(&head), export.id());
-        }
-        if room.is_ample(backing.load()) {
-            backing.set_tracked(false);
-            for_each_source(export.id(), in_flight, |source| self.paths.ended(source, export.id()));
-        }
+    /// A request to a tracked export has ended.
+    pub(crate) fn ended(&mut self, initiator: MacAddr, export: ExportId) {
+        self.paths.ended(initiator, export);
+    }
+
+    /// The requests of each initiator on an export are not counted any more.
+    pub(crate) fn untrack(&mut self, export: ExportId) {
+        self.paths.forget(export);
     }
 }
 
@@ -130,7 +115,8 @@ pub(crate) fn source_of(frame: &dpdk::Mbuf) -> MacAddr {
     frame.first_bytes::<12>().map_or(MacAddr::BROADCAST, |head| source(&head))
 }
 
-fn source(head: &[u8; 12]) -> MacAddr {
+/// The initiator's address in the first bytes of an Ethernet header.
+pub(crate) fn source(head: &[u8; 12]) -> MacAddr {
     let [.., a, b, c, d, e, f] = *head;
     MacAddr([a, b, c, d, e, f])
 }

@@ -109,11 +109,7 @@ impl Load {
         self.0 & (Self::TRACKED | Self::FENCED) != 0
     }
 
-    /// Whether requests in flight were admitted before a fence ([`crate::fence`]).
-    pub(crate) fn is_fenced(self) -> bool {
-        self.0 & Self::FENCED != 0
-    }
-
+    /// Says whether requests in flight were admitted before a fence ([`crate::fence`]).
     pub(crate) fn set_fenced(&mut self, fenced: bool) {
         self.0 = self.0 & !Self::FENCED | if fenced { Self::FENCED } else { 0 };
     }
@@ -192,6 +188,17 @@ impl Paths {
             0 => {}
             1 => self.remove(index),
             in_flight => *in_flight -= 1,
+        }
+    }
+
+    /// Forgets all paths to an export. Looks at the whole table.
+    pub(crate) fn forget(&mut self, export: ExportId) {
+        for index in 0..self.entries.len() {
+            // An entry from further behind may take the place of a removed one. None comes from before `index`: those are of
+            // other exports.
+            while self.entries[index].in_flight > 0 && self.entries[index].export == export.0 {
+                self.remove(index);
+            }
         }
     }
 

@@ -60,13 +60,9 @@ impl Fences {
         true
     }
 
-    /// A request has ended of an export with a fence. True if the fence has ended with it.
-    #[cold]
-    pub(crate) fn ended(&mut self, context: &InFlight) -> bool {
-        if !context.fenced {
-            return false;
-        }
-        let Some(place) = self.0.iter().position(|fence| fence.export == context.export) else {
+    /// A marked request of an export has ended. True if the fence has ended with it.
+    pub(crate) fn ended(&mut self, export: ExportId) -> bool {
+        let Some(place) = self.0.iter().position(|fence| fence.export == export) else {
             debug_assert!(false, "a marked request without a fence");
             return true;
         };

@@ -10,12 +10,13 @@
 //!    and answered;
 //! 4. `backing`: the exports, and what is behind each;
 //! 5. `order`: a request waits for earlier ones on the same sectors, and a copy for its original;
-//! 6. `bdev_io`: a request as bdev I/O; `inflight`: what its mbuf remembers meanwhile; `budget`: how many of them an export
-//!    may have, and `admission`, which applies it; `deadline`: until when they are answered, and
-//!    `overdue`, which does it.
+//! 6. `accounting`: what is counted for each request in flight; for it `budget`, how many of them an export may have, and
+//!    `admission`, which applies it; `deadline`, until when they are answered; `fence`, which reports when those admitted
+//!    under an old rule have ended;
+//! 7. `bdev_io`: a request as bdev I/O; `inflight`: what its mbuf remembers meanwhile.
 //!
-//! Beside it: `fence`, which reports when the requests admitted under an old rule have ended; `fanout` for what concerns many exports, wildcard requests and advertisements; [`deferred`] for requests
-//! that the control plane decides; [`idle`] for what an lcore does between turns without work. [`Remote`] is the control
+//! Beside it: `fanout` for what concerns many exports, wildcard requests and advertisements; [`deferred`] for requests that the
+//! control plane decides; [`idle`] for what an lcore does between turns without work. [`Remote`] is the control
 //! plane's way in: it sends work to the lcore, which owns everything it touches. So a turn takes no lock, shares no cache
 //! line that is written, allocates nothing, makes no system call and writes no log line (a PMD or a bdev may do as it
 //! must).
@@ -27,6 +28,7 @@
 //! when such an export is made. A tag among a frame's bytes moves its data by 4 bytes.
 #![forbid(unsafe_code)]
 
+mod accounting;
 mod admission;
 mod backing;
 mod bdev_io;
@@ -41,7 +43,6 @@ pub mod idle;
 mod inflight;
 mod lcore;
 mod order;
-mod overdue;
 mod pacing;
 mod port_queue;
 mod remote;

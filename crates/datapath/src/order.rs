@@ -16,7 +16,7 @@ use aoe_target::{
 };
 use dpdk::Mbuf;
 
-use crate::deadline::{Deadlines, Tick};
+use crate::deadline::Tick;
 
 /// Where the tag lies in a frame without a VLAN tag.
 const TAG: std::ops::Range<usize> = 20..24;
@@ -108,21 +108,26 @@ impl Order {
         self.table.leave(place);
     }
 
-    /// The copies of a request are due when it is.
-    pub(crate) fn copies_are_due(&mut self, original: Place, due: Tick, deadlines: &mut Deadlines) {
+    /// The copies of a request are due when it is. `reschedule` takes note of each one's former deadline and of this one.
+    pub(crate) fn copies_are_due(
+        &mut self,
+        original: Place,
+        due: Tick,
+        mut reschedule: impl FnMut(Tick, Tick),
+    ) {
         self.table.for_each_copy(original, |copy| {
-            deadlines.end(copy.deadline);
-            deadlines.start(due);
+            reschedule(copy.deadline, due);
             copy.deadline = due;
         });
     }
 
-    /// Takes out the next request that waits and is due at this tick, after `place`. One that may start is put off.
+    /// Takes out the next request that waits and is due at this tick, after `place`. One that may start is put off, to the
+    /// tick that `put_off` returns.
     pub(crate) fn pop_due(
         &mut self,
         place: &mut Place,
         due: Tick,
-        deadlines: &mut Deadlines,
+        mut put_off: impl FnMut(Tick) -> Tick,
     ) -> Option<(ExportId, Parked)> {
         while let Some((found, export)) = self.table.find_parked(*place, |parked| parked.deadline == due) {
             *place = found;
@@ -130,7 +135,7 @@ impl Order {
                 return Some((export, parked));
             }
             if let Some(ready) = self.table.parked_mut(found) {
-                ready.deadline = deadlines.put_off(due);
+                ready.deadline = put_off(due);
             }
         }
         None

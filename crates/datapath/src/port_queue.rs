@@ -29,7 +29,7 @@ pub struct PortQueue {
     coalesces_tx: bool,
     /// Replies come from one of several addresses of the port.
     has_addresses: bool,
-    /// Requests of this queue were submitted in this turn.
+    /// Requests of this queue began in this turn.
     submitted: bool,
     /// Its mbufs and its requests in flight.
     room: Room,
@@ -258,16 +258,17 @@ impl PortQueue {
         self.room
     }
 
+    /// Counts a request of this queue that is in flight from now on.
     #[inline(always)]
-    pub(crate) fn room_mut(&mut self) -> &mut Room {
-        &mut self.room
-    }
-
-    /// Notes that a request of this queue was submitted in this turn.
-    #[inline]
-    pub(crate) fn note_submitted(&mut self) {
+    pub(crate) fn begin_request(&mut self) {
         self.room.started();
         self.submitted = true;
+    }
+
+    /// Counts the end of a request of this queue.
+    #[inline(always)]
+    pub(crate) fn end_request(&mut self) {
+        self.room.ended();
     }
 
     /// Writes a reply over its request and queues it.

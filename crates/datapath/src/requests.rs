@@ -1,44 +1,45 @@
 //! A request's way through an lcore: a frame is parsed and routed to its export, the export admits the request, its bdev
 //! carries it out, and the reply is written over it.
 //!
-//! What the control plane decides leaves this way to `deferred`; what concerns many exports, to `fanout`.
+//! Here is the way of reads and writes. All other requests leave it to `messages`, those that meet others on the same sectors
+//! to `waiting`, and those past their deadline to `overdue`.
 
 use aoe_target::{
-    BdevIo, BdevOp, Disposition, DropReason, Export, ExportId, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId,
-    Refusal, Reply, Request, Route, ShelfSlot, StateReply, Transfer, VlanId,
+    BdevIo, BdevOp, DropReason, Export, ExportId, IoOutcome, MacAddr, PAYLOAD_OFFSET, Place, Refusal, Reply,
+    Request, Route, Transfer, VlanId,
 };
-use dpdk::{Burst, Mbuf, RxMbuf, tsc};
+use dpdk::{Burst, Mbuf, RxMbuf};
 use spdk::{Completed, CompletionQueue, CurrentThread, IoKind};
 
 use crate::{
-    admission::{self, Admission},
+    accounting::Accounting,
     backing::{Backing, Exports},
     bdev_io::{self, Todo},
-    deadline::Deadlines,
-    deferred::{Deferred, DeferredRequests, DeferredSender},
+    deferred::DeferredRequests,
     degraded::DegradedChanges,
-    fanout::{Fanouts, SLICE, Step},
-    fence::Fences,
+    fanout::Fanouts,
     inflight::{InFlight, Next},
-    order::{self, Behind, Order, Parked},
+    order::Order,
     pacing::{Pacing, RX_BURST},
     port_queue::PortQueue,
     tag,
 };
+
+mod messages;
+mod overdue;
+mod waiting;
 
 /// An lcore's exports, and the requests to them.
 #[derive(Debug)]
 pub(crate) struct Requests {
     pub(crate) exports: Exports,
     pub(crate) bdevs: CompletionQueue<InFlight>,
-    pub(crate) order: Order,
+    order: Order,
+    accounting: Accounting,
+    pacing: Pacing,
     fanouts: Fanouts,
     deferred: DeferredRequests,
-    pacing: Pacing,
-    pub(crate) admission: Admission,
-    pub(crate) deadlines: Deadlines,
-    pub(crate) degraded_changes: DegradedChanges,
-    pub(crate) fences: Fences,
+    degraded_changes: DegradedChanges,
 }
 
 impl Requests {
@@ -51,13 +52,11 @@ impl Requests {
             exports: Exports::new(),
             bdevs: CompletionQueue::new(capacity)?,
             order: Order::new(capacity),
+            accounting: Accounting::new(capacity),
+            pacing: Pacing::default(),
             fanouts: Fanouts::new(),
             deferred: DeferredRequests::default(),
-            pacing: Pacing::default(),
-            admission: Admission::new(capacity),
-            deadlines: Deadlines::new(tsc::now(), tsc::hz()),
             degraded_changes: DegradedChanges::default(),
-            fences: Fences::default(),
         })
     }
 
@@ -81,19 +80,8 @@ impl Requests {
                     None => continue,
                 }
             }
-            backing.ended();
-            self.deadlines.end(context.deadline);
             let queue = &mut queues[context.queue];
-            queue.room_mut().ended();
-            if backing.load().is_watched() {
-                if backing.load().is_tracked() {
-                    let in_flight = (&mut self.bdevs, &self.order);
-                    self.admission.ended(export, backing, in_flight, queue.room(), frame.first_bytes());
-                }
-                if backing.load().is_fenced() && self.fences.ended(&context) {
-                    backing.set_fenced(false);
-                }
-            }
+            self.accounting.end(context.export, backing, queue, (context.deadline, context.fenced), &frame);
             backing.counters().completed(&context.io, outcome);
             if !self.order.leave_unmet(context.place) {
                 self.finish_met(queues, &context, outcome, frame);
@@ -202,29 +190,6 @@ impl Requests {
         }
     }
 
-    /// Brings a request other than a read or write to its export, or to the exports that it means. It is parsed again rather
-    /// than passed, so that a read or write is never in memory.
-    #[cold]
-    fn serve_message(&mut self, thread: CurrentThread<'_>, queue: &mut PortQueue, mut frame: Mbuf) {
-        let request = match Request::parse(frame.data(), frame.frame_len()) {
-            Ok(request) => request,
-            Err(reason) => return queue.drop(frame, reason),
-        };
-        if request.contiguous_len(frame.frame_len()) > frame.data().len() && !frame.linearize() {
-            return queue.drop(frame, DropReason::ConfigSplit);
-        }
-        match self.route(queue, &request, &frame) {
-            Ok((_, Route::One(id))) => self.admit_message(thread, queue, id, request, frame),
-            Ok((_, Route::Many(_))) if !request.is_discovery() => {
-                queue.drop(frame, DropReason::WildcardRefused);
-            }
-            Ok((vlan, Route::Many(pattern))) => self.fanouts.push_request(queue, vlan, pattern, frame),
-            // `route` has no such.
-            Ok((_, Route::None)) => queue.drop(frame, DropReason::UnknownShelfSlot),
-            Err(reason) => queue.drop(frame, reason),
-        }
-    }
-
     /// The VLAN and the route of a request that came in `frame`.
     ///
     /// # Errors
@@ -261,176 +226,29 @@ impl Requests {
         let Some((export, backing)) = self.exports.serving(id) else {
             return queue.drop(frame, DropReason::UnknownShelfSlot);
         };
-        match export.admit_transfer(source, transfer, frame.frame_len(), queue.limits()) {
-            Ok(io) => {
-                if queue.room().is_short(backing.load())
-                    && let Err(refusal) = self.admission.admit(
-                        export,
-                        backing,
-                        (&mut self.bdevs, &self.order),
-                        queue.room(),
-                        source,
-                        io,
-                    )
-                {
-                    return refuse(queue, export, backing, transfer, refusal, frame);
-                }
-                backing.counters().submitted(transfer);
-                if !make_room(&mut frame, &io) {
-                    return self.drop_admitted(queue, id, source, DropReason::NoRoom, frame);
-                }
-                let Some(place) = self.order.enter(id, &io, source) else {
-                    return self.admit_behind(thread, queue, id, io, source, frame);
-                };
-                let deadline = self.deadlines.after(backing.timeout());
-                let context = InFlight::new(queue.index(), id, place, io, deadline);
-                match submit(export, backing, thread, &self.bdevs, context, frame) {
-                    Ok(()) => {
-                        self.deadlines.start(deadline);
-                        queue.note_submitted();
-                        self.pacing.submitted(io.data_len());
-                    }
-                    Err((outcome, frame)) => {
-                        // Made again, so that the other one stays in registers.
-                        let context = InFlight::new(queue.index(), id, place, io, deadline);
-                        self.fail_at_once(queue, context, source, outcome, frame);
-                    }
-                }
-            }
-            Err(refusal) => refuse(queue, export, backing, transfer, refusal, frame),
-        }
-    }
-
-    /// Does what the export decides on a request other than a read or write.
-    fn admit_message(
-        &mut self,
-        thread: CurrentThread<'_>,
-        queue: &mut PortQueue,
-        id: ExportId,
-        request: Request,
-        frame: Mbuf,
-    ) {
-        let Some(export) = self.exports.get(id) else {
-            return queue.drop(frame, DropReason::UnknownShelfSlot);
+        let admitted = export.admit_transfer(source, transfer, frame.frame_len(), queue.limits());
+        let io = match admitted {
+            Ok(io) => io,
+            Err(refusal) => return refuse(queue, export, backing, transfer, refusal, frame),
         };
-        let disposition = export.admit(&request, frame.data(), frame.frame_len(), queue.limits());
-        self.dispose(thread, queue, id, request, disposition, frame);
-    }
-
-    /// Does what the export decided on a request other than a read or write.
-    fn dispose(
-        &mut self,
-        thread: CurrentThread<'_>,
-        queue: &mut PortQueue,
-        id: ExportId,
-        request: Request,
-        mut disposition: Disposition,
-        mut frame: Mbuf,
-    ) {
-        let (export, backing) = self.exports.export_of(id);
-        if let Disposition::Submit(io) = &disposition
-            && queue.room().is_short(backing.load())
-            && let Err(refusal) = self.admission.admit(
-                export,
-                backing,
-                (&mut self.bdevs, &self.order),
-                queue.room(),
-                request.source,
-                *io,
-            )
-        {
-            disposition = refusal.into();
+        let in_flight = (&mut self.bdevs, &self.order);
+        if let Err(refusal) = self.accounting.admit(export, backing, queue, in_flight, source, io) {
+            return refuse(queue, export, backing, transfer, refusal, frame);
         }
-        backing.counters().admitted(&request, &disposition);
-        match disposition {
-            Disposition::Submit(io) if make_room(&mut frame, &io) => {
-                self.admit_behind(thread, queue, id, io, request.source, frame);
-            }
-            Disposition::Submit(_) => {
-                self.drop_admitted(queue, id, request.source, DropReason::NoRoom, frame);
-            }
-            Disposition::Reply(reply) => reply_at_once(queue, export, reply, frame),
-            Disposition::Drop(reason) => queue.drop(frame, reason),
-            Disposition::Defer => match self.deferred.send(Deferred::new(queue.index(), export.key(), frame))
-            {
-                Ok(()) => backing.started(),
-                Err(frame) => queue.drop(frame, DropReason::DeferredFull),
-            },
+        backing.counters().submitted(transfer);
+        if !make_room(&mut frame, &io) {
+            return queue.drop(frame, DropReason::NoRoom);
         }
-    }
-
-    /// Submits a request that meets others, or has it wait for them.
-    #[cold]
-    #[inline(never)]
-    fn admit_behind(
-        &mut self,
-        thread: CurrentThread<'_>,
-        queue: &mut PortQueue,
-        id: ExportId,
-        io: BdevIo,
-        source: MacAddr,
-        frame: Mbuf,
-    ) {
-        let (_, backing) = self.exports.export_of(id);
-        let deadline = self.deadlines.after(backing.timeout());
-        let parked = Parked { queue: queue.index(), io, frame, deadline };
-        let (place, frame) = match self.order.enter_behind(id, source, parked) {
-            Behind::Start(place, frame) => (place, frame),
-            Behind::Full(frame) => {
-                return self.drop_admitted(queue, id, source, DropReason::OrderFull, frame);
-            }
-            Behind::Parked { is_copy, superseded, deadline } => {
-                let (export, backing) = self.exports.export_of(id);
-                backing.started();
-                queue.room_mut().started();
-                self.deadlines.start(deadline);
-                let counters = backing.counters();
-                let counter = if is_copy { &mut counters.copies } else { &mut counters.order_waits };
-                *counter += 1;
-                if let Some(old) = superseded {
-                    backing.ended();
-                    queue.room_mut().ended();
-                    self.deadlines.end(old.deadline);
-                    if backing.load().is_tracked() {
-                        let head = old.frame.first_bytes();
-                        self.admission.ended(
-                            export,
-                            backing,
-                            (&mut self.bdevs, &self.order),
-                            queue.room(),
-                            head,
-                        );
-                    }
-                    queue.drop(old.frame, DropReason::CopyInFlight);
-                }
-                return;
-            }
+        self.pacing.submitted(io.data_len());
+        let Some(place) = self.order.enter(id, &io, source) else {
+            return self.admit_behind(thread, queue, id, io, source, frame);
         };
-        let (export, backing) = self.exports.export_of(id);
+        let deadline = self.accounting.deadline(backing);
         let context = InFlight::new(queue.index(), id, place, io, deadline);
         match submit(export, backing, thread, &self.bdevs, context, frame) {
-            Ok(()) => {
-                self.deadlines.start(deadline);
-                queue.note_submitted();
-                self.pacing.submitted(io.data_len());
-            }
-            Err((outcome, frame)) => self.fail_at_once(queue, context, source, outcome, frame),
+            Ok(()) => self.accounting.begin(id, backing, queue, source, deadline),
+            Err((outcome, frame)) => self.fail_at_once(queue, id, place, io, outcome, frame),
         }
-    }
-
-    /// Drops a request that was admitted and is not in flight.
-    #[cold]
-    fn drop_admitted(
-        &mut self,
-        queue: &mut PortQueue,
-        id: ExportId,
-        source: MacAddr,
-        reason: DropReason,
-        frame: Mbuf,
-    ) {
-        let (export, backing) = self.exports.export_of(id);
-        self.admission.withdrawn(export, backing, source);
-        queue.drop(frame, reason);
     }
 
     /// Answers a request that no bdev has taken. It has just arrived, so it has no copies.
@@ -439,153 +257,21 @@ impl Requests {
     fn fail_at_once(
         &mut self,
         queue: &mut PortQueue,
-        context: InFlight,
-        source: MacAddr,
+        id: ExportId,
+        place: Place,
+        io: BdevIo,
         outcome: IoOutcome,
         frame: Mbuf,
     ) {
-        let (export, backing) = self.exports.export_of(context.export);
-        self.admission.withdrawn(export, backing, source);
-        self.order.leave(context.place);
-        backing.counters().completed(&context.io, outcome);
-        queue.reply(export, &Reply::completed(&context.io, outcome), frame);
-    }
-
-    /// Answers a request that has its outcome and is not in flight any more, and its copies, the newest first.
-    #[cold]
-    #[inline(never)]
-    fn finish_met(&mut self, queues: &mut [PortQueue], context: &InFlight, outcome: IoOutcome, frame: Mbuf) {
-        let (export, backing) = self.exports.export_of(context.export);
-        let reply = Reply::completed(&context.io, outcome);
-        while let Some(copy) = self.order.pop_copy(context.place, &context.io, &frame) {
-            let Parked { queue, frame: mut copied, deadline, .. } = copy;
-            let queue = &mut queues[queue];
-            backing.ended();
-            self.deadlines.end(deadline);
-            queue.room_mut().ended();
-            if backing.load().is_tracked() {
-                self.admission.ended(
-                    export,
-                    backing,
-                    (&mut self.bdevs, &self.order),
-                    queue.room(),
-                    copied.first_bytes(),
-                );
-            }
-            match order::answer_for_copy(&context.io, outcome, &frame, &mut copied) {
-                Ok(()) => {
-                    backing.counters().completed(&context.io, outcome);
-                    queue.reply(export, &reply, copied);
-                }
-                Err(reason) => queue.drop(copied, reason),
-            }
-        }
-        self.order.leave(context.place);
-        queues[context.queue].reply(export, &reply, frame);
-    }
-
-    /// Starts the requests that have waited for others.
-    #[cold]
-    #[inline(never)]
-    fn start_ready(&mut self, thread: CurrentThread<'_>, queues: &mut [PortQueue]) {
-        while let Some((place, id, parked)) = self.order.pop_ready() {
-            let Parked { queue, io, frame, deadline } = parked;
-            let context = InFlight::new(queue, id, place, io, deadline);
-            let (export, backing) = self.exports.export_of(id);
-            // It counts as in flight already.
-            backing.ended();
-            let submitted = match export.recheck(&io, admission::source_of(&frame)) {
-                Ok(()) => submit(export, backing, thread, &self.bdevs, context, frame),
-                Err(outcome) => Err((outcome, frame)),
-            };
-            let Err((outcome, frame)) = submitted else { continue };
-            let queue = &mut queues[queue];
-            queue.room_mut().ended();
-            self.deadlines.end(deadline);
-            if backing.load().is_tracked() {
-                self.admission.ended(
-                    export,
-                    backing,
-                    (&mut self.bdevs, &self.order),
-                    queue.room(),
-                    frame.first_bytes(),
-                );
-            }
-            backing.counters().completed(&io, outcome);
-            self.finish_met(queues, &context, outcome, frame);
-        }
-    }
-
-    /// Does a slice of the oldest fan-out. Whether there was one.
-    #[inline]
-    pub(crate) fn fan_out(&mut self, thread: CurrentThread<'_>, queues: &mut [PortQueue]) -> bool {
-        let has_work = !self.fanouts.is_empty();
-        if has_work {
-            self.fan_out_slice(thread, queues);
-        }
-        has_work
-    }
-
-    #[cold]
-    fn fan_out_slice(&mut self, thread: CurrentThread<'_>, queues: &mut [PortQueue]) {
-        let Some(mut fanout) = self.fanouts.pop() else { return };
-        let queue = &mut queues[fanout.queue()];
-        for _ in 0..SLICE {
-            match fanout.step(&self.exports, queue) {
-                Step::Admit(id, frame) => match Request::parse(frame.data(), frame.frame_len()) {
-                    Ok(request) => self.admit_message(thread, queue, id, request, frame),
-                    Err(reason) => queue.drop(frame, reason),
-                },
-                Step::Done => {}
-                Step::Pause => break,
-                Step::End => return self.fanouts.end(fanout, queue),
-            }
-        }
-        self.fanouts.put_back(fanout);
-    }
-
-    /// See [`crate::Lcore::advertise`].
-    pub(crate) fn advertise(&mut self, queues: &[PortQueue], port: Option<PortId>, pattern: ShelfSlot) {
-        self.fanouts.push_advertisements(queues, port, pattern);
-    }
-
-    /// Forgets all fan-outs.
-    pub(crate) fn cancel_fanouts(&mut self) {
-        self.fanouts.clear();
-    }
-
-    /// See [`crate::Lcore::defer_to`].
-    pub(crate) fn defer_to(&mut self, sender: DeferredSender) {
-        self.deferred.set_sender(sender);
-    }
-
-    /// Answers a deferred request from `state_reply` and the state published last.
-    pub(crate) fn complete_deferred(
-        &mut self,
-        queues: &mut [PortQueue],
-        request: Deferred,
-        state_reply: StateReply,
-    ) {
-        let (queue, id, frame) = request.into_parts();
-        let queue = &mut queues[queue];
-        self.deferred.returned();
         let (export, backing) = self.exports.export_of(id);
-        backing.ended();
-        match Reply::state(export, state_reply, queue.limits()) {
-            Ok(reply) => {
-                backing.counters().answered(&reply);
-                reply_at_once(queue, export, reply, frame);
-            }
-            Err(reason) => queue.drop(frame, reason),
-        }
+        self.order.leave(place);
+        backing.counters().completed(&io, outcome);
+        queue.reply(export, &Reply::completed(&io, outcome), frame);
     }
 
     /// See [`crate::Lcore::fence`].
     pub(crate) fn fence(&mut self, id: ExportId, done: impl FnOnce() + 'static) {
-        let is_pending = self.fences.put_up(id, &mut self.bdevs, done);
-        if is_pending && let Some(backing) = self.exports.backing(id) {
-            backing.set_fenced(true);
-        }
+        self.accounting.fence(id, self.exports.backing(id), &mut self.bdevs, done);
     }
 
     /// Whether something is in flight: at bdevs or in the control plane.
@@ -620,32 +306,10 @@ fn submit(
     match todo {
         Todo::Submit(first, next) => {
             backing.counters().fua_writes += u64::from(first.kind == IoKind::WriteFua);
-            match backing.submit(thread, bdevs, first, frame, InFlight { next, ..context }) {
-                Ok(()) => {
-                    backing.started();
-                    Ok(())
-                }
-                Err(frame) => Err((IoOutcome::DeviceFault, frame)),
-            }
+            let submitted = backing.submit(thread, bdevs, first, frame, InFlight { next, ..context });
+            submitted.map_err(|frame| (IoOutcome::DeviceFault, frame))
         }
         Todo::Reply(outcome) => Err((outcome, frame)),
-    }
-}
-
-/// Drops or answers a read or write that is not submitted.
-#[cold]
-fn refuse(
-    queue: &mut PortQueue,
-    export: &Export,
-    backing: &mut Backing,
-    transfer: Transfer,
-    refusal: Refusal,
-    frame: Mbuf,
-) {
-    backing.counters().refused(transfer, &refusal);
-    match refusal {
-        Refusal::Reply(reply) => reply_at_once(queue, export, reply, frame),
-        Refusal::Drop(reason) => queue.drop(frame, reason),
     }
 }
 
@@ -681,5 +345,21 @@ fn go_on(
             let resubmitted = backing.submit(thread, bdevs, io, frame, InFlight { next, ..context });
             resubmitted.err().map(|frame| (frame, IoOutcome::DeviceFault))
         }
+    }
+}
+/// Drops or answers a read or write that is not submitted.
+#[cold]
+fn refuse(
+    queue: &mut PortQueue,
+    export: &Export,
+    backing: &mut Backing,
+    transfer: Transfer,
+    refusal: Refusal,
+    frame: Mbuf,
+) {
+    backing.counters().refused(transfer, &refusal);
+    match refusal {
+        Refusal::Reply(reply) => reply_at_once(queue, export, reply, frame),
+        Refusal::Drop(reason) => queue.drop(frame, reason),
     }
 }

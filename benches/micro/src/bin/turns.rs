@@ -1,5 +1,5 @@
 //! `turns COUNT`: for callgrind. That many turns of an lcore, each with a burst of requests, of every kind to every bdev,
-//! one after the other.
+//! then of neighbours, one after the other.
 //!
 //! Each starts with a few turns more, which fill caches and pools, and has a part of callgrind's output to itself:
 //! the first part ends before it, the second after it, and so on.
@@ -18,7 +18,8 @@ fn main() -> ExitCode {
         eprintln!("turns: '{}': expected COUNT, a number above 0", arguments.join(" "));
         return ExitCode::FAILURE;
     };
-    let mut loads = Turns::bdevs().flat_map(|bdev| Kind::ALL.map(|kind| (bdev, kind)));
+    let neighbours = Kind::SEQUENTIAL.map(|kind| ("null", kind));
+    let mut loads = Turns::bdevs().flat_map(|bdev| Kind::ALL.map(|kind| (bdev, kind))).chain(neighbours);
     let (mut part, mut left) = (0, 0);
     let code = run(move |turns| {
         if left == 0 {

@@ -7,13 +7,13 @@
 use aoe_target::{IoOutcome, Place, Reply};
 use dpdk::{Mbuf, tsc};
 
+use super::Requests;
 use crate::{
     deadline::Tick,
     degraded::{Degraded, DegradedChanges},
     inflight::{InFlight, Next},
     order::Parked,
     port_queue::PortQueue,
-    requests::Requests,
 };
 
 impl Requests {
@@ -21,7 +21,7 @@ impl Requests {
     #[inline]
     pub(crate) fn check_deadlines(&mut self, queues: &mut [PortQueue]) -> bool {
         let now = tsc::now();
-        match self.deadlines.advance(now) {
+        match self.accounting.due(now) {
             Some(due) => {
                 self.expire(due, now, queues);
                 true
@@ -34,7 +34,7 @@ impl Requests {
     /// answered them.
     #[cold]
     fn expire(&mut self, due: Tick, now: u64, queues: &mut [PortQueue]) {
-        let Self { exports, bdevs, order, deadlines, degraded_changes, .. } = self;
+        let Self { exports, bdevs, order, accounting, degraded_changes, .. } = self;
         bdevs.for_each_in_flight(|request| {
             let context = request.context();
             if context.deadline != due || context.next == Next::Answered {
@@ -45,13 +45,13 @@ impl Requests {
             let answer = queue.alloc().and_then(|mut frame| request.copy_head(&mut frame).then_some(frame));
             let Some(answer) = answer else {
                 // The reserve is empty. Mbufs come back as replies are sent.
-                let deadline = deadlines.put_off(due);
+                let deadline = accounting.put_off(due);
                 return request.set_context(InFlight { deadline, ..context });
             };
             request.set_context(InFlight { next: Next::Answered, ..context });
             request.cancel();
-            deadlines.end(due);
-            order.copies_are_due(context.place, due, deadlines);
+            accounting.overdue(due);
+            order.copies_are_due(context.place, due, |from, to| accounting.reschedule(from, to));
             if backing.expired(now) {
                 degraded_changes.count();
             }
@@ -65,16 +65,11 @@ impl Requests {
     /// mbufs.
     fn expire_parked(&mut self, due: Tick, queues: &mut [PortQueue]) {
         let mut place = Place::NONE;
-        while let Some((id, parked)) = self.order.pop_due(&mut place, due, &mut self.deadlines) {
+        while let Some((id, parked)) = self.order.pop_due(&mut place, due, |due| self.accounting.put_off(due))
+        {
             let Parked { queue, io, frame, .. } = parked;
             let (queue, (export, backing)) = (&mut queues[queue], self.exports.export_of(id));
-            self.deadlines.end(due);
-            backing.ended();
-            queue.room_mut().ended();
-            if backing.load().is_tracked() {
-                let head = frame.first_bytes();
-                self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), head);
-            }
+            self.accounting.end(id, backing, queue, (due, false), &frame);
             backing.counters().timeouts += 1;
             backing.counters().completed(&io, IoOutcome::DeviceFault);
             queue.reply(export, &Reply::completed(&io, IoOutcome::DeviceFault), frame);
@@ -85,21 +80,13 @@ impl Requests {
     /// that, become requests of their own, and those that waited for it may start.
     #[cold]
     #[inline(never)]
-    pub(crate) fn complete_late(&mut self, context: InFlight, queue: &mut PortQueue, frame: Mbuf) {
-        let (export, backing) = self.exports.export_of(context.export);
+    pub(super) fn complete_late(&mut self, context: InFlight, queue: &mut PortQueue, frame: Mbuf) {
+        let (_, backing) = self.exports.export_of(context.export);
         if backing.answered_late() {
             self.degraded_changes.count();
         }
-        backing.ended();
-        queue.room_mut().ended();
-        if backing.load().is_tracked() {
-            let head = frame.first_bytes();
-            self.admission.ended(export, backing, (&mut self.bdevs, &self.order), queue.room(), head);
-        }
         // Only now: what the bdev had could still have been written.
-        if backing.load().is_fenced() && self.fences.ended(&context) {
-            backing.set_fenced(false);
-        }
+        self.accounting.end_overdue(context.export, backing, queue, context.fenced, &frame);
         if !self.order.leave_unmet(context.place) {
             self.order.leave(context.place);
         }
@@ -117,7 +104,7 @@ impl Requests {
         let degraded = self.exports.overdue().map(|(export, overdue)| Degraded {
             export,
             overdue: overdue.requests,
-            for_time: self.deadlines.between(overdue.since, now),
+            for_time: self.accounting.between(overdue.since, now),
         });
         degraded.collect()
     }

@@ -1,0 +1,191 @@
+//! What is counted for each request in flight, from its begin to its end: here and nowhere else.
+//!
+//! | Counted | Where | For |
+//! | --- | --- | --- |
+//! | a request of its export | [`Backing`] | the budget; an export without one has drained |
+//! | an mbuf of its port queue | [`PortQueue`] | the budget |
+//! | a request that is due at a tick | [`Deadlines`] | a tick without one needs no search |
+//! | a request of its initiator, while its export is tracked | [`Admission`] | the budget |
+//! | a request that was admitted before a fence | [`Fences`] | the fence's end |
+//!
+//! A request begins when its bdev has taken it, or when it is parked behind others. It ends when it is answered or dropped; one
+//! that was answered past its deadline ends when its bdev gives it back.
+
+use std::time::Duration;
+
+use aoe_target::{BdevIo, Export, ExportId, MacAddr, Refusal};
+use dpdk::{Mbuf, tsc};
+use spdk::CompletionQueue;
+
+use crate::{
+    admission::{Admission, source},
+    backing::Backing,
+    budget::Room,
+    deadline::{Deadlines, Tick},
+    fence::Fences,
+    inflight::InFlight,
+    order::Order,
+    port_queue::PortQueue,
+};
+
+/// An lcore's account of its requests in flight.
+#[derive(Debug)]
+pub(crate) struct Accounting {
+    admission: Admission,
+    deadlines: Deadlines,
+    fences: Fences,
+}
+
+impl Accounting {
+    /// For an lcore that can have so many requests in flight.
+    pub(crate) fn new(requests: usize) -> Self {
+        Self {
+            admission: Admission::new(requests),
+            deadlines: Deadlines::new(tsc::now(), tsc::hz()),
+            fences: Fences::default(),
+        }
+    }
+
+    /// Decides whether a further request of `initiator` may begin: see [`crate::budget`].
+    ///
+    /// # Errors
+    /// See [`Admission::admit`].
+    #[inline(always)]
+    pub(crate) fn admit(
+        &mut self,
+        export: &Export,
+        backing: &mut Backing,
+        queue: &PortQueue,
+        in_flight: (&mut CompletionQueue<InFlight>, &Order),
+        initiator: MacAddr,
+        io: BdevIo,
+    ) -> Result<(), Refusal> {
+        if queue.room().is_short(backing.load()) {
+            self.admission.admit(export, backing, in_flight, queue.room(), initiator, io)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The deadline of a request that begins now.
+    #[inline(always)]
+    pub(crate) fn deadline(&self, backing: &Backing) -> Tick {
+        self.deadlines.after(backing.timeout())
+    }
+
+    /// A request begins.
+    #[inline(always)]
+    pub(crate) fn begin(
+        &mut self,
+        id: ExportId,
+        backing: &mut Backing,
+        queue: &mut PortQueue,
+        initiator: MacAddr,
+        deadline: Tick,
+    ) {
+        queue.begin_request();
+        self.deadlines.start(deadline);
+        backing.started();
+        if backing.load().is_tracked() {
+            self.admission.started(initiator, id);
+        }
+    }
+
+    /// A request ends, whose frame this is. `fenced`: it was admitted before a fence.
+    #[inline(always)]
+    pub(crate) fn end(
+        &mut self,
+        id: ExportId,
+        backing: &mut Backing,
+        queue: &mut PortQueue,
+        (deadline, fenced): (Tick, bool),
+        frame: &Mbuf,
+    ) {
+        self.deadlines.end(deadline);
+        self.end_overdue(id, backing, queue, fenced, frame);
+    }
+
+    /// [`Accounting::end`] of a request that was answered past its deadline, where it is not counted any more.
+    #[inline(always)]
+    pub(crate) fn end_overdue(
+        &mut self,
+        id: ExportId,
+        backing: &mut Backing,
+        queue: &mut PortQueue,
+        fenced: bool,
+        frame: &Mbuf,
+    ) {
+        backing.ended();
+        queue.end_request();
+        if backing.load().is_watched() {
+            self.end_watched(id, backing, queue.room(), fenced, frame.first_bytes());
+        }
+    }
+
+    /// The end of a request to an export that is tracked or has a fence. `head` is the first bytes of its frame.
+    #[cold]
+    #[inline(never)]
+    fn end_watched(
+        &mut self,
+        id: ExportId,
+        backing: &mut Backing,
+        room: Room,
+        fenced: bool,
+        head: Option<[u8; 12]>,
+    ) {
+        if backing.load().is_tracked() {
+            // A request's frame has its headers.
+            if let Some(head) = head {
+                self.admission.ended(source(&head), id);
+            }
+            if room.is_ample(backing.load()) {
+                backing.set_tracked(false);
+                self.admission.untrack(id);
+            }
+        }
+        if fenced && self.fences.ended(id) {
+            backing.set_fenced(false);
+        }
+    }
+
+    /// Calls `done` when the requests that bdevs have for this export now have ended: see [`Fences::put_up`].
+    pub(crate) fn fence(
+        &mut self,
+        id: ExportId,
+        backing: Option<&mut Backing>,
+        bdevs: &mut CompletionQueue<InFlight>,
+        done: impl FnOnce() + 'static,
+    ) {
+        let is_pending = self.fences.put_up(id, bdevs, done);
+        if is_pending && let Some(backing) = backing {
+            backing.set_fenced(true);
+        }
+    }
+
+    /// Lets time go by until `now`, of the TSC. Returns a tick at which requests are due: see [`Deadlines::advance`].
+    #[inline]
+    pub(crate) fn due(&mut self, now: u64) -> Option<Tick> {
+        self.deadlines.advance(now)
+    }
+
+    /// Puts a request off that is due, to the next tick.
+    pub(crate) fn put_off(&mut self, due: Tick) -> Tick {
+        self.deadlines.put_off(due)
+    }
+
+    /// A request was answered past its deadline. It ends by [`Accounting::end_overdue`].
+    pub(crate) fn overdue(&mut self, deadline: Tick) {
+        self.deadlines.end(deadline);
+    }
+
+    /// A request gets another deadline.
+    pub(crate) fn reschedule(&mut self, from: Tick, to: Tick) {
+        self.deadlines.end(from);
+        self.deadlines.start(to);
+    }
+
+    /// The time between two moments of the TSC.
+    pub(crate) fn between(&self, earlier: u64, later: u64) -> Duration {
+        self.deadlines.between(earlier, later)
+    }
+}

@@ -1,0 +1,101 @@
+//! Requests that meet others on the same sectors: they wait until those have been answered, or are copies and answered with
+//! their original.
+
+use aoe_target::{BdevIo, DropReason, ExportId, IoOutcome, MacAddr, Reply};
+use dpdk::Mbuf;
+use spdk::CurrentThread;
+
+use super::{Requests, submit};
+use crate::{
+    admission,
+    inflight::InFlight,
+    order::{self, Behind, Parked},
+    port_queue::PortQueue,
+};
+
+impl Requests {
+    /// Submits a request that meets others, or has it wait for them.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn admit_behind(
+        &mut self,
+        thread: CurrentThread<'_>,
+        queue: &mut PortQueue,
+        id: ExportId,
+        io: BdevIo,
+        source: MacAddr,
+        frame: Mbuf,
+    ) {
+        let (export, backing) = self.exports.export_of(id);
+        let deadline = self.accounting.deadline(backing);
+        let parked = Parked { queue: queue.index(), io, frame, deadline };
+        match self.order.enter_behind(id, source, parked) {
+            Behind::Start(place, frame) => {
+                let context = InFlight::new(queue.index(), id, place, io, deadline);
+                match submit(export, backing, thread, &self.bdevs, context, frame) {
+                    Ok(()) => self.accounting.begin(id, backing, queue, source, deadline),
+                    Err((outcome, frame)) => self.fail_at_once(queue, id, place, io, outcome, frame),
+                }
+            }
+            Behind::Full(frame) => queue.drop(frame, DropReason::OrderFull),
+            Behind::Parked { is_copy, superseded, deadline } => {
+                self.accounting.begin(id, backing, queue, source, deadline);
+                let counters = backing.counters();
+                let counter = if is_copy { &mut counters.copies } else { &mut counters.order_waits };
+                *counter += 1;
+                if let Some(old) = superseded {
+                    self.accounting.end(id, backing, queue, (old.deadline, false), &old.frame);
+                    queue.drop(old.frame, DropReason::CopyInFlight);
+                }
+            }
+        }
+    }
+
+    /// Answers a request that has its outcome and is not in flight any more, and its copies, the newest first.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn finish_met(
+        &mut self,
+        queues: &mut [PortQueue],
+        context: &InFlight,
+        outcome: IoOutcome,
+        frame: Mbuf,
+    ) {
+        let (export, backing) = self.exports.export_of(context.export);
+        let reply = Reply::completed(&context.io, outcome);
+        while let Some(copy) = self.order.pop_copy(context.place, &context.io, &frame) {
+            let Parked { queue, frame: mut copied, deadline, .. } = copy;
+            let queue = &mut queues[queue];
+            self.accounting.end(context.export, backing, queue, (deadline, false), &copied);
+            match order::answer_for_copy(&context.io, outcome, &frame, &mut copied) {
+                Ok(()) => {
+                    backing.counters().completed(&context.io, outcome);
+                    queue.reply(export, &reply, copied);
+                }
+                Err(reason) => queue.drop(copied, reason),
+            }
+        }
+        self.order.leave(context.place);
+        queues[context.queue].reply(export, &reply, frame);
+    }
+
+    /// Starts the requests that have waited for others.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn start_ready(&mut self, thread: CurrentThread<'_>, queues: &mut [PortQueue]) {
+        while let Some((place, id, parked)) = self.order.pop_ready() {
+            let Parked { queue, io, frame, deadline } = parked;
+            let context = InFlight::new(queue, id, place, io, deadline);
+            let (export, backing) = self.exports.export_of(id);
+            let submitted = match export.recheck(&io, admission::source_of(&frame)) {
+                Ok(()) => submit(export, backing, thread, &self.bdevs, context, frame),
+                Err(outcome) => Err((outcome, frame)),
+            };
+            let Err((outcome, frame)) = submitted else { continue };
+            let queue = &mut queues[queue];
+            self.accounting.end(id, backing, queue, (deadline, false), &frame);
+            backing.counters().completed(&io, outcome);
+            self.finish_met(queues, &context, outcome, frame);
+        }
+    }
+}
