@@ -1,6 +1,8 @@
-//! Has the linker put the simulation's functions in the places of SPDK's: see `spdk::simulated`.
+//! Has the linker put the simulation's functions in the places of SPDK's and of the clock's: see `spdk::simulated`.
 
 const WRAPPED: &[&str] = &[
+    "kvblade_tsc_hz",
+    "kvblade_tsc_now",
     "spdk_bdev_close",
     "spdk_bdev_comparev_and_writev_blocks",
     "spdk_bdev_desc_get_bdev",

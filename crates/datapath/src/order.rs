@@ -8,13 +8,11 @@
 //! nobody waits for; it is dropped as [`DropReason::CopyInFlight`], so that a request which a bdev does not finish holds two
 //! mbufs and no more.
 
-use std::time::Instant;
-
 use aoe_target::{
     BdevIo, BdevOp, DropReason, Entry, ExportId, IoOutcome, MacAddr, OrderTable, PAYLOAD_OFFSET, Place,
     Ranges,
 };
-use dpdk::Mbuf;
+use dpdk::{Mbuf, tsc};
 
 use crate::deadline::Tick;
 
@@ -35,13 +33,16 @@ pub(crate) struct Parked {
 #[derive(Debug)]
 pub(crate) struct Order {
     table: OrderTable<Parked>,
-    start: Instant,
+    /// The TSC at the start, and its ticks in a millisecond.
+    start: u64,
+    tsc_per_millisecond: u64,
 }
 
 impl Order {
     /// For so many requests.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { table: OrderTable::new(capacity), start: Instant::now() }
+        let tsc_per_millisecond = (tsc::hz() / 1000).max(1);
+        Self { table: OrderTable::new(capacity), start: tsc::now(), tsc_per_millisecond }
     }
 
     /// See [`OrderTable::enter`].
@@ -77,8 +78,7 @@ impl Order {
             Entry::Wait(place) => (place, false),
             Entry::Copy(place) => (place, true),
         };
-        // No system call: the kernel's vDSO reads the clock.
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = tsc::now().wrapping_sub(self.start) / self.tsc_per_millisecond;
         let superseded = self.table.park(
             place,
             request,

@@ -6,10 +6,11 @@ use spdk::simulated::{self, Device, Operation, Status, Submission};
 
 use crate::{
     dice::Dice,
-    plan::{Cache, DiskPlan, SECTORS},
+    plan::{Cache, DiskPlan, SECTORS, Unmapped},
 };
 
 const ENOMEM: c_int = 12;
+const ENODEV: c_int = 19;
 const NEVER: u64 = u64::MAX;
 const SECTOR: usize = 512;
 
@@ -30,7 +31,7 @@ struct Version {
 #[derive(Debug)]
 struct Flying {
     submission: Submission,
-    /// It takes effect at this tick, and completes at that one.
+    /// It takes effect at this tick ([`NEVER`]: it has, or will not), and completes at that one.
     effect_at: u64,
     done_at: u64,
     status: Status,
@@ -50,6 +51,12 @@ pub(crate) struct Disk {
     /// Submissions so far by operation and first block, so that a decision does not depend on other blocks' I/O.
     submitted: BTreeMap<(u64, u64), u64>,
     open_channels: u32,
+    /// Channels that were asked for.
+    asked_channels: u64,
+    /// It was removed: everything fails.
+    is_removed: bool,
+    /// Writers of the sectors that were written since this was asked last.
+    wrote: Vec<u32>,
     /// Everything completes now, and without a fault: the seed's end.
     calm: bool,
     /// What it was misused for.
@@ -69,6 +76,9 @@ impl Disk {
             flying: BTreeMap::new(),
             submitted: BTreeMap::new(),
             open_channels: 0,
+            asked_channels: 0,
+            is_removed: false,
+            wrote: Vec::new(),
             calm: false,
             misuse: None,
             used: false,
@@ -94,15 +104,41 @@ impl Disk {
         self.blocks -= self.blocks / 2;
     }
 
+    /// Removes it: what it has fails, and what it gets is refused.
+    pub(crate) fn remove(&mut self) {
+        self.is_removed = true;
+        let now = self.now.get();
+        for flying in self.flying.values_mut() {
+            // What has not taken effect by now does not.
+            if flying.effect_at > now {
+                flying.effect_at = NEVER;
+            }
+            (flying.done_at, flying.status) = (now, Status::Failed);
+        }
+    }
+
+    /// It is there again.
+    pub(crate) fn restore(&mut self) {
+        self.is_removed = false;
+    }
+
+    /// The requests whose data was written since this was asked last.
+    pub(crate) fn take_writers(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.wrote)
+    }
+
     pub(crate) fn sectors_now(&self) -> u64 {
         self.blocks * u64::from(self.plan.sectors_per_block)
     }
 
     /// No faults from now on, and every I/O completes.
     pub(crate) fn calm(&mut self) {
-        self.calm = true;
+        (self.calm, self.is_removed) = (true, false);
         for flying in self.flying.values_mut() {
-            flying.effect_at = flying.effect_at.min(self.now.get());
+            // Not a second time.
+            if flying.effect_at != NEVER {
+                flying.effect_at = flying.effect_at.min(self.now.get());
+            }
             flying.done_at = flying.done_at.min(self.now.get());
         }
     }
@@ -157,7 +193,7 @@ impl Disk {
             // A failed read leaves anything in the buffer.
             Operation::Read => simulated::fill(io, &visible(&self.sectors[sectors])),
             // A failed write may have taken effect, or not.
-            Operation::Write | Operation::WriteFua
+            Operation::Write | Operation::WriteFua | Operation::Unmap
                 if flying.status != Status::Done && io.is_multiple_of(2) => {}
             Operation::CompareAndWrite if flying.status != Status::Done => {}
             Operation::CompareAndWrite
@@ -167,11 +203,19 @@ impl Disk {
             }
             Operation::Write | Operation::WriteFua | Operation::CompareAndWrite => {
                 let data = simulated::data(io);
+                self.wrote.extend(data.chunks(SECTOR).filter_map(writer_of));
                 for (versions, content) in self.sectors[sectors].iter_mut().zip(data.chunks(SECTOR)) {
                     versions.push(Version { io, content: content.into(), completed: false });
                 }
             }
-            Operation::Flush | Operation::Unmap => {}
+            Operation::Unmap => {
+                for versions in &mut self.sectors[sectors] {
+                    if self.plan.unmapped == Unmapped::Zeros || self.dice.below(2, &[8, io]) == 0 {
+                        versions.push(Version { io, content: vec![0; SECTOR].into(), completed: false });
+                    }
+                }
+            }
+            Operation::Flush => {}
         }
     }
 
@@ -185,9 +229,11 @@ impl Disk {
         }
         if flying.status == Status::Done {
             let is_stable = match flying.submission.operation {
-                Operation::Write | Operation::CompareAndWrite => self.plan.cache == Cache::None,
+                Operation::Write | Operation::CompareAndWrite | Operation::Unmap => {
+                    self.plan.cache == Cache::None
+                }
                 Operation::WriteFua => true,
-                Operation::Read | Operation::Flush | Operation::Unmap => false,
+                Operation::Read | Operation::Flush => false,
             };
             if is_stable {
                 (0..self.sectors.len()).for_each(|sector| self.make_stable(sector, io));
@@ -218,12 +264,15 @@ impl Device for Disk {
         let subject = |what: u64| [what, place.0, place.1, count];
         let (plan, dice, now) = (&self.plan, self.dice, self.now.get());
         let faulty = !self.calm;
+        if self.is_removed {
+            return Err(ENODEV);
+        }
         if faulty && dice.permille(plan.no_memory, &subject(0)) {
             return Err(ENOMEM);
         }
         let mut took = dice.within(plan.latency, &subject(1));
         if faulty && dice.permille(plan.late, &subject(2)) {
-            took += dice.within((100, 1500), &subject(3));
+            took += dice.within((100, plan.latest), &subject(3));
         }
         let mut effect_at = now + if took == 0 { 0 } else { dice.below(took + 1, &subject(4)) };
         let mut done_at = now + took;
@@ -240,8 +289,12 @@ impl Device for Disk {
         Ok(())
     }
 
-    fn channel_opened(&mut self, _: u32) {
-        self.open_channels += 1;
+    fn open_channel(&mut self, _: u32) -> bool {
+        self.asked_channels += 1;
+        let refused = self.is_removed
+            || !self.calm && self.dice.permille(self.plan.no_channel, &[9, self.asked_channels]);
+        self.open_channels += u32::from(!refused);
+        !refused
     }
 
     fn channel_closed(&mut self, channel: u32) {
@@ -263,6 +316,11 @@ impl Device for Disk {
 fn covered_now(sectors: &[Vec<Version>]) -> Vec<(usize, u64)> {
     let newest = |versions: &Vec<Version>| Some(versions.iter().rfind(|version| version.completed)?.io);
     sectors.iter().enumerate().filter_map(|(sector, versions)| Some((sector, newest(versions)?))).collect()
+}
+
+/// The request whose data this sector holds, if it is one's.
+fn writer_of(sector: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(*sector.first_chunk()?)).filter(|op| *op != 0)
 }
 
 fn index(number: u64) -> usize {

@@ -6,6 +6,9 @@
 //! reply: the simulated link delivers no copy after it. The rules, per sector, of which each holds for every correct
 //! target:
 //!
+//! TRIM is a write of zeros, which are the content at the start, too. Where the disk may keep what it held, it is a write of
+//! which nobody knows whether it has taken effect.
+//!
 //! 1. A read sees the content at the start or a write that began before the read ended.
 //! 2. A read does not see a write that was over before another began whose content the disk had before the read began:
 //!    because that other write was answered, or because an earlier read saw it.
@@ -71,19 +74,22 @@ pub(crate) struct History {
     fates: Vec<Option<Fate>>,
     seen: Vec<(usize, u64, Seen)>,
     cuts: Vec<Cut>,
-    write_through: Vec<bool>,
+    promises: Vec<Promise>,
+}
+
+/// What is promised of an export.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Promise {
+    /// A write that is answered is on stable media.
+    pub(crate) write_through: bool,
+    /// A sector that was given up holds zeros.
+    pub(crate) trim_zeros: bool,
 }
 
 impl History {
-    pub(crate) fn new(ops: &[Op], write_through: Vec<bool>) -> Self {
+    pub(crate) fn new(ops: &[Op], promises: Vec<Promise>) -> Self {
         let fates = ops.iter().map(|op| op.id as usize + 1).max().unwrap_or(1);
-        Self {
-            ops: ops.to_vec(),
-            fates: vec![None; fates],
-            seen: Vec::new(),
-            cuts: Vec::new(),
-            write_through,
-        }
+        Self { ops: ops.to_vec(), fates: vec![None; fates], seen: Vec::new(), cuts: Vec::new(), promises }
     }
 
     pub(crate) fn began(&mut self, op: u32, at: u64) {
@@ -169,21 +175,7 @@ impl History {
 
     fn check_sector(&self, export: usize, lba: u64) -> Result<(), String> {
         let broken = |text: String| Err(format!("sector {lba} of export {export}: {text}"));
-        let mut writes =
-            vec![Write { id: 0, began: 0, over: 0, known: 0, last_use: 0, copies: 1, stable: 0 }];
-        for op in self.ops.iter().filter(|op| op.operation == Operation::Write && op.covers(export, lba)) {
-            let Some(fate) = self.fates[op.id as usize] else { continue };
-            let answered = fate.ended.filter(|_| fate.succeeded).unwrap_or(NEVER);
-            writes.push(Write {
-                id: op.id,
-                began: fate.began,
-                over: answered,
-                known: answered,
-                last_use: fate.began,
-                copies: fate.copies,
-                stable: self.stable_at(export, answered),
-            });
-        }
+        let mut writes = self.writes(export, lba);
         let reads: Vec<Seen> = self
             .seen
             .iter()
@@ -191,22 +183,27 @@ impl History {
             .map(|(_, _, seen)| *seen)
             .collect();
         for read in &reads {
-            let found = writes.iter_mut().find(|write| write.id == read.writer);
-            let Some(write) = found.filter(|write| write.began < read.ended && write.copies > 0) else {
+            let mut found = writes.iter_mut().filter(|write| write.made(read.writer, read.ended));
+            let Some(write) = found.next() else {
                 return broken(format!(
                     "a read that ended at {} saw write {}, which {}",
                     read.ended, read.writer, "had not begun, or did not reach the target whole"
                 ));
             };
-            write.known = write.known.min(read.ended);
-            write.last_use = write.last_use.max(read.began);
+            // Zeros may be of several.
+            if found.next().is_none() {
+                write.known = write.known.min(read.ended);
+                write.last_use = write.last_use.max(read.began);
+            }
         }
         for read in &reads {
-            let old = writes.iter().find(|write| write.id == read.writer).map_or(0, |write| write.over);
-            if let Some(newer) = writes.iter().find(|write| old < write.began && write.known < read.began) {
+            let undone =
+                |old: &Write| writes.iter().find(|write| old.over < write.began && write.known < read.began);
+            let found = writes.iter().filter(|write| write.made(read.writer, read.ended));
+            if let Some((old, newer)) = undone_by_each(found, undone) {
                 return broken(format!(
-                    "a read of {} to {} saw write {}, which was over at {old}, although write {} of {} was there from {} on",
-                    read.began, read.ended, read.writer, newer.id, newer.began, newer.known
+                    "a read of {} to {} saw write {}, which was over at {}, although write {} of {} was there from {} on",
+                    read.began, read.ended, old.id, old.over, newer.id, newer.began, newer.known
                 ));
             }
         }
@@ -222,11 +219,13 @@ impl History {
             }
         }
         for cut in self.cuts.iter().filter(|cut| (cut.export, cut.lba) == (export, lba)) {
-            let Some(old) = writes.iter().find(|write| write.id == cut.writer) else {
+            let lost =
+                |old: &Write| writes.iter().find(|write| old.over < write.began && write.stable < cut.at);
+            let mut found = writes.iter().filter(|write| write.made(cut.writer, cut.at)).peekable();
+            if found.peek().is_none() {
                 return broken(format!("write {}, which never began, survived", cut.writer));
-            };
-            let lost = |write: &&Write| old.over < write.began && write.stable < cut.at;
-            if let Some(lost) = writes.iter().find(lost) {
+            }
+            if let Some((old, lost)) = undone_by_each(found, lost) {
                 return broken(format!(
                     "a loss of power at {} leaves write {}, which was over at {}, and undoes write {} of {}, promised to be \
                      stable from {} on",
@@ -237,9 +236,33 @@ impl History {
         Ok(())
     }
 
+    /// The content at the start and all writes of a sector.
+    fn writes(&self, export: usize, lba: u64) -> Vec<Write> {
+        let start =
+            Write { id: 0, zeros: true, began: 0, over: 0, known: 0, last_use: 0, copies: 1, stable: 0 };
+        let mut writes = vec![start];
+        for op in self.ops.iter().filter(|op| op.changes() && op.covers(export, lba)) {
+            let Some(fate) = self.fates[op.id as usize] else { continue };
+            let answered = fate.ended.filter(|_| fate.succeeded).unwrap_or(NEVER);
+            let zeros = op.operation != Operation::Write;
+            let is_certain = !zeros || self.promises[export].trim_zeros;
+            writes.push(Write {
+                id: op.id,
+                zeros,
+                began: fate.began,
+                over: answered,
+                known: if is_certain { answered } else { NEVER },
+                last_use: fate.began,
+                copies: fate.copies,
+                stable: if is_certain { self.stable_at(export, answered) } else { NEVER },
+            });
+        }
+        writes
+    }
+
     /// The moment from which on a write is promised to be on stable media that was answered at this one.
     fn stable_at(&self, export: usize, answered: u64) -> u64 {
-        if answered == NEVER || self.write_through[export] {
+        if answered == NEVER || self.promises[export].write_through {
             return answered;
         }
         let flushed = self.ops.iter().filter(|op| op.operation == Operation::Flush && op.export == export);
@@ -253,6 +276,8 @@ impl History {
 #[derive(Debug)]
 struct Write {
     id: u32,
+    /// Its content is that of the start.
+    zeros: bool,
     began: u64,
     /// It takes no effect after this.
     over: u64,
@@ -262,6 +287,26 @@ struct Write {
     last_use: u64,
     copies: u32,
     stable: u64,
+}
+
+impl Write {
+    /// Whether a content that was seen by this moment, and that says it is of this writer, can be of this write.
+    fn made(&self, writer: u32, seen: u64) -> bool {
+        let is_content = if writer == 0 { self.zeros } else { self.id == writer };
+        is_content && self.began < seen && self.copies > 0
+    }
+}
+
+/// If each of these writes is undone, one with that which undoes it.
+fn undone_by_each<'a>(
+    writes: impl Iterator<Item = &'a Write>,
+    undone: impl Fn(&'a Write) -> Option<&'a Write>,
+) -> Option<(&'a Write, &'a Write)> {
+    let mut last = None;
+    for write in writes {
+        last = Some((write, undone(write)?));
+    }
+    last
 }
 
 #[cfg(test)]
@@ -283,7 +328,7 @@ mod tests {
     /// Writes 1, 2 and so on, each with the moments of its begin and its end; a `None` end is no reply.
     fn history(write_through: bool, writes: &[(u64, Option<u64>)]) -> History {
         let ops: Vec<Op> = (1..).zip(writes).map(|(id, _)| op(id, Operation::Write)).collect();
-        let mut history = History::new(&ops, vec![write_through]);
+        let mut history = History::new(&ops, vec![Promise { write_through, trim_zeros: true }]);
         for (op, (began, ended)) in ops.iter().zip(writes) {
             history.began(op.id, *began);
             history.copy_arrived(op.id);
@@ -363,10 +408,31 @@ mod tests {
     }
 
     #[test]
+    fn trimmed_sectors_are_zeros_or_what_they_were_as_the_disk_promises() {
+        let check = |trim_zeros, trimmed: (u64, u64), writer| {
+            let ops = [op(1, Operation::Write), op(2, Operation::Trim { gap: 0 })];
+            let mut history = History::new(&ops, vec![Promise { write_through: false, trim_zeros }]);
+            for (op, (began, ended)) in ops.iter().zip([(1, 5), trimmed]) {
+                history.began(op.id, began);
+                history.copy_arrived(op.id);
+                history.ended(op, ended, true, &[]).expect("it began");
+            }
+            read(&mut history, 20, 21, writer);
+            history.check()
+        };
+        assert_eq!(check(true, (6, 9), 0), Ok(()));
+        assert_eq!(check(false, (6, 9), 0), Ok(()));
+        assert!(check(true, (6, 9), 1).expect_err("the write is back").contains("write 2 of 6 was there"));
+        assert_eq!(check(false, (6, 9), 1), Ok(()));
+        assert_eq!(check(true, (4, 9), 1), Ok(()), "both at the same time");
+        assert!(check(true, (22, 30), 0).expect_err("zeros before the TRIM").contains("write 1 of 1"));
+    }
+
+    #[test]
     fn a_flush_promises_the_writes_answered_before_it_began() {
         let cut = |flush: (u64, u64), writer| {
             let ops = [op(1, Operation::Write), op(2, Operation::Flush)];
-            let mut history = History::new(&ops, vec![false]);
+            let mut history = History::new(&ops, vec![Promise { write_through: false, trim_zeros: true }]);
             history.began(1, 1);
             history.copy_arrived(1);
             history.ended(&ops[0], 5, true, &[]).expect("it began");

@@ -1,32 +1,13 @@
 //! The initiators: as Linux's aoe driver they send a request again under a new tag, and accept the reply to the newest tag
 //! only.
 
-use std::collections::{BTreeMap, VecDeque};
-
-use aoe_initiator::{
-    ShelfSlot,
-    wire::{AtaRequest, Envelope, Mac, ata, opcode},
-};
-use ring_lab::frames;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
-    history::content,
+    frame,
     link::Carried,
-    plan::{InitiatorPlan, Op, Operation, Plan},
+    plan::{ExportPlan, InitiatorPlan, Op, Plan},
 };
-
-/// The shelf of every export; the slot is its number.
-pub(crate) const SHELF: u16 = 1;
-
-/// An initiator's address.
-pub(crate) fn mac(initiator: usize) -> [u8; 6] {
-    [2, 0, 0, 0, 1, u8::try_from(initiator).unwrap_or(u8::MAX)]
-}
-
-/// An export's address.
-pub(crate) fn address(export: usize) -> ShelfSlot {
-    ShelfSlot { shelf: SHELF, slot: u8::try_from(export).unwrap_or(u8::MAX) }
-}
 
 /// A request that has no reply yet.
 #[derive(Debug)]
@@ -53,6 +34,9 @@ pub(crate) enum Action {
 #[derive(Debug)]
 pub(crate) struct Initiators {
     plans: Vec<InitiatorPlan>,
+    exports: Vec<ExportPlan>,
+    /// Exports that are not there yet.
+    closed: BTreeSet<usize>,
     overlap: bool,
     /// Requests still to be made, by initiator and export.
     waiting: BTreeMap<(usize, usize), VecDeque<Op>>,
@@ -70,6 +54,12 @@ impl Initiators {
         plan.ops.iter().for_each(|op| waiting.entry((op.initiator, op.export)).or_default().push_back(*op));
         Self {
             plans: plan.initiators.clone(),
+            closed: (0..)
+                .zip(&plan.exports)
+                .filter(|(_, export)| export.follows.is_some())
+                .map(|(e, _)| e)
+                .collect(),
+            exports: plan.exports.clone(),
             overlap: plan.overlap,
             waiting,
             outstanding: BTreeMap::new(),
@@ -85,6 +75,18 @@ impl Initiators {
 
     pub(crate) fn outstanding(&mut self, op: u32) -> Option<&mut Outstanding> {
         self.outstanding.get_mut(&op)
+    }
+
+    /// An export is there that followed another.
+    pub(crate) fn open(&mut self, export: usize) {
+        self.closed.remove(&export);
+    }
+
+    /// Nobody asks for an export any more. Returns the requests that were outstanding.
+    pub(crate) fn leave(&mut self, export: usize) -> Vec<Op> {
+        self.waiting.retain(|(_, to), _| *to != export);
+        let left = self.outstanding.extract_if(.., |_, request| request.op.export == export);
+        left.map(|(_, request)| request.op).collect()
     }
 
     /// The request is over.
@@ -110,7 +112,8 @@ impl Initiators {
     /// When an initiator does something next, if nothing happens before.
     pub(crate) fn next(&self) -> Option<u64> {
         let due = self.outstanding.values().map(|request| request.due);
-        let begins = self.waiting.values().filter_map(|ops| ops.front().map(|op| op.at));
+        let open = self.waiting.iter().filter(|((_, export), _)| !self.closed.contains(export));
+        let begins = open.filter_map(|(_, ops)| ops.front().map(|op| op.at));
         due.chain(begins).min()
     }
 
@@ -124,14 +127,11 @@ impl Initiators {
             }
         }
         let ready = |((initiator, export), ops): (&(usize, usize), &VecDeque<Op>)| {
-            let op = ops.front().filter(|op| op.at <= now)?;
+            let op = ops.front().filter(|op| op.at <= now && !self.closed.contains(&op.export))?;
             let in_flight = self.outstanding.values().map(|request| &request.op);
             let own =
                 in_flight.clone().filter(|other| (other.initiator, other.export) == (*initiator, *export));
-            let conflicts = |other: &Op| {
-                other.overlaps(op)
-                    && (other.operation == Operation::Write || op.operation == Operation::Write)
-            };
+            let conflicts = |other: &Op| other.overlaps(op) && (other.changes() || op.changes());
             let free = own.count() < self.plans[*initiator].window;
             (free && (self.overlap || !in_flight.clone().any(conflicts))).then_some(*op)
         };
@@ -143,7 +143,7 @@ impl Initiators {
         let Some(request) = self.outstanding.get_mut(&op.id) else { return Action::GaveUp(op) };
         if request.tries >= tries {
             self.outstanding.remove(&op.id);
-            if op.operation == Operation::Write {
+            if op.changes() {
                 self.abandoned.push(op);
             }
             // As Linux, which takes the device down then.
@@ -155,7 +155,7 @@ impl Initiators {
         }
         request.due = now + (patience << request.tries.min(3));
         request.tries += 1;
-        if !self.overlap && request.inside > 0 && op.operation == Operation::Write {
+        if !self.overlap && request.inside > 0 && op.changes() {
             return Action::Wait;
         }
         self.transmit(&op, now)
@@ -168,24 +168,8 @@ impl Initiators {
         if let Some(request) = self.outstanding.get_mut(&op.id) {
             request.newest = tag;
         }
-        let envelope = Envelope {
-            dst: Mac(frames::TARGET),
-            src: Mac(mac(op.initiator)),
-            address: address(op.export),
-            tag,
-        };
-        let count = u8::try_from(op.sectors).unwrap_or(u8::MAX);
-        let bytes = match op.operation {
-            Operation::Read => AtaRequest::read(op.lba, count).frame(&envelope, &[]),
-            Operation::Flush => {
-                AtaRequest { aflags: ata::AFLAG_LBA48, ..AtaRequest::bare(opcode::FLUSH_EXT) }
-                    .frame(&envelope, &[])
-            }
-            Operation::Write => {
-                let sectors = (op.lba..op.lba + op.sectors).map(|lba| content(op.id, op.export, lba));
-                AtaRequest::write(op.lba, count).frame(&envelope, &sectors.collect::<Vec<_>>().concat())
-            }
-        };
+        let tci = frame::tci(&self.plans[op.initiator], self.exports[op.export].vlan);
+        let bytes = frame::tagged(frame::request(op, &self.exports[op.export], tag), tci);
         Action::Send(Carried {
             initiator: op.initiator,
             to_target: true,

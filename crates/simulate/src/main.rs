@@ -7,14 +7,19 @@
 #![forbid(unsafe_code)]
 
 mod child;
+mod control_plane;
+mod deadlines;
 mod dice;
 mod disk;
+mod frame;
 mod history;
 mod initiators;
 mod link;
 mod options;
 mod parent;
 mod plan;
+mod questions;
+mod rules;
 mod shrink;
 mod target;
 mod world;

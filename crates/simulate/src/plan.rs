@@ -1,95 +1,20 @@
 //! What a seed stands for: lcores, exports, initiators, their requests, and the faults.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::collections::BTreeSet;
 
 use crate::dice::Dice;
 
+mod generate;
+mod part;
+
+pub(crate) use part::Part;
+
 /// Sectors of each export that requests go to: few, so that they meet.
 pub(crate) const SECTORS: u64 = 24;
-/// The most sectors of a request, with an MTU of 1500.
+/// The most sectors of a read or write, with an MTU of 1500.
 pub(crate) const MOST_SECTORS: u64 = 2;
-
-/// A part of the simulation that can be left out, on the command line and by shrinking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
-    /// Requests that overlap others in flight, and retransmissions of writes that the target still works on.
-    Overlap,
-    /// The same where several lcores serve an export.
-    OverlapAcross,
-    /// Bdevs that do not answer some I/Os until the end.
-    Hang,
-    /// The link loses frames.
-    Loss,
-    /// The link duplicates frames.
-    Duplicate,
-    /// The link delivers frames in another order.
-    Reorder,
-    /// The link cuts frames short.
-    Truncate,
-    /// SPDK has no memory for some I/Os.
-    NoMemory,
-    /// Bdevs fail some I/Os.
-    Fail,
-    /// The bdev of one lcore fails everything.
-    FailOneLcore,
-    /// Lcores stall.
-    Stall,
-    /// Frames are distributed over lcores by software.
-    Distribute,
-    /// Exports are deleted, taken offline and made smaller.
-    Events,
-    /// Blocks of 4096 bytes.
-    LargeBlocks,
-}
-
-impl Part {
-    pub(crate) const ALL: [Self; 14] = [
-        Self::Overlap,
-        Self::OverlapAcross,
-        Self::Hang,
-        Self::Loss,
-        Self::Duplicate,
-        Self::Reorder,
-        Self::Truncate,
-        Self::NoMemory,
-        Self::Fail,
-        Self::FailOneLcore,
-        Self::Stall,
-        Self::Distribute,
-        Self::Events,
-        Self::LargeBlocks,
-    ];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Overlap => "overlap",
-            Self::OverlapAcross => "overlap-across",
-            Self::Hang => "hang",
-            Self::Loss => "loss",
-            Self::Duplicate => "duplicate",
-            Self::Reorder => "reorder",
-            Self::Truncate => "truncate",
-            Self::NoMemory => "no-memory",
-            Self::Fail => "fail",
-            Self::FailOneLcore => "fail-one-lcore",
-            Self::Stall => "stall",
-            Self::Distribute => "distribute",
-            Self::Events => "events",
-            Self::LargeBlocks => "large-blocks",
-        }
-    }
-}
-
-impl FromStr for Part {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|part| part.name() == text);
-        found.ok_or_else(|| {
-            format!("no part of the simulation is called {text:?}: {}", Self::ALL.map(Self::name).join(", "))
-        })
-    }
-}
+/// The most sectors of a TRIM's first range.
+pub(crate) const MOST_TRIMMED: u64 = 4;
 
 /// How a device keeps what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,27 +27,46 @@ pub(crate) enum Cache {
     Fua,
 }
 
-/// A simulated bdev's behaviour. Chances are of 1,000, times in ticks.
+/// What becomes of blocks that are unmapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unmapped {
+    /// They hold zeros.
+    Zeros,
+    /// They hold zeros, or what they held before, as it happens.
+    Either,
+}
+
+/// A simulated bdev's behaviour. Chances are of 1,000, times in ticks, of which a second has 1,000.
 #[derive(Debug, Clone)]
 pub(crate) struct DiskPlan {
     /// Sectors of a block.
     pub(crate) sectors_per_block: u32,
     pub(crate) cache: Cache,
+    pub(crate) unmapped: Unmapped,
     pub(crate) latency: (u64, u64),
-    /// I/Os that take much longer.
+    /// I/Os that take much longer, and how much longer at most.
     pub(crate) late: u64,
+    pub(crate) latest: u64,
     pub(crate) no_memory: u64,
     pub(crate) fail: u64,
     pub(crate) hang: u64,
     /// The lcore for which everything fails.
     pub(crate) fails_on: Option<u32>,
+    /// Channels that an lcore does not get.
+    pub(crate) no_channel: u64,
 }
 
 /// An export.
 #[derive(Debug, Clone)]
 pub(crate) struct ExportPlan {
+    pub(crate) slot: u8,
+    pub(crate) vlan: Option<u16>,
     pub(crate) write_through: bool,
+    /// Seconds that its bdev has for a request.
+    pub(crate) io_timeout: u8,
     pub(crate) disk: DiskPlan,
+    /// The export whose address it gets when that one is deleted by force.
+    pub(crate) follows: Option<usize>,
 }
 
 /// The link between an initiator and the target, both ways.
@@ -145,6 +89,8 @@ pub(crate) struct InitiatorPlan {
     pub(crate) patience: u64,
     /// Transmissions after which it gives up.
     pub(crate) tries: u32,
+    /// The priority of its tags; outside of a VLAN it sends none without one.
+    pub(crate) priority: Option<u8>,
 }
 
 /// A request's operation.
@@ -152,7 +98,15 @@ pub(crate) struct InitiatorPlan {
 pub(crate) enum Operation {
     Read,
     Write,
+    /// Of the request's sectors and, if the gap is not 0, one more sector so far behind them.
+    Trim {
+        gap: u64,
+    },
     Flush,
+    /// The export is for these initiators only, a bit for each; for all if there is none.
+    Reserve {
+        holders: u32,
+    },
 }
 
 /// A request that an initiator makes.
@@ -170,26 +124,63 @@ pub(crate) struct Op {
 }
 
 impl Op {
-    pub(crate) fn covers(&self, export: usize, lba: u64) -> bool {
-        self.operation != Operation::Flush
-            && self.export == export
-            && (self.lba..self.lba + self.sectors).contains(&lba)
+    /// Whether it writes sectors or gives them up.
+    pub(crate) fn changes(&self) -> bool {
+        matches!(self.operation, Operation::Write | Operation::Trim { .. })
     }
 
-    pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        self.operation != Operation::Flush
-            && other.operation != Operation::Flush
-            && self.export == other.export
-            && self.lba < other.lba + other.sectors
-            && other.lba < self.lba + self.sectors
+    /// Its ranges: first sector and number.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (u64, u64)> + use<> {
+        let first = (self.lba, self.sectors);
+        let second = match self.operation {
+            Operation::Trim { gap } if gap > 0 => (self.lba + self.sectors + gap, 1),
+            _ => (0, 0),
+        };
+        [first, second].into_iter().filter(|(_, sectors)| *sectors > 0)
     }
+
+    pub(crate) fn covers(&self, export: usize, lba: u64) -> bool {
+        self.export == export && self.ranges().any(|(first, sectors)| (first..first + sectors).contains(&lba))
+    }
+
+    /// Whether some sector may be of both.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let end = |op: &Self| op.ranges().map(|(first, sectors)| first + sectors).max().unwrap_or(0);
+        self.export == other.export && self.lba < end(other) && other.lba < end(self)
+    }
+}
+
+/// A frame that no initiator sends again, and the exports that it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// A config query to every slot of every shelf, or of the shelf.
+    Config { every_shelf: bool },
+    /// IDENTIFY to every slot.
+    Identify,
+    /// A write to every slot, which is for nobody.
+    Write,
+    /// A read of an export in another VLAN than its own, which is for nobody.
+    Elsewhere { export: usize },
+}
+
+/// A question, by whom and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) at: u64,
+    pub(crate) initiator: usize,
+    pub(crate) vlan: Option<u16>,
+    pub(crate) question: Question,
 }
 
 /// What happens to an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
-    Delete,
-    TakeOffline,
+    /// It is deleted, and so long after that created again on the same bdev.
+    Delete { again: u64 },
+    /// It is deleted by force, and the export that follows it gets its address.
+    Force,
+    /// Its bdev is removed, and is back so long after that.
+    Remove { back: u64 },
     /// The bdev becomes smaller; the lcores learn of it later.
     Shrink,
 }
@@ -204,10 +195,13 @@ pub(crate) struct Plan {
     /// Chance of an lcore to stand still for a while.
     pub(crate) stall: u64,
     pub(crate) overlap: bool,
+    /// Chance that a change of initiator state is not saved.
+    pub(crate) not_stored: u64,
     pub(crate) exports: Vec<ExportPlan>,
     pub(crate) initiators: Vec<InitiatorPlan>,
     pub(crate) link: LinkPlan,
     pub(crate) ops: Vec<Op>,
+    pub(crate) questions: Vec<Asked>,
     /// At a tick, to an export.
     pub(crate) events: Vec<(u64, usize, Event)>,
     /// Ticks at which it is looked up what a loss of power would leave.
@@ -217,161 +211,14 @@ pub(crate) struct Plan {
 impl Plan {
     /// The seed's plan without these parts.
     pub(crate) fn new(seed: u64, without: &BTreeSet<Part>) -> Self {
-        let dice = Dice::new(seed, "plan");
-        let with = |part: Part| !without.contains(&part);
-        // Each kind of fault is in some seeds only, so that it does not hide the others.
-        let chance = |part: Part, most: u64| {
-            let subject = [part as u64];
-            if with(part) && dice.below(2, &subject) == 0 {
-                dice.within((1, most), &[part as u64, 1])
-            } else {
-                0
-            }
-        };
-        let lcores = 1 + usize::try_from(dice.below(3, &[100])).unwrap_or(0);
-        let overlap = with(Part::Overlap) && (lcores == 1 || with(Part::OverlapAcross));
-        let exports: Vec<ExportPlan> = (0..1 + dice.below(3, &[101]))
-            .map(|export| {
-                let roll = |what: u64, below: u64| dice.below(below, &[102, export, what]);
-                let cache = [Cache::None, Cache::Flush, Cache::Fua][usize::try_from(roll(0, 3)).unwrap_or(0)];
-                let large = with(Part::LargeBlocks) && roll(1, 4) == 0;
-                let faulty = roll(2, 2) == 0;
-                let only = |chance: u64| if faulty { chance } else { 0 };
-                let fails_on = with(Part::FailOneLcore) && roll(3, 8) == 0;
-                ExportPlan {
-                    write_through: cache != Cache::None && roll(4, 3) > 0,
-                    disk: DiskPlan {
-                        sectors_per_block: if large { 8 } else { 1 },
-                        cache,
-                        latency: (roll(5, 8), 8 + roll(6, 40)),
-                        late: if roll(9, 2) == 0 { 0 } else { roll(7, 60) },
-                        no_memory: only(chance(Part::NoMemory, 300)),
-                        fail: only(chance(Part::Fail, 60)),
-                        hang: only(chance(Part::Hang, 1000)),
-                        fails_on: fails_on.then(|| u32::try_from(roll(8, lcores as u64)).unwrap_or(0)),
-                    },
-                }
-            })
-            .collect();
-        let initiators: Vec<InitiatorPlan> = (0..2 + dice.below(3, &[103]))
-            .map(|initiator| InitiatorPlan {
-                window: [1, 4, 16, 64][usize::try_from(dice.below(4, &[104, initiator])).unwrap_or(0)],
-                patience: dice.within((60, 400), &[105, initiator]),
-                tries: 7,
-            })
-            .collect();
-        let link = LinkPlan {
-            loss: chance(Part::Loss, 80),
-            // A second copy of a write is in flight beside the first.
-            duplicate: if overlap { chance(Part::Duplicate, 80) } else { 0 },
-            truncate: chance(Part::Truncate, 30),
-            jitter: dice.below(20, &[106]),
-            reorders: with(Part::Reorder) && dice.below(2, &[107]) == 0,
-        };
-        let ops = ops(seed, &exports, initiators.len());
-        let last = ops.last().map_or(1, |op| op.at).max(2);
-        let events = if with(Part::Events) { events(dice, exports.len(), last) } else { Vec::new() };
-        Self {
-            seed,
-            lcores,
-            mbufs: [127, 255, 1023][usize::try_from(dice.below(3, &[108])).unwrap_or(0)],
-            distribute: with(Part::Distribute) && lcores > 1 && dice.below(2, &[109]) == 0,
-            stall: chance(Part::Stall, 600),
-            overlap,
-            exports,
-            initiators,
-            link,
-            ops,
-            events,
-            power_cuts: (0..3).map(|cut| dice.below(last, &[110, cut])).collect(),
-        }
+        generate::plan(seed, without)
     }
-}
 
-fn events(dice: Dice, exports: usize, last: u64) -> Vec<(u64, usize, Event)> {
-    let kinds = [Event::Delete, Event::TakeOffline, Event::Shrink];
-    let of = |export: usize| {
-        let roll = |what: u64, below: u64| dice.below(below, &[200, export as u64, what]);
-        let kind = kinds.get(usize::try_from(roll(0, 9)).unwrap_or(9))?;
-        Some((roll(1, last), export, *kind))
-    };
-    (0..exports).filter_map(of).collect()
-}
-
-fn ops(seed: u64, exports: &[ExportPlan], initiators: usize) -> Vec<Op> {
-    let dice = Dice::new(seed, "requests");
-    let count = dice.within((60, 300), &[0]);
-    let gap = dice.within((1, 12), &[1]);
-    // Requests gather on a part of each export, or they would seldom meet.
-    let spread = dice.within((2, SECTORS), &[2]);
-    let mut at = 0;
-    (1..=count)
-        .map(|id| {
-            let roll = |what: u64, below: u64| dice.below(below, &[3, id, what]);
-            let operation = match roll(0, 20) {
-                0 => Operation::Flush,
-                1..=11 => Operation::Write,
-                _ => Operation::Read,
-            };
-            let sectors = if operation == Operation::Flush { 0 } else { 1 + roll(1, MOST_SECTORS) };
-            at += roll(2, gap);
-            Op {
-                id: u32::try_from(id).unwrap_or(u32::MAX),
-                initiator: usize::try_from(roll(3, initiators as u64)).unwrap_or(0),
-                export: usize::try_from(roll(4, exports.len() as u64)).unwrap_or(0),
-                operation,
-                lba: roll(5, spread.min(SECTORS - sectors) + 1).min(SECTORS - sectors),
-                sectors,
-                at,
-            }
-        })
-        .collect()
+    /// The decisions of one kind.
+    pub(crate) fn dice(&self, kind: &str) -> Dice {
+        Dice::new(self.seed, kind)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seed_has_one_plan_and_requests_lie_within_their_exports() {
-        for seed in 0..200 {
-            let plan = Plan::new(seed, &BTreeSet::new());
-            assert_eq!(format!("{plan:?}"), format!("{:?}", Plan::new(seed, &BTreeSet::new())));
-            assert!(plan.ops.len() >= 60);
-            assert!(
-                plan.ops.iter().all(|op| op.lba + op.sectors <= SECTORS && op.export < plan.exports.len())
-            );
-        }
-    }
-
-    #[test]
-    fn every_fault_is_in_some_plans_and_can_be_left_out() {
-        let is_there = |plan: &Plan, part: Part| {
-            let disks = |is: fn(&DiskPlan) -> bool| plan.exports.iter().any(|export| is(&export.disk));
-            match part {
-                Part::Overlap => plan.overlap && plan.lcores == 1,
-                Part::OverlapAcross => plan.overlap && plan.lcores > 1,
-                Part::Hang => disks(|disk| disk.hang > 0),
-                Part::Loss => plan.link.loss > 0,
-                Part::Duplicate => plan.link.duplicate > 0,
-                Part::Reorder => plan.link.reorders,
-                Part::Truncate => plan.link.truncate > 0,
-                Part::NoMemory => disks(|disk| disk.no_memory > 0),
-                Part::Fail => disks(|disk| disk.fail > 0),
-                Part::FailOneLcore => disks(|disk| disk.fails_on.is_some()),
-                Part::Stall => plan.stall > 0,
-                Part::Distribute => plan.distribute,
-                Part::Events => !plan.events.is_empty(),
-                Part::LargeBlocks => disks(|disk| disk.sectors_per_block > 1),
-            }
-        };
-        for part in Part::ALL {
-            assert_eq!(part.name().parse(), Ok(part));
-            let seeds = |without: &BTreeSet<Part>| {
-                (0..100).filter(|seed| is_there(&Plan::new(*seed, without), part)).count()
-            };
-            assert!(seeds(&BTreeSet::new()) > 5, "{part:?}");
-            assert_eq!(seeds(&BTreeSet::from([part])), 0, "{part:?}");
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The real target: lcores with port queues on a port made of rings, and exports of simulated bdevs.
+//! The real target: lcores with port queues on a port made of rings, and what exports of simulated bdevs are made of.
 
 use std::{
     cell::{Cell, RefCell},
@@ -6,16 +6,17 @@ use std::{
     sync::Arc,
 };
 
-use aoe_target::{Export, ExportId, Identity, MacAddr, PortId, PortLimits, Ports, ShelfSlot};
+use aoe_target::{
+    Export, ExportId, ExportKey, Identity, MacAddr, PortId, PortLimits, Ports, ShelfSlot, VlanId,
+};
 use datapath::{DistributeBy, Distribution, Lcore, PortQueue, Snapshot};
 use dpdk::{Mempool, PeerRing, Port, PortConfig, ring_port_with_queues};
 use ring_lab::{eal, frames};
 use spdk::{AppThread, Bdev, BdevInfo, Durability, FlushMethod, simulated::Device};
 
 use crate::{
-    dice::Dice,
     disk::Disk,
-    initiators::SHELF,
+    frame::SHELF,
     plan::{Cache, ExportPlan, Plan, SECTORS},
 };
 
@@ -55,7 +56,7 @@ fn info(index: usize, export: &ExportPlan) -> BdevInfo {
         flush,
         fua: disk.cache == Cache::Fua,
         takes_writes: true,
-        unmaps: false,
+        unmaps: true,
         health: false,
     }
 }
@@ -85,15 +86,11 @@ impl Target {
             let by = DistributeBy::Export;
             parts = Distribution::over(eal(), id, plan.lcores, &by, plan.mbufs, None).expect("rings");
         }
-        let (mut disks, mut bdevs) = (Vec::new(), Vec::new());
-        for (index, export) in plan.exports.iter().enumerate() {
-            let dice = Dice::new(plan.seed, &format!("disk {index}"));
-            let disk = Rc::new(RefCell::new(Disk::new(export.disk.clone(), dice, Rc::clone(now))));
-            let device: Rc<RefCell<dyn Device>> = Rc::<RefCell<Disk>>::clone(&disk);
-            let bdev = AppThread::with(|app| Bdev::simulated(app, device, info(index, export)));
-            bdevs.push(bdev.expect("the app's thread").expect("a bdev"));
-            disks.push(disk);
-        }
+        let disks = plan.exports.iter().enumerate().map(|(index, export)| {
+            let dice = plan.dice(&format!("disk {index}"));
+            Rc::new(RefCell::new(Disk::new(export.disk.clone(), dice, Rc::clone(now))))
+        });
+        let disks = disks.collect();
         let limits = PortLimits::for_mtu(MTU).expect("1500 is enough");
         let mut parts = parts.into_iter();
         let lcores = (0..queues).map(|queue| {
@@ -103,11 +100,7 @@ impl Target {
                 Some(part) => port_queue.distributed(part),
                 None => port_queue,
             };
-            let mut lcore = Lcore::new(vec![port_queue]).expect("an lcore");
-            for (index, bdev) in bdevs.iter().enumerate() {
-                lcore.add(export(index, &plan.exports[index]), bdev).expect("an empty table");
-            }
-            lcore
+            Lcore::new(vec![port_queue]).expect("an lcore")
         });
         let lcores = lcores.collect();
         Self { lcores, peers, ports: vec![port], pool, mbufs: plan.mbufs, disks }
@@ -153,12 +146,35 @@ impl Target {
     }
 }
 
-fn export(index: usize, plan: &ExportPlan) -> Box<Export> {
-    let id = u32::try_from(index).unwrap_or(u32::MAX);
-    let slot = u8::try_from(index).unwrap_or(u8::MAX);
-    let address: ShelfSlot = format!("{SHELF}.{slot}").parse().expect("an address");
+/// Opens an export's bdev.
+///
+/// # Panics
+/// Outside the app's thread.
+pub(crate) fn open_bdev(index: usize, export: &ExportPlan, disk: &Rc<RefCell<Disk>>) -> Bdev {
+    let device: Rc<RefCell<dyn Device>> = Rc::<RefCell<Disk>>::clone(disk);
+    let bdev = AppThread::with(|app| Bdev::simulated(app, device, info(index, export)));
+    bdev.expect("the app's thread").expect("a bdev")
+}
+
+/// An export of so many sectors for the lcores.
+///
+/// # Panics
+/// For an address that there is not.
+pub(crate) fn export(key: ExportKey, plan: &ExportPlan, sectors: u64) -> Export {
+    let address: ShelfSlot = format!("{SHELF}.{}", plan.slot).parse().expect("an address");
     let identity = Identity::new(&address.to_string(), "simulated", "1").expect("printable");
-    let mut export = Export::new(ExportId(id), address, Ports::All, SECTORS, identity);
-    export.configure(|settings| settings.write_through = plan.write_through);
-    Box::new(export)
+    let mut export = Export::new(key.id, address, Ports::All, sectors, identity)
+        .in_generation(key.generation)
+        .in_vlan(plan.vlan.and_then(VlanId::new));
+    export.configure(|settings| {
+        settings.write_through = plan.write_through;
+        settings.io_timeout = plan.io_timeout;
+        settings.features.trim_blocks = 1;
+    });
+    export
+}
+
+/// The id of an export.
+pub(crate) fn id(index: usize) -> ExportId {
+    ExportId(u32::try_from(index).unwrap_or(u32::MAX))
 }

@@ -1,5 +1,5 @@
-//! A seed's run: initiators, links, lcores and devices take their steps in an order that follows from the seed, and every
-//! rule is looked after.
+//! A seed's run: initiators, links, lcores, devices and the control plane take their steps in an order that follows from
+//! the seed, and every rule is looked after.
 
 use std::{
     cell::Cell,
@@ -7,27 +7,35 @@ use std::{
     rc::Rc,
 };
 
-use aoe_initiator::wire::{Body, Mac, Reply, command};
-use aoe_target::ExportId;
-use datapath::{Lcore, RX_BURST};
-use ring_lab::frames;
+use datapath::RX_BURST;
 use spdk::simulated;
 
 use crate::{
+    control_plane::{ControlPlane, Notice},
+    deadlines::Waits,
     dice::Dice,
-    history::History,
-    initiators::{Action, Initiators, address, mac},
+    frame,
+    history::{History, Promise},
+    initiators::{Action, Initiators},
     link::{Carried, Link},
-    plan::{Event, Op, Operation, Plan},
+    plan::{Event, ExportPlan, Op, Operation, Plan, Unmapped},
+    questions::Questions,
+    rules::Rules,
     target::Target,
 };
 
+mod end;
+mod replies;
+
 /// Ticks after the last request's begin in which all must be over.
 const MOST_TICKS: u64 = 200_000;
-/// Ticks for what must end without a fault in its way.
-const LAST_TICKS: u64 = 5_000;
+/// Ticks for the creation of the exports.
+const FIRST_TICKS: u64 = 20_000;
 /// Ticks for which an lcore stands still, or not.
 const STALL: u64 = 64;
+/// Ticks after which idle lcores look at their clocks, and the turns that this takes.
+const LOOK: u64 = 500;
+const LOOK_TURNS: u64 = 64;
 
 /// What a run was made of, for its summary.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,38 +47,54 @@ pub(crate) struct Summary {
     pub(crate) ticks: u64,
 }
 
-/// A transmission of a request.
+/// A transmission of a request or question.
 #[derive(Debug, Clone, Copy)]
 struct Transmission {
+    /// 0 for a question's.
     op: u32,
     initiator: usize,
-    /// Copies that arrived, whole or cut.
+    /// The tag of a VLAN.
+    tci: Option<u16>,
+    /// Copies that arrived, whole or cut, and the moment of the first one.
     arrived: u32,
+    first: u64,
     replies: u32,
+}
+
+/// An export that takes no requests.
+#[derive(Debug, Clone, Copy)]
+struct Closed {
+    at: u64,
+    /// Requests from before may still be answered.
+    forced: bool,
 }
 
 struct World {
     plan: Plan,
     now: Rc<Cell<u64>>,
+    /// Ticks that the creation of the exports took, before tick 0.
+    creation: u64,
     /// Counts what happens, so that of two things one is the earlier.
     moment: u64,
     target: Target,
+    control: ControlPlane,
     link: Link,
     /// Frames at an lcore's rx queue that it has not polled yet. For the target they are still on the link.
     unpolled: Vec<VecDeque<Carried>>,
     initiators: Initiators,
+    questions: Questions,
     history: History,
+    rules: Rules,
+    waits: Waits,
     ops: BTreeMap<u32, Op>,
     transmissions: BTreeMap<u32, Transmission>,
-    /// Changes of an export that an lcore has still to learn of.
-    changes: Vec<(u64, usize, usize, Event)>,
     /// Exports with events.
     changing: BTreeSet<usize>,
+    /// By slot.
+    closed: BTreeMap<u8, Closed>,
     order: Dice,
     stalls: Dice,
     summary: Summary,
-    drained: Rc<Cell<usize>>,
-    deletes: usize,
     /// Something happened in this tick.
     busy: bool,
     /// An lcore that stood still in this tick has something to do.
@@ -84,29 +108,44 @@ struct World {
 /// The rule that was broken.
 pub(crate) fn run(plan: Plan, number: u64, trace: bool) -> Result<Summary, String> {
     let now = Rc::new(Cell::new(0));
-    let target = Target::new(&plan, number, &now);
+    simulated::set_clock(0);
+    let mut target = Target::new(&plan, number, &now);
+    let promises = plan.exports.iter().map(|export| Promise {
+        write_through: export.write_through,
+        // A part of a block stays as it is.
+        trim_zeros: export.disk.unmapped == Unmapped::Zeros && export.disk.sectors_per_block == 1,
+    });
+    // Requests to an export that follows another, and reservations, get errors that are no fault.
+    let reserved = plan.ops.iter().filter(|op| matches!(op.operation, Operation::Reserve { .. }));
+    let followed = (0..).zip(&plan.exports).filter(|(_, export)| export.follows.is_some());
+    let changing = plan.events.iter().map(|(_, export, _)| *export);
+    let changing = changing.chain(reserved.map(|op| op.export)).chain(followed.map(|(export, _)| export));
     let mut world = World {
         now,
+        creation: 0,
         moment: 0,
+        control: ControlPlane::new(&plan, &target.disks, &mut target.lcores),
         target,
-        link: Link::new(plan.link, Dice::new(plan.seed, "link")),
+        link: Link::new(plan.link, plan.dice("link")),
         unpolled: vec![VecDeque::new(); plan.lcores],
         initiators: Initiators::new(&plan),
-        history: History::new(&plan.ops, plan.exports.iter().map(|export| export.write_through).collect()),
+        questions: Questions::new(&plan),
+        history: History::new(&plan.ops, promises.collect()),
+        rules: Rules::default(),
+        waits: Waits::new(&plan),
         ops: plan.ops.iter().map(|op| (op.id, *op)).collect(),
         transmissions: BTreeMap::new(),
-        changes: Vec::new(),
-        changing: plan.events.iter().map(|(_, export, _)| *export).collect(),
-        order: Dice::new(plan.seed, "order"),
-        stalls: Dice::new(plan.seed, "stall"),
+        changing: changing.collect(),
+        closed: BTreeMap::new(),
+        order: plan.dice("order"),
+        stalls: plan.dice("stall"),
         summary: Summary { requests: plan.ops.len() as u64, ..Summary::default() },
-        drained: Rc::default(),
-        deletes: 0,
         busy: false,
         stalled: false,
         trace,
         plan,
     };
+    world.create_all()?;
     world.serve()?;
     world.finish_all()?;
     world.history.check()?;
@@ -129,6 +168,32 @@ impl World {
         }
     }
 
+    fn set_time(&mut self, now: u64) {
+        self.now.set(now);
+        simulated::set_clock(self.creation + now);
+        self.summary.ticks += 1;
+    }
+
+    /// Creates the exports; time begins when all are served.
+    fn create_all(&mut self) -> Result<(), String> {
+        let follows: Vec<bool> = self.plan.exports.iter().map(|export| export.follows.is_some()).collect();
+        for (export, _) in (0..).zip(follows).filter(|(_, follows)| !follows) {
+            self.control.create(export, 0);
+        }
+        while !(self.control.all_serve() && self.control.is_quiet()) {
+            self.turn_all()?;
+            self.busy |= self.control.tick(self.now())?;
+            self.take_notices();
+            self.set_time(self.now() + 1);
+            if self.now() > FIRST_TICKS {
+                return Err(format!("not all exports are served after {FIRST_TICKS} ticks"));
+            }
+        }
+        self.creation = self.now();
+        self.set_time(0);
+        Ok(())
+    }
+
     /// Until every request is answered or given up.
     fn serve(&mut self) -> Result<(), String> {
         let limit = self.plan.ops.last().map_or(0, |op| op.at) + MOST_TICKS;
@@ -149,16 +214,16 @@ impl World {
         let mut to = next;
         if !self.busy {
             let disks = self.target.disks.iter().filter_map(|disk| disk.borrow().next());
-            let events =
-                self.plan.events.iter().map(|(at, ..)| *at).chain(self.plan.power_cuts.iter().copied());
-            let changes = self.changes.iter().map(|(at, ..)| *at);
-            let due =
-                disks.chain(events).chain(changes).chain(self.link.next()).chain(self.initiators.next());
+            let events = self.plan.events.iter().map(|(at, ..)| *at);
+            let cuts = self.plan.power_cuts.iter().copied();
+            let works = self.target.lcores.iter().any(|lcore| lcore.in_flight() > 0);
+            let due = disks.chain(events).chain(cuts).chain(self.control.next()).chain(self.link.next());
+            let due = due.chain(self.initiators.next()).chain(self.questions.next());
             let stalls = self.stalled.then(|| next.next_multiple_of(STALL));
-            to = due.chain(stalls).filter(|at| *at >= next).min().unwrap_or(next);
+            let looks = works.then(|| next.next_multiple_of(LOOK));
+            to = due.chain(stalls).chain(looks).filter(|at| *at >= next).min().unwrap_or(next);
         }
-        self.now.set(to);
-        self.summary.ticks += 1;
+        self.set_time(to);
     }
 
     /// One tick: everybody has a turn.
@@ -169,6 +234,13 @@ impl World {
             self.busy = true;
             self.act(action)?;
         }
+        while let Some((asked, tag)) = self.questions.ask(self.now()) {
+            self.busy = true;
+            let bytes = frame::question(&asked, &self.plan.exports, tag);
+            let tci = frame::tci(&self.plan.initiators[asked.initiator], asked.vlan);
+            self.note(|| format!("{asked:?}, tag {tag:08x}"));
+            self.send(0, asked.initiator, tag, tci, frame::tagged(bytes, tci));
+        }
         for frame in self.link.arrived(self.now()) {
             self.busy = true;
             if frame.to_target {
@@ -177,56 +249,80 @@ impl World {
                 self.accept(&frame)?;
             }
         }
-        let mut turns: Vec<(u64, usize)> = (0..self.plan.lcores)
-            .map(|lcore| (self.order.roll(&[self.now(), lcore as u64]), lcore))
-            .collect();
-        turns.sort_unstable();
-        for (_, lcore) in turns {
-            if self.stalls.permille(self.plan.stall, &[self.now() / STALL, lcore as u64]) {
-                self.stalled |= !self.unpolled[lcore].is_empty() || self.has_stopped_work(lcore);
-            } else {
-                self.deliver(lcore);
-                self.busy |= self.target.lcores[lcore].turn();
-                self.collect(lcore)?;
-            }
-        }
-        self.complete();
-        Ok(())
+        self.turn_all()?;
+        self.busy |= self.control.tick(self.now())?;
+        self.take_notices();
+        self.complete()
     }
 
-    /// Events and the lcores' learning of them.
+    /// Every lcore that does not stand still has a turn, after its messages; some turns when it is time to look at the clock.
+    fn turn_all(&mut self) -> Result<(), String> {
+        let now = self.now();
+        let mut turns: Vec<(u64, usize)> =
+            (0..self.plan.lcores).map(|lcore| (self.order.roll(&[now, lcore as u64]), lcore)).collect();
+        turns.sort_unstable();
+        let looks = now.is_multiple_of(LOOK);
+        for (_, lcore) in turns {
+            if self.stalls.permille(self.plan.stall, &[now / STALL, lcore as u64]) {
+                self.stalled |= !self.unpolled[lcore].is_empty() || self.has_stopped_work(lcore);
+                continue;
+            }
+            self.busy |= self.control.deliver(lcore, &mut self.target.lcores[lcore], now);
+            self.deliver(lcore);
+            for _ in 0..if looks { LOOK_TURNS } else { 1 } {
+                self.busy |= self.target.lcores[lcore].turn();
+            }
+            self.collect(lcore)?;
+        }
+        if looks { self.waits.check(&self.ops, now) } else { Ok(()) }
+    }
+
+    /// What the plan says of this moment.
     fn happen(&mut self) {
         let now = self.now();
         let due: Vec<(u64, usize, Event)> = self.plan.events.extract_if(.., |(at, ..)| *at <= now).collect();
-        for (at, export, event) in due {
+        for (_, export, event) in due {
+            self.busy = true;
             self.note(|| format!("{event:?} of export {export}"));
-            if event == Event::Shrink {
-                self.target.disks[export].borrow_mut().shrink();
+            let accepted = self.control.event(export, event, now);
+            if event == Event::Force {
+                // Initiators know that, and ask for it no more; nor for the one that follows it if it stays.
+                let follows = |(next, plan): (usize, &ExportPlan)| {
+                    (plan.follows == Some(export) && !accepted).then_some(next)
+                };
+                let next = (0..).zip(&self.plan.exports).find_map(follows);
+                let left = [Some(export).filter(|_| accepted), next].into_iter().flatten();
+                for op in left.flat_map(|export| self.initiators.leave(export)).collect::<Vec<Op>>() {
+                    self.forget(op.id);
+                }
             }
-            for lcore in 0..self.plan.lcores {
-                let late = self.order.below(50, &[at, export as u64, lcore as u64, 1]);
-                self.changes.push((now + late, lcore, export, event));
-            }
-        }
-        let due: Vec<(u64, usize, usize, Event)> =
-            self.changes.extract_if(.., |(at, ..)| *at <= now).collect();
-        for (_, lcore, export, event) in due {
-            self.change(lcore, export, event);
         }
     }
 
-    fn change(&mut self, lcore: usize, export: usize, event: Event) {
-        self.busy = true;
-        let id = ExportId(u32::try_from(export).unwrap_or(u32::MAX));
-        let lcore = &mut self.target.lcores[lcore];
-        match event {
-            Event::Delete => {
-                let drained = Rc::clone(&self.drained);
-                self.deletes += 1;
-                lcore.remove(id, move || drained.set(drained.get() + 1));
+    /// Nothing of a request is on its way any more.
+    fn forget(&mut self, op: u32) {
+        self.waits.forget(op);
+        self.link.withdraw(op);
+        self.unpolled.iter_mut().for_each(|frames| frames.retain(|frame| frame.op != op));
+    }
+
+    fn take_notices(&mut self) {
+        for notice in self.control.take_notices() {
+            self.note(|| format!("{notice:?}"));
+            match notice {
+                Notice::Creating(export) => {
+                    self.closed.remove(&self.plan.exports[export].slot);
+                }
+                Notice::Created(export) => self.initiators.open(export),
+                Notice::Deleted { export, forced } => {
+                    let at = self.moment();
+                    self.closed.insert(self.plan.exports[export].slot, Closed { at, forced });
+                    let mut exports = (0..).zip(&self.plan.exports);
+                    if let Some((next, _)) = exports.find(|(_, next)| next.follows == Some(export)) {
+                        self.control.create(next, self.now());
+                    }
+                }
             }
-            Event::TakeOffline => lcore.take_offline(id, || ()),
-            Event::Shrink => lcore.resize(id, self.target.disks[export].borrow().sectors_now()),
         }
     }
 
@@ -235,6 +331,7 @@ impl World {
             Action::Wait => return Ok(()),
             Action::GaveUp(op) => {
                 self.note(|| format!("request {} is given up", op.id));
+                self.waits.forget(op.id);
                 return if self.is_healthy(op.export) {
                     Err(format!(
                         "request {} to export {}, which has no fault, got no reply",
@@ -247,11 +344,11 @@ impl World {
             Action::Send(frame) => frame,
         };
         let at = self.moment();
-        let Carried { op, tag, initiator, .. } = frame;
+        let Carried { op, tag, initiator, bytes, .. } = frame;
         self.history.began(op, at);
-        let transmission = Transmission { op, initiator, arrived: 0, replies: 0 };
-        self.transmissions.insert(tag, transmission);
-        let copies = self.link.send(self.now(), frame);
+        let export = &self.plan.exports[self.ops[&op].export];
+        let tci = frame::tci(&self.plan.initiators[initiator], export.vlan);
+        let copies = self.send(op, initiator, tag, tci, bytes);
         self.note(|| {
             format!("initiator {initiator} sends {:?}, tag {tag:08x}, {copies} copies arrive", self.ops[&op])
         });
@@ -259,6 +356,13 @@ impl World {
             request.inside += copies;
         }
         Ok(())
+    }
+
+    /// Sends a frame to the target. Returns how many copies arrive.
+    fn send(&mut self, op: u32, initiator: usize, tag: u32, tci: Option<u16>, bytes: Vec<u8>) -> u32 {
+        let transmission = Transmission { op, initiator, tci, arrived: 0, first: 0, replies: 0 };
+        self.transmissions.insert(tag, transmission);
+        self.link.send(self.now(), Carried { initiator, to_target: true, op, tag, bytes, is_cut: false })
     }
 
     /// Whether an lcore that stands still has a completion to look at or a frame that another one handed over.
@@ -279,84 +383,25 @@ impl World {
             }
             self.note(|| format!("tag {:08x} of request {} arrives at lcore {lcore}", frame.tag, frame.op));
             self.summary.frames += 1;
+            let at = self.moment();
             if let Some(transmission) = self.transmissions.get_mut(&frame.tag) {
                 transmission.arrived += 1;
+                if transmission.first == 0 {
+                    transmission.first = at;
+                }
             }
-            if !frame.is_cut {
-                self.history.copy_arrived(frame.op);
+            if frame.is_cut {
+                continue;
             }
-        }
-    }
-
-    /// Looks at what an lcore sent.
-    fn collect(&mut self, lcore: usize) -> Result<(), String> {
-        while let Some(bytes) = self.target.sent(lcore) {
-            self.busy = true;
-            self.summary.replies += 1;
-            let reply = Reply::parse(&bytes).map_err(|error| format!("a reply is malformed: {error}"))?;
-            let breaches = reply.breaches();
-            if !breaches.is_empty() {
-                return Err(format!("a reply breaks the protocol: {}", breaches.join("; ")));
-            }
-            let tag = reply.tag;
-            let Some(transmission) = self.transmissions.get_mut(&tag) else {
-                return Err(format!("a reply has tag {tag:08x}, which no request had"));
-            };
-            transmission.replies += 1;
-            let Transmission { op, initiator, arrived, replies } = *transmission;
-            if replies > arrived {
-                return Err(format!(
-                    "{replies} replies to {arrived} copies of tag {tag:08x} of request {op}"
-                ));
-            }
-            let export = self.ops[&op].export;
-            let expected = (Mac(mac(initiator)), Mac(frames::TARGET), address(export), command::ATA);
-            if (reply.dst, reply.src, reply.address, reply.command) != expected {
-                return Err(format!("a reply to request {op} has other addresses: {reply:?}"));
-            }
-            self.note(|| format!("lcore {lcore} replies to tag {tag:08x} of request {op}"));
-            let frame = Carried { initiator, to_target: false, op, tag, bytes, is_cut: false };
-            let copies = self.link.send(self.now(), frame);
-            if copies == 0
-                && let Some(request) = self.initiators.outstanding(op)
-            {
-                request.inside = request.inside.saturating_sub(1);
+            self.history.copy_arrived(frame.op);
+            match self.ops.get(&frame.op) {
+                Some(op) => {
+                    self.rules.arrived(op, at);
+                    self.waits.arrived(op, self.now());
+                }
+                None => self.questions.arrived(frame.tag),
             }
         }
-        Ok(())
-    }
-
-    /// A reply arrives at its initiator.
-    fn accept(&mut self, frame: &Carried) -> Result<(), String> {
-        let Some(request) = self.initiators.outstanding(frame.op) else { return Ok(()) };
-        request.inside = request.inside.saturating_sub(1);
-        if request.newest != frame.tag {
-            return Ok(());
-        }
-        let op = request.op;
-        let reply = Reply::parse(&frame.bytes).map_err(|error| error.to_string())?;
-        let (failed, data) = match reply.body {
-            _ if reply.is_error() => (true, &[][..]),
-            Body::Ata(ata) => (ata.failed(), ata.data),
-            _ => return Err(format!("the reply to request {} is of another command", op.id)),
-        };
-        if failed && self.is_healthy(op.export) {
-            return Err(format!(
-                "request {} to export {}, which has no fault, failed: {reply:?}",
-                op.id, op.export
-            ));
-        }
-        let asked = usize::try_from(op.sectors).unwrap_or(0) * 512;
-        if !failed && op.operation == Operation::Read && data.len() < asked {
-            return Err(format!("read {} got {} bytes", op.id, data.len()));
-        }
-        let at = self.moment();
-        self.note(|| format!("request {} is over{}", op.id, if failed { ", with an error" } else { "" }));
-        self.initiators.remove(op.id);
-        self.history.ended(&op, at, !failed, data)?;
-        self.link.withdraw(op.id);
-        self.unpolled.iter_mut().for_each(|frames| frames.retain(|frame| frame.op != op.id));
-        Ok(())
     }
 
     /// Whether nothing stands between an initiator and this export.
@@ -374,9 +419,17 @@ impl World {
     }
 
     /// Lets devices work.
-    fn complete(&mut self) {
+    fn complete(&mut self) -> Result<(), String> {
         for (index, disk) in self.target.disks.iter().enumerate() {
             let done = disk.borrow_mut().advance();
+            for writer in disk.borrow_mut().take_writers() {
+                let initiator = self.ops[&writer].initiator;
+                if let Some(change) = self.rules.forbidding(index, initiator) {
+                    return Err(format!(
+                        "request {writer} writes to export {index}, from which reservation {change} keeps its initiator off"
+                    ));
+                }
+            }
             for (io, status) in done {
                 self.busy = true;
                 self.note(|| format!("I/O {io} of export {index} completes: {status:?}"));
@@ -384,6 +437,7 @@ impl World {
             }
             self.busy |= disk.borrow_mut().was_used();
         }
+        Ok(())
     }
 
     /// What would be left now?
@@ -392,7 +446,7 @@ impl World {
         let due: Vec<u64> = self.plan.power_cuts.extract_if(.., |at| *at <= now).collect();
         for cut in due {
             let at = self.moment();
-            let dice = Dice::new(self.plan.seed, "power");
+            let dice = self.plan.dice("power");
             for (export, disk) in self.target.disks.iter().enumerate() {
                 for lba in 0..crate::plan::SECTORS {
                     self.history.survived(export, lba, disk.borrow().survivor(lba, dice, cut), at)?;
@@ -400,83 +454,5 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// Without faults from now on: everything in flight ends, every frame is accounted for.
-    fn finish_all(&mut self) -> Result<(), String> {
-        (self.plan.stall, self.plan.events) = (0, Vec::new());
-        self.link.calm();
-        for disk in &self.target.disks {
-            disk.borrow_mut().calm();
-        }
-        let limit = self.now() + LAST_TICKS;
-        let mut quiet = 0;
-        // Lcores look into their queues some more times after the last frame.
-        while quiet < 20 {
-            self.tick()?;
-            let in_flight =
-                self.target.snapshots().map(|snapshot| u64::from(snapshot.in_flight)).sum::<u64>()
-                    + self.target.disks.iter().map(|disk| disk.borrow().in_flight() as u64).sum::<u64>();
-            let unpolled = self.unpolled.iter().any(|frames| !frames.is_empty());
-            let waits = unpolled || self.link.next().is_some() || !self.changes.is_empty();
-            quiet = if self.busy || waits || in_flight > 0 { 0 } else { quiet + 1 };
-            if self.now() > limit {
-                return Err(format!(
-                    "{in_flight} requests are in flight {LAST_TICKS} ticks after all bdevs have answered"
-                ));
-            }
-            self.now.set(self.now() + 1);
-        }
-        let (mut received, mut sent, mut drops) = (0, 0, 0);
-        for queue in self.target.snapshots().flat_map(|snapshot| snapshot.queues) {
-            received += queue.counters.rx_frames;
-            sent += queue.counters.tx_frames;
-            drops += queue.drops.total();
-        }
-        self.summary.drops = drops;
-        if (received, sent) != (self.summary.frames, self.summary.replies) {
-            return Err(format!(
-                "counted {received} frames received and {sent} sent; there were {} and {}",
-                self.summary.frames, self.summary.replies
-            ));
-        }
-        if received != sent + drops {
-            return Err(format!(
-                "{received} frames were received, {sent} answered and {drops} dropped with a reason"
-            ));
-        }
-        let at = self.moment();
-        for (export, disk) in self.target.disks.iter().enumerate() {
-            for lba in 0..crate::plan::SECTORS {
-                self.history.is_left(export, lba, disk.borrow().content(lba), at)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Deletes every export and stops every lcore.
-    fn end(mut self) -> Result<Summary, String> {
-        for lcore in 0..self.plan.lcores {
-            for export in 0..self.plan.exports.len() {
-                self.change(lcore, export, Event::Delete);
-            }
-        }
-        for _ in 0..4 {
-            self.target.lcores.iter_mut().for_each(|lcore| _ = lcore.turn());
-        }
-        if self.drained.get() != self.deletes {
-            return Err(format!(
-                "{} of {} exports have drained at the end",
-                self.drained.get(),
-                self.deletes
-            ));
-        }
-        self.target.lcores.iter_mut().for_each(Lcore::stop);
-        self.target.lcores.iter_mut().for_each(|lcore| _ = lcore.turn());
-        if !self.target.lcores.iter().all(Lcore::is_idle) {
-            return Err("an lcore is not idle after its stop".into());
-        }
-        self.target.close()?;
-        Ok(self.summary)
     }
 }

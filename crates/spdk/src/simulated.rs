@@ -9,9 +9,14 @@
 //! no address), so nothing here reads through them. SPDK's own descriptors and channels get an error, for a simulation has
 //! none.
 //!
+//! The target's clock, the CPU's time stamp counter ([`dpdk::tsc`]), is replaced in the same way (`clock`).
+//!
 //! Everything belongs to the thread that made it, as SPDK's objects do.
 
+mod clock;
 mod wrapped;
+
+pub use clock::{TICKS_A_SECOND, set_clock};
 
 use std::{
     cell::RefCell,
@@ -78,8 +83,8 @@ pub trait Device {
     /// The errno with which the device refuses it: `ENOMEM` and `EAGAIN` have it tried again.
     fn submit(&mut self, submission: Submission) -> Result<(), c_int>;
 
-    /// A channel was opened.
-    fn channel_opened(&mut self, channel: u32);
+    /// Opens a channel. False if there is none to be had.
+    fn open_channel(&mut self, channel: u32) -> bool;
 
     /// A channel was closed.
     fn channel_closed(&mut self, channel: u32);

@@ -99,6 +99,8 @@ struct Managed {
     deny: Arc<[MacAddr]>,
     /// The state that every lcore has.
     state: Arc<InitiatorState>,
+    /// The state that was sent to the lcores last.
+    sent: Arc<InitiatorState>,
     acl: Option<Arc<Acl>>,
     /// The reason why the export answers nobody.
     closed: Option<String>,
@@ -153,14 +155,15 @@ struct Changing<'a> {
     change: &'a mut Change,
     address: ShelfSlot,
     state: &'a Arc<InitiatorState>,
+    sent: &'a mut Arc<InitiatorState>,
     acl: &'a Option<Arc<Acl>>,
 }
 
 /// The export's change if it is the one of this number, with its address, the state that every lcore has, and the new ACL.
 fn changing(managed: Option<&mut Managed>, number: u64) -> Option<Changing<'_>> {
-    let Managed { change, address, state, acl, .. } = managed?;
+    let Managed { change, address, state, sent, acl, .. } = managed?;
     let change = change.as_mut().filter(|change| change.number == number)?;
-    Some(Changing { change, address: *address, state, acl })
+    Some(Changing { change, address: *address, state, sent, acl })
 }
 
 impl StateManager {
@@ -211,6 +214,7 @@ impl StateManager {
             address: export.address(),
             allow: Arc::clone(export.allow()),
             deny: Arc::clone(export.deny()),
+            sent: Arc::clone(&state),
             state,
             acl,
             closed,
@@ -220,11 +224,12 @@ impl StateManager {
         self.managed.insert(export.key(), managed);
     }
 
-    /// Gives the export, which takes the place of the one with its key, the state that every lcore has.
+    /// Gives the export, which takes the place of the one with its key, the state that the lcores get before it: a change may be
+    /// on its way to them.
     pub(super) fn equip(&self, export: &mut Export) {
         match self.managed.get(&export.key()) {
             // No lcore has it yet, so nothing uses the state before.
-            Some(managed) => drop(export.publish(Arc::clone(&managed.state), managed.acl.clone())),
+            Some(managed) => drop(export.publish(Arc::clone(&managed.sent), managed.acl.clone())),
             None => {
                 tracing::error!(export = %export.address(), "an export comes back that has no initiator state")
             }
@@ -405,7 +410,7 @@ impl StateManager {
     /// Publishes the new state to every lcore.
     fn publish(&mut self, key: ExportKey, number: u64) {
         let (count, reach) = (self.lcores.count(), self.reach);
-        let Some(Changing { change, acl, .. }) = changing(self.managed.get_mut(&key), number) else {
+        let Some(Changing { change, sent, acl, .. }) = changing(self.managed.get_mut(&key), number) else {
             return tracing::error!(
                 export = key.id.0,
                 number,
@@ -413,6 +418,7 @@ impl StateManager {
             );
         };
         change.waiting = count;
+        *sent = Arc::clone(&change.next);
         let (state, acl) = (Arc::clone(&change.next), acl.clone());
         self.lcores.run(
             // The state before is freed on the app's thread.

@@ -76,13 +76,15 @@ extern "C" fn __wrap_spdk_bdev_get_io_channel(desc: Desc) -> Channel {
         STATE.with_borrow_mut(|state| {
             let bdev = state.bdevs.get_mut(&number)?;
             bdev.channels += 1;
-            Some((Rc::clone(&bdev.device), bdev.channels - 1))
+            Some((number, Rc::clone(&bdev.device), bdev.channels - 1))
         })
     });
-    let Some((device, channel)) = opened else { return ptr::null_mut() };
-    device.borrow_mut().channel_opened(channel);
-    let Some(bdev) = number(BDEV, desc) else { return ptr::null_mut() };
-    handle(CHANNEL, bdev << CHANNEL_BITS | u64::from(channel))
+    match opened {
+        Some((bdev, device, channel)) if device.borrow_mut().open_channel(channel) => {
+            handle(CHANNEL, bdev << CHANNEL_BITS | u64::from(channel))
+        }
+        _ => ptr::null_mut(),
+    }
 }
 
 // SAFETY: nothing else has this name.

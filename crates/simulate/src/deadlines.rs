@@ -1,0 +1,93 @@
+//! The oracle for deadlines: a request that its bdev does not answer gets a fault, not before its time and not long after.
+
+use std::collections::BTreeMap;
+
+use crate::plan::{ExportPlan, Op, Operation, Plan};
+
+/// What a deadline may be late: two seconds, and the time between two looks of an lcore at its clock.
+const LATE: u64 = 2_600;
+const SECOND: u64 = 1_000;
+
+/// Since when requests wait, by their numbers: since the first copy that arrived after the last reply.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    since: BTreeMap<u32, u64>,
+    /// The time that the bdev of each export has, where that is exact.
+    timeouts: Vec<Option<u64>>,
+    /// Exports whose faults can be of a deadline only.
+    faultless: Vec<bool>,
+}
+
+impl Waits {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        // With few mbufs requests are dropped, or fail at once; what happens to an export ends them, too.
+        let is_ample = plan.mbufs >= 1023 && plan.stall == 0;
+        let is_left_alone = |export: usize| plan.events.iter().all(|(_, changed, _)| *changed != export);
+        let exports = || (0..).zip(&plan.exports);
+        let timeout = |(index, export): (usize, &ExportPlan)| {
+            let is_exact = is_ample && is_left_alone(index);
+            is_exact.then(|| u64::from(export.io_timeout) * SECOND)
+        };
+        let is_reserved = |export: usize| {
+            let reserves = |op: &Op| matches!(op.operation, Operation::Reserve { .. });
+            plan.ops.iter().any(|op| op.export == export && reserves(op))
+        };
+        let faultless = exports().map(|(index, export)| {
+            let disk = &export.disk;
+            disk.fail == 0 && disk.fails_on.is_none() && !is_reserved(index)
+        });
+        Self {
+            since: BTreeMap::new(),
+            faultless: faultless.collect(),
+            timeouts: exports().map(timeout).collect(),
+        }
+    }
+
+    /// A whole copy of a request has arrived.
+    pub(crate) fn arrived(&mut self, op: &Op, now: u64) {
+        if self.timeouts[op.export].is_some() && !matches!(op.operation, Operation::Reserve { .. }) {
+            self.since.entry(op.id).or_insert(now);
+        }
+    }
+
+    /// A request was answered. `fault`: with a device fault.
+    ///
+    /// # Errors
+    /// If that was too early.
+    pub(crate) fn answered(&mut self, op: &Op, fault: bool, now: u64) -> Result<(), String> {
+        let Some(since) = self.since.remove(&op.id) else { return Ok(()) };
+        match self.timeouts[op.export] {
+            Some(timeout) if fault && self.faultless[op.export] && now < since + timeout => Err(format!(
+                "request {} to export {}, whose bdev does not fail, got a device fault {} ms after it came",
+                op.id,
+                op.export,
+                now - since
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nobody waits for a request any more.
+    pub(crate) fn forget(&mut self, op: u32) {
+        self.since.remove(&op);
+    }
+
+    /// Looks for requests that wait too long.
+    ///
+    /// # Errors
+    /// The first one.
+    pub(crate) fn check(&self, ops: &BTreeMap<u32, Op>, now: u64) -> Result<(), String> {
+        for (id, since) in &self.since {
+            let export = ops[id].export;
+            if let Some(timeout) = self.timeouts[export]
+                && now > since + timeout + LATE
+            {
+                return Err(format!(
+                    "request {id} to export {export} has waited for {} ms, and its bdev has {timeout} ms",
+                    now - since
+                ));
+            }
+        }
+        Ok(())
+    }
+}

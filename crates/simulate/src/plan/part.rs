@@ -1,0 +1,121 @@
+//! The parts of the simulation.
+
+use std::str::FromStr;
+
+/// A part of the simulation that can be left out, on the command line and by shrinking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// Requests that overlap others in flight, and retransmissions of writes that the target still works on.
+    Overlap,
+    /// The same where several lcores serve an export.
+    OverlapAcross,
+    /// Bdevs that do not answer some I/Os until the end.
+    Hang,
+    /// Bdevs that answer some I/Os past the deadlines of requests.
+    Deadline,
+    /// The link loses frames.
+    Loss,
+    /// The link duplicates frames.
+    Duplicate,
+    /// The link delivers frames in another order.
+    Reorder,
+    /// The link cuts frames short.
+    Truncate,
+    /// SPDK has no memory for some I/Os.
+    NoMemory,
+    /// Bdevs fail some I/Os.
+    Fail,
+    /// The bdev of one lcore fails everything.
+    FailOneLcore,
+    /// An lcore gets no channel into a bdev, now and then.
+    NoChannel,
+    /// Lcores stall.
+    Stall,
+    /// Frames are distributed over lcores by software.
+    Distribute,
+    /// TRIM.
+    Trim,
+    /// VLAN tags.
+    Vlan,
+    /// Requests to wildcard addresses, and to nobody.
+    Wildcard,
+    /// Reservations, by which requests of others are fenced off.
+    Fence,
+    /// Exports are deleted, and created again.
+    Delete,
+    /// Exports are deleted by force, and others get their addresses.
+    Force,
+    /// Bdevs are removed, and come back.
+    Remove,
+    /// Bdevs become smaller.
+    Shrink,
+    /// Blocks of 4096 bytes.
+    LargeBlocks,
+}
+
+impl Part {
+    pub(crate) const ALL: [Self; 23] = [
+        Self::Overlap,
+        Self::OverlapAcross,
+        Self::Hang,
+        Self::Deadline,
+        Self::Loss,
+        Self::Duplicate,
+        Self::Reorder,
+        Self::Truncate,
+        Self::NoMemory,
+        Self::Fail,
+        Self::FailOneLcore,
+        Self::NoChannel,
+        Self::Stall,
+        Self::Distribute,
+        Self::Trim,
+        Self::Vlan,
+        Self::Wildcard,
+        Self::Fence,
+        Self::Delete,
+        Self::Force,
+        Self::Remove,
+        Self::Shrink,
+        Self::LargeBlocks,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Overlap => "overlap",
+            Self::OverlapAcross => "overlap-across",
+            Self::Hang => "hang",
+            Self::Deadline => "deadline",
+            Self::Loss => "loss",
+            Self::Duplicate => "duplicate",
+            Self::Reorder => "reorder",
+            Self::Truncate => "truncate",
+            Self::NoMemory => "no-memory",
+            Self::Fail => "fail",
+            Self::FailOneLcore => "fail-one-lcore",
+            Self::NoChannel => "no-channel",
+            Self::Stall => "stall",
+            Self::Distribute => "distribute",
+            Self::Trim => "trim",
+            Self::Vlan => "vlan",
+            Self::Wildcard => "wildcard",
+            Self::Fence => "fence",
+            Self::Delete => "delete",
+            Self::Force => "force",
+            Self::Remove => "remove",
+            Self::Shrink => "shrink",
+            Self::LargeBlocks => "large-blocks",
+        }
+    }
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|part| part.name() == text);
+        found.ok_or_else(|| {
+            format!("no part of the simulation is called {text:?}: {}", Self::ALL.map(Self::name).join(", "))
+        })
+    }
+}
