@@ -8,10 +8,13 @@ use crate::plan::{ExportPlan, Op, Operation, Plan};
 const LATE: u64 = 2_600;
 const SECOND: u64 = 1_000;
 
-/// Since when requests wait, by their numbers: since the first copy that arrived after the last reply.
+/// Since when requests wait, by their numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Waits {
+    /// Since the first copy that arrived after the last reply.
     since: BTreeMap<u32, u64>,
+    /// Since the first copy: it may have the bdev's time, and later ones times of their own.
+    first: BTreeMap<u32, u64>,
     /// The time that the bdev of each export has, where that is exact.
     timeouts: Vec<Option<u64>>,
     /// Exports whose faults can be of a deadline only.
@@ -38,6 +41,7 @@ impl Waits {
         });
         Self {
             since: BTreeMap::new(),
+            first: BTreeMap::new(),
             faultless: faultless.collect(),
             timeouts: exports().map(timeout).collect(),
         }
@@ -47,6 +51,7 @@ impl Waits {
     pub(crate) fn arrived(&mut self, op: &Op, now: u64) {
         if self.timeouts[op.export].is_some() && !matches!(op.operation, Operation::Reserve { .. }) {
             self.since.entry(op.id).or_insert(now);
+            self.first.entry(op.id).or_insert(now);
         }
     }
 
@@ -55,13 +60,14 @@ impl Waits {
     /// # Errors
     /// If that was too early.
     pub(crate) fn answered(&mut self, op: &Op, fault: bool, now: u64) -> Result<(), String> {
-        let Some(since) = self.since.remove(&op.id) else { return Ok(()) };
+        self.since.remove(&op.id);
+        let Some(first) = self.first.get(&op.id) else { return Ok(()) };
         match self.timeouts[op.export] {
-            Some(timeout) if fault && self.faultless[op.export] && now < since + timeout => Err(format!(
+            Some(timeout) if fault && self.faultless[op.export] && now < first + timeout => Err(format!(
                 "request {} to export {}, whose bdev does not fail, got a device fault {} ms after it came",
                 op.id,
                 op.export,
-                now - since
+                now - first
             )),
             _ => Ok(()),
         }
@@ -70,6 +76,7 @@ impl Waits {
     /// Nobody waits for a request any more.
     pub(crate) fn forget(&mut self, op: u32) {
         self.since.remove(&op);
+        self.first.remove(&op);
     }
 
     /// Looks for requests that wait too long.

@@ -203,8 +203,11 @@ impl Disk {
             }
             Operation::Write | Operation::WriteFua | Operation::CompareAndWrite => {
                 let data = simulated::data(io);
-                self.wrote.extend(data.chunks(SECTOR).filter_map(writer_of));
                 for (versions, content) in self.sectors[sectors].iter_mut().zip(data.chunks(SECTOR)) {
+                    // Other sectors of a block are written as they are.
+                    if versions.last().is_none_or(|last| *last.content != *content) {
+                        self.wrote.extend(writer_of(content));
+                    }
                     versions.push(Version { io, content: content.into(), completed: false });
                 }
             }

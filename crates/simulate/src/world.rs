@@ -28,7 +28,7 @@ mod end;
 mod replies;
 
 /// Ticks after the last request's begin in which all must be over.
-const MOST_TICKS: u64 = 200_000;
+const MOST_TICKS: u64 = 1_000_000;
 /// Ticks for the creation of the exports.
 const FIRST_TICKS: u64 = 20_000;
 /// Ticks for which an lcore stands still, or not.

@@ -41,7 +41,10 @@ pub(super) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
     let dice = Dice::new(seed, "plan");
     let parts = Parts { dice, without };
     let lcores = 1 + index(dice.below(3, &[100]));
-    let overlap = parts.with(Part::Overlap) && (lcores == 1 || parts.with(Part::OverlapAcross));
+    let distribute = parts.with(Part::Distribute) && lcores > 1 && dice.below(4, &[109]) > 0;
+    // Else the lcores are like those of several ports, between which requests have no order.
+    let is_ordered = lcores == 1 || distribute && parts.with(Part::OverlapAcross);
+    let overlap = parts.with(Part::Overlap) && is_ordered;
     let deadline = parts.sometimes(Part::Deadline, 2);
     let mut exports: Vec<ExportPlan> =
         (0..1 + dice.below(3, &[101])).map(|number| export(&parts, number, lcores, deadline)).collect();
@@ -72,7 +75,7 @@ pub(super) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
         seed,
         lcores,
         mbufs: [127, 255, 1023][index(dice.below(3, &[108]))],
-        distribute: parts.with(Part::Distribute) && lcores > 1 && dice.below(2, &[109]) == 0,
+        distribute,
         stall: parts.chance(Part::Stall, 600),
         overlap,
         not_stored: if dice.below(3, &[111]) == 0 { 300 } else { 0 },
@@ -107,7 +110,7 @@ fn export(parts: &Parts<'_>, number: u64, lcores: usize, deadline: bool) -> Expo
             latest: if deadline { 6000 } else { 1500 },
             no_memory: only(parts.chance(Part::NoMemory, 300)),
             fail: only(parts.chance(Part::Fail, 60)),
-            hang: only(parts.chance(Part::Hang, if deadline { 100 } else { 1000 })),
+            hang: only(parts.chance(Part::Hang, if deadline { 30 } else { 1000 })),
             fails_on: fails_on.then(|| u32::try_from(roll(8, lcores as u64)).unwrap_or(0)),
             no_channel: parts.chance(Part::NoChannel, 400),
         },
