@@ -61,6 +61,8 @@ const FUNCTIONS: &[&str] = &[
     "spdk_rpc_server_close",
     "spdk_subsystem_exists",
     "spdk_shim_.*",
+    // For the test of the module "file" (crates/spdk/tests/file/reset.rs).
+    "spdk_bdev_reset",
     // For the test of the PCI structures (crates/spdk/tests/pci.rs).
     "spdk_env_opts_init",
     "spdk_env_init",

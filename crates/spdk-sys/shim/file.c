@@ -4,7 +4,7 @@
 #include <spdk/string.h>
 #include <spdk/uuid.h>
 
-/* The largest read or write that Linux carries out in one call, MAX_RW_COUNT, is one page below 2 GiB. */
+/* The largest read or write that Linux carries out in one call, MAX_RW_COUNT, is one page below 2 GiB: longer ones end early. */
 #define IO_BYTES_MAX (1U << 30)
 
 /* How often a reset looks whether the kernel has requests, in microseconds. */
@@ -302,7 +302,9 @@ int spdk_shim_file_register(const struct spdk_shim_file_params *params, void *di
 	file->bdev.blockcnt = params->blocks;
 	file->bdev.required_alignment = params->alignment_log2;
 	file->bdev.write_cache = params->write_cache;
+#if SPDK_VERSION >= SPDK_VERSION_NUM(24, 9, 0)
 	file->bdev.max_rw_size = IO_BYTES_MAX / params->block_size;
+#endif
 	spdk_io_device_register(file, open_channel, close_channel, sizeof(struct channel), params->name);
 	rc = spdk_bdev_register(&file->bdev);
 	if (rc == 0)

@@ -1,6 +1,6 @@
 //! Bdevs on files and block devices of the kernel, by io_uring: the bdev module `file`.
 //!
-//! Each SPDK thread that uses such a bdev has one ring ([`ring`]) for all of them; a bdev has a channel on each ([`channel`]),
+//! Each SPDK thread that uses such a bdev has one ring ([`thread_ring`]) for all of them; a bdev has a channel on each ([`channel`]),
 //! with requests that wait for room in the ring, that the kernel has, and that wait for an fdatasync. What a write waits for is
 //! the bdev's [`SyncMode`]; one fdatasync at a time covers the completed writes of all lcores ([`group_commit`]), and so does
 //! that of a FLUSH, in every mode.
@@ -16,12 +16,14 @@ mod channel;
 mod disk;
 mod error;
 mod group_commit;
+mod listed;
 mod opened;
 mod options;
 mod request;
 mod ring;
 pub(crate) mod rpc;
 mod side;
+mod thread_ring;
 mod watch;
 
 use std::{

@@ -13,6 +13,7 @@ use io_uring::{opcode, types};
 use super::{
     disk::Disk,
     group_commit::{Lead, Syncs},
+    listed::Listed,
     options::SyncMode,
     request::{Operation, Queue, RWF_DSYNC, Request, RingFile},
     ring::Ring,
@@ -36,6 +37,7 @@ const SYNC_MARK: u64 = 1;
 pub(super) struct Channel {
     disk: Arc<Disk>,
     ring: Rc<Ring>,
+    listed: Rc<Listed<Self>>,
     file: RingFile,
     /// Requests that the kernel has.
     in_flight: Cell<u32>,
@@ -61,11 +63,13 @@ enum Syncing {
 }
 
 impl Channel {
-    pub(super) fn new(disk: Arc<Disk>, ring: Rc<Ring>) -> Self {
+    pub(super) fn new(disk: Arc<Disk>, ring: Rc<Ring>, listed: Rc<Listed<Self>>) -> Self {
         let file = ring.add_file(disk.file());
+        listed.reserve();
         Self {
             disk,
             ring,
+            listed,
             file,
             in_flight: Cell::new(0),
             waiting: RefCell::default(),
@@ -115,7 +119,7 @@ impl Channel {
     /// Has the ring look after this channel.
     fn list(&self) {
         if !self.is_listed.replace(true) {
-            self.ring.list(NonNull::from(self));
+            self.listed.push(NonNull::from(self));
         }
     }
 
@@ -222,6 +226,16 @@ impl Channel {
         self.sync.set(Syncing::InFlight(lead, retries));
     }
 
+    /// The channel of a request.
+    ///
+    /// # Safety
+    /// The request was taken for a channel ([`Request::take`]), which stays while it has requests.
+    #[inline]
+    pub(super) unsafe fn of<'a>(request: &Request) -> &'a Self {
+        // SAFETY: as the caller promises.
+        unsafe { request.channel().cast::<Self>().as_ref() }
+    }
+
     /// The channel whose fdatasync's completion has this number; `None` for the number of a request.
     ///
     /// # Safety
@@ -273,7 +287,7 @@ impl fmt::Debug for Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        self.ring.unlist(NonNull::from(&*self));
+        self.listed.remove(NonNull::from(&*self));
         self.ring.remove_file(self.file);
     }
 }

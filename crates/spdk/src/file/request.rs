@@ -1,10 +1,14 @@
 //! A request of SPDK's bdev layer, in the room that its bdev_io has for this module.
 
-use std::{ffi::c_int, mem, ptr::NonNull};
+use std::{
+    ffi::{c_int, c_void},
+    mem,
+    ptr::NonNull,
+};
 
 use io_uring::{opcode, squeue, types};
 
-use super::{channel::Channel, group_commit::Stamp};
+use super::group_commit::Stamp;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,8 @@ struct Fields {
     retries: u8,
     /// The kernel can't zero the range in place.
     punches: bool,
-    channel: NonNull<Channel>,
+    /// The channel that it was submitted on.
+    channel: NonNull<c_void>,
     next: Option<NonNull<Fields>>,
     stamp: Option<Stamp>,
 }
@@ -71,7 +76,7 @@ impl Request {
     #[inline]
     pub(super) unsafe fn take(
         io: *mut spdk_sys::spdk_shim_file_io,
-        channel: NonNull<Channel>,
+        channel: NonNull<c_void>,
     ) -> Option<Self> {
         let fields = NonNull::new(io.cast::<Fields>())?;
         // SAFETY: the shim has written this part of the room.
@@ -109,7 +114,7 @@ impl Request {
 
     /// The channel that it was submitted on, which stays while it has requests.
     #[inline]
-    pub(super) fn channel(&self) -> NonNull<Channel> {
+    pub(super) fn channel(&self) -> NonNull<c_void> {
         self.fields().channel
     }
 

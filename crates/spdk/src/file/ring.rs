@@ -1,4 +1,4 @@
-//! One SPDK thread's io_uring: what goes to the kernel in a poll, and what has come back.
+//! One SPDK thread's io_uring: entries for the kernel, and completions.
 
 use std::{
     cell::{Cell, RefCell},
@@ -7,16 +7,11 @@ use std::{
     io,
     mem::MaybeUninit,
     os::fd::AsRawFd,
-    ptr::NonNull,
 };
 
 use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
 
-use super::{
-    channel::Channel,
-    group_commit::Syncs,
-    request::{Request, RingFile},
-};
+use super::request::RingFile;
 use crate::kernel_io::KernelIo;
 
 /// Entries that one system call hands to the kernel.
@@ -28,10 +23,6 @@ const DEPTH: u32 = 4096;
 /// Files in the ring's table. Of more, each request looks its descriptor up.
 const FILES: u32 = 1024;
 
-/// Completions looked at in one go, and the number of times in one poll: other pollers of the thread wait meanwhile.
-const BATCH: usize = 32;
-const BATCHES: usize = 8;
-
 /// One SPDK thread's io_uring. It belongs to the thread of the system that opened it.
 pub(super) struct Ring {
     uring: RefCell<IoUring>,
@@ -39,9 +30,6 @@ pub(super) struct Ring {
     in_flight: KernelIo,
     /// Entries for the next poll.
     queued: Cell<u32>,
-    /// Channels that have something to do in each poll. Room for all is reserved when they open.
-    listed: RefCell<Vec<NonNull<Channel>>>,
-    channels: Cell<usize>,
     /// The free numbers of the table of files; `None` without a table.
     free_files: RefCell<Option<Vec<u32>>>,
     /// System calls that failed in a way that trying again may not cure.
@@ -68,8 +56,6 @@ impl Ring {
             uring: RefCell::new(uring),
             in_flight: KernelIo::default(),
             queued: Cell::new(0),
-            listed: RefCell::default(),
-            channels: Cell::new(0),
             free_files: RefCell::new(table.map(|()| (0..FILES).rev().collect())),
             failed_calls: Cell::new(0),
         })
@@ -77,10 +63,6 @@ impl Ring {
 
     /// Makes a file known to the ring, for a new channel.
     pub(super) fn add_file(&self, file: &File) -> RingFile {
-        self.channels.set(self.channels.get() + 1);
-        let mut listed = self.listed.borrow_mut();
-        let missing = self.channels.get().saturating_sub(listed.len());
-        listed.reserve(missing);
         let plain = RingFile { number: file.as_raw_fd(), is_fixed: false };
         let mut free = self.free_files.borrow_mut();
         let Some(place) = free.as_mut().and_then(Vec::pop) else { return plain };
@@ -96,23 +78,11 @@ impl Ring {
 
     /// Forgets the file of a channel that closes.
     pub(super) fn remove_file(&self, file: RingFile) {
-        self.channels.set(self.channels.get() - 1);
         let (true, Ok(place)) = (file.is_fixed, u32::try_from(file.number)) else { return };
         // Without this the kernel would keep the file open. A place that can't be emptied is not used again.
         if self.uring.borrow().submitter().register_files_update(place, &[-1]).is_ok() {
             self.free_files.borrow_mut().as_mut().into_iter().for_each(|free| free.push(place));
         }
-    }
-
-    /// Puts a channel on the list of those that each poll looks after. It is on it once at most, and until it takes itself off.
-    #[inline]
-    pub(super) fn list(&self, channel: NonNull<Channel>) {
-        self.listed.borrow_mut().push(channel);
-    }
-
-    /// Takes a channel off that closes.
-    pub(super) fn unlist(&self, channel: NonNull<Channel>) {
-        self.listed.borrow_mut().retain(|listed| *listed != channel);
     }
 
     /// Whether there is room for an entry.
@@ -124,8 +94,7 @@ impl Ring {
     /// Takes an entry for the next poll, after [`Ring::has_room`].
     ///
     /// # Safety
-    /// Memory that the entry names, and its file, stay until its completion is looked at. Its number is one that
-    /// [`Ring::poll`] knows.
+    /// Memory that the entry names, and its file, stay until its completion is looked at, which has the entry's number.
     #[inline]
     pub(super) unsafe fn push(&self, entry: squeue::Entry) {
         // SAFETY: the caller promises that the entry's memory stays.
@@ -135,39 +104,15 @@ impl Ring {
         self.in_flight.started();
     }
 
-    /// Looks after the channels, hands entries to the kernel, and ends what the kernel has ended. True if there was something
-    /// of it. One system call at most.
-    pub(super) fn poll(&self) -> bool {
-        if self.in_flight.in_flight() == 0 && self.listed.borrow().is_empty() {
-            return false;
-        }
-        self.advance_channels();
-        let entered = self.enter();
-        self.reap() || entered
-    }
-
-    fn advance_channels(&self) {
-        let mut index = 0;
-        loop {
-            let next = self.listed.borrow().get(index).copied();
-            let Some(channel) = next else { break };
-            // SAFETY: a channel takes itself off the list before it closes, and SPDK closes channels in messages, so not from
-            // within this call.
-            if unsafe { channel.as_ref() }.advance() {
-                index += 1;
-            } else {
-                self.listed.borrow_mut().swap_remove(index);
-            }
-        }
-        // Those that found no room come first the next time.
-        if !self.has_room() && index > 1 {
-            self.listed.borrow_mut().rotate_left(1);
-        }
+    /// Whether the kernel has entries, or will get some.
+    #[inline]
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.in_flight() > 0
     }
 
     /// One call of the kernel, if there is something to hand over, or the kernel says that it has completions to hand out.
     #[inline]
-    fn enter(&self) -> bool {
+    pub(super) fn enter(&self) -> bool {
         let mut uring = self.uring.borrow_mut();
         let (submitter, mut submission, _) = uring.split();
         submission.sync();
@@ -195,41 +140,25 @@ impl Ring {
         true
     }
 
-    /// Ends what the kernel has ended.
+    /// The completions that are there, [`BATCH`] at most.
     #[inline]
-    fn reap(&self) -> bool {
-        let mut found = false;
-        for _ in 0..BATCHES {
-            let mut room = [const { MaybeUninit::<cqueue::Entry>::uninit() }; BATCH];
-            let batch = self.uring.borrow_mut().completion().fill(&mut room);
-            if batch.is_empty() {
-                break;
-            }
-            found = true;
-            Syncs::order_completions();
-            for completion in batch.iter() {
-                self.in_flight.ended();
-                Self::dispatch(completion);
-            }
-            if batch.len() < BATCH {
-                break;
-            }
-        }
-        found
+    pub(super) fn completions<'room>(&self, room: &'room mut Room) -> &'room [cqueue::Entry] {
+        let batch = self.uring.borrow_mut().completion().fill(&mut room.0);
+        batch.iter().for_each(|_| self.in_flight.ended());
+        batch
     }
+}
 
+/// Completions looked at in one go.
+pub(super) const BATCH: usize = 32;
+
+/// Room for [`BATCH`] completions.
+pub(super) struct Room([MaybeUninit<cqueue::Entry>; BATCH]);
+
+impl Room {
     #[inline]
-    fn dispatch(completion: &cqueue::Entry) {
-        let (number, result) = (completion.user_data(), completion.result());
-        // SAFETY: the number of a completion on this ring.
-        if let Some(channel) = unsafe { Channel::of_sync(number) } {
-            return channel.synced(result);
-        }
-        // SAFETY: no channel's, so that of a request, which the kernel gives back once.
-        let Some(request) = (unsafe { Request::from_user_data(number) }) else { return };
-        let channel = request.channel();
-        // SAFETY: a channel stays while it has requests.
-        unsafe { channel.as_ref() }.ended(request, result);
+    pub(super) const fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; BATCH])
     }
 }
 

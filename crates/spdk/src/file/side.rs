@@ -3,13 +3,14 @@
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
     ptr::{self, NonNull},
-    rc::Rc,
     sync::Arc,
 };
 
 use serde_json::Value;
 
-use super::{available, channel::Channel, disk::Disk, options::SyncMode, request::Request, ring::Ring};
+use super::{
+    available, channel::Channel, disk::Disk, options::SyncMode, request::Request, thread_ring::ThreadRing,
+};
 
 static SIDE: spdk_sys::spdk_shim_file_side = spdk_sys::spdk_shim_file_side {
     open_ring: Some(open_ring),
@@ -39,8 +40,8 @@ pub(super) fn log(level: spdk_sys::spdk_log_level, text: &str) {
 }
 
 extern "C" fn open_ring() -> *mut c_void {
-    match Ring::open() {
-        Ok(ring) => Rc::into_raw(Rc::new(ring)).cast_mut().cast(),
+    match ThreadRing::open() {
+        Ok(ring) => Box::into_raw(Box::new(ring)).cast(),
         Err(error) => {
             log(spdk_sys::SPDK_LOG_ERROR, &available::explain(&error).sentence);
             ptr::null_mut()
@@ -50,25 +51,23 @@ extern "C" fn open_ring() -> *mut c_void {
 
 extern "C" fn poll_ring(ring: *mut c_void) -> c_int {
     // SAFETY: the shim passes what `open_ring` returned, on its thread, until `close_ring`.
-    let ring = unsafe { &*ring.cast::<Ring>() };
+    let ring = unsafe { &*ring.cast::<ThreadRing>() };
     c_int::from(ring.poll())
 }
 
 extern "C" fn close_ring(ring: *mut c_void) {
-    // SAFETY: `open_ring` leaked it, and the shim calls once. Channels have references of their own.
-    drop(unsafe { Rc::from_raw(ring.cast::<Ring>()) });
+    // SAFETY: `open_ring` leaked it, and the shim calls once.
+    drop(unsafe { Box::from_raw(ring.cast::<ThreadRing>()) });
 }
 
 extern "C" fn open_channel(disk: *mut c_void, ring: *mut c_void) -> *mut c_void {
-    // SAFETY: the shim passes what `open_ring` returned; this reference is another one.
-    unsafe { Rc::increment_strong_count(ring.cast::<Ring>()) };
-    // SAFETY: counted above.
-    let ring = unsafe { Rc::from_raw(ring.cast::<Ring>()) };
+    // SAFETY: as in `poll_ring`.
+    let ring = unsafe { &*ring.cast::<ThreadRing>() };
     // SAFETY: `into_raw` made the pointer, and the bdev keeps the disk until `close_disk`; this reference is another one.
     unsafe { Arc::increment_strong_count(disk.cast::<Disk>()) };
     // SAFETY: counted above.
     let disk = unsafe { Arc::from_raw(disk.cast::<Disk>()) };
-    Box::into_raw(Box::new(Channel::new(disk, ring))).cast()
+    Box::into_raw(Box::new(Channel::new(disk, ring.ring(), ring.listed()))).cast()
 }
 
 extern "C" fn close_channel(channel: *mut c_void) {
@@ -81,11 +80,11 @@ extern "C" fn close_channel(channel: *mut c_void) {
 }
 
 extern "C" fn submit(channel: *mut c_void, io: *mut spdk_sys::spdk_shim_file_io) {
-    let Some(channel) = NonNull::new(channel.cast::<Channel>()) else { return };
+    let Some(channel) = NonNull::new(channel) else { return };
     // SAFETY: the shim passes a new request for this channel.
     let Some(request) = (unsafe { Request::take(io, channel) }) else { return };
     // SAFETY: `open_channel` leaked it, and the shim calls on its thread until `close_channel`.
-    unsafe { channel.as_ref() }.submit(request);
+    unsafe { channel.cast::<Channel>().as_ref() }.submit(request);
 }
 
 extern "C" fn drain(channel: *mut c_void) -> bool {

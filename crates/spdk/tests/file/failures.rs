@@ -8,6 +8,7 @@ use serde_json::json;
 use spdk::{IoKind, Outcome};
 
 use crate::bench::Bench;
+use crate::directory::directory;
 use crate::modes::{Shared, described};
 use crate::step::{Step, asks, chain, once};
 
@@ -31,14 +32,14 @@ fn text(path: &Path) -> &str {
 
 /// A loop device of 16 MiB, of which the first can be written: its file lies on a file system that is full then.
 fn full_disk() -> Result<PathBuf, String> {
-    let directory = crate::directory().join("full");
-    fs::create_dir(&directory).expect("room");
-    run("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", text(&directory)])?;
-    let file = directory.join("disk");
+    let place = directory().join("full");
+    fs::create_dir(&place).expect("room");
+    run("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", text(&place)])?;
+    let file = place.join("disk");
     fs::File::create(&file).expect("ours").set_len(16 << 20).expect("sparse");
     let device = run("losetup", &["--find", "--show", text(&file)]);
     // It lives on as long as the device.
-    run("umount", &["--lazy", text(&directory)])?;
+    run("umount", &["--lazy", text(&place)])?;
     device.map(PathBuf::from)
 }
 

@@ -3,10 +3,12 @@
 //! SPDK's app runs once in a process, on the main thread: this test brings its own main.
 
 mod bench;
+mod directory;
 mod failures;
 mod lcores;
 mod modes;
 mod refusals;
+mod reset;
 #[path = "../app/runner.rs"]
 mod runner;
 mod stacks;
@@ -14,16 +16,12 @@ mod stacks;
 mod step;
 
 use std::cell::RefCell;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use spdk::App;
-use spdk::app::AppOptions;
 
-/// Where the tests' files are. On the disk of the build: /tmp may be memory.
-pub(crate) fn directory() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("file-{}", std::process::id()))
-}
+use directory::directory;
+use spdk::app::AppOptions;
 
 /// Whether there is a second CPU, and so a second reactor.
 pub(crate) fn has_two() -> bool {
@@ -54,6 +52,7 @@ fn main() {
         tests.extend(stacks::all());
         tests.extend(lcores::all());
         tests.extend(failures::all());
+        tests.extend(reset::all());
         runner::run_all(tests, &outcome);
     });
     std::fs::remove_dir_all(directory()).expect("it was there");

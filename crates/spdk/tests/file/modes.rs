@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use spdk::{BdevEvent, IoKind, Outcome};
 
 use crate::bench::{Bench, FRAMES, SECTORS, pattern};
+use crate::directory::directory;
 use crate::step::{Step, asks, chain, once, open, turns, until};
 
 /// Places of the tests' files.
@@ -26,7 +27,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// A file of zeroes with room for [`PLACES`].
     pub(crate) fn new(name: &str) -> Self {
-        let path = crate::directory().join(name);
+        let path = directory().join(name);
         let file = fs::File::create(&path).expect("a temporary file");
         file.set_len(PLACES * PLACE_BYTES as u64).expect("room for it");
         Self { path, bench: Rc::default() }
@@ -102,6 +103,7 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
             "the_page_cache_serves_reads_and_syncs_writes",
             mode("buffered", json!({ "buffered": true }), depth),
         ),
+        ("what_the_page_cache_does_not_have_puts_no_lcore_to_sleep", uncached()),
         ("a_flush_syncs_what_was_written_without", flush()),
         ("trim_gives_blocks_up", trim()),
         ("a_file_that_grows_is_noticed_and_one_that_shrinks_fails", resize()),
@@ -139,6 +141,47 @@ fn mode(name: &'static str, options: Value, depth: u64) -> Step {
             }
         }),
         shared.delete(name),
+    ])
+}
+
+/// How often this thread has slept.
+fn sleeps() -> u64 {
+    let status = fs::read_to_string("/proc/thread-self/status").expect("a /proc");
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    count.and_then(|count| count.trim().parse().ok()).expect("Linux counts it")
+}
+
+/// Bytes that this process has had read from disks.
+fn read_bytes() -> u64 {
+    let counts = fs::read_to_string("/proc/self/io").expect("a /proc");
+    let count = counts.lines().find_map(|line| line.strip_prefix("read_bytes:"));
+    count.and_then(|count| count.trim().parse().ok()).expect("Linux counts them")
+}
+
+fn uncached() -> Step {
+    const READS: u64 = 1000;
+    let shared = Shared::new("uncached");
+    let (path, before) = (shared.path.clone(), Rc::new(RefCell::new((0, 0))));
+    let (noted, compared) = (Rc::clone(&before), before);
+    chain(vec![
+        shared.create("uncached", json!({ "buffered": true })),
+        shared.each(IoKind::Write, READS, 5),
+        once(move || {
+            let file = fs::File::open(path).expect("it is there");
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).expect("advice");
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("advice");
+            noted.replace((sleeps(), read_bytes()));
+        }),
+        shared.each(IoKind::Read, READS, 5),
+        // A thread that waits for the disk sleeps with nearly each read; a lock of the kernel's may take it a few times.
+        once(move || {
+            let (slept_before, read_before) = *compared.borrow();
+            let (slept, read) = (sleeps() - slept_before, read_bytes() - read_before);
+            assert!(read >= READS / 2 * PLACE_BYTES as u64, "{read} bytes came from the disk");
+            assert!(slept < READS / 10, "slept {slept} times");
+        }),
+        shared.no_failures(),
+        shared.delete("uncached"),
     ])
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::directory::directory;
 use crate::step::{Step, asks, chain, once};
 
 pub(crate) fn all() -> Vec<(&'static str, Step)> {
@@ -19,8 +20,8 @@ fn refused(method: &'static str, params: Value, code: i32, part: &'static str) -
 }
 
 fn refusals() -> Step {
-    let directory = crate::directory();
-    let (good, small) = (directory.join("good"), directory.join("small"));
+    let place = directory();
+    let (good, small) = (place.join("good"), place.join("small"));
     fs::write(&good, vec![0; 8192]).expect("room");
     fs::write(&small, "x").expect("room");
     let create = |params: Value, code, part| {
@@ -39,8 +40,8 @@ fn refusals() -> Step {
             "unknown variant `always`, expected one of `group`, `each`, `none`",
         ),
         create(json!({ "name": "" }), -22, "name is ''"),
-        create(json!({ "filename": directory.join("none") }), -2, "make it first"),
-        create(json!({ "filename": directory }), -21, "is a directory"),
+        create(json!({ "filename": place.join("none") }), -2, "make it first"),
+        create(json!({ "filename": place }), -21, "is a directory"),
         create(json!({ "filename": "/dev/null" }), -22, "neither"),
         create(json!({ "filename": small }), -22, "has 1 bytes, which is less than one block of 512"),
         create(json!({ "block_size": 513 }), -22, "block_size is 513: a power of two from 512 to 65536"),
@@ -67,7 +68,7 @@ fn refusals() -> Step {
 }
 
 fn saved() -> Step {
-    let path = crate::directory().join("saved");
+    let path = directory().join("saved");
     fs::write(&path, vec![0; 8192]).expect("room");
     let params = json!({
         "name": "saved",
