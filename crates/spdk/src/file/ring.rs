@@ -7,12 +7,16 @@ use std::{
     io,
     mem::MaybeUninit,
     os::fd::AsRawFd,
+    sync::atomic::{AtomicI32, Ordering},
 };
 
 use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
 
 use super::request::RingFile;
-use crate::kernel_io::KernelIo;
+use crate::{
+    error::{EAGAIN, EBUSY, EINTR, EIO},
+    kernel_io::KernelIo,
+};
 
 /// Entries that one system call hands to the kernel.
 const ENTRIES: u32 = 256;
@@ -32,8 +36,6 @@ pub(super) struct Ring {
     queued: Cell<u32>,
     /// The free numbers of the table of files; `None` without a table.
     free_files: RefCell<Option<Vec<u32>>>,
-    /// System calls that failed in a way that trying again may not cure.
-    failed_calls: Cell<u64>,
 }
 
 impl Ring {
@@ -57,7 +59,6 @@ impl Ring {
             in_flight: KernelIo::default(),
             queued: Cell::new(0),
             free_files: RefCell::new(table.map(|()| (0..FILES).rev().collect())),
-            failed_calls: Cell::new(0),
         })
     }
 
@@ -125,16 +126,10 @@ impl Ring {
         let entered = unsafe { submitter.enter::<c_void>(count, 0, EnterFlags::GETEVENTS.bits(), None) };
         match entered {
             Ok(taken) => self.queued.set(count.saturating_sub(u32::try_from(taken).unwrap_or(0))),
-            // The kernel has no memory or too many completions: the entries stay for the next poll.
+            // The entries stay for the next poll.
             Err(error) => {
                 self.queued.set(count);
-                let is_busy = matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ResourceBusy
-                );
-                if !is_busy {
-                    self.failed_calls.set(self.failed_calls.get() + 1);
-                }
+                note_failed_call(&error);
             }
         }
         true
@@ -147,6 +142,24 @@ impl Ring {
         batch.iter().for_each(|_| self.in_flight.ended());
         batch
     }
+}
+
+/// The errno of a call of the kernel that failed as none should, of any ring, and is not logged yet; 0 for none.
+static FAILED_CALL: AtomicI32 = AtomicI32::new(0);
+
+/// Notes that io_uring_enter(2) failed. The kernel may be out of memory, or have completions that must be looked at first: that is
+/// over soon. All else would be an error of this module's.
+#[cold]
+fn note_failed_call(error: &io::Error) {
+    let errno = error.raw_os_error().unwrap_or(EIO);
+    if ![EAGAIN, EBUSY, EINTR].contains(&errno) {
+        FAILED_CALL.store(errno, Ordering::Relaxed);
+    }
+}
+
+/// The errno of a call of the kernel that failed, if there was one since the last call.
+pub(super) fn take_failed_call() -> Option<i32> {
+    Some(FAILED_CALL.swap(0, Ordering::Relaxed)).filter(|errno| *errno != 0)
 }
 
 /// Completions looked at in one go.

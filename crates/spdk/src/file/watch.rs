@@ -9,6 +9,7 @@ use std::{
 use super::{
     disk::{Disk, Failure},
     request::Operation,
+    ring::take_failed_call,
     side,
 };
 use crate::{AppThread, Poller};
@@ -47,6 +48,10 @@ fn look() -> bool {
         (lines, if disks.is_empty() { poller.take() } else { None })
     });
     lines.iter().for_each(|line| side::log(spdk_sys::SPDK_LOG_ERROR, line));
+    if let Some(errno) = take_failed_call() {
+        let error = std::io::Error::from_raw_os_error(errno);
+        side::log(spdk_sys::SPDK_LOG_ERROR, &format!("io_uring_enter failed: {error}; it is tried again"));
+    }
     drop(ended);
     !lines.is_empty()
 }
