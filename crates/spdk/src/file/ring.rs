@@ -31,7 +31,9 @@ const FILES: u32 = 1024;
 pub(super) struct Ring {
     uring: RefCell<IoUring>,
     /// Entries that the kernel has or will get in the next poll.
-    in_flight: KernelIo,
+    in_flight: Cell<u32>,
+    /// One while the kernel has entries, for lcores that yield to it.
+    kernel_io: KernelIo,
     /// Entries for the next poll.
     queued: Cell<u32>,
     /// The free numbers of the table of files; `None` without a table.
@@ -56,7 +58,8 @@ impl Ring {
         let table = uring.submitter().register_files_sparse(FILES).ok();
         Ok(Self {
             uring: RefCell::new(uring),
-            in_flight: KernelIo::default(),
+            in_flight: Cell::new(0),
+            kernel_io: KernelIo::default(),
             queued: Cell::new(0),
             free_files: RefCell::new(table.map(|()| (0..FILES).rev().collect())),
         })
@@ -89,7 +92,7 @@ impl Ring {
     /// Whether there is room for an entry.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.queued.get() < ENTRIES && self.in_flight.in_flight() < DEPTH
+        self.queued.get() < ENTRIES && self.in_flight.get() < DEPTH
     }
 
     /// Takes an entry for the next poll, after [`Ring::has_room`].
@@ -102,13 +105,13 @@ impl Ring {
         let pushed = unsafe { self.uring.borrow_mut().submission().push(&entry) };
         debug_assert!(pushed.is_ok(), "asked for room before");
         self.queued.set(self.queued.get() + 1);
-        self.in_flight.started();
+        self.in_flight.set(self.in_flight.get() + 1);
     }
 
     /// Whether the kernel has entries, or will get some.
     #[inline]
     pub(super) fn is_busy(&self) -> bool {
-        self.in_flight.in_flight() > 0
+        self.in_flight.get() > 0
     }
 
     /// One call of the kernel, if there is something to hand over, or the kernel says that it has completions to hand out.
@@ -139,8 +142,21 @@ impl Ring {
     #[inline]
     pub(super) fn completions<'room>(&self, room: &'room mut Room) -> &'room [cqueue::Entry] {
         let batch = self.uring.borrow_mut().completion().fill(&mut room.0);
-        batch.iter().for_each(|_| self.in_flight.ended());
+        let count = u32::try_from(batch.len()).unwrap_or(0);
+        self.in_flight.set(self.in_flight.get() - count);
         batch
+    }
+
+    /// At the end of a poll: tells lcores whether the kernel has entries, if that has changed. What it ended at once, as reads
+    /// from the page cache, changes nothing.
+    #[inline]
+    pub(super) fn tell_kernel_io(&self) {
+        let has_some = self.in_flight.get() > self.queued.get();
+        match (has_some, self.kernel_io.in_flight()) {
+            (true, 0) => self.kernel_io.started(),
+            (false, 1..) => self.kernel_io.ended(),
+            _ => {}
+        }
     }
 }
 

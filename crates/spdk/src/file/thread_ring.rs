@@ -53,7 +53,9 @@ impl ThreadRing {
             self.listed.rotate();
         }
         let entered = self.ring.enter();
-        self.reap() || entered
+        let found = self.reap();
+        self.ring.tell_kernel_io();
+        found || entered
     }
 
     /// Ends what the kernel has ended.
