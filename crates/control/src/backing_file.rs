@@ -11,11 +11,12 @@ use thiserror::Error;
 /// AoE's sector, in bytes; every size served is a multiple of it.
 pub const SECTOR: u64 = 512;
 
-/// A regular file or block device that exists and has a size AoE can serve.
+/// A regular file or block device that exists and holds a sector at least. What follows its last whole sector is not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackingFile {
     path: PathBuf,
     id: FileId,
+    bytes: u64,
 }
 
 /// Identity of a file: equal for all paths to the file.
@@ -116,8 +117,10 @@ pub enum FileFault {
     WrongKind,
     /// It cannot be opened for reading.
     Unreadable(io::Error),
-    /// Its size, in bytes, is no positive multiple of [`SECTOR`].
+    /// Its size, in bytes, is less than a [`SECTOR`].
     Size(u64),
+    /// Its size, in bytes, is no multiple of [`SECTOR`], and SPDK's own bdev takes no other.
+    PartOfSector(u64),
     /// It cannot be opened for writing and is to be written to.
     Unwritable(io::Error),
 }
@@ -139,8 +142,12 @@ impl fmt::Display for FileFault {
             Self::WrongKind => write!(f, "it holds no blocks; {KINDS}"),
             Self::Unreadable(error) => write!(f, "{error}; it must be readable"),
             Self::Size(bytes) => {
-                write!(f, "its size is {bytes} bytes; a positive multiple of {SECTOR} is needed")
+                write!(f, "its size is {bytes} bytes; at least {SECTOR} are needed")
             }
+            Self::PartOfSector(bytes) => write!(
+                f,
+                "its size is {bytes} bytes, and SPDK's aio takes a multiple of {SECTOR} only: file: leaves the rest out"
+            ),
             Self::Unwritable(error) => write!(f, "{error}; it must be writable, or exported read-only"),
         }
     }
@@ -156,7 +163,7 @@ impl BackingFile {
         let path = absolute.as_deref().unwrap_or(path).to_owned();
         let id = absolute.map_err(FileFault::Missing).and_then(|path| look(&path));
         match id {
-            Ok(id) => Ok(Self { path, id }),
+            Ok((id, bytes)) => Ok(Self { path, id, bytes }),
             Err(fault) => Err(BackingFileError { path, fault }),
         }
     }
@@ -171,6 +178,17 @@ impl BackingFile {
         }
         let Err(error) = OpenOptions::new().read(true).write(true).open(&self.path) else { return Ok(()) };
         Err(BackingFileError { path: self.path.clone(), fault: FileFault::Unwritable(error) })
+    }
+
+    /// Whether SPDK's own bdev of a file takes its size.
+    ///
+    /// # Errors
+    /// [`FileFault::PartOfSector`].
+    pub fn check_whole_sectors(&self) -> Result<(), BackingFileError> {
+        if self.bytes.is_multiple_of(SECTOR) {
+            return Ok(());
+        }
+        Err(BackingFileError { path: self.path.clone(), fault: FileFault::PartOfSector(self.bytes) })
     }
 
     /// Whether two paths lead to one file.
@@ -192,16 +210,16 @@ impl BackingFile {
     }
 }
 
-fn look(path: &Path) -> Result<FileId, FileFault> {
+fn look(path: &Path) -> Result<(FileId, u64), FileFault> {
     let found = std::fs::metadata(path).map_err(FileFault::Missing)?;
     let id = FileId::of_file(&found);
     let id = id.ok_or(if found.is_dir() { FileFault::Directory } else { FileFault::WrongKind })?;
     let bytes =
         File::open(path).and_then(|mut file| file.seek(SeekFrom::End(0))).map_err(FileFault::Unreadable)?;
-    if bytes == 0 || !bytes.is_multiple_of(SECTOR) {
+    if bytes < SECTOR {
         return Err(FileFault::Size(bytes));
     }
-    Ok(id)
+    Ok((id, bytes))
 }
 
 #[cfg(test)]

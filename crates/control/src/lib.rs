@@ -8,6 +8,7 @@
 
 pub mod backing_file;
 pub mod error;
+pub mod file_bdev;
 pub mod initiator_state;
 pub mod lifecycle;
 pub mod options;

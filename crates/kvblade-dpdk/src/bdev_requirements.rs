@@ -2,12 +2,12 @@
 //! requirements are read from the configuration.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use control::{Action, PortInfo, PortRef, PortTable};
+use control::{Action, PortInfo, PortRef, PortTable, file_bdev};
 use control::{CreateExport, Method};
 use serde_json::Value;
+use spdk::block_device::{DeviceNumber, Kernel};
 
 use crate::export_spec::PciAddress;
 use crate::payload_alignment::ALIGNMENTS;
@@ -79,6 +79,16 @@ impl Bdevs {
     fn learn(&mut self, method: &str, params: &Value) {
         let Some(name) = text(params, "name").map(str::to_owned) else { return };
         let alignment = match method {
+            file_bdev::CREATE => {
+                let flag = |name: &str| params.get(name).and_then(Value::as_bool);
+                let path = Path::new(text(params, "filename").unwrap_or_default());
+                let device = logical_block_size(path);
+                // Without a word, files that are only read go through the page cache, which takes any address.
+                let is_read = flag("readonly") == Some(true) && device.is_none();
+                let alignment = if flag("buffered").unwrap_or(is_read) { 0 } else { device.unwrap_or(512) };
+                self.most = self.most.max(alignment);
+                alignment
+            }
             "bdev_aio_create" | "bdev_uring_create" | "bdev_xnvme_create" => {
                 let given = params.get("block_size").and_then(Value::as_u64);
                 let given = given.and_then(|bytes| u32::try_from(bytes).ok());
@@ -138,15 +148,7 @@ fn text<'a>(params: &'a Value, name: &str) -> Option<&'a str> {
 
 /// The logical block size of a block device; `None` for a file, or where Linux does not say.
 fn logical_block_size(path: &Path) -> Option<u32> {
-    let metadata = std::fs::metadata(path).ok()?;
-    if !metadata.file_type().is_block_device() {
-        return None;
-    }
-    let device = metadata.rdev();
-    let place = format!("/sys/dev/block/{}:{}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
-    // A partition's queue is its disk's.
-    let read = |queue: &str| std::fs::read_to_string(format!("{place}/{queue}/logical_block_size")).ok();
-    read("queue").or_else(|| read("../queue"))?.trim().parse().ok()
+    Some(Kernel::this().queue(DeviceNumber::of(path)?)?.logical_block_size)
 }
 
 /// The NUMA node of a PCI device, where it has one.
@@ -242,6 +244,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_wants_aligned_data_unless_it_goes_through_the_page_cache() {
+        let wants = |params: Value| {
+            let mut params = params;
+            params["name"] = "f".into();
+            params["filename"] = "/x".into();
+            let bdevs = json!([{ "method": "bdev_file_create", "params": params }]);
+            let needs = BdevRequirements::of(&document(bdevs, json!([export(1, "f", json!(null))])));
+            needs.alignment_on(&port(0, "net_ring0", None))
+        };
+        for (params, alignment) in [
+            (json!({}), 512),
+            (json!({ "readonly": true }), 4),
+            (json!({ "readonly": true, "buffered": false }), 512),
+            (json!({ "buffered": true }), 4),
+        ] {
+            assert_eq!(wants(params.clone()), alignment, "{params}");
+        }
+    }
+
+    #[test]
     fn an_export_on_all_ports_counts_for_each() {
         let needs = BdevRequirements::of(&document(bdevs(), json!([export(1, "f", json!(null))])));
         assert_eq!(needs.alignment_on(&port(7, "net_ring7", None)), 512);
@@ -254,19 +276,6 @@ mod tests {
         {
             let needs = BdevRequirements::of(&nonsense);
             assert_eq!((needs.alignment_on(&port(0, "a", None)), needs.drives.len()), (4, 0));
-        }
-    }
-
-    #[test]
-    fn block_devices_have_a_logical_block_size_and_files_have_none() {
-        assert_eq!(logical_block_size(Path::new("/proc/self/exe")), None);
-        assert_eq!(logical_block_size(Path::new("/no such file")), None);
-        let devices = std::fs::read_dir("/dev").expect("a /dev").flatten().map(|entry| entry.path());
-        for device in
-            devices.filter(|path| path.metadata().is_ok_and(|file| file.file_type().is_block_device()))
-        {
-            let bytes = logical_block_size(&device).expect("Linux says it of every block device");
-            assert!(bytes >= 512 && bytes.is_power_of_two(), "{device:?}: {bytes}");
         }
     }
 

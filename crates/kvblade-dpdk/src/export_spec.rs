@@ -5,11 +5,12 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use control::backing_file::SECTOR;
 use control::error::Quoted;
+use control::file_bdev::{AIO_PREFIX, FileOptions};
 use control::options::{forms, nearest_word};
 use control::rbd::{self, RbdImage};
 use control::schema::Fields;
@@ -43,8 +44,15 @@ pub(crate) enum BdevSpec {
         /// Size, a positive multiple of [`SECTOR`].
         bytes: u64,
     },
-    /// `PATH` or `aio:PATH`: a regular file or block device.
-    Aio {
+    /// `PATH`, `file:PATH` or `aio:PATH`, with the options `sync`, `buffered` and `direct`: a regular file or block device.
+    File {
+        /// As given; not looked at yet.
+        path: PathBuf,
+        /// What is asked of its bdev.
+        options: FileOptions,
+    },
+    /// `spdk-aio:PATH`: the same under SPDK's own bdev.
+    SpdkAio {
         /// As given; not looked at yet.
         path: PathBuf,
     },
@@ -139,9 +147,7 @@ impl ExportSpec {
                 return Err(format!("option {} is given twice: once is enough", Quoted(name)));
             }
             given.push(name.to_owned());
-            if let Some(value) = value
-                && bdev.set(name, value)?
-            {
+            if bdev.set(name, value)? {
                 continue;
             }
             match ExportOptions::fields().iter().find(|field| field.word() == name) {
@@ -182,15 +188,22 @@ impl BdevSpec {
     /// # Errors
     /// What is wrong and what is allowed.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        const KINDS: &str = "BDEV is a path that begins with / or ./, malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS[nNSID], rbd:POOL/IMAGE \
-                             or the name of a bdev that --config defines (bdev:NAME if the name looks like one of these)";
+        const KINDS: &str = "BDEV is a path that begins with / or ./, malloc:SIZE, file:PATH, spdk-aio:PATH, \
+                             nvme:PCI-ADDRESS[nNSID], rbd:POOL/IMAGE or the name of a bdev that --config defines (bdev:NAME if the name looks like one of these)";
         if ["/", "./", "../"].iter().any(|beginning| text.starts_with(beginning)) {
-            return Ok(Self::Aio { path: text.into() });
+            return Ok(Self::at(text));
+        }
+        if let Some(path) = text.strip_prefix(AIO_PREFIX) {
+            return match path {
+                "" => Err(format!("the path after '{AIO_PREFIX}' is empty: {KINDS}")),
+                path => Ok(Self::SpdkAio { path: path.into() }),
+            };
         }
         match text.split_once(':') {
             Some(("malloc", size)) => Ok(Self::Malloc { bytes: parse_size(size)? }),
-            Some(("aio", "")) => Err(format!("the path after 'aio:' is empty: {KINDS}")),
-            Some(("aio", path)) => Ok(Self::Aio { path: path.into() }),
+            Some((kind @ ("file" | "aio"), "")) => Err(format!("the path after '{kind}:' is empty: {KINDS}")),
+            // Of the releases in which SPDK's aio served files.
+            Some(("file" | "aio", path)) => Ok(Self::at(path)),
             Some(("nvme", namespace)) => parse_namespace(namespace),
             Some(("rbd", image)) => RbdImage::parse(image).map(Self::Rbd),
             Some(("bdev", "")) => Err(format!("the name after 'bdev:' is empty: {KINDS}")),
@@ -205,11 +218,25 @@ impl BdevSpec {
 }
 
 impl BdevSpec {
+    /// A file or block device without further options.
+    pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
+        Self::File { path: path.into(), options: FileOptions::default() }
+    }
+
+    /// The path of its file or block device, if it is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. } | Self::SpdkAio { path } => Some(path),
+            _ => None,
+        }
+    }
+
     /// Sets an option of this kind of bdev. Returns false if the kind has no such option.
-    fn set(&mut self, name: &str, value: &str) -> Result<bool, String> {
-        match (self, name) {
-            (Self::Rbd(image), "user") => image.user = Some(rbd::parse_user(value)?),
-            (Self::Rbd(image), "conf") => image.conf = Some(rbd::parse_conf(value)?),
+    pub(crate) fn set(&mut self, name: &str, value: Option<&str>) -> Result<bool, String> {
+        match (self, name, value) {
+            (Self::File { options, .. }, _, _) => return options.set(name, value),
+            (Self::Rbd(image), "user", Some(value)) => image.user = Some(rbd::parse_user(value)?),
+            (Self::Rbd(image), "conf", Some(value)) => image.conf = Some(rbd::parse_conf(value)?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -274,10 +301,11 @@ fn unknown_option(option: &str, name: &str) -> String {
     let near =
         nearest_word(name).map_or_else(String::new, |near| format!(", the nearest is {}", Quoted(near)));
     format!(
-        "unknown option {}{near}: the options are {}, with rbd: also user=ID, conf=PATH, and a comma in a path is written \
+        "unknown option {}{near}: the options are {}, with a file also {}, with rbd: also user=ID, conf=PATH, and a comma in a path is written \
          ',,'",
         Quoted(option),
-        forms()
+        forms(),
+        FileOptions::FORMS
     )
 }
 

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use control::backing_file::{BackingFile, BackingFileError, SECTOR};
 use control::error::Quoted;
+use control::file_bdev::{CREATE, CREATE_AIO, FileOptions, aio_params};
+use control::options::CacheMode;
 use control::rbd::{self, RbdImage};
 use control::{CreateExport, Method};
 use serde_json::{Value, json};
@@ -119,8 +121,62 @@ struct ServedImage<'a> {
     bdev_name: Option<String>,
 }
 
+/// The module of a file's bdev.
+enum Module {
+    /// The kernel's file by io_uring.
+    File(FileOptions),
+    /// SPDK's own.
+    SpdkAio,
+}
+
+impl Module {
+    /// The beginning of the names of its bdevs.
+    fn prefix(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::SpdkAio => "aio",
+        }
+    }
+}
+
+impl ServedFile<'_> {
+    fn is_under_aio(&self) -> bool {
+        self.exports.iter().any(|export| matches!(export.bdev, BdevSpec::SpdkAio { .. }))
+    }
+
+    /// The module that all of its exports ask for, with the options of all.
+    fn module(&self) -> Result<Module, LaunchError> {
+        let clash = |what: &str| {
+            let texts: Vec<String> =
+                self.exports.iter().map(|export| format!("--export {}", Quoted(&export.text))).collect();
+            LaunchError::usage(format!(
+                "{} serve one file with different {what}: they share one bdev, so give all of them the same",
+                texts.join(" and ")
+            ))
+        };
+        let mut options = FileOptions::default();
+        for export in &self.exports {
+            match &export.bdev {
+                BdevSpec::File { options: asked, .. } if !self.is_under_aio() => {
+                    options =
+                        options.merge(*asked).map_err(|option| clash(&format!("values of {option}")))?;
+                }
+                BdevSpec::SpdkAio { .. } => {}
+                _ => return Err(clash("kinds of bdev")),
+            }
+        }
+        Ok(if self.is_under_aio() { Module::SpdkAio } else { Module::File(options) })
+    }
+}
+
 fn are_read_only(exports: &[&ExportSpec]) -> bool {
     exports.iter().all(|export| export.options.read_only)
+}
+
+/// Whether each export that writes has `cache=write-back`.
+fn are_written_back(exports: &[&ExportSpec]) -> bool {
+    let mut writing = exports.iter().filter(|export| !export.options.read_only);
+    writing.all(|export| export.options.cache == CacheMode::WriteBack)
 }
 
 fn served_by(exports: &[&ExportSpec], export: &ExportSpec) -> bool {
@@ -132,7 +188,7 @@ impl<'a> Plan<'a> {
         let mut files: Vec<ServedFile<'a>> = Vec::new();
         let mut missing = Vec::new();
         for export in exports {
-            let BdevSpec::Aio { path } = &export.bdev else { continue };
+            let Some(path) = export.bdev.path() else { continue };
             let (path, file) = match BackingFile::inspect(path) {
                 Ok(file) => (file.path().to_owned(), Some(file)),
                 Err(error) if error.fault.may_pass() => {
@@ -152,6 +208,11 @@ impl<'a> Plan<'a> {
         }
         for served in &files {
             check_sharing("file", &served.exports)?;
+            served.module()?;
+            if served.is_under_aio() {
+                let whole = served.file.as_ref().map_or(Ok(()), BackingFile::check_whole_sectors);
+                whole.map_err(unservable)?;
+            }
             let access =
                 served.file.as_ref().map_or(Ok(()), |file| file.check_access(are_read_only(&served.exports)));
             missing.extend(access.err().map(|error| error.to_string()));
@@ -182,7 +243,7 @@ impl<'a> Plan<'a> {
                 self.bdevs.push(bdev(export, "bdev_malloc_create", params, Condition::Nothing));
                 Ok(name)
             }
-            BdevSpec::Aio { .. } => self.aio(export),
+            BdevSpec::File { .. } | BdevSpec::SpdkAio { .. } => self.file(export),
             BdevSpec::Nvme { address, nsid } => self.nvme(export, *address, *nsid),
             BdevSpec::Rbd(_) => self.rbd(export),
         }
@@ -207,29 +268,29 @@ impl<'a> Plan<'a> {
         Ok(name)
     }
 
-    fn aio(&mut self, export: &'a ExportSpec) -> Result<String, LaunchError> {
-        let Some(index) = self.files.iter().position(|served| served_by(&served.exports, export)) else {
-            return Err(LaunchError::environment(format!(
-                "--export {}: its file was not looked at",
-                export.text
-            )));
-        };
-        let name = match self.files.get(index).and_then(|served| served.bdev_name.clone()) {
-            Some(name) => return Ok(name),
-            None => self.name("aio", export)?,
+    fn file(&mut self, export: &'a ExportSpec) -> Result<String, LaunchError> {
+        let not_looked_at =
+            || LaunchError::environment(format!("--export {}: its file was not looked at", export.text));
+        let index = self.files.iter().position(|served| served_by(&served.exports, export));
+        let index = index.ok_or_else(not_looked_at)?;
+        let Some(served) = self.files.get(index) else { return Err(not_looked_at()) };
+        let module = served.module()?;
+        let name = match &served.bdev_name {
+            Some(name) => return Ok(name.clone()),
+            None => self.name(module.prefix(), export)?,
         };
         if let Some(served) = self.files.get_mut(index) {
             served.bdev_name = Some(name.clone());
-            let mut params = json!({ "name": name, "filename": served.path });
-            // A block device has a block size of its own, and SPDK refuses a smaller one.
-            if !served.file.as_ref().is_some_and(BackingFile::is_block_device) {
-                params["block_size"] = SECTOR.into();
-            }
-            if are_read_only(&served.exports) {
-                params["readonly"] = true.into();
-            }
-            let condition = Condition::File(are_read_only(&served.exports));
-            self.bdevs.push(bdev(export, "bdev_aio_create", params, condition));
+            let read_only = are_read_only(&served.exports);
+            let is_block_device = served.file.as_ref().is_some_and(BackingFile::is_block_device);
+            let (method, params) = match module {
+                Module::SpdkAio => (CREATE_AIO, aio_params(&name, &served.path, read_only, is_block_device)),
+                Module::File(options) => {
+                    let write_back = are_written_back(&served.exports);
+                    (CREATE, options.to_params(&name, &served.path, read_only, write_back))
+                }
+            };
+            self.bdevs.push(bdev(export, method, params, Condition::File(read_only)));
         }
         Ok(name)
     }

@@ -1,7 +1,7 @@
 //! Completes EAL's options: interfaces become ports, an lcore is chosen, and PCI devices that nobody asked for are not
 //! probed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use control::error::Quoted;
 use dpdk::Interface;
@@ -9,7 +9,7 @@ use nix::net::if_::{if_nameindex, if_nametoindex};
 
 use crate::bdev_requirements;
 use crate::command_line::CommandLine;
-use crate::export_spec::{BdevSpec, PciAddress};
+use crate::export_spec::PciAddress;
 use crate::interfaces::packet_port;
 use crate::launch_config::LaunchConfig;
 use crate::launch_error::LaunchError;
@@ -99,11 +99,8 @@ fn choose_lcore(command: &mut CommandLine, host: &Host) -> Result<Option<Choice>
         command.eal.poll_on(main);
         return Ok(None);
     }
-    let file = |spec: &BdevSpec| match spec {
-        BdevSpec::Aio { path } => Some(path.clone()),
-        _ => None,
-    };
-    let files: Vec<PathBuf> = command.exports.iter().filter_map(|export| file(&export.bdev)).collect();
+    let paths = command.exports.iter().filter_map(|export| export.bdev.path());
+    let files: Vec<PathBuf> = paths.map(Path::to_owned).collect();
     let choice = lcore_choice::choose(host, &Served { interfaces: command.interfaces.clone(), files })?;
     command.eal.poll_on(choice.cpu);
     Ok(Some(choice))

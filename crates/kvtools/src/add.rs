@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use control::error::Quoted;
+use control::file_bdev::{self, AIO_PREFIX, FileOptions, aio_params};
+use control::options::CacheMode;
 use control::rbd::{self, RbdImage};
 use control::{
     BackingFile, CreateExport, ExportInfo, ExportOptions, GetExports, Method, PortRef, Shelf, ShelfSlot,
@@ -22,8 +24,11 @@ pub struct Addition {
     pub address: ShelfSlot,
     /// Port to serve on.
     pub port: PortRef,
-    /// A file, a block device, an image of Ceph's (`rbd:POOL/IMAGE`) or the name of a bdev.
+    /// A file or block device (`file:PATH` for any name, `spdk-aio:PATH` for SPDK's own bdev of it), an image of Ceph's
+    /// (`rbd:POOL/IMAGE`) or the name of a bdev.
     pub path: PathBuf,
+    /// What is asked of the bdev of a file.
+    pub file: FileOptions,
     /// Ceph user of an image.
     pub user: Option<String>,
     /// Ceph's configuration file for an image.
@@ -34,7 +39,7 @@ pub struct Addition {
 
 /// Adds the export. If it can't be created, a bdev created for it is deleted again.
 ///
-/// A bdev of that name takes precedence over a file. A file that has an aio bdev already is served through that bdev. It gets a
+/// A bdev of that name takes precedence over a file. A file that has a bdev already is served through that bdev. It gets a
 /// second address only if all of its exports are read-only or the parts do not overlap, because initiators would take the two
 /// addresses for independent disks.
 ///
@@ -44,21 +49,50 @@ pub fn add(client: &mut Client, addition: &Addition) -> Result<ExportInfo, Comma
     let bdevs = bdev_list::fetch(client)?;
     let name = addition.path.to_str();
     if let Some(name) = name.filter(|name| bdevs.iter().any(|bdev| bdev.is_called(name))) {
+        refuse_file_options(addition, "a bdev that is there already")?;
         return Ok(create_export(client, addition, name)?);
     }
     if let Some(image) = image_of(addition)? {
+        refuse_file_options(addition, "an image of Ceph's")?;
         return add_image(client, addition, &image, &bdevs);
     }
-    check_is_there(addition, &bdevs)?;
-    let file = BackingFile::inspect(&addition.path)?;
+    let (path, module) = file_of(addition);
+    check_is_there(addition, &path, &bdevs)?;
+    let file = BackingFile::inspect(&path)?;
     file.check_access(addition.options.read_only)?;
     if let Some(bdev) = bdevs.iter().find(|bdev| bdev.is_on(&file)) {
+        refuse_file_options(addition, &format!("a file that bdev '{}' serves already", bdev.name))?;
         check_sharing(client, addition, &bdev.name)?;
         return Ok(create_export(client, addition, &bdev.name)?);
     }
-    let bdev_name = create_bdev(client, addition, &file, &bdevs)?;
-    create_export(client, addition, &bdev_name)
-        .map_err(|error| undo(client, "bdev_aio_delete", &bdev_name, error))
+    let bdev_name = create_bdev(client, addition, &module, &file, &bdevs)?;
+    create_export(client, addition, &bdev_name).map_err(|error| undo_file(client, &bdev_name, error))
+}
+
+/// The module for a file's bdev.
+enum Module {
+    File,
+    SpdkAio,
+}
+
+/// The path of a file, without the word before it.
+fn file_of(addition: &Addition) -> (PathBuf, Module) {
+    let text = addition.path.to_str().unwrap_or_default();
+    if let Some(path) = text.strip_prefix(AIO_PREFIX) {
+        return (path.into(), Module::SpdkAio);
+    }
+    (text.strip_prefix("file:").map_or_else(|| addition.path.clone(), PathBuf::from), Module::File)
+}
+
+/// Refuses options of a file's bdev where none is made.
+fn refuse_file_options(addition: &Addition, what: &str) -> Result<(), CommandError> {
+    if addition.file == FileOptions::default() {
+        return Ok(());
+    }
+    Err(CommandError::Usage(format!(
+        "--sync, --buffered and --direct are for the bdev that is made of a file, and '{}' is {what}: leave them out",
+        addition.path.display()
+    )))
 }
 
 /// The image that was named, if it was one.
@@ -100,8 +134,8 @@ fn add_image(
     create_export(client, addition, &name).map_err(|error| undo(client, rbd::DELETE, &name, error))
 }
 
-fn check_is_there(addition: &Addition, bdevs: &[BdevInfo]) -> Result<(), CommandError> {
-    let Err(error) = fs::metadata(&addition.path) else { return Ok(()) };
+fn check_is_there(addition: &Addition, path: &Path, bdevs: &[BdevInfo]) -> Result<(), CommandError> {
+    let Err(error) = fs::metadata(path) else { return Ok(()) };
     let names: Vec<&str> = bdevs.iter().take(8).map(|bdev| bdev.name.as_str()).collect();
     Err(CommandError::Refused(format!(
         "'{}' is no bdev, and as a file: {error}; give a file, a block device, rbd:POOL/IMAGE or one of the bdevs ({})",
@@ -134,28 +168,40 @@ fn check_sharing(client: &mut Client, addition: &Addition, bdev_name: &str) -> R
 fn create_bdev(
     client: &mut Client,
     addition: &Addition,
+    module: &Module,
     file: &BackingFile,
     bdevs: &[BdevInfo],
 ) -> Result<String, CommandError> {
-    let Some(path) = file.path().to_str() else {
+    if file.path().to_str().is_none() {
         return Err(CommandError::Refused(format!(
             "'{}' is not UTF-8: SPDK takes paths in UTF-8 only",
             file.path().display()
         )));
+    }
+    let read_only = addition.options.read_only;
+    let (method, name, params) = match module {
+        Module::File => {
+            let name = free_name(FILE, addition, bdevs)?;
+            let write_back = addition.options.cache == CacheMode::WriteBack;
+            let params = addition.file.to_params(&name, file.path(), read_only, write_back);
+            (file_bdev::CREATE, name, params)
+        }
+        Module::SpdkAio => {
+            refuse_file_options(addition, "one of SPDK's own")?;
+            file.check_whole_sectors()?;
+            let name = free_name(AIO, addition, bdevs)?;
+            let params = aio_params(&name, file.path(), read_only, file.is_block_device());
+            (file_bdev::CREATE_AIO, name, params)
+        }
     };
-    let name = free_name(AIO, addition, bdevs)?;
-    let mut params = json!({ "name": name, "filename": path });
-    if !file.is_block_device() {
-        params["block_size"] = control::backing_file::SECTOR.into();
-    }
-    if addition.options.read_only {
-        params["readonly"] = true.into();
-    }
-    let _name: Value = client.call("bdev_aio_create", Some(params))?;
+    let _name: Value = client.call(method, Some(params))?;
     Ok(name)
 }
 
 /// Prefix of the names of bdevs that `kvadd` and `--export` create for a file; the address follows.
+pub(crate) const FILE: &str = "file";
+
+/// The same for SPDK's own bdev of a file.
 pub(crate) const AIO: &str = "aio";
 
 /// The same for an image of Ceph's.
@@ -188,6 +234,13 @@ fn create_export(
         options: addition.options.clone(),
     };
     client.call(CreateExport::NAME, Some(request.to_params()))
+}
+
+/// The target may have made a bdev of SPDK's own where Linux has no io_uring.
+fn undo_file(client: &mut Client, bdev_name: &str, error: ClientError) -> CommandError {
+    let bdevs = bdev_list::fetch(client).unwrap_or_default();
+    let made = bdevs.iter().find(|bdev| bdev.name == bdev_name);
+    undo(client, made.and_then(BdevInfo::deletion).unwrap_or(file_bdev::DELETE), bdev_name, error)
 }
 
 fn undo(client: &mut Client, deletion: &str, bdev_name: &str, error: ClientError) -> CommandError {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use control::{BackingFile, RbdImage};
+use control::{BackingFile, RbdImage, file_bdev};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -25,10 +25,17 @@ pub struct BdevInfo {
 }
 
 impl BdevInfo {
-    /// The file behind an aio bdev.
+    /// The file or block device behind a bdev of one, and the RPC that deletes the bdev.
+    fn file_and_deletion(&self) -> Option<(&str, &'static str)> {
+        let of = |kind: &str| self.driver_specific.get(kind)?.get("filename")?.as_str();
+        let ours = of("file").map(|path| (path, file_bdev::DELETE));
+        ours.or_else(|| of("aio").map(|path| (path, file_bdev::DELETE_AIO)))
+    }
+
+    /// The file or block device behind it.
     #[must_use]
-    pub fn aio_file(&self) -> Option<&str> {
-        self.driver_specific.get("aio")?.get("filename")?.as_str()
+    pub fn file(&self) -> Option<&str> {
+        self.file_and_deletion().map(|(path, _)| path)
     }
 
     /// The image behind a bdev of Ceph's RBD, as `kvadd` takes it.
@@ -54,14 +61,14 @@ impl BdevInfo {
     /// The file or image beneath it, as `kvadd` takes it.
     #[must_use]
     pub fn path(&self) -> Option<String> {
-        self.aio_file().map(str::to_owned).or_else(|| self.rbd_image())
+        self.file().map(str::to_owned).or_else(|| self.rbd_image())
     }
 
     /// The RPC that deletes it, if it is of a kind that is made for an export.
     #[must_use]
     pub fn deletion(&self) -> Option<&'static str> {
-        match (self.aio_file(), self.rbd_image()) {
-            (Some(_), _) => Some("bdev_aio_delete"),
+        match (self.file_and_deletion(), self.rbd_image()) {
+            (Some((_, deletion)), _) => Some(deletion),
             (_, Some(_)) => Some(control::rbd::DELETE),
             _ => None,
         }
@@ -73,10 +80,10 @@ impl BdevInfo {
         self.name == name || self.aliases.iter().any(|alias| alias == name)
     }
 
-    /// Whether it is an aio bdev on this very file, by whatever path.
+    /// Whether it is made of this very file, by whatever path.
     #[must_use]
     pub fn is_on(&self, file: &BackingFile) -> bool {
-        self.aio_file()
+        self.file()
             .and_then(|path| BackingFile::inspect(Path::new(path)).ok())
             .is_some_and(|its_file| its_file.is_same(file))
     }

@@ -3,7 +3,7 @@
 use control::{DeleteExport, ExportInfo, GetExports, Method, PortRef, ShelfSlot, VlanId};
 use serde_json::{Value, json};
 
-use crate::add::{AIO, RBD};
+use crate::add::{AIO, FILE, RBD};
 use crate::bdev_list::{self, BdevInfo};
 use crate::command::CommandError;
 use crate::rpc_client::Client;
@@ -53,7 +53,8 @@ fn delete_bdev(client: &mut Client, address: ShelfSlot, name: &str) -> Result<()
 
 /// A kind and an address, maybe with a VLAN and a port: the names that `kvadd` and `--export` give.
 fn is_made_for_export(name: &str) -> bool {
-    let Some((kind, place)) = [AIO, RBD].into_iter().find_map(|kind| Some((kind, name.strip_prefix(kind)?)))
+    let Some((kind, place)) =
+        [FILE, AIO, RBD].into_iter().find_map(|kind| Some((kind, name.strip_prefix(kind)?)))
     else {
         return false;
     };

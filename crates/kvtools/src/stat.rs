@@ -18,7 +18,7 @@ pub fn stat(client: &mut Client) -> Result<String, CommandError> {
     Ok(table(&exports, &bdevs))
 }
 
-/// The table. The size is in GB of 10^9 bytes, cut to three places; the path is the file of an aio bdev, the image of an
+/// The table. The size is in GB of 10^9 bytes, cut to three places; the path is the file of a bdev of one, the image of an
 /// RBD one, and else the bdev's name, so that `kvadd` takes it as it is. A fifth column has the VLAN,
 /// `ro` for a read-only export, a state other than online, and the reason why an export waits.
 fn table(exports: &[ExportInfo], bdevs: &[BdevInfo]) -> String {
@@ -113,14 +113,14 @@ mod tests {
     #[test]
     fn every_port_has_a_line_in_kvblades_columns() {
         let bdevs: Vec<BdevInfo> = serde_json::from_value(json!([
-            {"name": "aio1.2", "driver_specific": {"aio": {"filename": "/srv/disk"}}},
+            {"name": "file1.2", "driver_specific": {"file": {"filename": "/srv/disk"}}},
             {"name": "malloc1.1", "aliases": ["0b1c"], "driver_specific": {}},
         ]))
         .unwrap();
         let mut offline = export(3, "gone", 0, vec![port(0, "net_af_packet0", Some("eth0"))]);
         offline.state = "offline".into();
         offline.options.read_only = true;
-        let mut waiting = export(4, "aio1.4", 0, vec![port(0, "net_af_packet0", Some("eth0"))]);
+        let mut waiting = export(4, "file1.4", 0, vec![port(0, "net_af_packet0", Some("eth0"))]);
         waiting.state = "waiting".into();
         waiting.reason = Some("cannot export '/srv/b': it is not there".into());
         let exports = [
@@ -130,7 +130,7 @@ mod tests {
                 67_108_864,
                 vec![port(0, "net_af_packet0", Some("eth0")), port(1, "0000:03:00.0", None)],
             ),
-            export(2, "aio1.2", 2_000_000_000, vec![port(0, "net_af_packet0", Some("eth0"))]),
+            export(2, "file1.2", 2_000_000_000, vec![port(0, "net_af_packet0", Some("eth0"))]),
             offline,
             waiting,
         ];
@@ -140,7 +140,7 @@ mod tests {
              \x20      1.1 0000:03:00.0    0.067GB malloc1.1\n\
              \x20      1.2         eth0    2.000GB /srv/disk\n\
              \x20      1.3         eth0    0.000GB gone ro,offline\n\
-             \x20      1.4         eth0    0.000GB aio1.4 waiting: cannot export '/srv/b': it is not there\n"
+             \x20      1.4         eth0    0.000GB file1.4 waiting: cannot export '/srv/b': it is not there\n"
         );
         assert_eq!(table(&[], &bdevs), "");
     }

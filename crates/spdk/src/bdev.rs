@@ -310,8 +310,8 @@ impl Bdev {
         // From here on `drop` closes the descriptor.
         let mut descriptor = Descriptor { raw, owner, on_event, info, files: Vec::new() };
         if descriptor.info.flush == FlushMethod::FileSync && access != Access::ReadAlone {
-            let paths = descriptor.info.files.iter().map(|file| &file.path);
-            let files: std::io::Result<Vec<_>> = paths.map(|path| SyncedFile::open(path)).collect();
+            let unsynced = descriptor.info.files.iter().filter(|file| !file.is_synced());
+            let files: std::io::Result<Vec<_>> = unsynced.map(|file| SyncedFile::open(&file.path)).collect();
             descriptor.files = files
                 .map_err(|error| Error { call: "open", errno: error.raw_os_error().unwrap_or(EINVAL) })?;
         }

@@ -28,7 +28,7 @@ pub enum FlushMethod {
     Bdev,
     /// NVMe's FLUSH command itself: bdev_nvme's own flush sends it only if an option is set, which may change.
     NvmeCommand,
-    /// The kernel's asynchronous fdatasync on the files at the bottom. bdev_aio's own flush is an fsync, which blocks the
+    /// The kernel's asynchronous fdatasync on the files at the bottom whose bdevs do not sync themselves. bdev_aio's own flush is an fsync, which blocks the
     /// lcore (module/bdev/aio/bdev_aio.c), and stacked bdevs do not always pass a flush on.
     FileSync,
     /// No operation: there is no volatile cache, or this descriptor can't write.
@@ -57,6 +57,32 @@ pub struct FileBeneath {
     pub bdev: String,
     /// As that bdev was given it.
     pub path: String,
+    /// How a bdev of the module `file` serves it; `None` for other modules.
+    pub access: Option<FileAccess>,
+}
+
+/// How a bdev of the module `file` serves its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileAccess {
+    /// Through the page cache.
+    pub buffered: bool,
+    /// The word of its way to stable media: `group`, `each` or `none`.
+    pub sync: String,
+}
+
+impl FileAccess {
+    /// Whether a write is on stable media when the bdev completes it.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.sync != "none"
+    }
+}
+
+impl FileBeneath {
+    /// Whether a write is on stable media when the bdev completes it.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.access.as_ref().is_some_and(FileAccess::is_synced)
+    }
 }
 
 /// Whether this SPDK's bdev_nvme_set_options takes `enable_flush`.
@@ -85,7 +111,7 @@ enum Kind {
     /// It completes a write when the bdevs of these names have, and passes a flush on to them, or does not.
     Over { names: Vec<String>, passes_flush: bool },
     /// A file or block device under the kernel's control, which may have been opened read-only.
-    File { path: String, read_only: bool },
+    File { path: String, read_only: bool, access: Option<FileAccess> },
     /// Memory, or nothing at all.
     Memory,
     /// An NVMe namespace; on this machine's PCIe, or reached by a fabric.
@@ -120,9 +146,13 @@ const RAIDS: [&str; 2] = ["raid0", "concat"];
 fn kind_of(bdev: &Described) -> Kind {
     let value: Value = serde_json::from_str(&bdev.description).unwrap_or_default();
     let text = |pointer: &&str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let is = |pointer: &str| value.pointer(pointer).and_then(Value::as_bool).unwrap_or(false);
+    if let (Some(path), Some(sync)) = (text(&"/file/filename"), text(&"/file/sync")) {
+        let access = Some(FileAccess { buffered: is("/file/buffered"), sync });
+        return Kind::File { path, read_only: is("/file/readonly"), access };
+    }
     if let Some(path) = ["/aio/filename", "/uring/filename"].iter().find_map(text) {
-        let read_only = value.pointer("/aio/readonly").and_then(Value::as_bool).unwrap_or(false);
-        return Kind::File { path, read_only };
+        return Kind::File { path, read_only: is("/aio/readonly"), access: None };
     }
     if let Some(nvme) = value.get("nvme") {
         // A list of paths in later releases.
@@ -166,7 +196,7 @@ pub(crate) fn judge(
     let nvme = matches!(kind_of(&top), Kind::Nvme { .. });
     let mut bottom = Bottom::default();
     bottom.sound(name, look, 0, true);
-    if bottom.flushes && !bottom.files.is_empty() {
+    if bottom.flushes && bottom.unsynced {
         bottom
             .give_up("it stands on files and on other bdevs, which are flushed in different ways".to_owned());
     }
@@ -179,8 +209,8 @@ pub(crate) fn judge(
                 if bottom.void || !top.can_flush { FlushMethod::Impossible } else { FlushMethod::Bdev };
             verdict(Durability::Unknown(why), flush, false)
         }
-        Bottom { files: at_bottom, .. } if !at_bottom.is_empty() => {
-            // Others may write the file, so a descriptor that only reads flushes as well.
+        // Others may write the file, so a descriptor that only reads flushes as well.
+        Bottom { unsynced, unflushed, .. } if unsynced || unflushed && !write => {
             return verdict(Durability::Cached, FlushMethod::FileSync, false);
         }
         Bottom { nvme_cache: Some(local), .. } => {
@@ -189,7 +219,9 @@ pub(crate) fn judge(
             let fua = local && write && alignment <= 4;
             verdict(Durability::Cached, FlushMethod::NvmeCommand, fua)
         }
-        Bottom { flushes: true, .. } => verdict(Durability::Cached, FlushMethod::Bdev, false),
+        Bottom { flushes, unflushed, .. } if flushes || unflushed => {
+            verdict(Durability::Cached, FlushMethod::Bdev, false)
+        }
         Bottom { memory: true, .. } => verdict(Durability::Memory, FlushMethod::Nothing, false),
         Bottom { .. } => verdict(Durability::Stable, FlushMethod::Nothing, false),
     };
@@ -201,6 +233,10 @@ pub(crate) fn judge(
 #[derive(Default)]
 struct Bottom {
     files: Vec<FileBeneath>,
+    /// No flush from above reaches one of the files, and its bdev completes writes that are not on stable media.
+    unsynced: bool,
+    /// A flush from above reaches a file whose bdev completes writes that are not on stable media.
+    unflushed: bool,
     read_only: bool,
     memory: bool,
     flushes: bool,
@@ -223,9 +259,14 @@ impl Bottom {
                 let flushed = flushed && passes_flush;
                 names.iter().for_each(|name| self.sound(name, look, depth + 1, flushed));
             }
-            Kind::File { path, read_only } => {
+            Kind::File { path, read_only, access } => {
                 self.read_only |= read_only;
-                let file = FileBeneath { bdev: name.to_owned(), path };
+                let file = FileBeneath { bdev: name.to_owned(), path, access };
+                match &file.access {
+                    Some(access) if access.is_synced() => {}
+                    Some(_) if flushed => self.unflushed = true,
+                    _ => self.unsynced = true,
+                }
                 if !self.files.contains(&file) {
                     self.files.push(file);
                 }
@@ -272,6 +313,44 @@ mod tests {
         ("aio", "AIO disk", r#"{"aio":{"filename":"/x"}}"#, true, true),
         ("rofile", "AIO disk", r#"{"aio":{"filename":"/z","readonly":true}}"#, true, true),
         ("ptro", "passthru", r#"{"passthru":{"name":"ptro","base_bdev_name":"rofile"}}"#, true, true),
+        (
+            "file",
+            "File",
+            r#"{"file":{"filename":"/f","readonly":false,"buffered":false,"sync":"group"}}"#,
+            false,
+            true,
+        ),
+        (
+            "filero",
+            "File",
+            r#"{"file":{"filename":"/g","readonly":true,"buffered":true,"sync":"each"}}"#,
+            false,
+            true,
+        ),
+        (
+            "loose",
+            "File",
+            r#"{"file":{"filename":"/l","readonly":false,"buffered":true,"sync":"none"}}"#,
+            true,
+            true,
+        ),
+        ("ptloose", "passthru", r#"{"passthru":{"base_bdev_name":"loose"}}"#, true, true),
+        ("lvfile", "Logical Volume", r#"{"lvol":{"base_bdev":"file"}}"#, false, false),
+        ("lvloose", "Logical Volume", r#"{"lvol":{"base_bdev":"loose"}}"#, false, false),
+        (
+            "r0files",
+            "Raid Volume",
+            r#"{"raid":{"raid_level":"raid0","base_bdevs_list":[{"name":"file"},{"name":"aio"},{"name":"loose"}]}}"#,
+            false,
+            true,
+        ),
+        (
+            "r0kinds",
+            "Raid Volume",
+            r#"{"raid":{"raid_level":"raid0","base_bdevs_list":[{"name":"file"},{"name":"nv"},{"name":"loose"}]}}"#,
+            false,
+            true,
+        ),
         ("uring", "URING bdev", r#"{"uring":{"filename":"/y"}}"#, true, false),
         ("nv", "NVMe disk", r#"{"nvme":{"trid":{"trtype":"PCIe"}}}"#, true, true),
         ("nv26", "NVMe disk", r#"{"nvme":[{"trid":{"trtype":"PCIe"}}],"mp_policy":"x"}"#, true, true),
@@ -365,6 +444,14 @@ mod tests {
             ("lvmem", Durability::Memory, Nothing),
             ("aio", Durability::Cached, FileSync),
             ("uring", Durability::Cached, FileSync),
+            ("file", Durability::Stable, Nothing),
+            ("filero", Durability::Stable, Nothing),
+            ("lvfile", Durability::Stable, Nothing),
+            ("loose", Durability::Cached, Bdev),
+            ("ptloose", Durability::Cached, Bdev),
+            // A volume has no flush.
+            ("lvloose", Durability::Cached, FileSync),
+            ("r0files", Durability::Cached, FileSync),
             ("pt", Durability::Cached, FileSync),
             ("lv", Durability::Cached, FileSync),
             ("r0", Durability::Cached, FileSync),
@@ -413,7 +500,12 @@ mod tests {
             let verdict = judged_with(name, true, 1, true);
             assert_eq!((verdict.durability, verdict.flush), (Durability::Cached, Bdev), "{name}");
         }
-        // An lvol has no flush; files and drives would need two kinds of it.
+        assert_eq!(
+            judged_with("r0kinds", true, 1, true).flush,
+            Bdev,
+            "its own files are flushed as the drives are"
+        );
+        // An lvol has no flush; files of aio and drives would need two kinds of it.
         for (name, part) in [("lvnv", "no flush reaches"), ("r0mixed", "files and on other bdevs")] {
             let verdict = judged_with(name, true, 1, true);
             let Durability::Unknown(why) = &verdict.durability else { panic!("{name}: {verdict:?}") };
@@ -425,7 +517,8 @@ mod tests {
 
     #[test]
     fn every_file_at_the_bottom_is_synced_once() {
-        let beneath = |bdev: &str, path: &str| FileBeneath { bdev: bdev.into(), path: path.into() };
+        let beneath =
+            |bdev: &str, path: &str| FileBeneath { bdev: bdev.into(), path: path.into(), access: None };
         assert_eq!(judged("lv", true, 1).files, [beneath("aio", "/x")]);
         assert_eq!(judged("r0", true, 1).files, [beneath("aio", "/x"), beneath("uring", "/y")]);
         assert_eq!(judged("nv", true, 1).files, []);
@@ -435,13 +528,28 @@ mod tests {
             (FileSync, &[beneath("aio", "/x")][..]),
             "others may write"
         );
+        assert_eq!(judged("loose", false, 1).flush, FileSync, "others may write");
+        assert_eq!(judged("file", false, 1).flush, Nothing, "others' writes are durable");
+        let synced = judged("r0files", true, 1).files;
+        assert_eq!(
+            synced.iter().map(|file| (file.path.as_str(), file.is_synced())).collect::<Vec<_>>(),
+            [("/f", true), ("/x", false), ("/l", false)]
+        );
+        let access = FileAccess { buffered: true, sync: "each".into() };
+        assert_eq!(judged("filero", false, 1).files[0].access, Some(access));
     }
 
     #[test]
     fn a_file_that_was_opened_to_be_read_is_known_through_what_stands_on_it() {
-        for (name, read_only) in
-            [("rofile", true), ("ptro", true), ("aio", false), ("lv", false), ("mem", false)]
-        {
+        for (name, read_only) in [
+            ("rofile", true),
+            ("ptro", true),
+            ("filero", true),
+            ("file", false),
+            ("aio", false),
+            ("lv", false),
+            ("mem", false),
+        ] {
             assert_eq!(judged(name, true, 1).read_only, read_only, "{name}");
         }
     }

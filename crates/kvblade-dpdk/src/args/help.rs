@@ -92,17 +92,23 @@ behind a port; without it the export is served on all ports.
 BDEV is one of
   /PATH or ./PATH            a regular file or block device
   malloc:SIZE                memory, lost at exit; each export has its own
-  aio:PATH                   the same, of any path
+  file:PATH or aio:PATH      the same, of any path
+  spdk-aio:PATH              the same under SPDK's own bdev, by Linux's aio
   nvme:PCI-ADDRESS[nNSID]    a namespace (1 if not given) of a drive bound to vfio-pci or uio_pci_generic
   rbd:POOL[/NAMESPACE]/IMAGE  an image of a Ceph cluster, with its exclusive lock; in programs built with Ceph
   NAME or bdev:NAME          a bdev that --config defines
 SIZE is a positive multiple of 512 bytes; K, M, G and T stand for powers of 1024.
-A comma inside PATH, NAME or TEXT is written twice (aio:/a,,b); an '=' needs nothing.
+A comma inside PATH, NAME or TEXT is written twice (file:/a,,b); an '=' needs nothing.
 
 Options, each once:
 ";
 
-const EXPORT_END: &str = "  user=ID, conf=PATH         with rbd: the Ceph user (admin if not given) and configuration file (CEPH_CONF, or \
+const EXPORT_END: &str = "  sync=group|each|none       with a file or block device: writes become durable by one sync for all that completed before it, \
+each by itself, or by a flush only [default: each where the disk has no volatile cache or takes FUA, else group; none with \
+cache=write-back]
+  buffered, direct           with a file or block device: through the page cache, or past it [default: buffered for a file that \
+is only read, else direct]
+  user=ID, conf=PATH         with rbd: the Ceph user (admin if not given) and configuration file (CEPH_CONF, or \
 /etc/ceph/ceph.conf)
 
 One file or image may be served on several ports under one address, and under several addresses if all are ro or the \

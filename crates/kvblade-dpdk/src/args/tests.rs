@@ -72,11 +72,7 @@ fn options_of_both_stand_anywhere_without_a_double_dash() {
         let command = serve(line);
         assert_eq!(command.eal.reactor_mask.as_deref(), Some("[2]"), "{line}");
         assert_eq!(command.interfaces, ["eth1"], "{line}");
-        assert_eq!(
-            command.exports[0].bdev,
-            crate::export_spec::BdevSpec::Aio { path: "/srv/a".into() },
-            "{line}"
-        );
+        assert_eq!(command.exports[0].bdev, crate::export_spec::BdevSpec::at("/srv/a"), "{line}");
     }
 }
 
@@ -175,7 +171,7 @@ fn help_explains_everything_with_examples() {
             "--reserve-hugepages",
             "--export",
             "malloc:SIZE",
-            "aio:PATH",
+            "file:PATH",
             "nvme:PCI-ADDRESS",
             "--config",
             "--rpc-socket",

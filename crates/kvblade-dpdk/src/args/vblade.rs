@@ -50,11 +50,9 @@ mod tests {
     fn four_words_are_an_interface_and_an_export_on_it() {
         let (interface, export) = read_line("1 3 eth1 /srv/a,b.img").expect("right").expect("four words");
         assert_eq!((interface.as_str(), export.place().as_str()), ("eth1", "1.3@eth1"));
-        assert_eq!(export.bdev, BdevSpec::Aio { path: "/srv/a,b.img".into() });
+        assert_eq!(export.bdev, BdevSpec::at("/srv/a,b.img"));
         let (_, export) = read_line("1 3 eth1 disk.img").expect("right").expect("four words");
-        assert!(
-            matches!(export.bdev, BdevSpec::Aio { path } if path.is_absolute() && path.ends_with("disk.img"))
-        );
+        assert!(export.bdev.path().is_some_and(|path| path.is_absolute() && path.ends_with("disk.img")));
         assert_eq!(read_line(""), Ok(None));
     }
 

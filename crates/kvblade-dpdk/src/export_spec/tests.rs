@@ -1,5 +1,7 @@
 //! Every form of `--export`, and every way to get it wrong.
 
+use control::file_bdev::{Caching, SyncMode};
+
 use super::*;
 
 fn parse(text: &str) -> Result<ExportSpec, LaunchError> {
@@ -88,11 +90,26 @@ fn paths_keep_their_equal_signs_and_doubled_commas() {
         // An odd run of commas: the pairs come first, the last one begins an option.
         ("aio:/a,,b,,,ro", "/a,b,", true),
         ("aio:rel@x", "rel@x", false),
+        ("file:/a", "/a", false),
+        ("file:rel:x,ro", "rel:x", true),
     ] {
         let spec = parse(&format!("1.1={text}")).unwrap();
-        assert_eq!(spec.bdev, BdevSpec::Aio { path: path.into() }, "{text}");
+        assert_eq!(spec.bdev, BdevSpec::at(path), "{text}");
         assert_eq!(spec.options.read_only, read_only, "{text}");
     }
+}
+
+#[test]
+fn a_file_takes_options_of_its_bdev_among_those_of_the_export() {
+    let options = |text: &str| match bdev(text) {
+        BdevSpec::File { options, .. } => options,
+        other => panic!("{other:?}"),
+    };
+    let all = options("file:/a,ro,sync=each,buffered,buffers=4");
+    assert_eq!((all.sync, all.caching), (Some(SyncMode::Each), Some(Caching::Buffered)));
+    assert_eq!(options("/a,direct,sync=none").caching, Some(Caching::Direct));
+    assert_eq!(options("aio:/a"), FileOptions::default());
+    assert_eq!(bdev("spdk-aio:/a,,b,ro"), BdevSpec::SpdkAio { path: "/a,b".into() });
 }
 
 #[test]
@@ -151,10 +168,19 @@ fn refusals_name_the_part_and_what_is_allowed() {
         ("1.1@70000=b", &["port '70000'", "0 to 65535"]),
         ("1.1@a b=b", &["'a b'", "white space"]),
         ("1.1=", &["nothing stands after '='", "malloc:SIZE"]),
-        ("1.1=,ro", &["nothing stands after '='", "aio:PATH"]),
-        ("1.1=aio:", &["path after 'aio:' is empty", "aio:PATH"]),
+        ("1.1=,ro", &["nothing stands after '='", "file:PATH"]),
+        ("1.1=aio:", &["path after 'aio:' is empty", "file:PATH"]),
+        ("1.1=file:", &["path after 'file:' is empty", "file:PATH"]),
+        ("1.1=spdk-aio:", &["path after 'spdk-aio:' is empty", "spdk-aio:PATH"]),
+        ("1.1=/a,sync=all", &["sync 'all'", "group", "each", "none"]),
+        ("1.1=/a,sync", &["sync lacks its value"]),
+        ("1.1=/a,buffered=1", &["buffered takes no value", "'1'"]),
+        ("1.1=/a,buffered,direct", &["buffered and direct are both given"]),
+        ("1.1=/a,sync=each,sync=none", &["'sync' is given twice"]),
+        ("1.1=malloc:1M,sync=each", &["unknown option 'sync=each'", "with a file also sync=group|each|none"]),
+        ("1.1=spdk-aio:/a,buffered", &["unknown option 'buffered'", "with a file also"]),
         ("1.1=bdev:", &["name after 'bdev:' is empty", "bdev:NAME"]),
-        ("1.1=file:/x", &["'file'", "malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS"]),
+        ("1.1=fil:/x", &["'fil'", "malloc:SIZE, file:PATH, spdk-aio:PATH, nvme:PCI-ADDRESS"]),
         ("1.1=maloc:64M", &["'maloc'", "malloc:SIZE"]),
         ("1.1=malloc:", &["size ''", "positive multiple of 512"]),
         ("1.1=malloc:0", &["size '0'", "positive multiple of 512"]),

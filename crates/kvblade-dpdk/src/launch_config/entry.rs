@@ -48,7 +48,7 @@ pub(crate) enum Origin {
 pub(crate) enum Condition {
     /// Nothing.
     Nothing,
-    /// The file of a `bdev_aio_create` that an `--export` asks for: it may have become another kind of file. True if no
+    /// The file of a bdev that an `--export` asks for: it may have become another kind of file. True if no
     /// export of it takes writes.
     File(bool),
     /// A local drive.
@@ -111,7 +111,7 @@ impl Entry {
                         "cannot export '{path}': another export serves that file as another disk"
                     ));
                 }
-                // A block device has a block size of its own, and SPDK refuses a smaller one.
+                // A block device has a block size of its own, and SPDK's aio refuses a smaller one.
                 if let Some(Value::Object(params)) = &mut params
                     && file.is_block_device()
                 {

@@ -72,8 +72,8 @@ fn each_kind_of_bdev_is_created_and_exported() {
         [
             json!({"method": "bdev_malloc_create",
                    "params": {"name": "malloc1.1", "num_blocks": 131_072, "block_size": 512}}),
-            json!({"method": "bdev_aio_create",
-                   "params": {"name": "aio1.2", "filename": disk, "block_size": 512, "readonly": true}}),
+            json!({"method": "bdev_file_create",
+                   "params": {"name": "file1.2", "filename": disk, "readonly": true}}),
             json!({"method": "bdev_nvme_attach_controller",
                    "params": {"name": "nvme0000:01:00.0", "trtype": "PCIe", "traddr": "0000:01:00.0"}}),
         ]
@@ -84,7 +84,7 @@ fn each_kind_of_bdev_is_created_and_exported() {
         [
             create(json!({"shelf": 1, "slot": 1, "bdev_name": "malloc1.1"})),
             create(
-                json!({"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "ports": ["eth0"], "read_only": true})
+                json!({"shelf": 1, "slot": 2, "bdev_name": "file1.2", "ports": ["eth0"], "read_only": true})
             ),
             create(json!({"shelf": 1, "slot": 3, "bdev_name": "nvme0000:01:00.0n2", "ports": [0]})),
             create(json!({"shelf": 1, "slot": 4, "bdev_name": "nvme0000:01:00.0n1"})),
@@ -154,6 +154,53 @@ fn a_file_that_is_only_read_is_opened_read_only() {
 }
 
 #[test]
+fn the_options_of_a_file_are_those_of_its_bdev() {
+    let place = place();
+    file(&place, "odd", 1025);
+    let made = |texts: &[&str]| {
+        let launch = build_for(&place, texts, None).unwrap();
+        let [call] = config_of(&launch, "bdev") else { panic!("{texts:?}: one bdev") };
+        let mut params = call["params"].clone();
+        params.as_object_mut().unwrap().remove("filename").unwrap();
+        (call["method"].as_str().unwrap().to_owned(), params)
+    };
+    let file = |params| ("bdev_file_create".to_owned(), params);
+    for (texts, call) in [
+        (&["1.1=%/disk"][..], file(json!({ "name": "file1.1" }))),
+        (
+            &["1.1=%/disk,sync=each,buffered"],
+            file(json!({ "name": "file1.1", "buffered": true, "sync": "each" })),
+        ),
+        (&["1.1=%/disk,ro,direct"], file(json!({ "name": "file1.1", "readonly": true, "buffered": false }))),
+        // An export that is written back asks for durability by its flushes.
+        (&["1.1=%/disk,cache=write-back"], file(json!({ "name": "file1.1", "sync": "none" }))),
+        (&["1.1=%/disk,cache=write-back,sync=group"], file(json!({ "name": "file1.1", "sync": "group" }))),
+        (&["1.1@0=%/disk,cache=write-back", "1.1@1=%/disk"], file(json!({ "name": "file1.1" }))),
+        (
+            &["1.1@0=%/disk,sync=each", "1.1@1=%/disk,direct"],
+            file(json!({ "name": "file1.1", "buffered": false, "sync": "each" })),
+        ),
+        (&["1.1=%/odd"], file(json!({ "name": "file1.1" }))),
+        (
+            &["1.1=spdk-aio:%/disk"],
+            ("bdev_aio_create".to_owned(), json!({ "name": "aio1.1", "block_size": 512 })),
+        ),
+    ] {
+        assert_eq!(made(texts), call, "{texts:?}");
+    }
+    for (texts, part) in [
+        (["1.1@0=%/disk,sync=each", "1.1@1=%/disk,sync=group"], "different values of sync"),
+        (["1.1@0=%/disk,buffered", "1.1@1=%/disk,direct"], "different values of buffered"),
+        (["1.1@0=%/disk", "1.1@1=spdk-aio:%/disk"], "different kinds of bdev"),
+        (["1.1@0=spdk-aio:%/disk", "1.1@1=%/disk"], "different kinds of bdev"),
+    ] {
+        let error = build_for(&place, &texts, None).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[test]
 fn one_address_on_two_ports_may_serve_different_bdevs() {
     let launch = build(&["1.1@0=malloc:1M", "1.1@1=malloc:2M", "1.1@2=malloc1.1"], None);
     let names: Vec<_> = config_of(&launch, "aoe").iter().map(|call| &call["params"]["bdev_name"]).collect();
@@ -171,7 +218,7 @@ fn one_file_is_one_bdev_by_whatever_path() {
         let launch = build_for(&place, &texts, None).unwrap();
         assert_eq!(config_of(&launch, "bdev").len(), 1, "{texts:?}");
         for call in config_of(&launch, "aoe") {
-            assert_eq!(call["params"]["bdev_name"], "aio1.1", "{texts:?}");
+            assert_eq!(call["params"]["bdev_name"], "file1.1", "{texts:?}");
         }
     }
 }
@@ -193,10 +240,10 @@ fn one_file_as_two_disks_is_refused_unless_nobody_writes() {
     let parts = ["1.1=aio:%/disk,length=1", "1.2=aio:%/disk,offset=1,length=1,serial=two"];
     let launch = build_for(&place, &parts, None).unwrap();
     let params: Vec<_> = config_of(&launch, "aoe").iter().map(|call| call["params"].clone()).collect();
-    assert_eq!(params[0], json!({"shelf": 1, "slot": 1, "bdev_name": "aio1.1", "length": 1}));
+    assert_eq!(params[0], json!({"shelf": 1, "slot": 1, "bdev_name": "file1.1", "length": 1}));
     assert_eq!(
         params[1],
-        json!({"shelf": 1, "slot": 2, "bdev_name": "aio1.1", "offset": 1, "length": 1, "serial": "two"})
+        json!({"shelf": 1, "slot": 2, "bdev_name": "file1.1", "offset": 1, "length": 1, "serial": "two"})
     );
 }
 
@@ -204,14 +251,16 @@ fn one_file_as_two_disks_is_refused_unless_nobody_writes() {
 fn files_that_cannot_be_served_are_named_with_the_reason() {
     let place = place();
     file(&place, "empty", 0);
+    file(&place, "small", 511);
     file(&place, "odd", 1025);
     fs::create_dir(place.path().join("directory")).unwrap();
     symlink(place.path().join("nowhere"), place.path().join("dangling")).unwrap();
     for (text, parts) in [
         ("1.1=aio:%/directory", &["/directory'", "a directory", "regular file or block device"][..]),
         ("1.1=aio:/dev/null", &["'/dev/null'", "regular file or block device"]),
-        ("1.1=aio:%/empty", &["/empty'", "0 bytes", "positive multiple of 512"]),
-        ("1.1=aio:%/odd", &["/odd'", "1025 bytes", "positive multiple of 512"]),
+        ("1.1=aio:%/empty", &["/empty'", "0 bytes", "at least 512"]),
+        ("1.1=aio:%/small", &["/small'", "511 bytes", "at least 512"]),
+        ("1.1=spdk-aio:%/odd", &["/odd'", "1025 bytes", "multiple of 512", "file:"]),
     ] {
         let error = build_for(&place, &[text], None).unwrap_err();
         assert_eq!(error.exit_code(), 1, "{text}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use control::backing_file::SECTOR;
+use control::file_bdev;
 use control::{CreateExport, Method};
 use serde_json::{Map, Value, json};
 
@@ -16,9 +17,10 @@ pub(super) struct Call {
 }
 
 /// The methods that make bdevs for exports, and those that undo them.
-const UNDOING: [(&str, &str); 3] = [
+const UNDOING: [(&str, &str); 4] = [
     ("bdev_malloc_create", "bdev_malloc_delete"),
-    ("bdev_aio_create", "bdev_aio_delete"),
+    (file_bdev::CREATE, file_bdev::DELETE),
+    (file_bdev::CREATE_AIO, file_bdev::DELETE_AIO),
     ("bdev_nvme_attach_controller", "bdev_nvme_detach_controller"),
 ];
 

@@ -17,14 +17,15 @@ use crate::launch_error::LaunchError;
 pub(super) type Table = BTreeMap<Spanned<String>, Spanned<Value>>;
 
 /// The keys beside the options.
-const KEYS: [&str; 5] = ["shelf", "slot", "path", "bdev", "port"];
+const KEYS: [&str; 8] = ["shelf", "slot", "path", "bdev", "port", "sync", "buffered", "direct"];
 
 /// Reads each value as `--export` does.
 pub(super) fn check(table: &Spanned<Table>, place: &Place<'_>) -> Result<ExportSpec, LaunchError> {
     let entry = Entry { table, place };
     entry.check_keys()?;
     let address = entry.address()?;
-    let (bdev, named) = entry.bdev(address)?;
+    let (mut bdev, named) = entry.bdev(address)?;
+    entry.set_file_options(&mut bdev)?;
     let mut spec = ExportSpec {
         text: named,
         address,
@@ -94,7 +95,7 @@ impl Entry<'_> {
             let path = absolute(&PathBuf::from(text(path)?))?;
             let text = path.to_str().map(str::to_owned);
             let text = text.ok_or("it is not UTF-8, as SPDK's configuration must be")?;
-            Ok((BdevSpec::Aio { path }, text))
+            Ok((BdevSpec::at(path), text))
         })?;
         let bdev = self.value("bdev", |bdev| {
             let text = text(bdev)?;
@@ -110,6 +111,23 @@ impl Entry<'_> {
         };
         let span = if key == "path" { self.span(key) } else { self.table.span() };
         Err(self.place.mistake(&format!("export {address}"), Some(span), sentence))
+    }
+
+    /// The options of a file's bdev.
+    fn set_file_options(&self, bdev: &mut BdevSpec) -> Result<(), LaunchError> {
+        for key in ["sync", "buffered", "direct"] {
+            let is_taken = self.value(key, |value| match (key, value) {
+                ("sync", value) => bdev.set(key, Some(text(value)?)),
+                (_, Value::Boolean(true)) => bdev.set(key, None),
+                (_, Value::Boolean(false)) => Ok(true),
+                (_, other) => Err(format!("{} is not allowed: it is a boolean, true or false", shown(other))),
+            })?;
+            if is_taken == Some(false) {
+                let sentence = "it is for a file or block device, and another kind of bdev is served";
+                return Err(self.place.mistake(key, Some(self.span(key)), sentence));
+            }
+        }
+        Ok(())
     }
 
     fn options(&self) -> Result<ExportOptions, LaunchError> {

@@ -2,6 +2,7 @@
 
 use aoe_target::{MacAddr, ShelfSlot, VlanId};
 use control::PortRef;
+use control::file_bdev::{Caching, FileOptions, SyncMode};
 use control::options::CacheMode;
 
 use super::*;
@@ -46,10 +47,12 @@ fn every_example_in_the_delivered_file_is_right() {
     assert_eq!(settings.state_dir, Some(values::DEFAULT_STATE_DIR.into()));
     assert_eq!(settings.log_level, Some(LevelFilter::INFO));
     assert_eq!(settings.mtu, Some(9000));
-    let [file, drive] = settings.exports.as_deref().expect("exports") else { panic!("{settings:?}") };
+    let [file, image, drive] = settings.exports.as_deref().expect("exports") else { panic!("{settings:?}") };
     assert_eq!(file.text, "1.1=/srv/disk.img");
-    assert_eq!(file.bdev, BdevSpec::Aio { path: "/srv/disk.img".into() });
+    assert_eq!(file.bdev, BdevSpec::at("/srv/disk.img"));
     assert_eq!(file.options, control::ExportOptions::default());
+    let options = FileOptions { sync: Some(SyncMode::Group), caching: Some(Caching::Buffered) };
+    assert_eq!(image.bdev, BdevSpec::File { path: "/srv/boot.img".into(), options });
     assert_eq!(
         (drive.address, drive.options.read_only),
         (ShelfSlot::new(control::Shelf(7), control::Slot(0)), true)
@@ -96,6 +99,24 @@ fn values_are_those_of_the_options() {
 }
 
 #[test]
+fn an_export_of_a_file_has_the_options_of_its_bdev() {
+    let settings = read(
+        "[[export]]\nshelf = 1\nslot = 1\npath = '/a'\nsync = 'each'\nbuffered = true\ndirect = false\n\
+         [[export]]\nshelf = 1\nslot = 2\nbdev = 'file:/b'\ndirect = true\n",
+    )
+    .expect("right");
+    let made: Vec<BdevSpec> = settings.exports.expect("two").into_iter().map(|export| export.bdev).collect();
+    let file = |path: &str, sync, caching| BdevSpec::File {
+        path: path.into(),
+        options: FileOptions { sync, caching: Some(caching) },
+    };
+    assert_eq!(
+        made,
+        [file("/a", Some(SyncMode::Each), Caching::Buffered), file("/b", None, Caching::Direct)]
+    );
+}
+
+#[test]
 fn mistakes_name_file_line_key_and_what_is_allowed() {
     let export = |line: &str| format!("[[export]]\nshelf = 1\nslot = 1\npath = '/a'\n{line}");
     for (text, line, parts) in [
@@ -131,6 +152,15 @@ fn mistakes_name_file_line_key_and_what_is_allowed() {
         ("[[export]]\nshelf = 1\nslot = 1\npath = 'a'".into(), 4, &["path: ", "'a'", "absolute"]),
         ("[[export]]\nshelf = 1\nslot = 1\nbdev = 'nvme:x'".into(), 4, &["bdev: ", "'x'", "PCI address"]),
         (export("bdev = 'malloc:1M'"), 4, &["export 1.1: ", "both"]),
+        (export("sync = 'all'"), 5, &["sync: ", "'all'", "group"]),
+        (export("sync = true"), 5, &["sync: ", "string"]),
+        (export("buffered = 'yes'"), 5, &["buffered: ", "boolean"]),
+        (export("buffered = true\ndirect = true"), 6, &["direct: ", "both given"]),
+        (
+            "[[export]]\nshelf = 1\nslot = 1\nbdev = 'malloc:1M'\nsync = 'each'".into(),
+            5,
+            &["sync: ", "file or block device"],
+        ),
         (export("ro = true"), 5, &["'ro'", "'read-only'"]),
         (export("read-only = 'yes'"), 5, &["read-only", "boolean"]),
         (export("vlan = 4095"), 5, &["vlan: ", "'4095'", "1 to 4094"]),

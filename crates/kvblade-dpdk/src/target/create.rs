@@ -7,7 +7,7 @@ use control::lifecycle::Event;
 use control::options::CacheMode;
 use control::{CreateExport, ErrorCode, Record, RpcError, ServedBdev, unknown_bdev};
 use datapath::PAYLOAD_ALIGNMENT;
-use spdk::{AppThread, Bdev, BdevInfo, Durability, FlushMethod, Poller};
+use spdk::{AppThread, Bdev, BdevInfo, Durability, FileBeneath, FlushMethod, Poller};
 
 use super::bdevs::{bdev_event, warn_of_writers};
 use super::control_plane::{Target, with};
@@ -247,6 +247,7 @@ impl Target {
 
     /// Logs how durable the data of an export is, and where SPDK copies it.
     pub(super) fn log_bdev(&self, record: &Record, info: &BdevInfo) {
+        info.files.iter().for_each(log_file);
         log_durability(info, record.options().read_only, record.options().cache);
         self.log_bounces(record, info);
     }
@@ -309,6 +310,15 @@ fn features_of(info: &BdevInfo, first_sector: u64) -> Features {
         physical_exponent: u8::try_from(sectors_per_block.ilog2()).unwrap_or(0),
         // Below 8: blocks have 4096 bytes at most.
         first_in_physical: u16::try_from(into_block).unwrap_or(0),
+    }
+}
+
+/// Logs how a file is served.
+fn log_file(file: &FileBeneath) {
+    let (bdev, path) = (file.bdev.as_str(), file.path.as_str());
+    if let Some(access) = &file.access {
+        let io = if access.buffered { "buffered" } else { "direct" };
+        tracing::info!(bdev, path, io, sync = access.sync, "a file or block device by io_uring");
     }
 }
 

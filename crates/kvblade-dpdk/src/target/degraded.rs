@@ -1,4 +1,4 @@
-//! What is known of exports whose bdevs leave requests without an answer.
+//! What is known of exports whose bdevs leave requests without an answer, or have failed to keep what was written.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +13,8 @@ pub(super) struct DegradedExports {
     lcores: BTreeMap<u32, (u64, Vec<Degraded>)>,
     /// Those that are logged.
     known: BTreeMap<ExportKey, Overdue>,
+    /// Those on bdevs that failed to bring writes to stable media, with the reason.
+    failed: BTreeMap<ExportKey, String>,
 }
 
 impl DegradedExports {
@@ -34,6 +36,17 @@ impl DegradedExports {
         let now = sum(self.lcores.values().flat_map(|(_, degraded)| degraded));
         let before = std::mem::replace(&mut self.known, now.clone());
         (now, before)
+    }
+
+    /// Takes the exports on bdevs that have failed, with the reasons. Returns those of the last time.
+    pub(super) fn set_failed(&mut self, failed: BTreeMap<ExportKey, String>) -> BTreeMap<ExportKey, String> {
+        std::mem::replace(&mut self.failed, failed)
+    }
+
+    /// Why an export is degraded, if it is. A failure does not pass, so it comes first.
+    pub(super) fn reason(&self, key: ExportKey) -> Option<String> {
+        let failed = self.failed.get(&key).cloned();
+        failed.or_else(|| self.known.get(&key).map(|overdue| overdue.sentence()))
     }
 }
 
@@ -68,6 +81,23 @@ mod tests {
     use aoe_target::ExportId;
 
     use super::*;
+
+    #[test]
+    fn a_failure_is_the_reason_before_requests_that_are_overdue_and_after_them() {
+        let key = ExportKey { id: ExportId(1), generation: 1 };
+        let overdue = Degraded { export: key, overdue: 1, for_time: Duration::from_secs(2) };
+        let mut exports = DegradedExports::default();
+        assert_eq!(exports.reason(key), None);
+        exports.report(0, vec![overdue]);
+        assert!(exports.reason(key).is_some_and(|reason| reason.contains("past io_timeout")));
+        let failed = BTreeMap::from([(key, "it failed".to_owned())]);
+        assert_eq!(exports.set_failed(failed.clone()), BTreeMap::new());
+        assert_eq!(exports.reason(key).as_deref(), Some("it failed"));
+        exports.report(0, Vec::new());
+        assert_eq!(exports.reason(key).as_deref(), Some("it failed"));
+        assert_eq!(exports.set_failed(BTreeMap::new()), failed);
+        assert_eq!(exports.reason(key), None);
+    }
 
     #[test]
     fn the_lcores_reports_are_added() {

@@ -7,7 +7,7 @@ use control::backing_file::FileId;
 use control::options::CacheMode;
 use control::{CreateExport, ErrorCode, RpcError, ServedBdev, ServedFile};
 use nix::fcntl::OFlag;
-use spdk::{Bdev, BdevInfo, Durability};
+use spdk::{Bdev, BdevInfo, Durability, block_device};
 
 /// The bdev block sizes that are exported, in bytes: AoE's sector, and blocks that hold 2, 4 or 8 of them.
 const BLOCK_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
@@ -85,10 +85,10 @@ pub(super) fn check_free(bdev: &ServedBdev, read_only: bool) -> Result<(), RpcEr
         Some(file) => Err(RpcError::new(
             ErrorCode::Unsuitable,
             format!(
-                "bdev {} is on '{}', which this machine has mounted or uses in another way, such as a RAID or volume group: \
-                 end that use, or export it read-only",
+                "bdev {} is on '{}', which {}: end that use, or export it read-only",
                 bdev.name,
-                file.path.display()
+                file.path.display(),
+                block_device::why_busy(&file.path)
             ),
         )),
     }

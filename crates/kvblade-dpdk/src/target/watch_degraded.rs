@@ -1,4 +1,7 @@
-//! Exports whose bdevs leave requests without an answer: found by the lcores, noted and logged here.
+//! Exports whose bdevs leave requests without an answer, which the lcores find, or have failed to keep what was written: noted and
+//! logged here.
+
+use std::collections::BTreeMap;
 
 use aoe_target::ExportKey;
 use control::lifecycle::Event;
@@ -40,15 +43,43 @@ impl Target {
                 self.log_degraded(*key, *overdue);
                 self.happens(*key, Event::Degraded);
             }
-            self.registry.set_degraded(*key, Some(overdue.sentence()));
+            self.registry.set_degraded(*key, self.degraded.reason(*key));
         }
         for (key, overdue) in before.iter().filter(|(key, _)| !now.contains_key(key)) {
             if let Some(record) = self.registry.get(*key) {
                 let seconds = overdue.for_time.as_secs();
                 tracing::info!(export = %record.address(), seconds, "its disk answers again");
             }
-            self.registry.set_degraded(*key, None);
-            self.happens(*key, Event::Recovered);
+            self.recovers(*key);
+        }
+    }
+
+    /// One reason for an export to be degraded has gone.
+    fn recovers(&mut self, key: ExportKey) {
+        let other = self.degraded.reason(key);
+        let is_over = other.is_none();
+        self.registry.set_degraded(key, other);
+        if is_over {
+            self.happens(key, Event::Recovered);
+        }
+    }
+
+    /// Takes the exports on bdevs that have failed to bring writes to stable media, with the reasons: all of them, each time.
+    pub(super) fn bdevs_have_failed(&mut self, failed: BTreeMap<ExportKey, String>) {
+        let before = self.degraded.set_failed(failed.clone());
+        for (key, reason) in &failed {
+            if before.get(key) == Some(reason) {
+                continue;
+            }
+            if let Some(record) = self.registry.get(*key) {
+                tracing::error!(export = %record.place(), bdev = %record.bdev_name(), "degraded: {reason}");
+            }
+            self.happens(*key, Event::Degraded);
+            self.registry.set_degraded(*key, self.degraded.reason(*key));
+        }
+        // The bdev of such an export is another one now.
+        for key in before.into_keys().filter(|key| !failed.contains_key(key)) {
+            self.recovers(key);
         }
     }
 

@@ -135,7 +135,7 @@ fn two_bdevs_on_one_file_are_not_both_written() {
     rpc.call("bdev_passthru_create", json!({ "base_bdev_name": "again", "name": "over" }));
     for (name, read_only) in [("again", true), ("over", false), ("over", true)] {
         let params = json!({ "shelf": 1, "slot": 2, "bdev_name": name, "read_only": read_only });
-        let parts = &["'again' is on", "/link'", "'aio1.1', which 1.1 serves", "read-only"];
+        let parts = &["'again' is on", "/link'", "'file1.1', which 1.1 serves", "read-only"];
         rpc.refused("aoe_create_export", params, BUSY, parts);
     }
     rpc.call("aoe_delete_export", json!({ "shelf": 1, "slot": 1 }));
@@ -249,8 +249,8 @@ fn a_file_that_can_not_be_written_is_served_read_only_and_not_otherwise() {
     let parts = ["Read-only file system", "writable, or exported read-only"];
     fails(&lab, &["kvadd", "1", "2", "t0", &file], 1, &parts);
     // The bdev there is, was opened to be read.
-    let params = json!({ "shelf": 1, "slot": 1, "bdev_name": "aio1.1", "vlan": 5 });
-    rpc.refused("aoe_create_export", params, UNSUITABLE, &["aio1.1 takes no writes", "read-only"]);
+    let params = json!({ "shelf": 1, "slot": 1, "bdev_name": "file1.1", "vlan": 5 });
+    rpc.refused("aoe_create_export", params, UNSUITABLE, &["file1.1 takes no writes", "read-only"]);
     prints(&lab, &["kvdel", "1", "1", "t0"]);
     prints(&lab, &["kvadd", "1", "2", "t0", &file, "--read-only"]);
     check(ShelfSlot::new(1, 2));
@@ -262,7 +262,7 @@ fn a_file_that_has_grown_has_its_new_size_after_a_rescan() {
     lab::needs_root!();
     let lab = Lab::new(9000);
     let file = lab.file("disk");
-    let target = lab.start(&["-e", &format!("1.1=aio:{file}")]);
+    let target = lab.start(&["-e", &format!("1.1=spdk-aio:{file}")]);
     let mut rpc = target.rpc();
     let mut initiator = lab.initiator(0);
     let export = find(&mut initiator, ShelfSlot::new(1, 1));

@@ -103,7 +103,7 @@ fn a_command_that_cannot_be_carried_out_says_why_and_changes_nothing() {
     let lab = Lab::new(1500);
     let file = lab.file("disk");
     let odd = lab.path("odd").display().to_string();
-    fs::write(&odd, [0; 700]).unwrap();
+    fs::write(&odd, [0; 500]).unwrap();
     fails(&lab, &["kvstat"], 1, &["rpc", "kvblade-dpdk"]);
     let target = lab.start(&["-e", &format!("1.1=aio:{file}")]);
     let before = prints(&lab, &["kvstat"]);
@@ -114,9 +114,9 @@ fn a_command_that_cannot_be_carried_out_says_why_and_changes_nothing() {
         (
             &["kvadd", "1", "2", "t0", "/nonexistent/disk"],
             1,
-            &["/nonexistent/disk", "No such file", "aio1.1"],
+            &["/nonexistent/disk", "No such file", "file1.1"],
         ),
-        (&["kvadd", "1", "2", "t0", &odd], 1, &["700 bytes", "multiple of 512"]),
+        (&["kvadd", "1", "2", "t0", &odd], 1, &["500 bytes", "at least 512"]),
         (&["kvadd", "1", "2", "t0", "/dev/null"], 1, &["/dev/null", "regular file or block device"]),
         (&["kvadd", "1", "2", "t9", &lab.file("other")], 1, &["no port 't9'", "0 (net_af_packet0, t0)"]),
         (&["kvadd", "1", "1", "t0", &lab.file("other")], 1, &["1.1 is already exported"]),

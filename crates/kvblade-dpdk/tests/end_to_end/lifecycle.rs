@@ -14,6 +14,7 @@ use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::files::Loop;
 use crate::lab::{Lab, PATIENCE, SECTORS, find, hear, random_load, require, until};
 use crate::shutdown::{SLOW, all_answered, in_flight, slow_export};
 
@@ -216,7 +217,7 @@ fn a_file_that_grows_is_announced_with_its_new_size() {
     lab::needs_root!();
     let lab = Lab::new(1500);
     let disk = lab.file("disk");
-    let target = lab.start_on("0-1", &["-e", &format!("1.1=aio:{disk}")]);
+    let target = lab.start_on("0-1", &["-e", &format!("1.1=spdk-aio:{disk}")]);
     let mut rpc = target.rpc();
     let mut initiator = lab.initiator(0);
     let export = find(&mut initiator, FIRST);
@@ -231,26 +232,6 @@ fn a_file_that_grows_is_announced_with_its_new_size() {
     assert!(fs::read(&disk).unwrap().ends_with(&[0x99; SECTOR]));
 }
 
-/// A loop device on a file, detached at the end.
-struct Loop(String);
-
-impl Loop {
-    fn attach(file: &str) -> Self {
-        let output = Command::new(require("losetup")).args(["--find", "--show", file]).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        Self(String::from_utf8(output.stdout).unwrap().trim().to_owned())
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let detached = Command::new("losetup").args(["--detach", &self.0]).status();
-        if !detached.as_ref().is_ok_and(std::process::ExitStatus::success) {
-            eprintln!("losetup --detach {}: {detached:?}", self.0);
-        }
-    }
-}
-
 #[test]
 fn a_block_device_that_this_machine_uses_is_exported_read_only_or_not_at_all() {
     lab::needs_root!();
@@ -262,7 +243,7 @@ fn a_block_device_that_this_machine_uses_is_exported_read_only_or_not_at_all() {
     // A mount, a RAID and a volume group have it to themselves, as this does.
     let used = fs::OpenOptions::new().read(true).custom_flags(OFlag::O_EXCL.bits()).open(&device.0).unwrap();
     let export = |read_only| json!({ "shelf": 1, "slot": 1, "bdev_name": "d", "read_only": read_only });
-    rpc.refused("aoe_create_export", export(false), -22, &["bdev d", &device.0, "mounted", "read-only"]);
+    rpc.refused("aoe_create_export", export(false), -22, &["bdev d", &device.0, "in use", "read-only"]);
     rpc.call("aoe_create_export", export(true));
     rpc.call("aoe_delete_export", json!({ "shelf": 1, "slot": 1 }));
     drop(used);

@@ -15,6 +15,7 @@ mod commands;
 mod eal_options;
 mod export_options;
 mod fences;
+mod files;
 mod first_use;
 mod floods;
 mod hostile_wire;

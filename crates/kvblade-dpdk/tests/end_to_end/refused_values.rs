@@ -19,7 +19,7 @@ const MALFORMED: [(&str, &str); 13] = [
     ("1.255=malloc:8M", "slot 255: expected 0 to 254 (255 means every slot and cannot be a disk's)"),
     (
         "1.1=",
-        "nothing stands after '=': BDEV is a path that begins with / or ./, malloc:SIZE, aio:PATH, nvme:PCI-ADDRESS[nNSID], \
+        "nothing stands after '=': BDEV is a path that begins with / or ./, malloc:SIZE, file:PATH, spdk-aio:PATH, nvme:PCI-ADDRESS[nNSID], \
          rbd:POOL/IMAGE or the name of a bdev that --config defines (bdev:NAME if the name looks like one of these)",
     ),
     (
@@ -88,12 +88,12 @@ fn a_file_that_cannot_be_served_is_refused_with_the_reason() {
     lab::needs_root!();
     let lab = Lab::for_refusals(1500);
     let [odd, empty] = ["odd", "empty"].map(|name| lab.path(name).display().to_string());
-    fs::write(&odd, [0; 1000]).unwrap();
+    fs::write(&odd, [0; 500]).unwrap();
     fs::write(&empty, []).unwrap();
     let directory = lab.directory.path().display().to_string();
     for (path, sentence) in [
-        (&odd, "its size is 1000 bytes; a positive multiple of 512 is needed"),
-        (&empty, "its size is 0 bytes; a positive multiple of 512 is needed"),
+        (&odd, "its size is 500 bytes; at least 512 are needed"),
+        (&empty, "its size is 0 bytes; at least 512 are needed"),
         (&directory, "it is a directory; a regular file or block device is needed"),
         (&"/dev/null".to_owned(), "it holds no blocks; a regular file or block device is needed"),
     ] {

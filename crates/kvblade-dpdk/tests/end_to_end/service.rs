@@ -210,7 +210,7 @@ fn sighup_adds_and_removes_exports_while_another_is_served_under_load() {
         let bdevs = target.rpc().call("bdev_get_bdevs", Value::Null);
         bdevs.as_array().unwrap().iter().map(|bdev| bdev["name"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(names(&target), ["aio1.1", "aio1.2"]);
+    assert_eq!(names(&target), ["file1.1", "file1.2"]);
 
     let mut spec = random_load(16);
     spec.duration = 10 * PATIENCE;
@@ -237,7 +237,7 @@ fn sighup_adds_and_removes_exports_while_another_is_served_under_load() {
             let there: Vec<ShelfSlot> =
                 other.discover(ShelfSlot::ANY, QUIET).unwrap().iter().map(|export| export.address).collect();
             assert!(there.contains(&STAYS) && there.contains(&COMES) && !there.contains(&GOES), "{there:?}");
-            assert_eq!(names(&target), ["aio1.1", "malloc1.3"]);
+            assert_eq!(names(&target), ["file1.1", "malloc1.3"]);
             until("a line about mbufs", || {
                 target.log().contains("changes of mbufs take effect at the next start")
             });
@@ -249,7 +249,7 @@ fn sighup_adds_and_removes_exports_while_another_is_served_under_load() {
             let place = format!("{}:{lines}: ", settings.display());
             until("a line about the mistake", || target.log().contains(&place));
             assert!(target.log().contains("'slto'") && target.log().contains("nothing was changed"));
-            assert_eq!(names(&target), ["aio1.1", "malloc1.3"]);
+            assert_eq!(names(&target), ["file1.1", "malloc1.3"]);
 
             // What an operator has removed by hand comes again, and the level again as it was.
             target.rpc().call("aoe_delete_export", json!({ "shelf": 1, "slot": 3 }));

@@ -54,12 +54,12 @@ fn an_export_whose_file_is_gone_is_served_once_the_file_is_there() {
     serves_the_other(&lab, &target);
     waits_because(&mut rpc, &format!("cannot export '{two}': No such file or directory"));
     let table = prints(&lab, &["kvstat"]);
-    assert!(table.contains("aio1.2 waiting: cannot export") && table.lines().count() == 2, "{table}");
+    assert!(table.contains("file1.2 waiting: cannot export") && table.lines().count() == 2, "{table}");
 
     // A file that is no disk is another reason, and is said once.
-    fs::write(&two, [0; 1000]).unwrap();
-    until("the new reason", || awaited(&mut rpc).1.contains("its size is 1000 bytes"));
-    until("two more rounds", || target.log().matches("its size is 1000 bytes").count() >= 1);
+    fs::write(&two, [0; 500]).unwrap();
+    until("the new reason", || awaited(&mut rpc).1.contains("its size is 500 bytes"));
+    until("two more rounds", || target.log().matches("its size is 500 bytes").count() >= 1);
     fs::remove_file(&two).unwrap();
     until("the old reason", || awaited(&mut rpc).1.contains("No such file"));
 
@@ -183,7 +183,7 @@ fn an_export_that_waits_holds_its_address_and_can_be_deleted() {
         "aoe_create_export",
         other.clone(),
         -17,
-        &["1.2 is kept on all ports for bdev 'aio1.2'", "delete that"],
+        &["1.2 is kept on all ports for bdev 'file1.2'", "delete that"],
     );
     rpc.call("aoe_announce", json!({ "shelf": 1, "slot": 2 }));
     let stats = rpc.call("aoe_get_stats", Value::Null);
@@ -197,7 +197,7 @@ fn an_export_that_waits_holds_its_address_and_can_be_deleted() {
     // A file that came later is taken, so this one would have been.
     lab.file("three");
     until("the other file is served", || rpc.state(1, 3).as_deref() == Some("online"));
-    rpc.refused("bdev_get_bdevs", json!({ "name": "aio1.2" }), -19, &[]);
+    rpc.refused("bdev_get_bdevs", json!({ "name": "file1.2" }), -19, &[]);
     assert_eq!(rpc.state(1, 2).as_deref(), Some("online"));
     target.stop();
 }

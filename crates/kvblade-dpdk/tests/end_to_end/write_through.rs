@@ -55,8 +55,11 @@ fn each_write_to_a_file_is_flushed_once_unless_the_operator_said_otherwise() {
     let lab = Lab::new(1500);
     let mut initiator = lab.initiator(0);
     let [through, back] = ["through", "back"].map(|name| lab.file(name));
-    let exports =
-        [format!("1.1=aio:{through}"), format!("1.2=aio:{back},cache=write-back"), "1.3=malloc:8M".into()];
+    let exports = [
+        format!("1.1=spdk-aio:{through}"),
+        format!("1.2=spdk-aio:{back},cache=write-back"),
+        "1.3=malloc:8M".into(),
+    ];
     let target = lab.start(&["-e", &exports[0], "-e", &exports[1], "-e", &exports[2]]);
     for (place, slot, flushes) in [(0, 1, WRITES), (1, 2, 0), (2, 3, 0)] {
         write(&mut initiator, slot);
@@ -99,7 +102,7 @@ fn a_write_is_not_answered_before_its_flush_is_over() {
     lab::needs_root!();
     let lab = Lab::new(1500);
     let [through, back] = ["through", "back"].map(|name| lab.file(name));
-    let exports = [format!("1.1=aio:{through}"), format!("1.2=aio:{back},cache=write-back")];
+    let exports = [format!("1.1=spdk-aio:{through}"), format!("1.2=spdk-aio:{back},cache=write-back")];
     let mut eal = lab.eal();
     eal.extend(["-l".to_owned(), "0".to_owned()]);
     let mut command = lab.command(&eal, &["-e", &exports[0], "-e", &exports[1]]);
@@ -193,7 +196,7 @@ fn a_cache_turned_off_in_a_write_back_time_is_kept_and_is_off_in_the_next() {
     let mut initiator = lab.initiator(0);
     let own = mac(&initiator);
     let file = lab.file("disk");
-    let through = format!("1.1=aio:{file}");
+    let through = format!("1.1=spdk-aio:{file}");
     let back = format!("{through},cache=write-back");
     let set = |feature| ata_request(own, AtaRequest { feature, ..AtaRequest::bare(opcode::SET_FEATURES) });
     let identify = ata_request(own, AtaRequest::identify());

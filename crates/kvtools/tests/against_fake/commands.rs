@@ -50,10 +50,10 @@ fn a_file_is_added_listed_and_removed_with_its_bdev() {
     let disk = target.file("disk", 1 << 20);
     let disk = disk.to_str().unwrap();
     assert_eq!(succeeds(&target, "kvadd", &["1", "3", "veth0", "disk"]), "e1.3 serves disk\n");
-    assert_eq!(target.exports(), ["1.3 port 0 aio1.3"]);
+    assert_eq!(target.exports(), ["1.3 port 0 file1.3"]);
     let created =
-        target.state().calls.iter().find(|(method, _)| method == "bdev_aio_create").cloned().unwrap();
-    assert_eq!(created.1, json!({"name": "aio1.3", "filename": disk, "block_size": 512}));
+        target.state().calls.iter().find(|(method, _)| method == "bdev_file_create").cloned().unwrap();
+    assert_eq!(created.1, json!({"name": "file1.3", "filename": disk}));
     assert_eq!(succeeds(&target, "kvstat", &[]), format!("       1.3  veth0    0.001GB {disk}\n"));
     assert_eq!(succeeds(&target, "kvdel", &["1", "3", "net_af_packet0"]), "");
     assert_eq!((target.exports(), target.bdev_names()), (vec![], vec!["Malloc0".to_owned()]));
@@ -132,9 +132,9 @@ fn one_file_on_two_interfaces_is_one_bdev_that_goes_with_the_last() {
     std::os::unix::fs::symlink(&disk, target.directory().join("link")).unwrap();
     succeeds(&target, "kvadd", &["1", "1", "veth0", "disk"]);
     succeeds(&target, "kvadd", &["1", "1", "1", "link"]);
-    assert_eq!(target.exports(), ["1.1 port 0 aio1.1", "1.1 port 1 aio1.1"]);
+    assert_eq!(target.exports(), ["1.1 port 0 file1.1", "1.1 port 1 file1.1"]);
     succeeds(&target, "kvdel", &["1", "1", "veth0"]);
-    assert_eq!(target.bdev_names(), ["Malloc0", "aio1.1"]);
+    assert_eq!(target.bdev_names(), ["Malloc0", "file1.1"]);
     succeeds(&target, "kvdel", &["1", "1", "1"]);
     assert_eq!(target.bdev_names(), ["Malloc0"]);
 }
@@ -152,7 +152,7 @@ fn one_file_is_two_disks_only_when_nobody_writes() {
         &["'disk'", "1.1", "1.2", "second disk", "read-only"],
     );
     succeeds(&target, "kvadd", &["1", "2", "veth0", "disk", "-r"]);
-    assert_eq!(target.exports(), ["1.1 port 0 aio1.1", "1.2 port 0 aio1.1"]);
+    assert_eq!(target.exports(), ["1.1 port 0 file1.1", "1.2 port 0 file1.1"]);
 }
 
 #[test]
@@ -163,10 +163,10 @@ fn two_files_at_one_address_have_two_bdevs() {
     target.file("three", 512);
     succeeds(&target, "kvadd", &["1", "1", "0", "one"]);
     succeeds(&target, "kvadd", &["1", "1", "1", "two"]);
-    assert_eq!(target.exports(), ["1.1 port 0 aio1.1", "1.1 port 1 aio1.1@1"]);
-    fails(&target, "kvadd", &["1", "1", "1", "three"], 1, &["'aio1.1'", "'aio1.1@1'", "bdev_aio_delete"]);
+    assert_eq!(target.exports(), ["1.1 port 0 file1.1", "1.1 port 1 file1.1@1"]);
+    fails(&target, "kvadd", &["1", "1", "1", "three"], 1, &["'file1.1'", "'file1.1@1'", "bdev_file_delete"]);
     succeeds(&target, "kvdel", &["1", "1", "1"]);
-    assert_eq!(target.bdev_names(), ["Malloc0", "aio1.1"]);
+    assert_eq!(target.bdev_names(), ["Malloc0", "file1.1"]);
 }
 
 #[test]
@@ -175,8 +175,68 @@ fn a_read_only_export_opens_its_file_read_only() {
     target.file("disk", 512);
     succeeds(&target, "kvadd", &["1", "1", "0", "disk", "-r"]);
     let created =
-        target.state().calls.iter().find(|(method, _)| method == "bdev_aio_create").cloned().unwrap();
+        target.state().calls.iter().find(|(method, _)| method == "bdev_file_create").cloned().unwrap();
     assert_eq!(created.1["readonly"], true);
+}
+
+#[test]
+fn a_file_is_served_as_its_options_say() {
+    let target = FakeTarget::start();
+    let disk = target.file("disk", 1025);
+    let disk = disk.to_str().unwrap();
+    for (slot, path, words, method, params) in [
+        (
+            "1",
+            "disk",
+            &["--sync", "each", "--buffered"][..],
+            "bdev_file_create",
+            json!({"name": "file1.1", "filename": disk, "buffered": true, "sync": "each"}),
+        ),
+        (
+            "2",
+            "file:disk",
+            &["-r", "--direct"],
+            "bdev_file_create",
+            json!({"name": "file1.2", "filename": disk, "readonly": true, "buffered": false}),
+        ),
+        (
+            "3",
+            "disk",
+            &["--cache", "write-back"],
+            "bdev_file_create",
+            json!({"name": "file1.3", "filename": disk, "sync": "none"}),
+        ),
+    ] {
+        succeeds(&target, "kvadd", &[&["1", slot, "0", path], words].concat());
+        let calls = &target.state().calls;
+        assert!(calls.contains(&(method.to_owned(), params.clone())), "{params}: {calls:?}");
+        succeeds(&target, "kvdel", &["1", slot, "0"]);
+    }
+    target.file("whole", 1024);
+    succeeds(&target, "kvadd", &["1", "4", "0", "spdk-aio:whole"]);
+    assert_eq!(target.exports(), ["1.4 port 0 aio1.4"]);
+    succeeds(&target, "kvdel", &["1", "4", "0"]);
+    assert_eq!(target.bdev_names(), ["Malloc0"]);
+    let leave_out = "leave them out";
+    fails(&target, "kvadd", &["1", "5", "0", "Malloc0", "--buffered"], 2, &["'Malloc0'", leave_out]);
+    fails(&target, "kvadd", &["1", "5", "0", "rbd:p/d", "--direct"], 2, &["'rbd:p/d'", leave_out]);
+    fails(
+        &target,
+        "kvadd",
+        &["1", "5", "0", "spdk-aio:whole", "--sync", "none"],
+        2,
+        &["SPDK's own", leave_out],
+    );
+    fails(&target, "kvadd", &["1", "5", "0", "disk", "--sync", "all"], 2, &["sync 'all'", "group"]);
+    fails(&target, "kvadd", &["1", "5", "0", "disk", "--buffered", "--direct"], 2, &["--direct"]);
+    succeeds(&target, "kvadd", &["1", "5", "0", "disk"]);
+    fails(
+        &target,
+        "kvadd",
+        &["1", "5", "1", "disk", "--direct"],
+        2,
+        &["bdev 'file1.5' serves already", leave_out],
+    );
 }
 
 #[test]
@@ -186,10 +246,13 @@ fn a_refused_export_takes_its_bdev_along() {
     fails(&target, "kvadd", &["1", "1", "eth9", "disk"], 1, &["'eth9'", "0 (net_af_packet0, veth0)"]);
     assert_eq!(target.bdev_names(), ["Malloc0"]);
     let methods = target.methods();
-    assert_eq!(methods, ["bdev_get_bdevs", "bdev_aio_create", "aoe_create_export", "bdev_aio_delete"]);
+    assert_eq!(
+        methods,
+        ["bdev_get_bdevs", "bdev_file_create", "aoe_create_export", "bdev_get_bdevs", "bdev_file_delete"]
+    );
 
     target.script(|method, _| match method {
-        "bdev_aio_delete" => Reply::Error(-16, "Device or resource busy"),
+        "bdev_file_delete" => Reply::Error(-16, "Device or resource busy"),
         _ => Reply::Usual,
     });
     fails(
@@ -197,7 +260,7 @@ fn a_refused_export_takes_its_bdev_along() {
         "kvadd",
         &["1", "1", "eth9", "disk"],
         1,
-        &["'eth9'", "'aio1.1'", "Device or resource busy"],
+        &["'eth9'", "'file1.1'", "Device or resource busy"],
     );
 }
 
@@ -218,11 +281,13 @@ fn an_address_in_use_is_refused_with_what_uses_it() {
 fn paths_that_cannot_be_served_are_named() {
     let target = FakeTarget::start();
     target.file("odd", 100);
+    target.file("part", 1025);
     fs::create_dir(target.directory().join("directory")).unwrap();
     for (path, parts) in [
         ("Malloc1", &["'Malloc1' is no bdev", "No such file", "Malloc0"][..]),
         ("/nonexistent/x", &["'/nonexistent/x'", "No such file", "Malloc0"]),
-        ("odd", &["/odd'", "100 bytes", "multiple of 512"]),
+        ("odd", &["/odd'", "100 bytes", "at least 512"]),
+        ("spdk-aio:part", &["/part'", "1025 bytes", "multiple of 512", "file:"]),
         ("directory", &["/directory'", "a directory", "regular file or block device"]),
         ("/dev/null", &["'/dev/null'", "regular file or block device"]),
         ("/sys/kernel/uevent_seqnum", &["uevent_seqnum'", "read-only"]),
@@ -264,10 +329,10 @@ fn a_bdev_that_stays_behind_is_told() {
     target.file("disk", 512);
     succeeds(&target, "kvadd", &["1", "1", "0", "disk"]);
     target.script(|method, _| match method {
-        "bdev_aio_delete" => Reply::Error(-16, "Device or resource busy"),
+        "bdev_file_delete" => Reply::Error(-16, "Device or resource busy"),
         _ => Reply::Usual,
     });
-    fails(&target, "kvdel", &["1", "1", "0"], 1, &["1.1 is no longer exported", "'aio1.1'", "busy"]);
+    fails(&target, "kvdel", &["1", "1", "0"], 1, &["1.1 is no longer exported", "'file1.1'", "busy"]);
     assert!(target.exports().is_empty());
 }
 

@@ -173,13 +173,14 @@ impl State {
     fn carry_out(&mut self, method: &str, params: &Value) -> Result<Value, (i64, String)> {
         match method {
             "bdev_get_bdevs" => Ok(self.bdevs.clone().into()),
-            "bdev_aio_create" => {
+            "bdev_aio_create" | "bdev_file_create" => {
+                let kind = if method == "bdev_aio_create" { "aio" } else { "file" };
                 let filename = params["filename"].as_str().unwrap();
                 let bytes = std::fs::metadata(filename)
                     .map_err(|_| (-2, "No such file or directory".to_owned()))?
                     .len();
                 let name = params["name"].as_str().unwrap();
-                self.bdevs.push(bdev(name, bytes / 512, json!({"aio": {"filename": filename}})));
+                self.bdevs.push(bdev(name, bytes / 512, json!({kind: {"filename": filename}})));
                 Ok(name.into())
             }
             "bdev_rbd_create" => {
@@ -187,7 +188,7 @@ impl State {
                 self.bdevs.push(bdev(name, 2048, json!({"rbd": params})));
                 Ok(name.into())
             }
-            "bdev_aio_delete" | "bdev_rbd_delete" => {
+            "bdev_aio_delete" | "bdev_file_delete" | "bdev_rbd_delete" => {
                 let before = self.bdevs.len();
                 self.bdevs.retain(|bdev| bdev["name"] != params["name"]);
                 if self.bdevs.len() < before { Ok(true.into()) } else { Err((-19, "No such device".into())) }
