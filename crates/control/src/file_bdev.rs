@@ -160,6 +160,24 @@ pub fn aio_params(bdev_name: &str, path: &Path, read_only: bool, is_block_device
     params
 }
 
+/// The parameters of [`CREATE_AIO`] for the file that parameters of [`CREATE`] are for.
+#[must_use]
+pub fn to_aio(params: &Value, is_block_device: bool) -> Value {
+    let mut aio = json!({});
+    for name in ["name", "filename", "block_size", "readonly", "uuid"] {
+        if let Some(value) = params.get(name) {
+            aio[name] = value.clone();
+        }
+    }
+    if !is_block_device && aio.get("block_size").is_none() {
+        aio["block_size"] = SECTOR.into();
+    }
+    aio
+}
+
+/// In the sentence by which [`CREATE`] is refused where Linux lets the target have no io_uring.
+pub const NO_IO_URING: &str = "io_uring can't be used";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +211,9 @@ mod tests {
             json!({ "name": "a", "filename": "/d", "block_size": 512, "readonly": true })
         );
         assert_eq!(aio_params("a", path, false, true), json!({ "name": "a", "filename": "/d" }));
+        let asked = params(all, true, true);
+        assert_eq!(to_aio(&asked, false), aio_params("f", path, true, false));
+        assert_eq!(to_aio(&asked, true), json!({ "name": "f", "filename": "/d", "readonly": true }));
     }
 
     #[test]

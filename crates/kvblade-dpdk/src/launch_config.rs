@@ -7,6 +7,7 @@
 mod entry;
 mod spdk_options;
 mod user_config;
+mod without_io_uring;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

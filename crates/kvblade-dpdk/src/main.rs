@@ -90,6 +90,14 @@ fn run() -> Result<ExitCode, LaunchError> {
     let host = preflight::Host::this();
     preflight::check_user(&host)?;
     let mut launch = LaunchConfig::build(&command.exports, command.config.as_deref())?;
+    if let Err(why) = spdk::file::io_uring_available() {
+        for bdev in launch.serve_files_by_aio() {
+            tracing::warn!(
+                bdev,
+                "{why}: SPDK's aio serves the file, and sync, buffered and direct have no effect"
+            );
+        }
+    }
     let provision = provision::complete(&mut command, &launch, &host)?;
     for raised in launch.preset_spdk_options(command.eal.lcores.len()) {
         tracing::warn!("{raised}");

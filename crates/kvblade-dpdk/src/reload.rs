@@ -107,7 +107,10 @@ fn command_socket(started: &CommandLine) -> std::path::PathBuf {
 
 /// The calls that make the exports of a command line. Those of `--config` are carried out at the start only.
 fn calls(command: &CommandLine) -> Result<Calls, String> {
-    let launch = LaunchConfig::build(&command.exports, None).map_err(|error| error.to_string())?;
+    let mut launch = LaunchConfig::build(&command.exports, None).map_err(|error| error.to_string())?;
+    if let Err(why) = spdk::file::io_uring_available() {
+        tracing::debug!(bdevs = ?launch.serve_files_by_aio(), "{why}: SPDK's aio serves these files");
+    }
     Ok(Calls::of(&launch.document))
 }
 

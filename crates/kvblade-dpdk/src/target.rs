@@ -10,6 +10,7 @@ mod create;
 mod degraded;
 mod delete;
 mod effects;
+mod file_watch;
 mod initiator_state;
 mod lcores;
 mod loading;
@@ -144,6 +145,7 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         watch: None,
         watchdog: None,
         degraded: degraded::DegradedExports::default(),
+        file_watch: file_watch::FileWatch::default(),
         stopping: None,
     };
     let lcores = target.lcores.clone();
@@ -187,6 +189,7 @@ pub(crate) fn ready(_: AppThread<'_>) {
         target.watch_lcores();
     });
     waiting::watch();
+    file_watch::watch();
     crate::reload::serving();
 }
 
@@ -255,6 +258,7 @@ impl Target {
 /// Stops the lcores after the requests in flight, then closes bdevs and ports; then drops `done`.
 pub(crate) fn stop(done: Finished) {
     waiting::stop();
+    file_watch::stop();
     loading::stop();
     // Without a target the start has failed before there was one, and dropping `done` lets SPDK go on.
     let Some(mut target) = control_plane::take() else { return };

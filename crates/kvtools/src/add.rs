@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use control::error::Quoted;
-use control::file_bdev::{self, AIO_PREFIX, FileOptions, aio_params};
+use control::file_bdev::{self, AIO_PREFIX, FileOptions, NO_IO_URING, aio_params, to_aio};
 use control::options::CacheMode;
 use control::rbd::{self, RbdImage};
 use control::{
@@ -194,8 +194,19 @@ fn create_bdev(
             (file_bdev::CREATE_AIO, name, params)
         }
     };
-    let _name: Value = client.call(method, Some(params))?;
-    Ok(name)
+    match client.call::<Value>(method, Some(params.clone())) {
+        Ok(_) => Ok(name),
+        // The target serves its files by Linux's aio then, as it does at its start.
+        Err(ClientError::Refused { message, .. }) if message.contains(NO_IO_URING) => {
+            let aio = to_aio(&params, file.is_block_device());
+            client.call::<Value>(file_bdev::CREATE_AIO, Some(aio)).map(|_| name).map_err(|error| {
+                CommandError::Refused(format!(
+                    "{message}, and SPDK's aio does not serve the file either: {error}"
+                ))
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Prefix of the names of bdevs that `kvadd` and `--export` create for a file; the address follows.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::{major, minor};
+use rustix::fs::{major, minor};
 
 /// Bytes of a sector, in which sysfs counts sizes whatever the device's blocks are.
 const SYSFS_SECTOR: u64 = 512;
@@ -12,8 +12,8 @@ const SYSFS_SECTOR: u64 = 512;
 /// The number of a block device: major and minor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceNumber {
-    major: u64,
-    minor: u64,
+    major: u32,
+    minor: u32,
 }
 
 impl DeviceNumber {
@@ -21,6 +21,12 @@ impl DeviceNumber {
     #[must_use]
     pub fn new(encoded: u64) -> Self {
         Self { major: major(encoded), minor: minor(encoded) }
+    }
+
+    /// From its two parts.
+    #[must_use]
+    pub fn from_parts(major: u32, minor: u32) -> Self {
+        Self { major, minor }
     }
 
     /// Reads `MAJOR:MINOR`.
@@ -203,7 +209,7 @@ pub fn why_busy(path: &Path) -> String {
     let uses: Vec<String> = uses.iter().map(DeviceUse::to_string).collect();
     if uses.is_empty() {
         // Mounts of other containers are not seen from here.
-        return "is in use, as a mount, a part of a RAID or a volume group, or open by another program"
+        return "is in use, as a mount, a part of a RAID or a volume group, or open by another program or bdev"
             .into();
     }
     format!("is {}", uses.join(", and "))

@@ -13,6 +13,7 @@
 
 mod available;
 mod channel;
+mod defaults;
 mod disk;
 mod error;
 mod group_commit;
@@ -55,7 +56,8 @@ pub fn io_uring_available() -> Result<(), FileError> {
     available::check()
 }
 
-/// Makes a bdev on a file or block device. Opens it, which takes as long as its file system takes.
+/// Makes a bdev on a file or block device. What the options leave open is chosen: a file that is only read is buffered; a write is
+/// durable by itself where that is one operation of the disk, else by group. Opens it, which takes as long as its file system takes.
 ///
 /// # Errors
 /// `EEXIST` for a name that is taken, `EINVAL` for a value that is not allowed, and those of open(2): the sentence says which
@@ -66,6 +68,7 @@ pub fn create(app: AppThread<'_>, options: &FileBdevOptions) -> Result<(), FileE
         return Err(taken(&options.name));
     }
     io_uring_available()?;
+    let options = &defaults::complete(options);
     let uuid = options.uuid.as_deref().map(CString::new).transpose();
     let uuid = uuid.map_err(|_| bad_uuid(options))?;
     let disk = Disk::open(options)?;
@@ -189,10 +192,32 @@ fn find<'call>(_: AppThread<'call>, name: &CString) -> Option<&'call Disk> {
 /// # Errors
 /// `ENODEV` if this module has no such bdev; `EBUSY` if it is open and its file became smaller.
 pub fn rescan(app: AppThread<'_>, name: &str, clear_failure: bool) -> Result<Rescanned, FileError> {
+    let found = take_size(app, name, Disk::blocks_now)?;
+    if clear_failure {
+        let disk = find(app, &c_name(name)?).ok_or_else(|| missing(name))?;
+        disk.syncs().forget_failure();
+    }
+    Ok(found)
+}
+
+/// As [`rescan`] without `clear_failure`, for a look from time to time: takes the size that Linux knows, and waits for nothing. That
+/// of a file on a network is the one of its last use.
+///
+/// # Errors
+/// As [`rescan`].
+pub fn follow_size(app: AppThread<'_>, name: &str) -> Result<Rescanned, FileError> {
+    take_size(app, name, Disk::known_blocks)
+}
+
+fn take_size(
+    app: AppThread<'_>,
+    name: &str,
+    blocks: impl FnOnce(&Disk) -> std::io::Result<u64>,
+) -> Result<Rescanned, FileError> {
     let c_name = c_name(name)?;
     let disk = find(app, &c_name).ok_or_else(|| missing(name))?;
     let path = disk.opened().path.display();
-    let blocks = disk.blocks_now().map_err(|error| FileError::of(&error, format!("the size of '{path}'")))?;
+    let blocks = blocks(disk).map_err(|error| FileError::of(&error, format!("the size of '{path}'")))?;
     if blocks == 0 {
         return Err(FileError::new(
             EINVAL,
@@ -212,9 +237,6 @@ pub fn rescan(app: AppThread<'_>, name: &str, clear_failure: bool) -> Result<Res
                 word(-code)
             ),
         ));
-    }
-    if clear_failure {
-        disk.syncs().forget_failure();
     }
     Ok(Rescanned { blocks, changed: blocks != before })
 }

@@ -201,6 +201,28 @@ fn the_options_of_a_file_are_those_of_its_bdev() {
 }
 
 #[test]
+fn without_io_uring_every_file_is_served_by_aio() {
+    let config = r#"{"subsystems": [{"subsystem": "bdev", "config": [
+        {"method": "bdev_wait_for_examine"},
+        {"method": "bdev_file_create", "params": {"name": "f", "filename": "%/disk", "sync": "each"}}]}]}"#;
+    let place = place();
+    let disk = place.path().join("disk");
+    let mut launch = build_for(&place, &["1.1=%/odd,ro,buffered"], Some(config)).unwrap();
+    assert_eq!(launch.serve_files_by_aio(), ["f", "file1.1"]);
+    let odd = place.path().join("odd");
+    let expected = [
+        json!({"method": "bdev_wait_for_examine"}),
+        json!({"method": "bdev_aio_create", "params": {"name": "f", "filename": disk, "block_size": 512}}),
+        json!({"method": "bdev_aio_create",
+               "params": {"name": "file1.1", "filename": odd, "readonly": true, "block_size": 512}}),
+    ];
+    assert_eq!(config_of(&launch, "bdev"), expected);
+    let entries: Vec<Value> = launch.entries.iter().map(Entry::to_json).collect();
+    assert_eq!(entries[..3], expected);
+    assert_eq!(launch.serve_files_by_aio(), [""; 0]);
+}
+
+#[test]
 fn one_address_on_two_ports_may_serve_different_bdevs() {
     let launch = build(&["1.1@0=malloc:1M", "1.1@1=malloc:2M", "1.1@2=malloc1.1"], None);
     let names: Vec<_> = config_of(&launch, "aoe").iter().map(|call| &call["params"]["bdev_name"]).collect();

@@ -8,6 +8,7 @@ use control::Registry;
 use spdk::{Finished, Poller};
 
 use super::degraded::DegradedExports;
+use super::file_watch::FileWatch;
 use super::lcores::{Lcores, Undelivered};
 use super::operations::{Operations, Waiting};
 use super::read_claims::ReadClaims;
@@ -40,6 +41,7 @@ pub(super) struct Target {
     pub(super) watch: Option<Poller>,
     pub(super) watchdog: Option<Watchdog>,
     pub(super) degraded: DegradedExports,
+    pub(super) file_watch: FileWatch,
     pub(super) stopping: Option<Finished>,
 }
 

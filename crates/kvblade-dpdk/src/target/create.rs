@@ -228,7 +228,7 @@ impl Target {
         })?;
         check(bdev.info(), request)?;
         let served = served(&bdev)?;
-        check_free(&served, request.options.read_only)?;
+        check_free(bdev.info(), request.options.read_only)?;
         Ok(Opened { bdev, served })
     }
 

@@ -1,13 +1,13 @@
 //! The bdevs that can be exported, and as what.
 
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use control::backing_file::FileId;
 use control::options::CacheMode;
 use control::{CreateExport, ErrorCode, RpcError, ServedBdev, ServedFile};
 use nix::fcntl::OFlag;
-use spdk::{Bdev, BdevInfo, Durability, block_device};
+use spdk::{Bdev, BdevInfo, Durability, FileBeneath, block_device};
 
 /// The bdev block sizes that are exported, in bytes: AoE's sector, and blocks that hold 2, 4 or 8 of them.
 const BLOCK_SIZES: [u32; 4] = [512, 1024, 2048, 4096];
@@ -70,15 +70,17 @@ pub(super) fn served(bdev: &Bdev) -> Result<ServedBdev, RpcError> {
 
 /// Refuses to export for writing what this machine itself has mounted, or uses as a part of something else: two would write it.
 /// Linux lets nobody have such a block device to itself.
-pub(super) fn check_free(bdev: &ServedBdev, read_only: bool) -> Result<(), RpcError> {
-    let in_use = |file: &&ServedFile| {
+pub(super) fn check_free(bdev: &BdevInfo, read_only: bool) -> Result<(), RpcError> {
+    let in_use = |file: &&FileBeneath| {
         let mut options = std::fs::OpenOptions::new();
         let alone = options.read(true).custom_flags(OFlag::O_EXCL.bits()).open(&file.path);
         alone.is_err_and(|error| error.raw_os_error() == Some(EBUSY))
     };
     // O_EXCL without O_CREAT has a meaning for block devices only.
-    let is_block = |file: &&ServedFile| {
-        file.path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
+    let is_block = |file: &&FileBeneath| {
+        // A bdev of the module `file` has it to itself already.
+        file.access.is_none()
+            && Path::new(&file.path).metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
     };
     match bdev.files.iter().filter(|_| !read_only).filter(is_block).find(in_use) {
         None => Ok(()),
@@ -87,8 +89,8 @@ pub(super) fn check_free(bdev: &ServedBdev, read_only: bool) -> Result<(), RpcEr
             format!(
                 "bdev {} is on '{}', which {}: end that use, or export it read-only",
                 bdev.name,
-                file.path.display(),
-                block_device::why_busy(&file.path)
+                file.path,
+                block_device::why_busy(Path::new(&file.path))
             ),
         )),
     }

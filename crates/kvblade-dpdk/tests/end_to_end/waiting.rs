@@ -84,7 +84,7 @@ fn what_waits_is_saved_and_waits_again_after_a_restart_until_its_disk_is_there()
     let [one, two] = ["one", "two"].map(|name| lab.file(name));
     let config = lab.path("config.json");
     let path = config.to_str().unwrap();
-    let target = lab.start(&["-e", &format!("1.1=aio:{one}"), "-e", &format!("1.2=aio:{two}")]);
+    let target = lab.start(&["-e", &format!("1.1=aio:{one}"), "-e", &format!("1.2=spdk-aio:{two}")]);
     fs::write(&config, saved(&mut target.rpc()).to_string()).unwrap();
     target.stop();
 

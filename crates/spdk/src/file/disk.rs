@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     error::FileError,
     group_commit::Syncs,
-    opened::{Opened, size},
+    opened::{Opened, known_size, size},
     options::{FileBdevOptions, SyncMode},
     request::Operation,
 };
@@ -95,6 +95,11 @@ impl Disk {
     #[inline]
     pub(super) fn syncs(&self) -> &Syncs {
         &self.syncs
+    }
+
+    /// Its blocks, as far as Linux knows at the moment; waits for nothing.
+    pub(super) fn known_blocks(&self) -> std::io::Result<u64> {
+        known_size(&self.opened).map(|bytes| self.opened.blocks(bytes))
     }
 
     /// Its blocks now.

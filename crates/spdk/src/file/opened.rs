@@ -7,10 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, statx};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, OFlags, StatxFlags, fallocate, statx};
 
 use super::{error::FileError, options::FileBdevOptions};
-use crate::error::{EACCES, EINVAL, EISDIR, ENOENT, ENOTSUP, EROFS};
+use crate::block_device::{self, DeviceNumber, Kernel};
+use crate::error::{EACCES, EBUSY, EINVAL, EISDIR, ENOENT, ENOTSUP, EROFS};
 
 /// The range of block sizes.
 const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 512..=65_536;
@@ -90,6 +91,17 @@ pub(super) fn size(mut file: &File) -> io::Result<u64> {
     file.seek(SeekFrom::End(0))
 }
 
+/// The size as Linux knows it at the moment: no server is asked, and nothing is waited for.
+pub(super) fn known_size(opened: &Opened) -> io::Result<u64> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let found = statx(&opened.file, "", flags, StatxFlags::SIZE | StatxFlags::TYPE)?;
+    if FileType::from_raw_mode(found.stx_mode.into()) == FileType::BlockDevice {
+        let number = DeviceNumber::from_parts(found.stx_rdev_major, found.stx_rdev_minor);
+        return Kernel::this().size(number).ok_or_else(|| io::ErrorKind::NotFound.into());
+    }
+    Ok(found.stx_size)
+}
+
 fn check_kind(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     let kind = metadata.file_type();
     if kind.is_file() || kind.is_block_device() {
@@ -104,7 +116,11 @@ fn check_kind(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
 
 /// Opens it for direct I/O or through the page cache. True for the first.
 fn open_either_way(path: &Path, options: &FileBdevOptions) -> Result<(File, bool), FileError> {
+    // Of a block device that is written: a mount, a RAID or a volume group has it to itself, too.
+    let is_device = DeviceNumber::of(path).is_some();
+    let alone = if is_device && !options.readonly { OFlags::EXCL } else { OFlags::empty() };
     let open = |flags: OFlags| {
+        let flags = flags | alone;
         let flags = i32::try_from(flags.bits()).unwrap_or(0);
         OpenOptions::new().read(true).write(!options.readonly).custom_flags(flags).open(path)
     };
@@ -132,6 +148,11 @@ fn open_either_way(path: &Path, options: &FileBdevOptions) -> Result<(File, bool
 /// Why a file can't be opened, and what helps.
 fn open_failed(path: &Path, error: &io::Error) -> FileError {
     let help = match error.raw_os_error() {
+        Some(EBUSY) => {
+            let why = block_device::why_busy(path);
+            let remedy = "end that use, or make the bdev read-only (readonly)";
+            return FileError::new(EBUSY, format!("'{}' {why}: {remedy}", path.display()));
+        }
         Some(EROFS) => "; a bdev of it must be read-only (readonly)",
         Some(EACCES) => "; give this program's user the right to it, or make the bdev read-only (readonly)",
         Some(ENOENT) => "; make it first (truncate -s SIZE FILE)",

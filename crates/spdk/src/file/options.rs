@@ -32,11 +32,11 @@ pub struct FileBdevOptions {
     /// Opens it for reading only.
     #[serde(default)]
     pub readonly: bool,
-    /// Whether reads and writes go through the page cache. Absent: only where the file system has no direct I/O, which is
-    /// logged.
+    /// Whether reads and writes go through the page cache. Absent: of a regular file that is only read, and where the file system
+    /// has no direct I/O, which is logged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buffered: Option<bool>,
-    /// When a write is complete. Absent: [`SyncMode::Group`].
+    /// When a write is complete. Absent: [`SyncMode::Each`] where that is one operation of the disk, else [`SyncMode::Group`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncMode>,
     /// The bdev's UUID. Absent: another one at each start.
