@@ -105,6 +105,10 @@ pub struct PortStats {
     pub handed_over: u64,
     /// Frames that it was handed by others.
     pub taken_over: u64,
+    /// Replies of other lcores that it sent.
+    pub returned: u64,
+    /// Turns at whose end replies waited for room in the ring to the lcore that sends them.
+    pub return_ring_full: u64,
 }
 
 impl Registry {
@@ -207,6 +211,8 @@ impl Registry {
                 "tx_frames": sum(&|port| port.counters.tx_frames),
                 "handed_over": sum(&|port| port.handed_over),
                 "taken_over": sum(&|port| port.taken_over),
+                "returned": sum(&|port| port.returned),
+                "return_ring_full": sum(&|port| port.return_ring_full),
             })
         });
         json!({

@@ -13,12 +13,12 @@
 
 use std::time::Duration;
 
-use aoe_target::{BdevIo, Export, ExportId, MacAddr, Refusal};
+use aoe_target::{BdevIo, Export, ExportId, MacAddr};
 use dpdk::{Mbuf, tsc};
 use spdk::CompletionQueue;
 
 use crate::{
-    admission::{Admission, source},
+    admission::{Admission, NotAdmitted, source},
     backing::Backing,
     budget::Room,
     deadline::{Deadlines, Tick},
@@ -59,7 +59,7 @@ impl Accounting {
         in_flight: (&mut CompletionQueue<InFlight>, &Order),
         initiator: MacAddr,
         io: BdevIo,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NotAdmitted> {
         if queue.room().is_short(backing.load()) {
             self.admission.admit(export, backing, in_flight, queue.room(), initiator, io)
         } else {

@@ -24,6 +24,15 @@ pub(crate) struct Admission {
     recent: u64,
 }
 
+/// What is done with a request that is not admitted.
+#[derive(Debug)]
+pub(crate) enum NotAdmitted {
+    /// The lcore of this number, which owns the export, decides on it.
+    Elsewhere(u16),
+    /// It is dropped, or answered at once.
+    Refused(Refusal),
+}
+
 impl Admission {
     /// For an lcore that can have so many requests in flight.
     pub(crate) fn new(requests: usize) -> Self {
@@ -34,8 +43,8 @@ impl Admission {
     /// Decides on a request that does not have room by the first rule. Its export is tracked from then on.
     ///
     /// # Errors
-    /// What is done instead: it is dropped; or failed at once, if the bdev has left half of the export's requests without an
-    /// answer.
+    /// What is done instead: it is handed to the owner of the export, if that is another lcore; dropped; or failed at once, if
+    /// the bdev has left half of the export's requests without an answer.
     #[cold]
     #[inline(never)]
     pub(crate) fn admit(
@@ -46,7 +55,10 @@ impl Admission {
         room: Room,
         initiator: MacAddr,
         io: BdevIo,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NotAdmitted> {
+        if let Some(owner) = backing.owner_elsewhere() {
+            return Err(NotAdmitted::Elsewhere(owner));
+        }
         if !backing.load().is_tracked() {
             self.track(export, backing, in_flight);
         }
@@ -58,10 +70,10 @@ impl Admission {
         let (overdue, in_flight) = (backing.overdue().requests, backing.load().in_flight());
         if !is_well && overdue >= in_flight / 2 && overdue > 0 {
             // The bdev has filled the budget and does not answer. No further request waits until its deadline.
-            return Err(Refusal::Reply(Reply::completed(&io, IoOutcome::DeviceFault)));
+            return Err(NotAdmitted::Refused(Refusal::Reply(Reply::completed(&io, IoOutcome::DeviceFault))));
         }
         backing.counters().export_full += 1;
-        Err(Refusal::Drop(DropReason::ExportFull))
+        Err(NotAdmitted::Refused(Refusal::Drop(DropReason::ExportFull)))
     }
 
     /// Starts counting the requests of each initiator on an export.

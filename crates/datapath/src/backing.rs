@@ -17,6 +17,7 @@ use crate::{
     budget::{Load, Progress},
     deadline::Timeout,
     inflight::InFlight,
+    owner::Owners,
 };
 
 /// How a write becomes durable before its reply.
@@ -73,6 +74,8 @@ pub(crate) struct Backing {
     sync: SyncPolicy,
     load: Load,
     timeout: Timeout,
+    /// The lcore that owns the export, if it is another one. Its load says so, too.
+    owner: Option<u16>,
     counters: ExportCounters,
     /// What the bdev has completed, for the budget.
     progress: Progress,
@@ -91,13 +94,18 @@ pub(crate) struct Overdue {
 const _: () = assert!(align_of::<Option<Backing>>() == 64 && size_of::<Option<Backing>>().is_multiple_of(64));
 
 impl Backing {
-    fn new(channel: IoChannel, info: &BdevInfo, timeout: Timeout) -> Self {
+    fn new(channel: IoChannel, info: &BdevInfo, timeout: Timeout, owner: Option<u16>) -> Self {
+        let mut load = Load::default();
+        if owner.is_some() {
+            load.set_elsewhere();
+        }
         Self {
             channel: Some(channel),
             needed_sync: SyncPolicy::of(info),
             sync: SyncPolicy::Nothing,
-            load: Load::default(),
+            load,
             timeout,
+            owner,
             counters: ExportCounters::default(),
             progress: Progress::default(),
             overdue: Overdue::default(),
@@ -148,6 +156,12 @@ impl Backing {
     #[inline(always)]
     pub(crate) fn timeout(&self) -> Timeout {
         self.timeout
+    }
+
+    /// The number of the lcore that owns the export, if it is another one: its requests to the bdev are handed over. The
+    /// budget is short then ([`crate::budget::Room::is_short`]), so that a request to an own export does not look here.
+    pub(crate) fn owner_elsewhere(&self) -> Option<u16> {
+        self.owner
     }
 
     /// Its requests that were answered past their deadline.
@@ -218,6 +232,8 @@ impl Backing {
 /// An lcore's exports.
 #[derive(Debug)]
 pub(crate) struct Exports {
+    /// Where there are several lcores.
+    owners: Option<Owners>,
     /// Those that take requests.
     table: Table,
     /// By [`ExportId`].
@@ -263,12 +279,18 @@ impl std::fmt::Debug for Closing {
 impl Exports {
     pub(crate) fn new() -> Self {
         Self {
+            owners: None,
             table: Table::new(),
             backings: Vec::new(),
             prepared: Vec::new(),
             draining: Vec::new(),
             offline: Vec::new(),
         }
+    }
+
+    /// The owners of exports that are prepared from now on; of all, if there is one lcore, it is this one.
+    pub(crate) fn set_owners(&mut self, owners: Option<Owners>) {
+        self.owners = owners;
     }
 
     /// First phase of a creation: opens a channel into the bdev. No request finds the export before [`Exports::serve`].
@@ -294,7 +316,10 @@ impl Exports {
         if self.backings.len() <= index {
             self.backings.resize_with(index + 1, || None);
         }
-        self.backings[index].insert(Backing::new(channel, bdev.info(), timeout)).set_sync(syncs_writes);
+        let owner =
+            self.owners.as_ref().and_then(|owners| owners.elsewhere(export.address(), export.ports()));
+        let backing = Backing::new(channel, bdev.info(), timeout, owner);
+        self.backings[index].insert(backing).set_sync(syncs_writes);
         self.prepared.push(export);
         Ok(())
     }

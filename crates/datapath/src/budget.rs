@@ -72,7 +72,7 @@ impl Room {
     }
 }
 
-/// An export's requests in flight on an lcore, with a flag in each of the two highest bits. A flag makes the load larger than
+/// An export's requests in flight on an lcore, with a flag in each of the three highest bits. A flag makes the load larger than
 /// any capacity, so that [`Room::is_short`] looks at all with one comparison.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Load(u32);
@@ -80,11 +80,12 @@ pub(crate) struct Load(u32);
 impl Load {
     const TRACKED: u32 = 1 << 31;
     const FENCED: u32 = 1 << 30;
+    const ELSEWHERE: u32 = 1 << 29;
 
     /// Requests in flight.
     #[inline(always)]
     pub(crate) fn in_flight(self) -> u32 {
-        self.0 & !(Self::TRACKED | Self::FENCED)
+        self.0 & !(Self::TRACKED | Self::FENCED | Self::ELSEWHERE)
     }
 
     #[inline(always)]
@@ -107,6 +108,11 @@ impl Load {
     #[inline(always)]
     pub(crate) fn is_watched(self) -> bool {
         self.0 & (Self::TRACKED | Self::FENCED) != 0
+    }
+
+    /// Another lcore owns the export ([`crate::owner`]).
+    pub(crate) fn set_elsewhere(&mut self) {
+        self.0 |= Self::ELSEWHERE;
     }
 
     /// Says whether requests in flight were admitted before a fence ([`crate::fence`]).

@@ -1,42 +1,89 @@
-//! A port's frames distributed over lcores by software: each export's ATA commands come to one lcore, its *owner*, whatever
-//! queue or MAC address they arrive by. Requests for the same sectors meet in the owner's order table, and nowhere else.
+//! Frames handed from the lcore that received them to the lcore that serves them, and replies handed back.
 //!
-//! Each port queue polls its own rx queue, keeps the frames that are its own, and hands the others over rings to the
-//! queues that serve them; it serves the frames that it is handed as if its rx queue had brought them, and replies by its
-//! own tx queue. An mbuf of one queue's mempool is freed by the lcore that answered it, into that lcore's own cache.
+//! An lcore that receives an ATA command for an export that another lcore owns ([`crate::owner`]) hands its frame over by a
+//! ring: each port has one for each lcore. The owner serves the frames that it is handed as if its own rx queue had brought them. If it has a
+//! queue pair of the port, it replies by that. Else its port queue of the port is a *detached* one, without a queue pair: the
+//! reply returns by another ring to an lcore that has one, which sends it.
 //!
-//! The owner is a hash of shelf and slot, so queues need not know the exports, and ports with the same lcores agree on it.
-//! A ring keeps the order of the frames that one queue hands over. What it has no room for is dropped: served elsewhere it
-//! could overtake, or be overtaken.
+//! A ring keeps the order of the frames that one lcore hands over. The rings have room for every mbuf of the port. A request
+//! for which there is no room is dropped: served elsewhere it could overtake, or be overtaken. A reply waits in the detached queue.
 
-use aoe_target::{MacAddr, PortId};
-use dpdk::{BURST, Burst, EalStarted, FrameReceiver, FrameSender, Mbuf, Mempool, RxMbuf, frame_ring};
+use std::sync::{
+    Arc, Weak,
+    atomic::{Ordering, fence},
+};
 
-/// By what a port's frames are distributed to its queues.
+use aoe_target::{MacAddr, PortId, PortSet};
+use dpdk::{BURST, Burst, EalStarted, FrameReceiver, FrameSender, Mbuf, Mempool, RxMbuf, TxMbuf, frame_ring};
+
+use crate::owner::Owners;
+pub use crate::owner::owner_of;
+
+/// By what a port's frames are distributed, beside the ATA commands, which come to the owner of their export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DistributeBy {
-    /// ATA commands by export: [`owner_of`]. All else is served where it arrives.
+    /// By nothing: all else is served where it arrives.
     Export,
-    /// The same; and all else by the destination address: the port has one for each queue, in their order. Replies come
-    /// from the address that the request was sent to.
+    /// By the destination address: the port has one for each queue, in their order. Replies come from the address that the
+    /// request was sent to.
     Address(Vec<MacAddr>),
+}
+
+/// A port whose frames more than one lcore serves.
+#[derive(Debug, Clone)]
+pub struct DistributedPort {
+    /// Its number, 0 to 63.
+    pub port: PortId,
+    /// The number of the lcore that polls each of its queues, each another one.
+    pub lcores: Vec<usize>,
+    /// By what.
+    pub by: DistributeBy,
+    /// Frames that each ring holds. No other lcore can serve a frame, so it ought to be every mbuf of the port.
+    pub capacity: u32,
+    /// The node of the rings' memory; `None` is any.
+    pub numa_node: Option<u32>,
+}
+
+/// The parts of the lcores in distributing a port's frames.
+#[derive(Debug)]
+pub struct Parts {
+    /// Those of its queues, in their order: [`crate::PortQueue::distributed`].
+    pub queues: Vec<Distribution>,
+    /// Those of the lcores without a queue of it, with their numbers: [`crate::PortQueue::detached`].
+    pub others: Vec<(usize, DetachedPart)>,
 }
 
 /// One port queue's part in distributing its port's frames.
 #[derive(Debug)]
 pub struct Distribution {
     by: DistributeBy,
-    /// This queue among the port's.
-    own: usize,
-    /// By queue; its own has no ring.
+    owners: Owners,
+    /// This queue among the port's; of a detached one, none of theirs.
+    queue: usize,
+    /// By the lcore's number; its own has no ring.
     peers: Vec<Peer>,
+    /// The lcores with a queue of the port, in the order of the queues.
+    lcores: Vec<usize>,
     inbox: FrameReceiver,
+    /// Replies that lcores with a detached queue have made, where they come to this one.
+    returned: Option<FrameReceiver>,
+    /// Held until this lcore hands over nothing any more.
+    serving: Option<Arc<()>>,
+    /// The lcores that may still hand over requests or replies of this port.
+    all_serving: Weak<()>,
     /// One frame on its way to a ring.
     copy: Vec<RxMbuf>,
     counters: DistributionCounters,
 }
 
-/// Another queue of the port.
+/// The part of an lcore without a queue of the port.
+#[derive(Debug)]
+pub struct DetachedPart {
+    pub(crate) part: Distribution,
+    pub(crate) replies: ReturnRing,
+}
+
+/// Another lcore.
 #[derive(Debug)]
 struct Peer {
     ring: Option<FrameSender>,
@@ -44,23 +91,37 @@ struct Peer {
     outgoing: Vec<RxMbuf>,
 }
 
+/// The way of a detached queue's replies to an lcore that sends them.
+#[derive(Debug)]
+pub(crate) struct ReturnRing {
+    ring: FrameSender,
+    /// Replies without room in the ring yet. Its memory is there from the start.
+    waiting: Vec<RxMbuf>,
+    /// Flushes that left some waiting.
+    full: u64,
+}
+
 /// What one queue's part counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DistributionCounters {
-    /// Frames handed to other queues.
+    /// Frames handed to other lcores.
     pub handed_over: u64,
-    /// Frames that others handed to this queue.
+    /// Frames that others handed to this lcore.
     pub taken_over: u64,
-    /// Frames of other queues that were dropped, as their ring was full.
+    /// Frames for other lcores that were dropped, as their ring was full.
     pub ring_full: u64,
+    /// Replies of other lcores that this queue sent.
+    pub returned: u64,
+    /// Of a detached queue: turns at whose end replies waited, as the ring to the lcore that sends them was full.
+    pub return_ring_full: u64,
 }
 
 impl Distribution {
-    /// The parts of `queues` queues of a port, in their order. Rings hold `capacity` frames each. No other queue can serve a
-    /// frame, so the rings ought to have room for every mbuf of the port.
+    /// The parts of `queues` queues of a port, in their order, where lcore n polls queue n and there are no other lcores. Rings
+    /// hold `capacity` frames each: see [`DistributedPort::capacity`].
     ///
     /// # Errors
-    /// What [`frame_ring`] says.
+    /// As [`Distribution::among`].
     pub fn over(
         eal: EalStarted,
         port: PortId,
@@ -69,31 +130,28 @@ impl Distribution {
         capacity: u32,
         numa_node: Option<u32>,
     ) -> dpdk::Result<Vec<Self>> {
-        let mut outgoing: Vec<Vec<Peer>> = (0..queues).map(|_| Vec::with_capacity(queues)).collect();
-        let mut inboxes = Vec::with_capacity(queues);
-        for to in 0..queues {
-            let (mut ends, inbox) = frame_ring(
-                eal,
-                &format!("aoe_p{}l{to}", port.0),
-                capacity,
-                queues.saturating_sub(1).max(1),
-                numa_node,
-            )?;
-            for (from, peers) in outgoing.iter_mut().enumerate() {
-                let ring = if from == to { None } else { ends.pop() };
-                peers.push(Peer { ring, outgoing: Vec::with_capacity(BURST) });
+        let lcores = (0..queues).collect();
+        let port = DistributedPort { port, lcores, by: by.clone(), capacity, numa_node };
+        let parts = Self::among(eal, queues, &[port])?;
+        Ok(parts.into_iter().flat_map(|parts| parts.queues).collect())
+    }
+
+    /// The parts of `lcores` lcores, numbered from 0, in distributing the frames of these ports; for each port in turn.
+    ///
+    /// # Errors
+    /// What [`frame_ring`] says. `EINVAL` for a port without a queue, or a number of an lcore past `lcores`.
+    pub fn among(eal: EalStarted, lcores: usize, ports: &[DistributedPort]) -> dpdk::Result<Vec<Parts>> {
+        let mut polled = vec![PortSet::EMPTY; lcores];
+        for port in ports {
+            for lcore in &port.lcores {
+                let added = polled.get_mut(*lcore).map(|polled| polled.insert(port.port));
+                if !matches!(added, Some(Ok(true))) {
+                    return Err(invalid());
+                }
             }
-            inboxes.push(inbox);
         }
-        let parts = outgoing.into_iter().zip(inboxes).enumerate().map(|(own, (peers, inbox))| Self {
-            by: by.clone(),
-            own,
-            peers,
-            inbox,
-            copy: Vec::with_capacity(1),
-            counters: DistributionCounters::default(),
-        });
-        Ok(parts.collect())
+        let polled: Arc<[PortSet]> = polled.into();
+        ports.iter().map(|port| parts_of(eal, &polled, port)).collect()
     }
 
     /// The counters so far.
@@ -101,12 +159,17 @@ impl Distribution {
         self.counters
     }
 
-    /// Whether no frame that another queue handed over is still to be served.
+    /// The owners of exports, as its lcore sees them.
+    pub(crate) fn owners(&self) -> &Owners {
+        &self.owners
+    }
+
+    /// Whether no frame that another lcore handed over is still to be served.
     pub(crate) fn is_inbox_empty(&self) -> bool {
         self.inbox.is_empty()
     }
 
-    /// Fills `burst` with frames that other queues handed over, at most `most`. Returns how many.
+    /// Fills `burst` with frames that other lcores handed over, at most `most`. Returns how many.
     pub(crate) fn take_over(&mut self, burst: &mut Burst, most: usize) -> usize {
         let frames = self.inbox.receive_at_most(burst, most);
         self.counters.taken_over += frames as u64;
@@ -124,44 +187,65 @@ impl Distribution {
         matches!(self.by, DistributeBy::Address(_))
     }
 
-    /// Hands the frames of a burst to the queues that serve them; the burst keeps those that this queue serves. Returns the
-    /// number of frames dropped because a ring was full.
-    pub(crate) fn distribute(&mut self, burst: &mut Burst, mempool: &Mempool) -> u64 {
-        burst.retain(|frame| {
-            let queue = self.queue_for(frame.data());
-            if queue != self.own {
-                self.peers[queue].outgoing.push(frame);
-                return None;
+    /// Hands a frame to the lcore of this number, with the next [`Distribution::send`].
+    ///
+    /// # Errors
+    /// The frame, if there is no such lcore or [`BURST`] frames for it have not been sent.
+    pub(crate) fn hand_over(&mut self, lcore: u16, frame: Mbuf) -> Result<(), Mbuf> {
+        match self.peers.get_mut(usize::from(lcore)) {
+            Some(Peer { ring: Some(_), outgoing }) if outgoing.len() < BURST => {
+                outgoing.push(frame.into());
+                Ok(())
             }
-            if matches!(self.by, DistributeBy::Address(_)) && asks_every_address(frame.data()) {
-                self.hand_copies(&frame, mempool);
-            }
-            Some(frame)
-        });
-        let mut dropped = 0;
+            _ => Err(frame),
+        }
+    }
+
+    /// Sends what was handed over since the last call. Calls `dropped` for each frame that a ring has no room for.
+    pub(crate) fn send(&mut self, mut dropped: impl FnMut(RxMbuf)) {
         for peer in &mut self.peers {
             let Some(ring) = &mut peer.ring else { continue };
             if peer.outgoing.is_empty() {
                 continue;
             }
             self.counters.handed_over += ring.send(&mut peer.outgoing) as u64;
-            dropped += peer.outgoing.len() as u64;
-            peer.outgoing.clear();
+            self.counters.ring_full += peer.outgoing.len() as u64;
+            peer.outgoing.drain(..).for_each(&mut dropped);
         }
-        self.counters.ring_full += dropped;
-        dropped
     }
 
-    /// The queue that serves a frame.
+    /// Hands the frames of a burst that go to another address of the port to its queue, with the next
+    /// [`Distribution::send`]; the burst keeps the others.
+    #[cold]
+    pub(crate) fn distribute(&mut self, burst: &mut Burst, mempool: &Mempool) {
+        burst.retain(|frame| {
+            if is_for_one_export(frame.data()) {
+                // Its owner is known when it is routed.
+                return Some(frame);
+            }
+            let queue = self.queue_for(frame.data());
+            if queue != self.queue
+                && let Some(peer) = self.lcores.get(queue).and_then(|lcore| self.peers.get_mut(*lcore))
+                && peer.ring.is_some()
+            {
+                // A burst has no more frames than there are places.
+                peer.outgoing.push(frame);
+                return None;
+            }
+            if asks_every_address(frame.data()) {
+                self.hand_copies(&frame, mempool);
+            }
+            Some(frame)
+        });
+    }
+
+    /// The queue that serves a frame other than an ATA command to one export.
     fn queue_for(&self, frame: &[u8]) -> usize {
-        if let Some(owner) = owner_of(frame, self.peers.len()) {
-            return owner;
-        }
         match &self.by {
-            DistributeBy::Export => self.own,
+            DistributeBy::Export => self.queue,
             DistributeBy::Address(addresses) => {
                 let to = frame.get(..6).unwrap_or_default();
-                addresses.iter().position(|address| address.0 == to).unwrap_or(self.own)
+                addresses.iter().position(|address| address.0 == to).unwrap_or(self.queue)
             }
         }
     }
@@ -170,8 +254,8 @@ impl Distribution {
     /// or of room in its ring, is a path that the initiator does not learn of this time: it asks again.
     #[cold]
     fn hand_copies(&mut self, frame: &Mbuf, mempool: &Mempool) {
-        for peer in &mut self.peers {
-            let Some(ring) = &mut peer.ring else { continue };
+        for lcore in &self.lcores {
+            let Some(Peer { ring: Some(ring), .. }) = self.peers.get_mut(*lcore) else { continue };
             let Some(mut copy) = mempool.alloc() else { continue };
             if copy.copy_from(frame) {
                 self.copy.push(copy.into());
@@ -180,6 +264,128 @@ impl Distribution {
             }
         }
     }
+
+    /// Whether replies of other lcores come to this queue.
+    #[inline]
+    pub(crate) fn sends_for_others(&self) -> bool {
+        self.returned.is_some()
+    }
+
+    /// Fills `burst` with replies that other lcores have made. Returns how many.
+    pub(crate) fn take_returned(&mut self, burst: &mut Burst) -> usize {
+        let Some(ring) = &mut self.returned else { return 0 };
+        let replies = ring.receive(burst);
+        self.counters.returned += replies as u64;
+        replies
+    }
+
+    /// The lcore hands over nothing more, but for the requests of lcores that do.
+    pub(crate) fn retire(&mut self) {
+        self.serving = None;
+    }
+
+    /// Whether a reply of another lcore is there or may come.
+    pub(crate) fn awaits_replies(&self) -> bool {
+        let Some(returned) = &self.returned else { return false };
+        if self.all_serving.strong_count() > 0 {
+            return true;
+        }
+        // What the last of them put into the ring is seen below.
+        fence(Ordering::Acquire);
+        !returned.is_empty()
+    }
+}
+
+impl ReturnRing {
+    /// Queues a reply.
+    ///
+    /// # Errors
+    /// The reply, if as many wait as the port has mbufs: then it is of another mempool.
+    pub(crate) fn push(&mut self, reply: TxMbuf) -> Result<(), TxMbuf> {
+        if self.waiting.len() == self.waiting.capacity() {
+            return Err(reply);
+        }
+        self.waiting.push(reply.into_mbuf().into());
+        Ok(())
+    }
+
+    /// Puts waiting replies into the ring. Returns how many.
+    pub(crate) fn flush(&mut self) -> usize {
+        let sent = self.ring.send(&mut self.waiting);
+        self.full += u64::from(!self.waiting.is_empty());
+        sent
+    }
+
+    /// Replies that wait for room.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Flushes that left some waiting.
+    pub(crate) fn full(&self) -> u64 {
+        self.full
+    }
+}
+
+fn invalid() -> dpdk::Error {
+    dpdk::Error { call: "rte_ring_create", errno: 22 }
+}
+
+/// The parts of all lcores in distributing the frames of one port.
+fn parts_of(eal: EalStarted, polled: &Arc<[PortSet]>, port: &DistributedPort) -> dpdk::Result<Parts> {
+    let DistributedPort { port: PortId(number), lcores, by, capacity, numa_node } = port;
+    if lcores.is_empty() {
+        return Err(invalid());
+    }
+    let ring = |name: String, senders: usize| frame_ring(eal, &name, *capacity, senders.max(1), *numa_node);
+    let all = polled.len();
+    let mut outgoing: Vec<Vec<Peer>> = (0..all).map(|_| Vec::with_capacity(all)).collect();
+    let mut inboxes = Vec::with_capacity(all);
+    for to in 0..all {
+        let (mut ends, inbox) = ring(format!("aoe_p{number}l{to}"), all - 1)?;
+        for (from, peers) in outgoing.iter_mut().enumerate() {
+            let ring = if from == to { None } else { ends.pop() };
+            peers.push(Peer { ring, outgoing: Vec::with_capacity(BURST) });
+        }
+        inboxes.push(inbox);
+    }
+    let serving = Arc::new(());
+    let part_of = |(lcore, (peers, inbox)): (usize, (Vec<Peer>, FrameReceiver))| Distribution {
+        by: by.clone(),
+        owners: Owners::new(lcore, Arc::clone(polled)),
+        queue: lcores.iter().position(|polling| *polling == lcore).unwrap_or(usize::MAX),
+        peers,
+        lcores: lcores.clone(),
+        inbox,
+        returned: None,
+        serving: Some(Arc::clone(&serving)),
+        all_serving: Arc::downgrade(&serving),
+        copy: Vec::with_capacity(1),
+        counters: DistributionCounters::default(),
+    };
+    let parts = outgoing.into_iter().zip(inboxes).enumerate().map(part_of);
+    let mut parts: Vec<Option<Distribution>> = parts.map(Some).collect();
+    let queues = lcores.iter().filter_map(|lcore| parts[*lcore].take());
+    let mut queues: Vec<Distribution> = queues.collect();
+    let detached: Vec<(usize, Distribution)> =
+        parts.into_iter().enumerate().filter_map(|(lcore, part)| Some((lcore, part?))).collect();
+    // Their replies are shared by the queues.
+    let mut rings = Vec::new();
+    for (nth, queue) in queues.iter_mut().enumerate() {
+        let senders = (nth..detached.len()).step_by(lcores.len()).count();
+        if senders > 0 {
+            let (ends, returned) = ring(format!("aoe_p{number}r{nth}"), senders)?;
+            queue.returned = Some(returned);
+            rings.push(ends);
+        }
+    }
+    let mut others = Vec::with_capacity(detached.len());
+    for (nth, (lcore, part)) in detached.into_iter().enumerate() {
+        let ring = rings[nth % lcores.len()].pop().ok_or_else(invalid)?;
+        let waiting = Vec::with_capacity(*capacity as usize);
+        others.push((lcore, DetachedPart { part, replies: ReturnRing { ring, waiting, full: 0 } }));
+    }
+    Ok(Parts { queues, others })
 }
 
 /// Where AoE's header starts, behind a tag if the port left one.
@@ -188,26 +394,15 @@ fn aoe_offset(frame: &[u8]) -> usize {
     if frame.get(12..14) == Some(&[0x81, 0x00]) { 18 } else { 14 }
 }
 
-/// The queue, of `queues`, that serves an export's ATA commands. `None` for a frame that is none, or that means several
-/// exports.
-///
-/// The product with an odd constant near 2^64 divided by the golden ratio distributes consecutive numbers evenly
-/// (Knuth, The Art of Computer Programming 6.4, "Fibonacci hashing"); its upper half is scaled to the queues.
-#[inline]
-#[must_use]
-pub fn owner_of(frame: &[u8], queues: usize) -> Option<usize> {
-    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Whether a frame is an ATA command to one export.
+#[cold]
+fn is_for_one_export(frame: &[u8]) -> bool {
     const ATA: u8 = 0;
     let at = aoe_offset(frame);
-    let &[0x88, 0xa2, _, _, high, low, slot, ATA] = frame.get(at - 2..at + 6)? else { return None };
-    if (high, low) == (0xff, 0xff) || slot == 0xff {
-        return None;
+    match frame.get(at - 2..at + 6) {
+        Some(&[0x88, 0xa2, _, _, high, low, slot, ATA]) => (high, low) != (0xff, 0xff) && slot != 0xff,
+        _ => false,
     }
-    let address = u64::from(u32::from_be_bytes([0, high, low, slot]));
-    // Slot 0 of shelf 0 is as good as any.
-    let mixed = (address + 1).wrapping_mul(GOLDEN);
-    let scaled = (mixed >> 32) * queues as u64;
-    Some((scaled >> 32) as usize)
 }
 
 /// Whether a frame is a query/config to a group address that only reads or tests: then every address of the port

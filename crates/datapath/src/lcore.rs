@@ -67,11 +67,13 @@ impl Lcore {
     pub fn new(mut queues: Vec<PortQueue>) -> spdk::Result<Self> {
         queues.iter_mut().enumerate().for_each(|(index, queue)| queue.set_index(index));
         let capacity = queues.iter().map(PortQueue::mempool_size).sum();
+        let mut requests = Requests::new(capacity)?;
+        requests.exports.set_owners(queues.iter().find_map(PortQueue::owners).cloned());
         Ok(Self {
             idle: Idle::default(),
             queues,
             next_queue: 0,
-            requests: Requests::new(capacity)?,
+            requests,
             yields: Yields::new(tsc::hz()),
             stopping: false,
             turns: 0,
@@ -155,7 +157,16 @@ impl Lcore {
         for queue in &mut self.queues {
             busy |= self.requests.take_over(thread, queue) > 0;
         }
+        if !busy && self.has_answered() {
+            self.queues.iter_mut().for_each(PortQueue::retire);
+        }
         busy
+    }
+
+    /// Whether nothing is in flight here, and every reply of this lcore has left it.
+    fn has_answered(&self) -> bool {
+        let is_empty = |queue: &PortQueue| queue.is_inbox_empty() && !queue.has_replies();
+        !self.requests.is_in_flight() && self.queues.iter().all(is_empty)
     }
 
     /// After a turn without work: rests, if that is wanted and there is nothing to wait for. Whether it found work
@@ -307,10 +318,10 @@ impl Lcore {
         self.requests.cancel_fanouts();
     }
 
-    /// Whether [`Lcore::stop`] was called, nothing is in flight, and every reply has left.
+    /// Whether [`Lcore::stop`] was called, nothing is in flight, and every reply has left: also those of other lcores that
+    /// leave by a queue of this one, so all of these must have stopped.
     pub fn is_idle(&self) -> bool {
-        let is_empty = |queue: &PortQueue| queue.is_inbox_empty() && !queue.has_replies();
-        self.stopping && !self.requests.is_in_flight() && self.queues.iter().all(is_empty)
+        self.stopping && self.has_answered() && !self.queues.iter().any(PortQueue::awaits_replies)
     }
 
     /// Requests that bdevs have now.

@@ -4,8 +4,8 @@
 //!
 //! 1. [`Lcore`]: an lcore and its turn, which goes the way once; `pacing`: how much a turn receives, and when replies
 //!    leave;
-//! 2. [`PortQueue`]: the lcore's rx and tx queue pair of a port; [`distribute`]: a port's frames handed to other lcores
-//!    where the NIC does not distribute them;
+//! 2. [`PortQueue`]: the lcore's rx and tx queue pair of a port; [`distribute`]: frames handed to the lcore that
+//!    owns their export (`owner`), and replies handed back;
 //! 3. `requests`: the way itself: a frame is parsed and routed (`tag`: out of its VLAN), admitted, submitted, completed
 //!    and answered;
 //! 4. `backing`: the exports, and what is behind each;
@@ -43,6 +43,7 @@ pub mod idle;
 mod inflight;
 mod lcore;
 mod order;
+mod owner;
 mod pacing;
 mod port_queue;
 mod remote;
@@ -53,7 +54,9 @@ mod turn_count;
 pub use backing::AddError;
 pub use deferred::{Deferred, DeferredSender, MAX_DEFERRED, deferred_channel};
 pub use degraded::{Degraded, DegradedChanges};
-pub use distribute::{DistributeBy, Distribution, DistributionCounters};
+pub use distribute::{
+    DetachedPart, DistributeBy, DistributedPort, Distribution, DistributionCounters, Parts,
+};
 pub use idle::Idle;
 pub use inflight::{PAYLOAD, PAYLOAD_ALIGNMENT, private_size};
 pub use lcore::{Lcore, Snapshot};

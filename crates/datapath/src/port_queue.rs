@@ -1,13 +1,19 @@
 //! A port queue: one lcore's rx and tx queue pair of a port, with what the lcore must know of the port and its counters.
+//!
+//! An lcore that owns exports which a port without a queue pair for it reaches has a *detached* port queue of that port: other
+//! lcores hand it requests, and send its replies ([`crate::distribute`]).
+
+use std::sync::Arc;
 
 use aoe_target::{
     DropCounters, DropReason, Export, MacAddr, PortCounters, PortId, PortLimits, Reply, emit_advertisement,
 };
-use dpdk::{Burst, Mbuf, RxInterrupts, RxMbuf, RxQueue, TxQueue};
+use dpdk::{Burst, Mbuf, Mempool, RxInterrupts, RxMbuf, RxQueue, TxMbuf, TxQueue};
 
 use crate::{
     budget::Room,
-    distribute::{Distribution, DistributionCounters},
+    distribute::{DetachedPart, Distribution, DistributionCounters, ReturnRing},
+    owner::Owners,
     pacing,
 };
 
@@ -35,10 +41,21 @@ pub struct PortQueue {
     room: Room,
     /// Before the queues: frames in its rings are freed before their mempools.
     distribution: Option<Box<Distribution>>,
-    rx: RxQueue,
-    tx: TxQueue,
+    /// `None` of a detached one.
+    rx: Option<RxQueue>,
+    tx: Tx,
+    mempool: Arc<Mempool>,
     counters: PortCounters,
     drops: DropCounters,
+}
+
+/// The way that replies leave by.
+#[derive(Debug)]
+enum Tx {
+    /// The lcore's tx queue.
+    Queue(TxQueue),
+    /// Another lcore's.
+    Returned(ReturnRing),
 }
 
 const _: () = assert!(align_of::<PortQueue>() == 128 && size_of::<PortQueue>().is_multiple_of(128));
@@ -52,9 +69,9 @@ pub struct PortQueueStats {
     pub counters: PortCounters,
     /// Frames without an answer, by reason.
     pub drops: DropCounters,
-    /// Replies that wait for room in the NIC's ring now.
+    /// Replies that wait for room in the NIC's ring now, or in the ring to the lcore that sends them.
     pub tx_waiting: usize,
-    /// Frames handed to other queues of the port; zeros where its frames are not distributed by software.
+    /// Frames handed to other lcores and by them; zeros where one lcore serves all frames of the port.
     pub distribution: DistributionCounters,
 }
 
@@ -69,7 +86,8 @@ impl PortQueue {
         advertises: bool,
     ) -> Self {
         let (rx, tx) = queues;
-        let room = Room::of(rx.mempool().size());
+        let mempool = Arc::clone(rx.mempool());
+        let (room, rx, tx) = (Room::of(mempool.size()), Some(rx), Tx::Queue(tx));
         Self {
             index: 0,
             port,
@@ -83,6 +101,39 @@ impl PortQueue {
             distribution: None,
             rx,
             tx,
+            mempool,
+            counters: PortCounters::default(),
+            drops: DropCounters::default(),
+        }
+    }
+
+    /// The port queue of an lcore without a queue pair of `port`, with its part in distributing the port's frames. `mac` is the
+    /// port's, `mempool` the one that its frames are received into, of which `mbufs` may hold requests in flight on this
+    /// lcore, but for a reserve.
+    #[must_use]
+    pub fn detached(
+        port: PortId,
+        mac: MacAddr,
+        limits: PortLimits,
+        mempool: Arc<Mempool>,
+        mbufs: u32,
+        part: DetachedPart,
+    ) -> Self {
+        let DetachedPart { part, replies } = part;
+        Self {
+            index: 0,
+            port,
+            mac,
+            limits,
+            advertises: false,
+            coalesces_tx: false,
+            has_addresses: part.has_addresses(),
+            submitted: false,
+            room: Room::of(mbufs),
+            distribution: Some(Box::new(part)),
+            rx: None,
+            tx: Tx::Returned(replies),
+            mempool,
             counters: PortCounters::default(),
             drops: DropCounters::default(),
         }
@@ -112,10 +163,15 @@ impl PortQueue {
         self
     }
 
-    /// Whether other queues of the port hand it frames.
+    /// Whether other lcores hand it frames.
     #[must_use]
     pub fn is_distributed(&self) -> bool {
         self.distribution.is_some()
+    }
+
+    /// The owners of exports, where there are several lcores.
+    pub(crate) fn owners(&self) -> Option<&Owners> {
+        self.distribution.as_ref().map(|part| part.owners())
     }
 
     /// Its index among its lcore's queues.
@@ -169,36 +225,72 @@ impl PortQueue {
     /// The counters so far.
     pub(crate) fn stats(&self) -> PortQueueStats {
         let mut drops = self.drops;
-        drops.add(DropReason::TxLinkDown, self.tx.lost());
-        let distribution = self.distribution.as_ref().map(|part| part.counters()).unwrap_or_default();
+        let mut distribution = self.distribution.as_ref().map(|part| part.counters()).unwrap_or_default();
+        match &self.tx {
+            Tx::Queue(tx) => drops.add(DropReason::TxLinkDown, tx.lost()),
+            Tx::Returned(ring) => distribution.return_ring_full = ring.full(),
+        }
         PortQueueStats {
             port: self.port,
             counters: self.counters,
             drops,
-            tx_waiting: self.tx.waiting(),
+            tx_waiting: self.tx_waiting(),
             distribution,
         }
     }
 
-    /// Adds the rx queue's interrupt to `interrupts`.
+    /// Adds the rx queue's interrupt to `interrupts`, if it has one.
     pub(crate) fn add_interrupt(&self, interrupts: &mut RxInterrupts) -> dpdk::Result<()> {
-        interrupts.add(&self.rx)
+        self.rx.as_ref().map_or(Ok(()), |rx| interrupts.add(rx))
     }
 
-    /// Fills `burst` with frames that have arrived, at most `most`; where the port's frames are distributed, it keeps
-    /// those that this queue serves. Returns how many arrived.
+    /// Fills `burst` with frames that have arrived, at most `most`; where the port has several addresses, it keeps those that
+    /// this queue serves. Returns how many arrived.
     #[inline]
     pub(crate) fn receive(&mut self, burst: &mut Burst, most: usize) -> usize {
-        let received = self.rx.poll_at_most(burst, most);
+        let Some(rx) = &mut self.rx else { return 0 };
+        let received = rx.poll_at_most(burst, most);
         burst.prefetch();
-        if let Some(part) = &mut self.distribution {
-            let dropped = part.distribute(burst, self.rx.mempool());
-            self.drops.add(DropReason::RingFull, dropped);
+        if self.has_addresses
+            && let Some(part) = &mut self.distribution
+        {
+            part.distribute(burst, &self.mempool);
         }
         received
     }
 
-    /// Fills `burst` with frames that other queues handed over, at most `most`. Returns how many.
+    /// Hands a frame to the lcore of this number, with the next [`PortQueue::send_handed_over`]. It counts as received where it is
+    /// served.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn hand_over(&mut self, lcore: u16, frame: Mbuf) {
+        let length = frame.frame_len() as u64;
+        let frame = match &mut self.distribution {
+            Some(part) => part.hand_over(lcore, frame),
+            None => Err(frame),
+        };
+        match frame {
+            Ok(()) => {
+                self.counters.rx_frames -= 1;
+                self.counters.rx_bytes -= length;
+            }
+            Err(frame) => self.drop(frame, DropReason::RingFull),
+        }
+    }
+
+    /// Sends the frames that are to go to other lcores. Those without room in a ring are dropped.
+    #[inline]
+    pub(crate) fn send_handed_over(&mut self) {
+        let Some(part) = &mut self.distribution else { return };
+        let (counters, drops) = (&mut self.counters, &mut self.drops);
+        part.send(|frame| {
+            counters.rx_frames += 1;
+            counters.rx_bytes += frame.frame_len() as u64;
+            drops.count(DropReason::RingFull);
+        });
+    }
+
+    /// Fills `burst` with frames that other lcores handed over, at most `most`. Returns how many.
     pub(crate) fn take_over(&mut self, burst: &mut Burst, most: usize) -> usize {
         let Some(part) = &mut self.distribution else { return 0 };
         let frames = part.take_over(burst, most);
@@ -206,7 +298,7 @@ impl PortQueue {
         frames
     }
 
-    /// Whether no frame that another queue handed over is still to be served.
+    /// Whether no frame that another lcore handed over is still to be served.
     pub(crate) fn is_inbox_empty(&self) -> bool {
         self.distribution.as_ref().is_none_or(|part| part.is_inbox_empty())
     }
@@ -244,12 +336,12 @@ impl PortQueue {
 
     /// A fresh mbuf of its mempool.
     pub(crate) fn alloc(&self) -> Option<Mbuf> {
-        self.rx.mempool().alloc()
+        self.mempool.alloc()
     }
 
     /// The mbufs of its mempool, which it may share with others.
     pub(crate) fn mempool_size(&self) -> usize {
-        self.rx.mempool().size() as usize
+        self.mempool.size() as usize
     }
 
     /// Its mbufs and its requests in flight.
@@ -307,13 +399,43 @@ impl PortQueue {
             Err(frame) => return self.drop(frame, DropReason::NoRoom),
         };
         let bytes = frame.frame_len() as u64;
-        match self.tx.push(frame) {
-            Ok(()) => {
+        let pushed = match &mut self.tx {
+            Tx::Queue(tx) => tx.push(frame).map(|()| {
                 self.counters.tx_frames += 1;
                 self.counters.tx_bytes += bytes;
+            }),
+            // It counts where it is sent.
+            Tx::Returned(ring) => ring.push(frame),
+        };
+        if let Err(frame) = pushed {
+            self.refuse(frame);
+        }
+    }
+
+    /// Drops a reply for which there is no place. There are as many places as its mempool has mbufs; only frames of other
+    /// pools could exceed that.
+    #[cold]
+    fn refuse(&mut self, frame: TxMbuf) {
+        self.drop(frame.into_mbuf(), DropReason::NoRoom);
+    }
+
+    /// Queues the replies that other lcores have made for this queue to send.
+    #[inline(never)]
+    fn queue_returned(&mut self) {
+        let mut burst = Burst::new();
+        while let Some(part) = &mut self.distribution
+            && part.take_returned(&mut burst) > 0
+        {
+            for frame in &mut burst {
+                match frame.into_exclusive() {
+                    Ok(frame) => self.send(frame),
+                    // A reply's bytes are its own.
+                    Err(shared) => {
+                        self.drops.count(DropReason::NoRoom);
+                        drop(shared);
+                    }
+                }
             }
-            // The queue holds as many frames as its mempool has; only frames of other pools could exceed it.
-            Err(frame) => self.drop(frame.into_mbuf(), DropReason::NoRoom),
         }
     }
 
@@ -327,17 +449,45 @@ impl PortQueue {
     /// Hands the replies of this turn to the NIC, unless they are held. Whether it took any.
     #[inline]
     pub(crate) fn flush(&mut self) -> bool {
-        let replies = self.tx.waiting();
-        let submitted = std::mem::take(&mut self.submitted);
-        if replies == 0 || self.coalesces_tx && pacing::holds(replies, submitted) {
-            return self.coalesces_tx && self.tx.push_on();
+        if self.distribution.as_ref().is_some_and(|part| part.sends_for_others()) {
+            self.queue_returned();
         }
-        self.tx.flush() > 0
+        let submitted = std::mem::take(&mut self.submitted);
+        match &mut self.tx {
+            Tx::Queue(tx) => {
+                let replies = tx.waiting();
+                if replies == 0 || self.coalesces_tx && pacing::holds(replies, submitted) {
+                    return self.coalesces_tx && tx.push_on();
+                }
+                tx.flush() > 0
+            }
+            Tx::Returned(ring) => ring.waiting() > 0 && ring.flush() > 0,
+        }
+    }
+
+    /// Replies that wait for room.
+    fn tx_waiting(&self) -> usize {
+        match &self.tx {
+            Tx::Queue(tx) => tx.waiting(),
+            Tx::Returned(ring) => ring.waiting(),
+        }
     }
 
     /// Whether a turn can make replies leave.
     pub(crate) fn has_replies(&self) -> bool {
-        self.tx.waiting() > 0 || self.tx.is_held_up()
+        self.tx_waiting() > 0 || matches!(&self.tx, Tx::Queue(tx) if tx.is_held_up())
+    }
+
+    /// The lcore receives nothing more and has nothing in flight.
+    pub(crate) fn retire(&mut self) {
+        if let Some(part) = &mut self.distribution {
+            part.retire();
+        }
+    }
+
+    /// Whether other lcores have made replies that this queue has to send, or may make some.
+    pub(crate) fn awaits_replies(&self) -> bool {
+        self.distribution.as_ref().is_some_and(|part| part.awaits_replies())
     }
 
     /// Takes a new address in place of `old`, where that is this queue's, and new limits.

@@ -13,6 +13,7 @@ use spdk::{Completed, CompletionQueue, CurrentThread, IoKind};
 
 use crate::{
     accounting::Accounting,
+    admission::NotAdmitted,
     backing::{Backing, Exports},
     bdev_io::{self, Todo},
     deferred::DeferredRequests,
@@ -129,7 +130,7 @@ impl Requests {
         received
     }
 
-    /// Serves the frames that other queues of the port have handed over, as far as the turn's budget allows. Returns the
+    /// Serves the frames that other lcores have handed over, as far as the turn's budget allows. Returns the
     /// number of the last ones.
     #[inline(never)]
     fn take_over_all(&mut self, thread: CurrentThread<'_>, queue: &mut PortQueue) -> usize {
@@ -141,7 +142,7 @@ impl Requests {
         }
     }
 
-    /// Serves frames that other queues of the port handed over. Returns how many.
+    /// Serves frames that other lcores handed over. Returns how many.
     #[inline(never)]
     pub(crate) fn take_over(&mut self, thread: CurrentThread<'_>, queue: &mut PortQueue) -> usize {
         let mut burst = Burst::new();
@@ -159,6 +160,7 @@ impl Requests {
         for frame in burst {
             self.serve_frame(thread, queue, frame);
         }
+        queue.send_handed_over();
     }
 
     /// Parses a frame and brings its request to its export, or drops it.
@@ -232,8 +234,12 @@ impl Requests {
             Err(refusal) => return refuse(queue, export, backing, transfer, refusal, frame),
         };
         let in_flight = (&mut self.bdevs, &self.order);
-        if let Err(refusal) = self.accounting.admit(export, backing, queue, in_flight, source, io) {
-            return refuse(queue, export, backing, transfer, refusal, frame);
+        match self.accounting.admit(export, backing, queue, in_flight, source, io) {
+            Ok(()) => {}
+            Err(NotAdmitted::Elsewhere(owner)) => return queue.hand_over(owner, frame),
+            Err(NotAdmitted::Refused(refusal)) => {
+                return refuse(queue, export, backing, transfer, refusal, frame);
+            }
         }
         backing.counters().submitted(transfer);
         if !make_room(&mut frame, &io) {

@@ -17,6 +17,9 @@ use crate::{
 /// 512).
 const CACHE: u32 = 256;
 
+/// The most mbufs that an lcore keeps for itself: half as many again (CALC_CACHE_FLUSHTHRESH, rte_mempool.c).
+const CACHED_MOST: u32 = CACHE + CACHE / 2;
+
 /// Smallest piece of memory that is tried for an aligned pool's mbufs when there is no larger one: a hugepage.
 const MEMORY_MIN: usize = 2 << 20;
 
@@ -42,6 +45,9 @@ unsafe impl Send for Mempool {}
 unsafe impl Sync for Mempool {}
 
 impl Mempool {
+    /// The most mbufs that the cache of an lcore which frees them keeps from all others.
+    pub const CACHED_MOST: u32 = CACHED_MOST;
+
     /// Makes a pool of `size` mbufs, each with `room` bytes for a frame (beside the head room) and a private area of
     /// `private` bytes.
     ///

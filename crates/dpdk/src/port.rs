@@ -310,6 +310,11 @@ impl Port {
         Ok(())
     }
 
+    /// The mempool of queue pair `queue`; `None` if there is no such.
+    pub fn mempool(&self, queue: u16) -> Option<Arc<Mempool>> {
+        self.started.mempools().get(usize::from(queue)).cloned()
+    }
+
     /// Takes queue pair `queue`; `None` if it was taken before or does not exist.
     pub fn take_queues(&self, queue: u16) -> Option<(RxQueue, TxQueue)> {
         if !self.started.take(queue) {

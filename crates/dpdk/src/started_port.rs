@@ -136,6 +136,10 @@ impl Started {
         self.used_for
     }
 
+    pub(crate) fn mempools(&self) -> &[Arc<Mempool>] {
+        &self.config.mempools
+    }
+
     pub(crate) fn mempool(&self, queue: u16) -> &Arc<Mempool> {
         &self.config.mempools[usize::from(queue)]
     }

@@ -8,12 +8,13 @@ mod pools;
 mod start;
 mod started;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use aoe_target::{MacAddr, PortId, PortLimits, PortSet};
 use control::{PortInfo, PortTable};
-use datapath::PortQueue;
-use dpdk::{EalStarted, Interface, PortUse};
+use datapath::{Parts, PortQueue};
+use dpdk::{EalStarted, Interface, Mempool, Port, PortUse};
 
 use crate::args::values::MTU_MIN;
 use crate::bdev_requirements::across_nodes;
@@ -79,13 +80,26 @@ pub(crate) fn start(eal: EalStarted, cores: &[u32], options: &PortOptions) -> Re
         })?;
         planned.push(Planned::of(info, dealt, plan, options)?);
     }
+    let lcores: Vec<u32> =
+        planned.iter().flat_map(|port| &port.cores).copied().collect::<BTreeSet<_>>().into_iter().collect();
+    for port in &mut planned {
+        port.provide_for(lcores.len());
+    }
     let mut pools = Pools::default();
     for port in &planned {
         pools.expect(&port.cores, &port.mbufs);
     }
-    let mut ports = Ports { started: Vec::new(), table: PortTable::default(), queues: BTreeMap::new() };
+    let mut running = Vec::new();
     for port in &planned {
-        start_one(eal, port, options, &mut pools, &mut ports)?;
+        running.push(start_one(eal, port, options, &mut pools)?);
+    }
+    let mbufs: Vec<u32> = running.iter().map(|port| port.mempool.size()).collect();
+    let parts = distribute::parts_of(eal, &planned, &lcores, &mbufs)?;
+    let mut parts = parts.into_iter().flatten();
+    let mut ports = Ports { started: Vec::new(), table: PortTable::default(), queues: BTreeMap::new() };
+    for (planned, running) in planned.iter().zip(running) {
+        add_queues(planned, &running, parts.next(), &lcores, &mut ports)?;
+        ports.started.push(running.into_started(planned, options));
     }
     ports.table = PortTable::new(planned.into_iter().map(|port| port.known).collect());
     Ok(ports)
@@ -139,30 +153,49 @@ impl<'a> Planned<'a> {
         let mbufs = MbufSpec {
             data_room: data_room::room_for(mtu, ring.and_then(PacketRing::data_room).unwrap_or(0)),
             count: options.mbufs,
+            for_others: 0,
             alignment: data_room::alignment_for(&info.driver, options, &known),
             shared_by: SharedBy::of(&info.driver, cores.len() > 1),
         };
         Ok(Self { info, cores, plan, limits, mbufs, known, ring })
     }
+
+    /// Mbufs of each of its queue pairs for requests in flight: its rings may hold the others all the time.
+    fn in_flight(&self) -> u32 {
+        self.mbufs.count.saturating_sub(2 * u32::from(start::DESCRIPTORS))
+    }
+
+    /// Adds mbufs for the requests of those of `lcores` lcores that have no queue pair of it, if there are any: together they
+    /// have as many as one that has, whatever their number.
+    fn provide_for(&mut self, lcores: usize) {
+        let others = lcores.saturating_sub(self.cores.len());
+        if others > 0 {
+            let caches = Mempool::CACHED_MOST.saturating_mul(u32::try_from(others).unwrap_or(u32::MAX));
+            self.mbufs.for_others = self.in_flight().saturating_add(caches);
+        }
+    }
+}
+
+/// A port that runs, and has no port queues yet.
+struct Running {
+    port: Port,
+    /// Alignment of the data in an untagged frame, in bytes.
+    alignment: usize,
+    /// The MAC address of each queue.
+    macs: Vec<MacAddr>,
+    /// That of its first queue. A port that has several has one mempool for them, as far as frames go from lcore to lcore.
+    mempool: Arc<Mempool>,
 }
 
 /// Starts one port.
 fn start_one(
     eal: EalStarted,
-    port: &Planned<'_>,
+    planned: &Planned<'_>,
     options: &PortOptions,
     pools: &mut Pools,
-    ports: &mut Ports,
-) -> Result<(), String> {
-    let Planned { info, cores, plan, limits, mbufs, known, ring } = port;
+) -> Result<Running, String> {
+    let Planned { info, cores, plan, limits, mbufs, known, ring } = planned;
     let (name, mtu) = (&info.name, known.mtu);
-    let interface = info.interface_index.zip(known.netif.clone());
-    let largest_mtu = ring.map_or(u16::MAX, |ring| u16::try_from(ring.largest_mtu()).unwrap_or(u16::MAX));
-    let largest_mtu = largest_mtu.min(self::largest_mtu(mbufs.data_room));
-    let behind = interface.clone().map(|interface| {
-        let vdev = ring.and(arguments_of(name, &options.vdevs)).and_then(Vdev::parse);
-        Behind::new(interface, largest_mtu, !matches!(plan.way, Way::Macs(_)), vdev)
-    });
     let used_for = PortUse {
         hashes: matches!(plan.way, Way::Rss(_)),
         interrupts: options.idle == IdleOption::Interrupt,
@@ -170,8 +203,8 @@ fn start_one(
     };
     let (port, alignment) = start::start_with_room(eal, info, cores, mtu, mbufs, pools, used_for)?;
     warn_across_nodes(info, cores);
-    let spread = distribute::spread_over(&port, info, cores, plan, options, eal)?;
-    if mtu != info.mtu && interface.is_none() && !port.mtu_set() {
+    let macs = distribute::spread_over(&port, planned, options)?;
+    if mtu != info.mtu && info.interface_index.is_none() && !port.mtu_set() {
         let max_mtu = info.max_mtu;
         tracing::warn!(
             port = %name,
@@ -180,23 +213,6 @@ fn start_one(
             "the port can't be set to this MTU: frames of that size are sent all the same, which memif and some others \
              take"
         );
-    }
-    let number = PortId(info.number);
-    for ((queue, core), (mac, part)) in (0u16..).zip(cores).zip(spread) {
-        let queues = port.take_queues(queue).ok_or_else(|| format!("port {name}: queue {queue} is taken"))?;
-        // A queue with an address of its own advertises it itself.
-        let advertises = queue == 0 || matches!(plan.way, Way::Macs(_));
-        // Its rings may hold mbufs all the time.
-        let in_rings = 2 * u32::from(start::DESCRIPTORS);
-        let mut queue = PortQueue::new(number, mac, *limits, queues, advertises)
-            .with_mbufs(mbufs.count.saturating_sub(in_rings));
-        if BY_SYSTEM_CALL.contains(&info.driver.as_str()) {
-            queue = queue.coalescing_tx();
-        }
-        if let Some(part) = part {
-            queue = queue.distributed(part);
-        }
-        ports.queues.entry(*core).or_default().push(queue);
     }
     tracing::info!(
         port = info.number,
@@ -210,8 +226,63 @@ fn start_one(
         alignment,
         "port started"
     );
-    let awaits_peer = PEERED.contains(&info.driver.as_str());
-    ports.started.push(Started::new(known, alignment, awaits_peer, behind, port));
+    let mempool = port.mempool(0).ok_or_else(|| format!("port {name} has no queue"))?;
+    Ok(Running { port, alignment, macs, mempool })
+}
+
+impl Running {
+    /// The port with what becomes of its link and interface.
+    fn into_started(self, planned: &Planned<'_>, options: &PortOptions) -> Started {
+        let Planned { info, plan, mbufs, known, ring, .. } = planned;
+        let largest_mtu = ring.map_or(u16::MAX, |ring| u16::try_from(ring.largest_mtu()).unwrap_or(u16::MAX));
+        let largest_mtu = largest_mtu.min(self::largest_mtu(mbufs.data_room));
+        let interface = info.interface_index.zip(known.netif.clone());
+        let behind = interface.map(|interface| {
+            let vdev = ring.and(arguments_of(&info.name, &options.vdevs)).and_then(Vdev::parse);
+            Behind::new(interface, largest_mtu, !matches!(plan.way, Way::Macs(_)), vdev)
+        });
+        let awaits_peer = PEERED.contains(&info.driver.as_str());
+        Started::new(known, self.alignment, awaits_peer, behind, self.port)
+    }
+}
+
+/// Gives each lcore its port queue of a port: those without a queue pair of it a detached one, if there are several lcores.
+fn add_queues(
+    planned: &Planned<'_>,
+    running: &Running,
+    parts: Option<Parts>,
+    lcores: &[u32],
+    ports: &mut Ports,
+) -> Result<(), String> {
+    let Planned { info, cores, plan, limits, .. } = planned;
+    let (name, number) = (&info.name, PortId(info.number));
+    let (parts, others) = match parts {
+        None => (Vec::new(), Vec::new()),
+        Some(Parts { queues, others }) => (queues, others),
+    };
+    let mut parts = parts.into_iter();
+    for ((queue, core), mac) in (0u16..).zip(cores).zip(&running.macs) {
+        let queues =
+            running.port.take_queues(queue).ok_or_else(|| format!("port {name}: queue {queue} is taken"))?;
+        // A queue with an address of its own advertises it itself.
+        let advertises = queue == 0 || matches!(plan.way, Way::Macs(_));
+        let mut queue =
+            PortQueue::new(number, *mac, *limits, queues, advertises).with_mbufs(planned.in_flight());
+        if BY_SYSTEM_CALL.contains(&info.driver.as_str()) {
+            queue = queue.coalescing_tx();
+        }
+        if let Some(part) = parts.next() {
+            queue = queue.distributed(part);
+        }
+        ports.queues.entry(*core).or_default().push(queue);
+    }
+    let share = planned.in_flight() / u32::try_from(others.len().max(1)).unwrap_or(u32::MAX);
+    for (lcore, part) in others {
+        let Some(core) = lcores.get(lcore) else { continue };
+        let mempool = Arc::clone(&running.mempool);
+        let queue = PortQueue::detached(number, MacAddr(info.mac), *limits, mempool, share, part);
+        ports.queues.entry(*core).or_default().push(queue);
+    }
     Ok(())
 }
 

@@ -130,6 +130,8 @@ fn counters_are_summed_over_lcores() {
                 tx_waiting: 3,
                 handed_over: 5,
                 taken_over: 2,
+                returned: 4,
+                return_ring_full: 1,
             }],
         }
     };
@@ -146,7 +148,7 @@ fn counters_are_summed_over_lcores() {
         report["lcores"][1],
         json!({
             "lcore": 3, "turns": 10, "busy_turns": 4, "in_flight": 2, "under_way": 2, "bdev_waits": 1, "bounced": 5,
-            "rx_frames": 8, "tx_frames": 0, "handed_over": 5, "taken_over": 2,
+            "rx_frames": 8, "tx_frames": 0, "handed_over": 5, "taken_over": 2, "returned": 4, "return_ring_full": 1,
         })
     );
     for reason in DropReason::ALL {

@@ -9,6 +9,7 @@ use spdk::CurrentThread;
 
 use super::{Requests, make_room, reply_at_once};
 use crate::{
+    admission::NotAdmitted,
     deferred::{Deferred, DeferredSender},
     fanout::{SLICE, Step},
     port_queue::PortQueue,
@@ -71,11 +72,12 @@ impl Requests {
     ) {
         let (export, backing) = self.exports.export_of(id);
         let in_flight = (&mut self.bdevs, &self.order);
-        if let Disposition::Submit(io) = &disposition
-            && let Err(refusal) =
-                self.accounting.admit(export, backing, queue, in_flight, request.source, *io)
-        {
-            disposition = refusal.into();
+        if let Disposition::Submit(io) = &disposition {
+            match self.accounting.admit(export, backing, queue, in_flight, request.source, *io) {
+                Ok(()) => {}
+                Err(NotAdmitted::Elsewhere(owner)) => return queue.hand_over(owner, frame),
+                Err(NotAdmitted::Refused(refusal)) => disposition = refusal.into(),
+            }
         }
         backing.counters().admitted(&request, &disposition);
         match disposition {

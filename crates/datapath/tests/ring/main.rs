@@ -20,6 +20,7 @@ mod order;
 mod pacing;
 mod requests;
 mod script;
+mod two_ports;
 mod vlans;
 
 use std::cell::{Cell, RefCell};
@@ -59,6 +60,7 @@ fn scenarios() -> Vec<Scenario> {
         fences::SCENARIOS,
         isolation::SCENARIOS,
         distributed::SCENARIOS,
+        two_ports::SCENARIOS,
     ]
     .concat()
 }

@@ -16,6 +16,8 @@ pub(super) struct MbufSpec {
     pub(super) data_room: u16,
     /// Mbufs of each queue pair.
     pub(super) count: u32,
+    /// Mbufs of the port for requests that lcores without a queue pair of it have in flight, and for their caches.
+    pub(super) for_others: u32,
     pub(super) alignment: Option<DataAlignment>,
     pub(super) shared_by: SharedBy,
 }

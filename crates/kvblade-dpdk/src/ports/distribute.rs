@@ -1,30 +1,26 @@
-//! The distribution of a started port's frames over its lcores, as planned.
+//! The distribution of the started ports' frames over the lcores, as planned.
 
 use aoe_target::{MacAddr, PortId};
-use datapath::{DistributeBy, Distribution};
+use datapath::{DistributeBy, DistributedPort, Distribution, Parts};
 use dpdk::{EalStarted, FlowRule, Port};
 
-use super::{options::PortOptions, pools::shared_mbufs};
-use crate::distribution::{DistributionMode, Plan, Way};
+use super::Planned;
+use super::options::PortOptions;
+use crate::distribution::{DistributionMode, Way};
 
-/// Sets up the distribution of a started port's frames. Returns, for each queue, its MAC address and its end of the rings
-/// between lcores, where there are any.
+/// Makes the NIC of a started port distribute frames over its queues, as far as it can. Returns the MAC address of each
+/// queue.
 pub(super) fn spread_over(
     port: &Port,
-    info: &dpdk::PortInfo,
-    cores: &[u32],
-    plan: &Plan,
+    planned: &Planned<'_>,
     options: &PortOptions,
-    eal: EalStarted,
-) -> Result<Vec<(MacAddr, Option<Distribution>)>, String> {
+) -> Result<Vec<MacAddr>, String> {
+    let Planned { info, cores, plan, .. } = planned;
     let name = &info.name;
-    let queues = cores.len();
-    let mut macs = vec![MacAddr(info.mac); queues];
+    let mut macs = vec![MacAddr(info.mac); cores.len()];
     let mut why = plan.why.clone();
-    // However a frame gets into a queue, the lcore that owns the export serves it.
-    let by_export = (queues > 1).then_some(DistributeBy::Export);
-    let by = match &plan.way {
-        Way::AsTheyCome => by_export,
+    match &plan.way {
+        Way::AsTheyCome | Way::Software => {}
         Way::Rss(rule) => {
             if let Err(refused) = port.apply(rule) {
                 let sentence = format!("port {name} takes the rule '{rule}' and then does not: {refused}");
@@ -33,28 +29,44 @@ pub(super) fn spread_over(
                 }
                 tracing::warn!("{sentence}: the NIC puts frames in its queues as it likes");
             }
-            by_export
         }
         Way::Macs(given) => {
             macs.clone_from(given);
             why = steer(port, name, given);
-            Some(DistributeBy::Address(given.clone()))
         }
-        Way::Software => by_export,
-    };
-    let parts = match by {
-        None => (0..queues).map(|_| None).collect::<Vec<_>>(),
-        Some(by) => {
-            let mbufs = shared_mbufs(options.mbufs, queues);
-            let node = cores.first().and_then(|core| spdk::app::numa_node(*core));
-            // A ring has room for every mbuf.
-            let parts = Distribution::over(eal, PortId(info.number), queues, &by, mbufs, node)
-                .map_err(|error| format!("port {name}: rings between {queues} lcores: {error}"))?;
-            parts.into_iter().map(Some).collect()
-        }
-    };
-    tracing::info!(port = %name, spread = %plan.way, lcores = queues, "frames are spread over lcores: {why}");
-    Ok(macs.into_iter().zip(parts).collect())
+    }
+    tracing::info!(port = %name, spread = %plan.way, lcores = cores.len(), "frames are spread over lcores: {why}");
+    Ok(macs)
+}
+
+/// The lcores' parts in handing each other frames, for each port: however a frame gets into a queue, the lcore that owns
+/// the export serves it. `None` with one lcore. `mbufs` has the number of mbufs of each port.
+pub(super) fn parts_of(
+    eal: EalStarted,
+    ports: &[Planned<'_>],
+    lcores: &[u32],
+    mbufs: &[u32],
+) -> Result<Option<Vec<Parts>>, String> {
+    if lcores.len() < 2 {
+        return Ok(None);
+    }
+    let number = |core: &u32| lcores.iter().position(|lcore| lcore == core).unwrap_or(usize::MAX);
+    let ports = ports.iter().zip(mbufs).map(|(port, mbufs)| DistributedPort {
+        port: PortId(port.info.number),
+        lcores: port.cores.iter().map(number).collect(),
+        by: match &port.plan.way {
+            Way::Macs(given) => DistributeBy::Address(given.clone()),
+            Way::AsTheyCome | Way::Rss(_) | Way::Software => DistributeBy::Export,
+        },
+        // A ring has room for every mbuf.
+        capacity: *mbufs,
+        numa_node: port.cores.first().and_then(|core| spdk::app::numa_node(*core)),
+    });
+    let ports: Vec<DistributedPort> = ports.collect();
+    let parts = Distribution::among(eal, lcores.len(), &ports).map_err(|error| {
+        format!("rings between {} lcores for {} ports: {error}", lcores.len(), ports.len())
+    })?;
+    Ok(Some(parts))
 }
 
 /// Steers frames for each MAC address to its queue, as far as the NIC can, and returns a sentence about how far that is.

@@ -41,7 +41,7 @@ impl Pools {
         }
         for core in cores {
             let pool = self.0.entry(Kind::of(*core, spec)).or_default();
-            pool.mbufs = pool.mbufs.saturating_add(spec.count);
+            pool.mbufs = pool.mbufs.saturating_add(spec.count).saturating_add(spec.for_others);
         }
     }
 
@@ -58,13 +58,14 @@ impl Pools {
     ) -> Result<Vec<Arc<Mempool>>, String> {
         let (port, room) = (info.number, spec.data_room);
         if let (SharedBy::Port, [first, ..]) = (spec.shared_by, cores) {
-            let mbufs = shared_mbufs(spec.count, cores.len());
+            let mbufs = shared_mbufs(spec.count, cores.len()).saturating_add(spec.for_others);
             let shared = make(eal, &format!("aoe_p{port}r{room}"), mbufs, *first, spec)?;
             return Ok(cores.iter().map(|_| Arc::clone(&shared)).collect());
         }
         let pool_of = |(queue, core): (usize, &u32)| {
             if spec.shared_by != SharedBy::Lcore {
-                return make(eal, &format!("aoe_p{port}q{queue}r{room}"), spec.count, *core, spec);
+                let mbufs = spec.count.saturating_add(spec.for_others);
+                return make(eal, &format!("aoe_p{port}q{queue}r{room}"), mbufs, *core, spec);
             }
             let kind = Kind::of(*core, spec);
             let LcorePool { mbufs, made } = self.0.entry(kind).or_default();
@@ -99,7 +100,7 @@ fn make(eal: EalStarted, name: &str, mbufs: u32, core: u32, spec: &MbufSpec) -> 
 
 /// Mbufs of the one pool of a port whose frames go from lcore to lcore: as many as its queues would have together, since
 /// the rx queue that receives the frames supplies every lcore and every tx ring.
-pub(super) fn shared_mbufs(mbufs: u32, queues: usize) -> u32 {
+fn shared_mbufs(mbufs: u32, queues: usize) -> u32 {
     mbufs.saturating_mul(u32::try_from(queues).unwrap_or(u32::MAX))
 }
 
@@ -109,12 +110,18 @@ mod tests {
 
     #[test]
     fn an_lcores_ports_have_as_many_mbufs_together_as_they_would_have_alone() {
-        let mbufs = |data_room, shared_by| MbufSpec { data_room, count: 4095, alignment: None, shared_by };
+        let mbufs = |data_room, shared_by| MbufSpec {
+            data_room,
+            count: 4095,
+            for_others: 0,
+            alignment: None,
+            shared_by,
+        };
         let alignment = DataAlignment { offset: datapath::PAYLOAD, bytes: 512 };
         let mut pools = Pools::default();
         pools.expect(&[0, 1], &mbufs(2048, SharedBy::Lcore));
         pools.expect(&[0], &mbufs(2048, SharedBy::Lcore));
-        pools.expect(&[0], &mbufs(9088, SharedBy::Lcore));
+        pools.expect(&[0], &MbufSpec { for_others: 1000, ..mbufs(9088, SharedBy::Lcore) });
         pools.expect(&[0], &MbufSpec { alignment: Some(alignment), ..mbufs(2048, SharedBy::Lcore) });
         pools.expect(&[0], &mbufs(2048, SharedBy::Nobody));
         pools.expect(&[0, 1], &mbufs(2048, SharedBy::Port));
@@ -122,7 +129,7 @@ mod tests {
             .0
             .iter()
             .map(|(Kind { core, room, alignment }, pool)| (*core, *room, *alignment, pool.mbufs));
-        let expected = [(0, 2048, 0, 8190), (0, 2048, 512, 4095), (0, 9088, 0, 4095), (1, 2048, 0, 4095)];
+        let expected = [(0, 2048, 0, 8190), (0, 2048, 512, 4095), (0, 9088, 0, 5095), (1, 2048, 0, 4095)];
         assert_eq!(all.collect::<Vec<_>>(), expected);
     }
 

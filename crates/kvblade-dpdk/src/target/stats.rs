@@ -93,6 +93,8 @@ fn stats_of(core: u32, snapshot: Snapshot) -> LcoreStats {
         tx_waiting: queue.tx_waiting,
         handed_over: queue.distribution.handed_over,
         taken_over: queue.distribution.taken_over,
+        returned: queue.distribution.returned,
+        return_ring_full: queue.distribution.return_ring_full,
     });
     LcoreStats {
         core,

@@ -27,11 +27,7 @@ pub(crate) fn command(lab: &Lab, options: &[&str]) -> Command {
 
 /// An export address that this lcore of two owns.
 pub(crate) fn owned_by(lcore: usize) -> ShelfSlot {
-    let owns = |slot: &u8| {
-        // The AoE header of an ATA command.
-        let header = [0x88, 0xa2, 0x10, 0, 0, 1, *slot, 0];
-        owner_of(&[&[2; 12][..], &header].concat(), 2) == Some(lcore)
-    };
+    let owns = |slot: &u8| owner_of(format!("1.{slot}").parse().unwrap(), 2) == lcore;
     ShelfSlot::new(1, (1..=254).find(owns).unwrap())
 }
 

@@ -1,11 +1,14 @@
 //! Two ports, two lcores: who is served where.
 
-use aoe_initiator::wire::SECTOR;
+use aoe_initiator::initiator::Export;
+use aoe_initiator::wire::{AtaRequest, SECTOR};
 use aoe_initiator::{Initiator, ShelfSlot, load};
 use serde_json::{Value, json};
 use std::sync::atomic::AtomicBool;
 
-use crate::lab::{Lab, QUIET, SECTORS, find, random_load};
+use crate::lab::{Lab, QUIET, SECTORS, find, random_load, until};
+use crate::rpc::Rpc;
+use crate::shutdown::{SLOW, all_answered, slow_export};
 
 fn served(initiator: &mut Initiator) -> Vec<String> {
     let found = initiator.discover(ShelfSlot::ANY, 5 * QUIET).unwrap();
@@ -85,6 +88,7 @@ fn a_disk_loaded_through_both_ports_at_once_keeps_what_each_wrote() {
     lab::needs_root!();
     let lab = Lab::with_ports(9000, 2);
     let target = lab.start_on("0-1", &["-e", "1.1=malloc:8M"]);
+    let mut rpc = target.rpc();
     std::thread::scope(|scope| {
         let halves = [0u64, 1].map(|half| {
             let lab = &lab;
@@ -108,5 +112,57 @@ fn a_disk_loaded_through_both_ports_at_once_keeps_what_each_wrote() {
             assert_eq!(load::sweep(lab.link(port), &other, &ledger, &spec).unwrap(), ledger.written());
         }
     });
+    // One lcore has carried out all of it. The other one has handed over what came by its port, and sent the replies.
+    let stats = rpc.call("aoe_get_stats", Value::Null);
+    let of = |lcore: usize, counter: &str| stats["lcores"][lcore][counter].as_u64().unwrap();
+    let away = usize::from(of(1, "handed_over") > 0);
+    assert_eq!((of(1 - away, "handed_over"), of(away, "taken_over")), (0, 0), "{stats:#}");
+    assert!(of(away, "handed_over") > 100, "{stats:#}");
+    assert_eq!(of(away, "handed_over"), of(1 - away, "taken_over"), "{stats:#}");
+    assert_eq!(of(away, "handed_over"), of(away, "returned"), "{stats:#}");
+    target.stop();
+}
+
+/// Writes `byte` into the first eight sectors, and returns the request's tag.
+fn send_write(initiator: &mut Initiator, export: &Export, byte: u8) -> u32 {
+    let envelope = initiator.envelope(export);
+    initiator.send_raw(&AtaRequest::write(0, 8).frame(&envelope, &[byte; 8 * SECTOR])).unwrap();
+    envelope.tag
+}
+
+fn order_waits(rpc: &mut Rpc) -> u64 {
+    let stats = rpc.call("aoe_get_stats", Value::Null);
+    stats["exports"].as_array().unwrap().iter().map(|export| export["order_waits"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn writes_by_two_ports_are_carried_out_in_the_order_of_their_arrival() {
+    lab::needs_root!();
+    let lab = Lab::with_ports(9000, 2);
+    let target = lab.start_on("0-1", &["-e", "1.1=malloc:8M"]);
+    let mut rpc = target.rpc();
+    slow_export(&mut rpc, 1_000_000);
+    for reads in ["avg_read", "p99_read"] {
+        let params = json!({ "delay_bdev_name": "slow", "latency_type": reads, "latency_us": 1 });
+        rpc.call("bdev_delay_update_latency", params);
+    }
+    let mut initiators = [lab.initiator(0), lab.initiator(1)];
+    let exports: Vec<Export> = initiators.iter_mut().map(|initiator| find(initiator, SLOW)).collect();
+    // The first write comes by the port of the lcore that owns the export, and by the other one.
+    for (nth, first) in [0, 1].into_iter().enumerate() {
+        let second = 1 - first;
+        let [a, b] = [0x10, 0x20].map(|byte| byte + u8::try_from(nth).unwrap());
+        let earlier = send_write(&mut initiators[first], &exports[first], a);
+        until("the first write to be in flight", || rpc.under_way() == 1);
+        let later = send_write(&mut initiators[second], &exports[second], b);
+        until("the second write to wait for it", || order_waits(&mut rpc) == nth as u64 + 1);
+        all_answered(&mut initiators[first], &[earlier].into(), 10 * QUIET);
+        all_answered(&mut initiators[second], &[later].into(), 10 * QUIET);
+        for (initiator, export) in initiators.iter_mut().zip(&exports) {
+            let mut read = [0; 8 * SECTOR];
+            initiator.read(export, 0, &mut read).unwrap();
+            assert_eq!(read, [b; 8 * SECTOR]);
+        }
+    }
     target.stop();
 }
