@@ -297,6 +297,12 @@ impl Distribution {
 }
 
 impl ReturnRing {
+    /// The ring, with room for so many replies that wait for room in it: the mbufs of the port.
+    pub(crate) fn with_room(mut self, replies: usize) -> Self {
+        self.waiting.reserve_exact(replies);
+        self
+    }
+
     /// Queues a reply.
     ///
     /// # Errors
@@ -382,8 +388,8 @@ fn parts_of(eal: EalStarted, polled: &Arc<[PortSet]>, port: &DistributedPort) ->
     let mut others = Vec::with_capacity(detached.len());
     for (nth, (lcore, part)) in detached.into_iter().enumerate() {
         let ring = rings[nth % lcores.len()].pop().ok_or_else(invalid)?;
-        let waiting = Vec::with_capacity(*capacity as usize);
-        others.push((lcore, DetachedPart { part, replies: ReturnRing { ring, waiting, full: 0 } }));
+        others
+            .push((lcore, DetachedPart { part, replies: ReturnRing { ring, waiting: Vec::new(), full: 0 } }));
     }
     Ok(Parts { queues, others })
 }

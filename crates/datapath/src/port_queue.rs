@@ -120,6 +120,7 @@ impl PortQueue {
         part: DetachedPart,
     ) -> Self {
         let DetachedPart { part, replies } = part;
+        let replies = replies.with_room(mempool.size() as usize);
         Self {
             index: 0,
             port,
