@@ -178,7 +178,8 @@ the NIC has that many) and those of requests in flight. A mempool takes this num
 frame (16 KiB for af_packet with framesz=16384) of hugepage memory. An lcore's af_packet, memif and vhost ports with \
 frames of the same size share one mempool, with this number for each of them together. A port that --spread distributes as \
 macs or software has one mempool with this number for each of its lcores: mbufs of its first queue are then on \
-all of them, in their tx rings and caches (some 256 each).";
+all of them, in their tx rings and caches (some 256 each). A port that some of the lcores have no queue pair of has as many \
+mbufs for requests once more, which these lcores share, and 384 for each of them.";
 
 pub(super) const IO_TIMEOUT: &str = "\
 Seconds that a disk has for a request, of exports without io_timeout: 1 to 120.
