@@ -2,7 +2,7 @@
 //! many exports.
 
 use aoe_target::{
-    Disposition, DropReason, Export, ExportId, PortId, Reply, Request, Route, ShelfSlot, StateReply,
+    Disposition, DropReason, ExportId, PortId, Reply, Request, Route, ShelfSlot, StateReply,
 };
 use dpdk::Mbuf;
 use spdk::CurrentThread;
