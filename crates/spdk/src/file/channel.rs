@@ -265,8 +265,7 @@ impl Channel {
 
     /// Gives back what the kernel does not have; true if it has nothing. For a reset.
     pub(super) fn drain(&self) -> bool {
-        let waiting = self.waiting.take();
-        let mut waiting = waiting;
+        let mut waiting = self.waiting.take();
         while let Some(request) = waiting.pop() {
             request.complete(Err(ECANCELED));
         }

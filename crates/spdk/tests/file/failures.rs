@@ -58,8 +58,8 @@ fn failed() -> Step {
         }
     };
     let shared = Shared::new("unused");
-    let params = json!({ "name": "full", "filename": device, "buffered": true });
-    let (opened, outcomes, later, rest) = (shared.clone(), shared.clone(), shared.clone(), shared.clone());
+    let params = json!({ "name": "full", "filename": device, "buffered": true, "sync": "group" });
+    let (outcomes, later, rest) = (shared.clone(), shared.clone(), shared.clone());
     let (good, closed) = (shared.clone(), shared.clone());
     let fault = (IoKind::Write, Outcome::DeviceFault);
     chain(vec![
@@ -67,9 +67,8 @@ fn failed() -> Step {
         once(move || {
             // Once the bdev has closed it, Linux takes the device down, also where a test fails.
             run("losetup", &["-d", text(&device)]).expect("it is there");
-            let bdev = crate::step::open("full", true, |_| ()).expect("there");
-            opened.bench.replace(Some(Bench::open(&bdev, "full")));
         }),
+        shared.opens("full"),
         // The page cache takes all of them; writing back fails.
         shared.each(IoKind::Write, 1000, 1),
         once(move || {

@@ -63,7 +63,7 @@ fn two() -> Step {
     let count = u32::try_from(cores.len().min(2)).expect("two at most");
     let writes = u64::from(count) * u64::from(ROUNDS) * WRITES;
     chain(vec![
-        shared.create("shared", json!({})),
+        shared.create("shared", json!({ "sync": "group" })),
         once(move || {
             drop(opened.bench.take());
             for (index, core) in (0..).zip(cores.iter().take(2)) {

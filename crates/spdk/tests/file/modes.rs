@@ -47,11 +47,21 @@ impl Shared {
             asks("bdev_file_create", params, move |answer| {
                 assert_eq!(answer["result"], json!(name), "{answer}")
             }),
-            once(move || {
-                let bdev = open(name, true, |_| ()).expect("it is there");
-                this.bench.replace(Some(Bench::open(&bdev, name)));
-            }),
+            this.opens(name),
         ])
+    }
+
+    /// Opens the bdev `name` for this test, once SPDK's modules have looked whether it is theirs.
+    pub(crate) fn opens(&self, name: &'static str) -> Step {
+        const EPERM: i32 = 1;
+        let this = self.clone();
+        until(move || match open(name, true, |_| ()) {
+            Ok(bdev) => this.bench.replace(Some(Bench::open(&bdev, name))).is_none(),
+            Err(error) => {
+                assert_eq!(error.errno, EPERM, "{error}");
+                false
+            }
+        })
     }
 
     /// Submits one of `kind` for each of the first `count` places.
@@ -101,7 +111,7 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
         ("each_write_may_have_its_own", mode("each", json!({ "sync": "each" }), depth)),
         (
             "the_page_cache_serves_reads_and_syncs_writes",
-            mode("buffered", json!({ "buffered": true }), depth),
+            mode("buffered", json!({ "buffered": true, "sync": "group" }), depth),
         ),
         ("what_the_page_cache_does_not_have_puts_no_lcore_to_sleep", uncached()),
         ("a_flush_syncs_what_was_written_without", flush()),
@@ -295,7 +305,9 @@ fn deleted_under_io() -> Step {
     let (keeps, gives_up) = (Rc::clone(&descriptor), descriptor);
     chain(vec![
         asks("bdev_file_create", params, |answer| assert_eq!(answer["result"], json!("deleted"), "{answer}")),
+        shared.opens("deleted"),
         once(move || {
+            drop(opened.bench.take());
             let bdev = open("deleted", true, move |event| {
                 assert_eq!(event, BdevEvent::Removed);
                 hears.replace(true);

@@ -5,9 +5,8 @@ use std::fs;
 use serde_json::{Value, json};
 use spdk::IoKind;
 
-use crate::bench::Bench;
 use crate::modes::Shared;
-use crate::step::{Step, asks, chain, once, open};
+use crate::step::{Step, asks, chain, once};
 
 pub(crate) fn all() -> Vec<(&'static str, Step)> {
     vec![
@@ -19,15 +18,6 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
 
 fn does(method: &'static str, params: Value) -> Step {
     asks(method, params, |answer| assert!(answer.get("error").is_none(), "{answer}"))
-}
-
-/// Opens the bdev `name` as the test's.
-fn opens(shared: &Shared, name: &'static str) -> Step {
-    let this = shared.clone();
-    once(move || {
-        let bdev = open(name, true, |_| ()).expect("it is there");
-        this.bench.replace(Some(Bench::open(&bdev, "stack")));
-    })
 }
 
 fn closes(shared: &Shared) -> Step {
@@ -55,7 +45,7 @@ fn volume() -> Step {
             "bdev_lvol_create",
             json!({ "lvs_name": "s", "lvol_name": "v", "size_in_mib": 16, "thin_provision": true }),
         ),
-        opens(&shared, "s/v"),
+        shared.opens("s/v"),
         shared.each(IoKind::Write, 500, 1),
         shared.each(IoKind::Read, 500, 1),
         shared.each(IoKind::Unmap, 500, 1),
@@ -76,7 +66,7 @@ fn raid() -> Step {
             "bdev_raid_create",
             json!({ "name": "r0", "raid_level": "raid0", "base_bdevs": ["raid-a", "raid-b"], "strip_size_kb": 4 }),
         ),
-        opens(&shared, "r0"),
+        shared.opens("r0"),
         shared.each(IoKind::Write, 600, 2),
         shared.each(IoKind::Read, 600, 2),
         shared.no_failures(),
