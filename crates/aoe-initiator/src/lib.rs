@@ -11,6 +11,7 @@ pub mod initiator;
 pub mod ledger;
 pub mod link;
 pub mod load;
+pub mod output;
 pub mod queue;
 pub mod sector;
 pub mod window;

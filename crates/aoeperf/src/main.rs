@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
+use aoe_initiator::output;
 use aoeperf::options::{self, CommandLine, Refusal};
 use aoeperf::run;
 
@@ -13,11 +14,16 @@ fn main() -> ExitCode {
     let command = match options::parse(std::env::args_os()) {
         Ok(command) => command,
         Err(Refusal::Print(text)) => {
-            print!("{text}");
-            return ExitCode::SUCCESS;
+            return match output::print(&text) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    output::note(&format!("aoeperf: standard output can't be written: {error}\n"));
+                    ExitCode::FAILURE
+                }
+            };
         }
         Err(Refusal::Usage(sentence)) => {
-            eprintln!("aoeperf: {sentence}");
+            output::note(&format!("aoeperf: {sentence}\n"));
             return ExitCode::from(2);
         }
     };
@@ -25,7 +31,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("aoeperf: {error:#}");
+            output::note(&format!("aoeperf: {error:#}\n"));
             ExitCode::FAILURE
         }
     }
@@ -53,7 +59,7 @@ fn log(level: u32, text: &str) {
     static LAST: Mutex<String> = Mutex::new(String::new());
     let Ok(mut last) = LAST.lock() else { return };
     if level <= WARNING && *last != text {
-        eprintln!("{text}");
+        output::note(&format!("{text}\n"));
         text.clone_into(&mut last);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use aoe_initiator::output;
 use dpdk::{Burst, tsc};
 
 use crate::discover::{Found, discover};
@@ -30,26 +31,26 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<bool> {
     let wanted: Vec<_> = options.targets.iter().flat_map(|addresses| addresses.iter()).collect();
     let found = discover(&mut queues, &wanted, wait)?;
     if options.list {
-        print!("{}", report::list(&found, &queues));
+        print(&report::list(&found, &queues))?;
         return Ok(true);
     }
     warn_of_depth(&found, options);
     let (engine, report) = load(queues, &found, options, stop)?;
     for complaint in engine.complaints() {
-        eprintln!("aoeperf: {complaint}");
+        output::note(&format!("aoeperf: {complaint}\n"));
     }
     match options.json.as_deref() {
-        Some("-") => println!("{}", serde_json::to_string_pretty(&report)?),
+        Some("-") => print(&(serde_json::to_string_pretty(&report)? + "\n"))?,
         Some(file) => {
             let json = serde_json::to_string_pretty(&report)? + "\n";
             std::fs::write(file, json).with_context(|| format!("--json {file}"))?;
-            print!("{}", report.table());
+            print(&report.table())?;
         }
-        None => print!("{}", report.table()),
+        None => print(&report.table())?,
     }
     if options.paths {
         let text = report::paths(&engine);
-        if options.json.as_deref() == Some("-") { eprint!("{text}") } else { print!("{text}") }
+        if options.json.as_deref() == Some("-") { output::note(&text) } else { print(&text)? }
     }
     while options.hold && !stop.load(Ordering::Relaxed) {
         std::thread::sleep(Duration::from_millis(10));
@@ -63,6 +64,10 @@ pub fn run(options: &Options, stop: &AtomicBool) -> Result<bool> {
     Ok(report.is_good())
 }
 
+fn print(text: &str) -> Result<()> {
+    output::print(text).context("standard output can't be written")
+}
+
 /// A target drops what is more than it has room for, if it says the truth about its room.
 fn warn_of_depth(found: &[Found], options: &Options) {
     if options.linux_window {
@@ -73,14 +78,14 @@ fn warn_of_depth(found: &[Found], options: &Options) {
         u32::from(options.queue_depth) > room
     };
     if let Some(target) = found.iter().find(deeper) {
-        eprintln!(
+        output::note(&format!(
             "aoeperf: target {} advertises a buffer count of {} on {} path(s): some of {} outstanding requests may be \
-             dropped",
+             dropped\n",
             target.address,
             target.routes[0].buffer_count,
             target.routes.len(),
             options.queue_depth
-        );
+        ));
     }
 }
 
@@ -211,7 +216,7 @@ impl Progress {
             let iops = (requests - self.requests) as f64 / over;
             let mib = iops * self.bytes / f64::from(1 << 20);
             let end = if self.rewrite { '\r' } else { '\n' };
-            eprint!("{:>6} s {iops:>12.0} IOPS {mib:>10.1} MiB/s{end}", self.second);
+            output::note(&format!("{:>6} s {iops:>12.0} IOPS {mib:>10.1} MiB/s{end}", self.second));
         }
         self.requests = requests;
         self.next += self.hz;
@@ -219,7 +224,7 @@ impl Progress {
 
     fn end(&self) {
         if self.wanted && self.rewrite && self.second > 0 {
-            eprintln!();
+            output::note("\n");
         }
     }
 }

@@ -27,10 +27,12 @@ pub use backing_file::BackingFile;
 pub use error::{ErrorCode, RpcError};
 pub use lifecycle::{Effect, Event, Lifecycle, Refusal, Round, Stage, Task};
 pub use options::ExportOptions;
-pub use port::{PortInfo, PortRef, PortTable};
+pub use port::{PortChanges, PortInfo, PortRef, PortTable};
 pub use rbd::RbdImage;
 pub use registry::{Deletion, Record, Registry, unknown_bdev};
-pub use report::{BdevNames, ExportInfo, ExportPort, LcoreStats, PortStats};
+pub use report::{
+    BdevNames, ExportInfo, ExportList, ExportPort, ExportStats, LcoreStats, ListedExport, PortStats, Stats,
+};
 pub use request::{
     Action, Announce, ClearInitiatorState, CreateExport, DeleteExport, GetExports, GetStats, Method,
     StatePart,

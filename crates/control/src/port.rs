@@ -1,7 +1,9 @@
 //! The ports of this process, and the names that requests have for them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use aoe_target::{PortId, Ports};
 use serde::{Serialize, Serializer};
 
 use crate::error::{ErrorCode, Quoted, RpcError};
@@ -82,10 +84,48 @@ pub struct PortInfo {
     pub mac: [u8; 6],
 }
 
+/// What has happened to the link of a port and to the Linux interface behind it, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortChanges {
+    /// The link came up.
+    pub link_up: u64,
+    /// The link went down.
+    pub link_down: u64,
+    /// The interface got another MTU.
+    pub mtu: u64,
+    /// It got another MAC address.
+    pub mac: u64,
+    /// It got another name.
+    pub renamed: u64,
+    /// It was deleted, or moved to another network namespace.
+    pub deleted: u64,
+    /// It was there again, and the port was made again on it.
+    pub remade: u64,
+}
+
+impl PortChanges {
+    /// Name and value of each count.
+    #[must_use]
+    pub const fn fields(&self) -> [(&'static str, u64); 7] {
+        let Self { link_up, link_down, mtu, mac, renamed, deleted, remade } = *self;
+        [
+            ("link_up", link_up),
+            ("link_down", link_down),
+            ("mtu", mtu),
+            ("mac", mac),
+            ("renamed", renamed),
+            ("deleted", deleted),
+            ("remade", remade),
+        ]
+    }
+}
+
 /// The ports of this process, in the order of their numbers.
 #[derive(Debug, Clone, Default)]
 pub struct PortTable {
     ports: Vec<PortInfo>,
+    /// By port number; a port that nothing has happened to may be missing.
+    changes: BTreeMap<u16, PortChanges>,
 }
 
 impl PortTable {
@@ -93,7 +133,18 @@ impl PortTable {
     #[must_use]
     pub fn new(mut ports: Vec<PortInfo>) -> Self {
         ports.sort_by_key(|port| port.number);
-        Self { ports }
+        Self { ports, changes: BTreeMap::new() }
+    }
+
+    /// Takes over what has happened to a port.
+    pub(crate) fn set_changes(&mut self, number: u16, changes: PortChanges) {
+        self.changes.insert(number, changes);
+    }
+
+    /// What has happened to a port since the start.
+    #[must_use]
+    pub fn changes(&self, number: u16) -> PortChanges {
+        self.changes.get(&number).copied().unwrap_or_default()
     }
 
     /// Takes over what has changed of a port that runs.
@@ -107,6 +158,11 @@ impl PortTable {
     #[must_use]
     pub fn all(&self) -> &[PortInfo] {
         &self.ports
+    }
+
+    /// Those among `ports`, one by one.
+    pub fn of(&self, ports: Ports) -> impl Iterator<Item = &PortInfo> {
+        self.ports.iter().filter(move |port| ports.contains(PortId(port.number)))
     }
 
     /// The port of that number, if there is one.

@@ -8,11 +8,13 @@ mod bdevs;
 mod record;
 mod waiting;
 
+use std::collections::BTreeSet;
+
 use aoe_target::{ExportId, ExportKey, PortId, PortSet, Ports, ShelfSlot, VlanId};
 
 use crate::error::{ErrorCode, Quoted, RpcError};
 use crate::lifecycle::{Effect, Event, Lifecycle, Stage};
-use crate::port::{PortInfo, PortRef, PortTable};
+use crate::port::{PortChanges, PortInfo, PortRef, PortTable};
 use crate::request::{Announce, CreateExport, DeleteExport};
 use crate::served_bdev::ServedBdev;
 
@@ -29,6 +31,10 @@ pub struct Registry {
     exports: Vec<Option<Record>>,
     /// The generation of the next export of each id.
     generations: Vec<u32>,
+    /// Exports that have their addresses.
+    holding: usize,
+    /// Ids of exports that wait or are offline, which are looked at often.
+    unserved: BTreeSet<u32>,
 }
 
 /// The change of one export by a deletion.
@@ -44,7 +50,7 @@ impl Registry {
     /// A registry of these ports, without exports. That many lcores report on each task.
     #[must_use]
     pub fn new(ports: PortTable, lcores: u32) -> Self {
-        Self { ports, lcores, exports: Vec::new(), generations: Vec::new() }
+        Self { ports, lcores, exports: Vec::new(), generations: Vec::new(), holding: 0, unserved: BTreeSet::new() }
     }
 
     /// Hands an event to an export's life, and returns the effects for the glue. An event for an export that is gone, or of an
@@ -52,21 +58,71 @@ impl Registry {
     #[must_use]
     pub fn step(&mut self, key: ExportKey, event: Event) -> Vec<Effect> {
         let Some(record) = self.get_mut(key) else { return Vec::new() };
+        let held = record.life.holds_address();
         let effects = record.life.step(event);
         if effects.contains(&Effect::LeftPorts) {
             record.leaving = PortSet::EMPTY;
         }
+        let holds = record.life.holds_address();
+        self.holding = self.holding + usize::from(holds) - usize::from(held);
+        self.note_stage(key.id.0);
         effects
+    }
+
+    /// The stage of the export of that id may be another one.
+    fn note_stage(&mut self, id: u32) {
+        let record = self.exports.get(id as usize).and_then(Option::as_ref);
+        if record.is_some_and(|record| matches!(record.stage(), Stage::Waiting | Stage::Offline)) {
+            self.unserved.insert(id);
+        } else {
+            self.unserved.remove(&id);
+        }
+    }
+
+    /// The exports that wait or are offline, by their ids.
+    fn unserved(&self) -> impl Iterator<Item = &Record> {
+        self.unserved.iter().filter_map(|id| self.exports.get(*id as usize)?.as_ref())
     }
 
     /// Takes an export out whose life has ended, and frees its id.
     pub fn free(&mut self, key: ExportKey) -> Option<Record> {
-        self.exports.get_mut(key.id.0 as usize)?.take_if(|record| record.key == key)
+        let freed = self.exports.get_mut(key.id.0 as usize)?.take_if(|record| record.key == key)?;
+        self.holding -= usize::from(freed.life.holds_address());
+        self.note_stage(key.id.0);
+        Some(freed)
+    }
+
+    /// The number of exports that have their addresses. Counts none of them anew.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.holding
+    }
+
+    /// Whether no export has an address.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.holding == 0
+    }
+
+    /// One more than the largest id that an export has had.
+    #[must_use]
+    pub fn end_of_ids(&self) -> u32 {
+        u32::try_from(self.exports.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The exports among so many ids from `first` on, quarantined ones included.
+    pub fn among_ids(&self, first: u32, ids: u32) -> impl Iterator<Item = &Record> {
+        self.exports.iter().skip(first as usize).take(ids as usize).flatten()
     }
 
     /// The interface behind a port has another name, MTU or address.
     pub fn port_changed(&mut self, number: PortId, netif: Option<String>, mtu: u16, mac: [u8; 6]) {
         self.ports.change(number.0, netif, mtu, mac);
+    }
+
+    /// Takes over what has happened to a port since the start.
+    pub fn set_port_changes(&mut self, number: PortId, changes: PortChanges) {
+        self.ports.set_changes(number.0, changes);
     }
 
     /// The ports.
@@ -104,7 +160,7 @@ impl Registry {
     /// The ports an export is on, one by one.
     #[must_use]
     pub fn ports_of(&self, record: &Record) -> Vec<&PortInfo> {
-        self.ports.all().iter().filter(|port| record.ports.contains(PortId(port.number))).collect()
+        self.ports.of(record.ports).collect()
     }
 
     /// Takes the address for an export of that bdev. [`Event::Create`] is its first.
@@ -158,7 +214,8 @@ impl Registry {
             self.generations.push(0);
         }
         let key = self.next_key(id);
-        Ok(self.exports[place].insert(Record {
+        self.holding += usize::from(life.holds_address());
+        self.exports[place] = Some(Record {
             key,
             address: request.address,
             ports,
@@ -169,7 +226,9 @@ impl Registry {
             options: request.options.clone(),
             life,
             reason,
-        }))
+        });
+        self.note_stage(id.0);
+        self.get(key).ok_or_else(|| RpcError::new(ErrorCode::Internal, "the export is not in the list"))
     }
 
     /// The key of a new export of that id.

@@ -10,8 +10,8 @@ use dpdk::{RxInterrupts, tsc};
 use spdk::{Bdev, CurrentThread};
 
 use crate::{
-    AddError, Deferred, DeferredSender, Degraded, DegradedChanges, Idle, PortQueue, PortQueueStats,
-    TurnCount, pacing::Yields, requests::Requests,
+    AddError, Deferred, DeferredSender, Degraded, DegradedChanges, ExportSlice, Idle, PortQueue,
+    PortQueueStats, TurnCount, pacing::Yields, requests::Requests,
 };
 
 /// Turns between two looks at the clock, a power of two. A turn takes microseconds, and deadlines have seconds.
@@ -45,7 +45,7 @@ const _: () = assert!(align_of::<Lcore>() == 128 && size_of::<Lcore>().is_multip
 pub struct Snapshot {
     /// By port queue.
     pub queues: Vec<PortQueueStats>,
-    /// By export.
+    /// By export; empty where only the others were asked for.
     pub exports: Vec<(ExportId, ExportCounters)>,
     /// Requests that bdevs have now.
     pub in_flight: u32,
@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub bdev_waits: u64,
     /// Reads and writes that SPDK copied, because their data did not lie at their bdev's alignment.
     pub bounced: u64,
+    /// Writes of a part of a block that failed because their bdev's compare does not work.
+    pub compare_faults: u64,
     /// Turns since the start.
     pub turns: u64,
     /// Those in which there was work.
@@ -329,15 +331,26 @@ impl Lcore {
         self.requests.bdevs.in_flight()
     }
 
-    /// The counters now. Allocates: for the control plane, at its pace.
+    /// All counters now. Visits every export, so it is for tests; the control plane takes the two parts below.
     pub fn snapshot(&self) -> Snapshot {
+        Snapshot { exports: self.requests.exports.counters().collect(), ..self.counters() }
+    }
+
+    /// Writes the counters of the exports of a slice into it. Does not allocate.
+    pub fn count_exports(&self, slice: &mut ExportSlice) {
+        slice.fill(|id| self.requests.exports.counters_of(id));
+    }
+
+    /// The counters now, but for those of exports. Allocates for the few port queues: for the control plane, at its pace.
+    pub fn counters(&self) -> Snapshot {
         let bdevs = &self.requests.bdevs;
         Snapshot {
             queues: self.queues.iter().map(PortQueue::stats).collect(),
-            exports: self.requests.exports.counters().collect(),
+            exports: Vec::new(),
             in_flight: bdevs.in_flight(),
             bdev_waits: bdevs.waits(),
             bounced: bdevs.bounced(),
+            compare_faults: bdevs.compare_faults(),
             turns: self.turns,
             busy_turns: self.busy_turns,
         }

@@ -37,6 +37,7 @@ mod deadline;
 pub mod deferred;
 mod degraded;
 pub mod distribute;
+mod export_slice;
 mod fanout;
 mod fence;
 pub mod idle;
@@ -57,6 +58,7 @@ pub use degraded::{Degraded, DegradedChanges};
 pub use distribute::{
     DetachedPart, DistributeBy, DistributedPort, Distribution, DistributionCounters, Parts,
 };
+pub use export_slice::ExportSlice;
 pub use idle::Idle;
 pub use inflight::{PAYLOAD, PAYLOAD_ALIGNMENT, private_size};
 pub use lcore::{Lcore, Snapshot};

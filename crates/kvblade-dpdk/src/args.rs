@@ -20,7 +20,7 @@ use crate::launch_error::LaunchError;
 use crate::payload_alignment::PayloadAlignment;
 use crate::settings::Settings;
 use options::Options;
-use values::{DEFAULT_RPC_SOCKET, DEFAULT_STATE_DIR, MBUFS_DEFAULT};
+use values::{DEFAULT_RPC_SOCKET, DEFAULT_STATE_DIR, MBUFS_DEFAULT, RPC_CONNECTIONS_DEFAULT};
 use words::Words;
 
 /// The request of a command line.
@@ -120,6 +120,7 @@ impl Options {
             config: self.config.or(file.config),
             strict: self.strict || file.strict.unwrap_or(false),
             rpc_socket,
+            rpc_connections: self.rpc_connections.or(file.rpc_connections).unwrap_or(RPC_CONNECTIONS_DEFAULT),
             state_dir: self.state_dir.or(file.state_dir).unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             mtu: self.mtu.or(file.mtu),
             mbufs: self.mbufs.or(file.mbufs).unwrap_or(MBUFS_DEFAULT),

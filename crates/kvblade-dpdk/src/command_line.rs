@@ -30,6 +30,8 @@ pub(crate) struct CommandLine {
     pub(crate) strict: bool,
     /// `--rpc-socket`, absolute: the working directory may change.
     pub(crate) rpc_socket: PathBuf,
+    /// `--rpc-connections`.
+    pub(crate) rpc_connections: usize,
     /// `--state-dir`.
     pub(crate) state_dir: PathBuf,
     /// `--mtu`, in bytes of Ethernet payload, for ports without a Linux interface behind them.

@@ -10,6 +10,7 @@ mod answer;
 mod args;
 mod bdev_requirements;
 mod command_line;
+mod cpus;
 mod distribution;
 mod eal_options;
 mod export_spec;
@@ -21,6 +22,7 @@ mod launch_error;
 mod lcore_choice;
 mod loading;
 mod logging;
+mod management;
 mod notify;
 mod payload_alignment;
 mod ports;
@@ -36,6 +38,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use args::Invocation;
 use bdev_requirements::BdevRequirements;
@@ -43,19 +46,24 @@ use command_line::CommandLine;
 use eal_options::EalOptions;
 use launch_config::LaunchConfig;
 use launch_error::LaunchError;
+use management::Management;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use notify::service_manager;
 use ports::PortOptions;
 use preflight::reserve;
-use spdk::App;
+use spdk::{App, AppThread};
 use spdk::app::{AppOptions, LogLevel, LogLine};
 use subsystem::AoeSubsystem;
+
+/// Time that the end of the program gives the last answers of RPCs.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let code = run().unwrap_or_else(|error| {
         logging::print_error(&format!("kvblade-dpdk: {error}"));
         error.exit_code().into()
     });
+    management::finish(LAST_ANSWERS);
     logging::flush();
     code
 }
@@ -83,7 +91,9 @@ fn run() -> Result<ExitCode, LaunchError> {
         Invocation::ReserveHugepages(command) => (command, Purpose::ReserveHugepages),
     };
     logging::start(command.log_level)?;
+    let mut management = None;
     if purpose == Purpose::Serve {
+        management = Some(Management::start(command.rpc_connections)?);
         reload::start(argv, &command)?;
         service_manager().tell("STATUS=starting");
     }
@@ -116,9 +126,11 @@ fn run() -> Result<ExitCode, LaunchError> {
     reserve::see_to(&command, provision.needed, &host)?;
     preflight::check(&command, &launch, &host)?;
     logging::leave(&command.eal.lcores);
+    let Some(management) = management else { return Ok(ExitCode::SUCCESS) };
+    management.leave(&command.eal.lcores);
     provision.log(&command, &host);
     let state = target::StateStore::open(&command.state_dir)?;
-    serve(&command, &launch, state)
+    serve(&command, &launch, state, management)
 }
 
 /// The purpose of a run.
@@ -134,6 +146,7 @@ fn serve(
     command: &CommandLine,
     launch: &LaunchConfig,
     state: target::StateStore,
+    management: Management,
 ) -> Result<ExitCode, LaunchError> {
     let failed =
         |what: &str, error: &dyn std::error::Error| LaunchError::environment(format!("{what}: {error}"));
@@ -181,12 +194,24 @@ fn serve(
         eal_arguments: command.eal.env_context().unwrap_or_default(),
         no_pci: command.eal.no_pci,
         huge_unlink: command.eal.huge_unlink || unlinks_by_default(&command.eal),
-        rpc_socket: Some(command.rpc_socket.display().to_string()),
+        rpc_socket: Some(preflight::spdk_socket(&command.rpc_socket).display().to_string()),
         config_file: Some(format!("/proc/self/fd/{}", config.as_raw_fd())),
         log: Some(spdk_log),
         log_verbose: tracing::enabled!(target: "spdk", tracing::Level::DEBUG),
     };
-    let code = app.run(&options, target::ready).map_err(|error| failed("SPDK", &error))?;
+    let rpc_socket = command.rpc_socket.clone();
+    let spdk_socket = preflight::spdk_socket(&rpc_socket);
+    let ready = move |app: AppThread<'_>| match target::entrance() {
+        Some(carry_out) => match management.listen(&rpc_socket, spdk_socket, carry_out) {
+            Ok(()) => target::ready(app),
+            Err(sentence) => {
+                target::note_failure(&sentence);
+                app.stop(1);
+            }
+        },
+        None => target::ready(app),
+    };
+    let code = app.run(&options, ready).map_err(|error| failed("SPDK", &error))?;
     match target::failure() {
         Some(sentence) => Err(LaunchError::environment(sentence)),
         None if code == 0 => Ok(ExitCode::SUCCESS),

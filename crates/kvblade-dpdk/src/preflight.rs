@@ -17,7 +17,7 @@ use crate::export_spec::PciAddress;
 use crate::launch_config::LaunchConfig;
 use crate::launch_error::LaunchError;
 pub(crate) use host::Host;
-pub(crate) use rpc_socket::own_socket;
+pub(crate) use rpc_socket::{own_socket, spdk_socket};
 
 /// Drivers that hand a PCI device to DPDK and SPDK.
 const USER_SPACE_DRIVERS: [&str; 3] = ["vfio-pci", "uio_pci_generic", "igb_uio"];

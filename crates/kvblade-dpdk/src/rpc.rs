@@ -51,10 +51,7 @@ macro_rules! register_methods {
                         const NAME: &'static CStr = c_name!($former);
 
                         fn call(params: Option<&str>, request: Request) {
-                            static WARNED: Once = Once::new();
-                            WARNED.call_once(|| {
-                                tracing::warn!("{} is called {} now: the next release has the new name only", $former, $name);
-                            });
+                            warn_of_former_name($former);
                             call($name, params, request);
                         }
                     }
@@ -64,6 +61,18 @@ macro_rules! register_methods {
             )+
             app.register::<LoadStartup>();
             app.register::<LoadRuntime>();
+        }
+
+        /// Warns, once, of a name that a method had in the release before.
+        pub(crate) fn warn_of_former_name(method: &str) {
+            $($(
+                if method == $former {
+                    static WARNED: Once = Once::new();
+                    WARNED.call_once(|| {
+                        tracing::warn!("{} is called {} now: the next release has the new name only", $former, $name);
+                    });
+                }
+            )?)+
         }
     };
 }

@@ -32,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) config: Option<PathBuf>,
     pub(crate) strict: Option<bool>,
     pub(crate) rpc_socket: Option<PathBuf>,
+    pub(crate) rpc_connections: Option<usize>,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) mtu: Option<u16>,
     pub(crate) mbufs: Option<u32>,
@@ -55,6 +56,7 @@ struct File {
     config: Option<Spanned<PathBuf>>,
     strict: Option<bool>,
     rpc_socket: Option<Spanned<PathBuf>>,
+    rpc_connections: Option<Spanned<i64>>,
     state_dir: Option<Spanned<PathBuf>>,
     mtu: Option<Spanned<i64>>,
     mbufs: Option<Spanned<i64>>,
@@ -126,6 +128,9 @@ impl File {
             config: place.optional("config", self.config.as_ref(), absolute)?,
             strict: self.strict,
             rpc_socket: place.optional("rpc-socket", self.rpc_socket.as_ref(), absolute)?,
+            rpc_connections: place.optional("rpc-connections", self.rpc_connections.as_ref(), |number| {
+                values::parse_rpc_connections(&number.to_string())
+            })?,
             state_dir: place.optional("state-dir", self.state_dir.as_ref(), absolute)?,
             mtu: place.optional("mtu", self.mtu.as_ref(), |mtu| values::parse_mtu(&mtu.to_string()))?,
             mbufs: place

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use spdk::{AppThread, Finished, Initialized, Subsystem};
 
-use crate::target;
+use crate::{management, target};
 
 /// Starts, saves and stops ports, lcores and exports with SPDK's subsystems.
 pub(crate) struct AoeSubsystem;
@@ -18,6 +18,7 @@ impl Subsystem for AoeSubsystem {
     }
 
     fn fini(_: AppThread<'_>, done: Finished) {
+        management::stop();
         target::stop(done);
     }
 

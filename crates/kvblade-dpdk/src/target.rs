@@ -3,6 +3,7 @@
 //! All of it lives on the app's thread. Lcores are reached by messages and report by messages ([`lcores`]).
 
 mod announce;
+mod backlog;
 mod bdevs;
 mod calls;
 mod control_plane;
@@ -11,6 +12,7 @@ mod degraded;
 mod delete;
 mod effects;
 mod file_watch;
+mod gathered;
 mod initiator_state;
 mod lcores;
 mod loading;
@@ -18,6 +20,7 @@ mod operations;
 mod port_watch;
 mod read_claims;
 mod resources;
+mod scan;
 mod start_state;
 mod state_manager;
 mod stats;
@@ -27,7 +30,7 @@ mod watch_degraded;
 mod watchdog;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aoe_target::ShelfSlot;
 use control::{Action, Registry};
@@ -37,18 +40,20 @@ use serde_json::Value;
 use spdk::{AppThread, Finished, Initialized, Thread};
 
 use control_plane::{Target, with};
+use gathered::Wanted;
 use lcores::{Lcores, ToApp, Unreached};
 pub(crate) use loading::{Configuration, carry_out};
 use operations::{Operations, Waiting};
 use read_claims::ReadClaims;
 use resources::Resources;
-pub(crate) use start_state::failure;
-use start_state::{note_failure, set_ready};
+use scan::Scans;
+pub(crate) use start_state::{failure, note_failure};
+use start_state::set_ready;
 use state_manager::StateManager;
 pub(crate) use state_manager::StateStore;
 use watchdog::Watchdog;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Reply};
 use crate::bdev_requirements;
 use crate::logging;
 use crate::notify::service_manager;
@@ -113,7 +118,10 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         };
         match Remote::start(core, queues, started) {
             Ok(lcore) => {
-                lcores::post(&lcore, "how to idle", move |lcore| lcore.rest_by(idle));
+                if let Err(error) = lcore.send(move |lcore| lcore.rest_by(idle)) {
+                    done.fail(error.errno);
+                    return Err(format!("lcore {core}: {error}"));
+                }
                 lcores.push(lcore);
             }
             Err(error) => {
@@ -122,7 +130,13 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
             }
         }
     }
-    let lcores = Lcores::new(app, lcores);
+    let lcores = match Lcores::new(app, lcores) {
+        Ok(lcores) => lcores,
+        Err(error) => {
+            done.fail(error.errno);
+            return Err(error.to_string());
+        }
+    };
     let count = u32::try_from(lcores.count()).map_err(|error| error.to_string())?;
     let state_manager = match StateManager::start(lcores.clone(), state, reach) {
         Ok(state_manager) => state_manager,
@@ -139,8 +153,10 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         _undelivered: undelivered,
         registry: Registry::new(ports.table, count),
         resources: BTreeMap::new(),
+        with_calls: BTreeSet::new(),
         read_claims: ReadClaims::default(),
         operations: Operations::default(),
+        scans: Scans::default(),
         waiting: Waiting::default(),
         watch: None,
         watchdog: None,
@@ -174,7 +190,7 @@ pub(crate) fn ready(_: AppThread<'_>) {
         // From here on peers can cause log lines of SPDK and DPDK.
         crate::logging::limit_foreign_lines();
         let waiting = target.registry.waiting().len();
-        let exports = target.registry.exports().len() - waiting;
+        let exports = target.registry.len() - waiting;
         tracing::info!(exports, waiting, ports = target.ports.len(), lcores = target.lcores.count(), "ready");
         let look = || {
             with(Target::watch_lcores);
@@ -199,15 +215,17 @@ pub(crate) fn act(action: Action, answer: Answer) {
     with(move |target| match action {
         Action::CreateExport(request) => target.create(request, answer),
         Action::DeleteExport(request) => target.delete(&request, answer),
-        Action::GetExports(_) => {
-            // Names that can't be followed are reported as they were.
-            AppThread::with(|app| target.follow_names(app)).unwrap_or_default();
-            target.list(answer);
-        }
+        Action::GetExports(_) => target.scan_for(Wanted::List, answer),
         Action::ClearInitiatorState(request) => target.clear_initiator_state(&request, answer),
         Action::Announce(request) => target.announce(request, answer),
-        Action::GetStats(_) => target.count(answer),
+        Action::GetStats(_) => target.scan_for(Wanted::Stats, answer),
     });
+}
+
+/// The way in for calls from other threads: carries out an action on the app's thread. `None` without a target.
+pub(crate) fn entrance() -> Option<impl Fn(Action, Reply) + Send + Sync + 'static> {
+    let app = with(|target| target.lcores.app().clone())?;
+    Some(move |action, reply| app.send(move || act(action, Answer::from(reply))))
 }
 
 /// The RPC calls that would create the present exports.
@@ -215,7 +233,7 @@ pub(crate) fn config(app: AppThread<'_>) -> Value {
     // Entries that make missing bdevs are in no other subsystem's configuration.
     let mut calls = loading::awaited(app);
     let config = with(|target| {
-        target.follow_names(app);
+        target.follow_all_names(app);
         target.registry.config()
     });
     if let Some(Value::Array(exports)) = config {
@@ -237,20 +255,9 @@ impl Target {
     fn watch_lcores(&mut self) {
         // The watchdog starts at the end of the start, and ends as the stop begins.
         if let Some(watchdog) = &mut self.watchdog {
-            watchdog.look(&self.lcores, self.registry.exports().len(), self.ports.len());
+            watchdog.look(&self.lcores, self.registry.len(), self.ports.len());
             self.look_for_degraded();
-        }
-    }
-
-    /// Takes over new names of bdevs. SPDK has no event for a volume that is renamed, and a saved configuration must find
-    /// its bdev again.
-    fn follow_names(&mut self, app: AppThread<'_>) {
-        for (key, resources) in &self.resources {
-            let Some(bdev) = resources.bdev() else { continue };
-            let name = self.registry.get(*key).map(|record| record.bdev_name().to_owned());
-            if name.is_some_and(|name| !bdev.is_called(app, &name)) {
-                self.registry.bdev_renamed(*key);
-            }
+            self.look_for_late_scans();
         }
     }
 }
@@ -267,6 +274,7 @@ pub(crate) fn stop(done: Finished) {
     target.watchdog = None;
     // Pending calls are answered with an error.
     target.operations = Operations::default();
+    target.scans = Scans::default();
     target.resources.values_mut().for_each(Resources::give_up_calls);
     target.state_manager.give_up_calls();
     target.stopping = Some(done);

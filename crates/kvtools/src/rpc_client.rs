@@ -105,6 +105,31 @@ impl Client {
         Ok(Self { stream, path: path.to_owned(), timeout, exchange: Exchange::default() })
     }
 
+    /// Connects again, after a call that left the connection of no further use.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`].
+    pub fn reconnect(&mut self) -> Result<(), ClientError> {
+        *self = Self::connect(&self.path, self.timeout)?;
+        Ok(())
+    }
+
+    /// As [`Client::call`], with another limit of the time that the call takes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn call_within<T: DeserializeOwned>(
+        &mut self,
+        timeout: Duration,
+        method: &str,
+        params: Option<Value>,
+    ) -> Result<T, ClientError> {
+        let usual = std::mem::replace(&mut self.timeout, timeout);
+        let result = self.call(method, params);
+        self.timeout = usual;
+        result
+    }
+
     /// Makes a call and waits for its result.
     ///
     /// # Errors

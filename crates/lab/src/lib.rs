@@ -8,6 +8,7 @@ mod daemon;
 mod dpdk_files;
 mod error;
 mod hugepages;
+pub mod json_rpc;
 mod namespace;
 mod skip;
 mod vblade;

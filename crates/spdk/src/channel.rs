@@ -13,7 +13,7 @@
 //! | the frame holds the data from `payload` on, in at most [`crate::MAX_SEGMENTS`] segments | [`IoChannel::submit`]: lengths come from the wire | [`Outcome::Aborted`] |
 //! | the data lies at the bdev's alignment | SPDK, which copies through a buffer of its own if not; counted by [`CompletionQueue::bounced`] | slower |
 //! | the range is whole blocks | [`IoChannel::submit`], which else takes `sector_io`, by way of a buffer | slower |
-//! | a write of part blocks leaves the other sectors as they are | `sector_io`, by compare-and-write | (cannot fail: it tries again) |
+//! | a write of part blocks leaves the other sectors as they are | `sector_io`, by compare-and-write, again if another writer was faster | [`Outcome::DeviceFault`] where the bdev's compare does not work, counted by [`CompletionQueue::compare_faults`] |
 //! | [`IoKind::WriteFua`]: the drive keeps FUA, one command carries the write | the caller, by [`crate::BdevInfo::fua`] and [`IoChannel::can_force`] | [`Outcome::Aborted`] |
 //! | [`IoKind::Flush`]: the bdev has a way to flush | the descriptor, when it was opened ([`crate::FlushMethod`]) | [`Outcome::Aborted`], never Done |
 //! | writes completed before a flush are on stable media after it | the bdev kind's entry in `durability` | data loss at power failure |
@@ -407,6 +407,12 @@ impl<C: Copy> CompletionQueue<C> {
     /// The fdatasyncs of files so far, and the flushes that they answered.
     pub fn file_syncs(&self) -> FileSyncs {
         self.inner().fdsync.borrow().counts
+    }
+
+    /// Writes of a part of a block that failed because the bdev says that the block has changed when it has not: it can't carry
+    /// out the compare that it claims to.
+    pub fn compare_faults(&self) -> u64 {
+        self.inner().compare_faults.get()
     }
 
     /// Drives work that has no callback: retries requests that got ENOMEM, polls fdatasync completions. Once a turn,

@@ -408,6 +408,8 @@ pub(crate) struct QueueHead {
     pub(crate) waits: Cell<u64>,
     /// I/Os that SPDK copied.
     pub(crate) bounced: Cell<u64>,
+    /// Writes of part blocks that failed because their bdev's compare does not work.
+    pub(crate) compare_faults: Cell<u64>,
     pub(crate) fdsync: RefCell<FdSync<List>>,
     /// The requests on channels whose I/O is the kernel's.
     pub(crate) kernel_io: KernelIo,
@@ -424,6 +426,7 @@ impl QueueHead {
             in_flight,
             waits: Cell::new(0),
             bounced: Cell::new(0),
+            compare_faults: Cell::new(0),
             fdsync: RefCell::new(fdsync),
             kernel_io: KernelIo::default(),
             sector_buffers: SectorBuffers::none(),
@@ -451,6 +454,12 @@ impl QueueHead {
     #[inline]
     pub(crate) fn count_bounced(&self) {
         self.bounced.set(self.bounced.get() + 1);
+    }
+
+    /// Counts a write of a part of a block that a compare without sense has failed.
+    #[cold]
+    pub(crate) fn count_compare_fault(&self) {
+        self.compare_faults.set(self.compare_faults.get() + 1);
     }
 }
 

@@ -29,6 +29,7 @@ mod health;
 mod in_flight;
 mod in_flight_table;
 mod kernel_io;
+mod miscompares;
 mod pending;
 pub mod rpc;
 mod sector_buffers;

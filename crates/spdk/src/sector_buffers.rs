@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     error::{ENOMEM, Error, Result},
+    miscompares::Miscompares,
     sectors::SECTOR_BYTES,
 };
 
@@ -37,7 +38,7 @@ pub(crate) struct SectorBuffer {
     /// Sectors that the present step does.
     pub(crate) doing: u32,
     pub(crate) step: Step,
-    pub(crate) miscompares: u32,
+    pub(crate) miscompares: Miscompares,
     pub(crate) was: spdk_sys::iovec,
     pub(crate) will_be: spdk_sys::iovec,
 }
@@ -154,7 +155,7 @@ impl SectorBuffers {
                 done: 0,
                 doing: 0,
                 step: Step::ReadAll,
-                miscompares: 0,
+                miscompares: Miscompares::default(),
                 was: spdk_sys::iovec::default(),
                 will_be: spdk_sys::iovec::default(),
             })

@@ -5,7 +5,8 @@
 //! store the result if the block still is what was read (spdk_bdev_comparev_and_writev_blocks). SPDK carries that
 //! out with NVMe's fused commands, or else under a lock of the block that holds back plain writes of every channel
 //! too (lib/bdev/bdev.c, bdev_lock_lba_range). If another writer was faster, the block is read again: each failure
-//! means that somebody else's write succeeded.
+//! means that somebody else's write succeeded. SPDK reports a compare that the bdev could not carry out in the same way, so a
+//! block that reads as before again and again ends the request with a device fault ([`Miscompares`]).
 //!
 //! A request that finds no free buffer waits for one.
 
@@ -19,13 +20,10 @@ use dpdk::Mbuf;
 use crate::{
     error::{EAGAIN, EINVAL, ENOMEM},
     in_flight::{IoKind, Outcome, QueueHead, Submitted, outcome_of_io},
+    miscompares::Miscompares,
     sector_buffers::{BUFFER_BYTES, Held, Step},
     sectors::{BlockSize, SECTOR_BYTES, Sectors},
 };
-
-/// How often a block may differ from what was just read before the bdev is taken to be broken. At most 64 requests
-/// of each lcore compete, and one of them wins each time.
-const MISCOMPARES_MAX: u32 = 100_000;
 
 /// Drives what waits: steps that SPDK would not queue, and requests for which there is a buffer by now. Once a turn.
 #[inline]
@@ -64,7 +62,7 @@ pub(crate) fn start(request: Submitted) {
     };
     let is_write = request.header().io.kind == IoKind::Write;
     buffer.request = request.into_arg();
-    (buffer.done, buffer.miscompares) = (0, 0);
+    (buffer.done, buffer.miscompares) = (0, Miscompares::default());
     if is_write {
         plan_write(&mut buffer);
     } else {
@@ -215,8 +213,11 @@ extern "C" fn ended(io: *mut spdk_sys::spdk_bdev_io, success: bool, arg: *mut c_
     // SAFETY: SPDK has just completed this I/O, with `success`, and calls once.
     let outcome = unsafe { outcome_of_io(io, success) };
     if differs {
-        buffer.miscompares += 1;
-        if buffer.miscompares > MISCOMPARES_MAX {
+        let bytes = rest(&buffer).block.bytes();
+        // SAFETY: the buffer is the request's alone, and holds the block that was compared.
+        let compared = unsafe { slice::from_raw_parts(buffer.memory.as_ptr(), bytes) };
+        if !buffer.miscompares.failed(compared) {
+            with_request(&buffer, |request| request.queue().count_compare_fault());
             return end(buffer, Outcome::DeviceFault);
         }
         buffer.step = Step::ReadOld;

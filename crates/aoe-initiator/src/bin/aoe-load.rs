@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail};
 use aoe_initiator::cpu::pin_to_cpu;
 use aoe_initiator::load::{self, LoadReport, LoadSpec, Waiting, Workload};
+use aoe_initiator::output;
 use aoe_initiator::{Initiator, Link, Retransmit, ShelfSlot};
 use clap::{Parser, ValueEnum};
 use std::process::ExitCode;
@@ -124,11 +125,11 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(failures) => {
-            eprintln!("aoe-load: {failures} requests failed");
+            output::note(&format!("aoe-load: {failures} requests failed\n"));
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("aoe-load: {error:#}");
+            output::note(&format!("aoe-load: {error:#}\n"));
             ExitCode::FAILURE
         }
     }
@@ -144,10 +145,10 @@ fn run(args: &Args) -> Result<u64> {
     let export = initiator.find(args.target)?;
     let capacity = initiator.identify(&export)?.sectors;
     if spec.depth > usize::from(export.buffer_count) {
-        eprintln!(
-            "aoe-load: {} advertises a buffer count of {}; of {} outstanding requests some may be dropped",
+        output::note(&format!(
+            "aoe-load: {} advertises a buffer count of {}; of {} outstanding requests some may be dropped\n",
             export.address, export.buffer_count, spec.depth
-        );
+        ));
     }
     let link = initiator.into_link();
     let stop = AtomicBool::new(false);
@@ -166,37 +167,41 @@ fn run(args: &Args) -> Result<u64> {
     } else {
         load::run(link, &export, capacity, &spec, &stop)?
     };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print_report(&report);
-    }
+    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { table(&report) };
+    output::print(&text).context("the report can't be printed")?;
     Ok(report.failures())
 }
 
-fn print_report(report: &LoadReport) {
+fn table(report: &LoadReport) -> String {
     let LoadReport { workload, bytes, depth, seconds, iops, mb_per_second, latency_us: latency, .. } = report;
-    println!("{workload} {bytes} B, queue depth {depth}, {seconds:.2} s");
     let busy = report.initiator_busy_percent;
-    println!("  {iops:.0} IOPS, {mb_per_second:.1} MB/s, this side {busy:.0} % busy");
-    println!(
-        "  latency us: p50 {:.1}, p99 {:.1}, p99.9 {:.1}, min {:.1}, mean {:.1}, max {:.1}",
-        latency.p50, latency.p99, latency.p999, latency.min, latency.mean, latency.max
-    );
-    println!(
-        "  retransmits {}, duplicate replies {}, unexpected replies {}, sends put off {}",
-        report.retransmits, report.duplicate_replies, report.unexpected_replies, report.send_refused
+    let mut text = format!(
+        "{workload} {bytes} B, queue depth {depth}, {seconds:.2} s\n\
+         \x20 {iops:.0} IOPS, {mb_per_second:.1} MB/s, this side {busy:.0} % busy\n\
+         \x20 latency us: p50 {:.1}, p99 {:.1}, p99.9 {:.1}, min {:.1}, mean {:.1}, max {:.1}\n\
+         \x20 retransmits {}, duplicate replies {}, unexpected replies {}, sends put off {}\n",
+        latency.p50,
+        latency.p99,
+        latency.p999,
+        latency.min,
+        latency.mean,
+        latency.max,
+        report.retransmits,
+        report.duplicate_replies,
+        report.unexpected_replies,
+        report.send_refused
     );
     if report.failures() > 0 {
-        println!(
-            "  failed: {} unanswered, {} ATA failures, {} AoE errors, {} short replies",
+        text += &format!(
+            "  failed: {} unanswered, {} ATA failures, {} AoE errors, {} short replies\n",
             report.unanswered, report.ata_failures, report.aoe_errors, report.short_replies
         );
     }
     if let Some(verified) = &report.verified {
-        println!(
-            "  verified: {} sectors right, {} writes acknowledged, {} of unknown fate",
+        text += &format!(
+            "  verified: {} sectors right, {} writes acknowledged, {} of unknown fate\n",
             verified.sectors_checked, verified.writes_acknowledged, verified.writes_of_unknown_fate
         );
     }
+    text
 }

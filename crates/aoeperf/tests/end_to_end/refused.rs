@@ -37,6 +37,35 @@ fn a_wrong_command_line_ends_with_code_2_before_eal_starts() {
 }
 
 #[test]
+fn output_whose_reader_has_gone_ends_it_quietly() {
+    for words in [&["--help"][..], &["--generate", "man"]] {
+        let (reader, closed) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(PROGRAM);
+        let output = command.args(words).stdout(closed).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*said), (Some(0), ""), "{words:?}");
+    }
+    // Nor does a refusal need a reader.
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(PROGRAM).args(["--", "-o", "100"]).stderr(closed).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
+fn a_report_whose_reader_has_gone_ends_it_quietly() {
+    lab::needs_root!();
+    let _turn = turn();
+    let lab = OverVeth::start(1500, 1, &["1.1=malloc:4M"]);
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = lab.aoeperf("-o 512 -q 4 -t 0.3 --warmup 0");
+    let output = command.stdout(closed.try_clone().unwrap()).stderr(closed).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
 fn without_a_port_it_says_how_to_get_one() {
     lab::needs_root!();
     let _turn = turn();

@@ -42,7 +42,7 @@ impl Registry {
     /// The offline exports that may be served again, if their bdevs are back.
     #[must_use]
     pub fn offline(&self) -> Vec<ExportKey> {
-        let offline = self.exports.iter().flatten().filter(|record| record.life.may_rebind());
+        let offline = self.unserved().filter(|record| record.life.may_rebind());
         offline.map(|record| record.key).collect()
     }
 

@@ -26,7 +26,7 @@ impl Registry {
     #[must_use]
     pub fn waiting(&self) -> Vec<ExportKey> {
         let waits = |record: &&Record| record.stage() == Stage::Waiting;
-        self.exports.iter().flatten().filter(waits).map(|record| record.key).collect()
+        self.unserved().filter(waits).map(|record| record.key).collect()
     }
 
     /// An export that waits is to be created: its bdev is there. [`Event::Create`] is the next event. As it is another export
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use crate::options::ExportOptions;
     use crate::request::{Announce, DeleteExport, Method};
-    use crate::{Deletion, Effect, Event};
+    use crate::{Deletion, Effect, Event, ExportList};
 
     fn bdev(name: &str, sectors: u64) -> ServedBdev {
         ServedBdev { name: name.into(), uuid: String::new(), sectors, files: Vec::new() }
@@ -107,7 +107,7 @@ mod tests {
         wanted.options.length = Some(100);
         let id = registry.wait(&wanted, "no bdev 'b'").unwrap().key();
         assert_eq!(registry.waiting(), [id]);
-        let shown = registry.exports_report();
+        let shown: serde_json::Value = serde_json::from_str(&ExportList::of(&registry).to_json()).unwrap();
         assert_eq!((&shown[0]["state"], &shown[0]["reason"]), (&"waiting".into(), &"no bdev 'b'".into()));
         assert!(!registry.set_reason(id, "no bdev 'b'"), "the same reason is nothing new");
         assert!(registry.set_reason(id, "it is too small"));

@@ -20,6 +20,7 @@ mod order;
 mod pacing;
 mod requests;
 mod script;
+mod statistics;
 mod two_ports;
 mod vlans;
 
@@ -60,6 +61,7 @@ fn scenarios() -> Vec<Scenario> {
         fences::SCENARIOS,
         isolation::SCENARIOS,
         distributed::SCENARIOS,
+        statistics::SCENARIOS,
         two_ports::SCENARIOS,
     ]
     .concat()
@@ -98,6 +100,8 @@ fn passes(name: &str) -> bool {
     println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
     if !passed {
         println!("{}", output.status);
+    }
+    if !passed || std::env::args().any(|word| word == "--nocapture") {
         println!("{}", String::from_utf8_lossy(&output.stdout));
         println!("{}", String::from_utf8_lossy(&output.stderr));
     }

@@ -59,6 +59,10 @@ pub(super) struct Options {
     #[arg(long, short, value_name = "PATH")]
     pub(super) rpc_socket: Option<PathBuf>,
 
+    /// Connections to the management socket at a time, from 8 to 1024; the one that is idle longest makes room [default: 256]
+    #[arg(long, value_name = "NUMBER", value_parser = values::parse_rpc_connections)]
+    pub(super) rpc_connections: Option<usize>,
+
     /// Directory for initiator state: config strings, MAC masks, reservations [default: /var/lib/kvblade-dpdk]
     #[arg(long, value_name = "DIR", long_help = help::STATE_DIR)]
     pub(super) state_dir: Option<PathBuf>,

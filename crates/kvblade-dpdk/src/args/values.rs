@@ -11,6 +11,12 @@ pub(crate) const DEFAULT_RPC_SOCKET: &str = "/var/tmp/spdk.sock";
 /// Default of `--state-dir`: a machine commonly has one target.
 pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/kvblade-dpdk";
 
+/// `--rpc-connections` when it is not given.
+pub(crate) const RPC_CONNECTIONS_DEFAULT: usize = 256;
+
+/// Each connection has a thread.
+const RPC_CONNECTIONS: std::ops::RangeInclusive<usize> = 8..=1024;
+
 /// Smallest `--mtu`, in bytes of Ethernet payload: AoE and ATA headers and one sector, 36 + 512.
 pub(crate) const MTU_MIN: u16 = 548;
 
@@ -33,6 +39,18 @@ pub(crate) fn parse_mtu(text: &str) -> Result<u16, String> {
         .ok()
         .filter(|mtu| *mtu >= MTU_MIN)
         .ok_or_else(|| format!("an MTU is a number of bytes from {MTU_MIN} to {}", u16::MAX))
+}
+
+/// A number of connections.
+///
+/// # Errors
+/// What is allowed.
+pub(crate) fn parse_rpc_connections(text: &str) -> Result<usize, String> {
+    let (min, max) = (RPC_CONNECTIONS.start(), RPC_CONNECTIONS.end());
+    text.parse()
+        .ok()
+        .filter(|connections| RPC_CONNECTIONS.contains(connections))
+        .ok_or_else(|| format!("the management socket takes {min} to {max} connections"))
 }
 
 /// The number of mbufs of a mempool.

@@ -18,12 +18,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::SigSet;
 use nix::unistd::{Pid, gettid};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer as FormatWriter;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
+use crate::cpus;
 
 /// Lines that wait for the writer at most.
 const LINES_MAX: usize = 1024;
@@ -127,13 +128,7 @@ pub(super) struct WriterThread {
 impl WriterThread {
     /// Takes the thread off the CPUs of `lcores`, if it may run on another one. A polling thread would leave it little time.
     pub(super) fn leave(&self, lcores: &BTreeSet<u32>) -> nix::Result<()> {
-        let mut cpus = sched_getaffinity(self.id)?;
-        for cpu in lcores.iter().filter_map(|lcore| usize::try_from(*lcore).ok()) {
-            // A number beyond the set's size is no CPU that the thread could run on.
-            cpus.unset(cpu).unwrap_or_default();
-        }
-        let any = (0..CpuSet::count()).any(|cpu| cpus.is_set(cpu).unwrap_or(false));
-        if any { sched_setaffinity(self.id, &cpus) } else { Ok(()) }
+        cpus::leave(self.id, lcores)
     }
 }
 

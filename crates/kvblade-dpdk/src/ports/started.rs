@@ -1,6 +1,7 @@
 //! A started port, and what becomes of its link and of the Linux interface behind it.
 
 use aoe_target::{MacAddr, PortLimits};
+use control::PortChanges;
 use dpdk::{Interface, Port};
 
 use super::options::FRAME_OVERHEAD;
@@ -19,6 +20,7 @@ pub(crate) struct Started {
     /// The address that requests are answered from, and the MTU that replies are made for.
     mac: MacAddr,
     mtu: u16,
+    counted: PortChanges,
     port: Port,
 }
 
@@ -102,6 +104,7 @@ impl Started {
             link: false,
             mac: MacAddr(known.mac),
             mtu: known.mtu,
+            counted: PortChanges::default(),
             port,
         }
     }
@@ -122,6 +125,11 @@ impl Started {
     /// The name of the interface behind it, its MTU and its address, as they are now.
     pub(crate) fn shown(&self) -> (Option<String>, u16, [u8; 6]) {
         (self.interface.as_ref().map(|interface| interface.name.clone()), self.mtu, self.mac.0)
+    }
+
+    /// What has happened to its link and interface since the start.
+    pub(crate) fn counted(&self) -> PortChanges {
+        self.counted
     }
 
     /// Whether the start should wait for its link. Not for a peer, nor for an interface that is set down or gone: these come
@@ -174,9 +182,11 @@ impl Started {
         if up != self.link {
             self.link = up;
             if up {
+                self.counted.link_up += 1;
                 tracing::info!(port = %self.name, "link up");
                 changes.advertise = true;
             } else {
+                self.counted.link_down += 1;
                 tracing::warn!(port = %self.name, "link down: replies wait until it is up");
             }
         }
@@ -189,7 +199,7 @@ impl Started {
         let seen = match Interface::by_index(behind.index) {
             // An interface with the index of one that was deleted is another one.
             Ok(seen) if !behind.gone && !self.port.is_detached() => seen,
-            _ => match behind.find_again(&self.name, &self.port) {
+            _ => match behind.find_again(&self.name, &self.port, &mut self.counted) {
                 Some(seen) => {
                     changes.shown = true;
                     changes.advertise = true;
@@ -201,6 +211,7 @@ impl Started {
         if seen.name != behind.name {
             tracing::info!(port = %self.name, from = behind.name, to = seen.name, "the port's interface was renamed");
             behind.name.clone_from(&seen.name);
+            self.counted.renamed += 1;
             changes.shown = true;
         }
         let mtu = u16::try_from(seen.mtu).unwrap_or(u16::MAX);
@@ -212,6 +223,8 @@ impl Started {
         if mac != self.mac {
             tracing::info!(port = %self.name, from = %self.mac, to = %mac, "the port's MAC address has changed");
         }
+        self.counted.mac += u64::from(mac != self.mac);
+        self.counted.mtu += u64::from(mtu != self.mtu);
         changes.served = Some((self.mac, mac, limits));
         changes.shown = true;
         changes.advertise = true;
@@ -262,9 +275,15 @@ impl Behind {
     }
 
     /// After the interface was deleted: makes the port again as soon as there is an interface of its name. `None` until then.
-    fn find_again(&mut self, port_name: &str, port: &Port) -> Option<Interface> {
+    fn find_again(
+        &mut self,
+        port_name: &str,
+        port: &Port,
+        counted: &mut PortChanges,
+    ) -> Option<Interface> {
         if !self.gone {
             self.gone = true;
+            counted.deleted += 1;
             let name = &self.name;
             match &self.vdev {
                 Some(_) => tracing::warn!(
@@ -289,6 +308,7 @@ impl Behind {
                     interface = seen.name,
                     "the port's interface is there again"
                 );
+                counted.remade += 1;
                 self.index = seen.index;
                 self.gone = false;
                 self.failure = None;

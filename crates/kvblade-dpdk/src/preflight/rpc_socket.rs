@@ -1,4 +1,4 @@
-//! Checks that SPDK will be able to listen at the RPC socket's path.
+//! Checks that the program will be able to listen at the RPC socket's path, and SPDK beside.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -24,8 +24,15 @@ pub(crate) fn own_socket(path: &Path) -> PathBuf {
     own.into()
 }
 
-/// What is found at a path where SPDK will bind: it locks `PATH.lock`, then unlinks and binds `PATH`
-/// (`spdk_rpc_listen` in `lib/rpc/rpc.c`).
+/// The socket at which SPDK's own server listens.
+pub(crate) fn spdk_socket(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".spdk");
+    beside.into()
+}
+
+/// What is found at a path where the program will bind: it locks `PATH.lock`, then unlinks and binds `PATH`, as SPDK does
+/// beside (`spdk_rpc_listen` in `lib/rpc/rpc.c`).
 pub(super) fn check(path: &Path) -> Result<(), LaunchError> {
     let refuse = |what: String| {
         Err(LaunchError::environment(format!("cannot listen at --rpc-socket '{}': {what}", path.display())))
@@ -53,13 +60,18 @@ pub(super) fn check(path: &Path) -> Result<(), LaunchError> {
             ));
         }
     }
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            return refuse("something that is no socket is there; remove it or give another path".into());
+    for bound in [path, &spdk_socket(path)] {
+        match fs::symlink_metadata(bound) {
+            Ok(found) if !found.file_type().is_socket() => {
+                let there = if bound == path { "there".into() } else { format!("at '{}'", bound.display()) };
+                return refuse(format!(
+                    "something that is no socket is {there}; remove it or give another path"
+                ));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return refuse(format!("{error}; give another path")),
         }
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return refuse(format!("{error}; give another path")),
     }
     if UnixStream::connect(path).is_ok() || is_locked(path) {
         return refuse(

@@ -1,7 +1,7 @@
 //! The target as the control plane holds it, on the app's thread.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aoe_target::ExportKey;
 use control::Registry;
@@ -9,10 +9,12 @@ use spdk::{Finished, Poller};
 
 use super::degraded::DegradedExports;
 use super::file_watch::FileWatch;
+use super::gathered::{Caller, Gathered};
 use super::lcores::{Lcores, Undelivered};
 use super::operations::{Operations, Waiting};
 use super::read_claims::ReadClaims;
 use super::resources::Resources;
+use super::scan::Scans;
 use super::state_manager::StateManager;
 use super::watchdog::Watchdog;
 use crate::ports::Started;
@@ -26,17 +28,20 @@ thread_local! {
 pub(super) struct Target {
     /// Before the ports: it may hold frames of their mempools.
     pub(super) state_manager: StateManager,
-    /// Before the ports, too: a deferred request that is to be given back again is a frame.
+    /// Before the ports, too: a deferred request that is to be given back is a frame.
+    pub(super) lcores: Lcores,
     pub(super) _undelivered: Undelivered,
     pub(super) ports: Vec<Started>,
-    pub(super) lcores: Lcores,
     /// Lcores that have not turned yet.
     pub(super) starting: usize,
     pub(super) registry: Registry,
     /// What exports hold: open bdevs, and calls that wait.
     pub(super) resources: BTreeMap<ExportKey, Resources>,
+    /// The exports of which calls wait, so that late ones are found without a look at all exports.
+    pub(super) with_calls: BTreeSet<ExportKey>,
     pub(super) read_claims: ReadClaims,
     pub(super) operations: Operations,
+    pub(super) scans: Scans<Caller, Gathered>,
     pub(super) waiting: Waiting,
     pub(super) watch: Option<Poller>,
     pub(super) watchdog: Option<Watchdog>,
@@ -58,18 +63,4 @@ pub(super) fn set(target: Target) {
 /// Takes the target out.
 pub(super) fn take() -> Option<Target> {
     TARGET.take()
-}
-
-impl Target {
-    /// A report came that no operation waits for. While the target stops, operations have ended before their reports.
-    pub(super) fn nothing_waits(&self, what: &'static str, operation: u64, core: u32) {
-        if self.stopping.is_none() {
-            tracing::error!(
-                what,
-                operation,
-                lcore = core,
-                "an lcore reports on an operation that there is not"
-            );
-        }
-    }
 }

@@ -21,6 +21,11 @@ impl Target {
             self.execute(key, effect);
         }
         let waits = self.registry.get(key).is_some_and(|record| record.life().has_caller());
+        if waits {
+            self.with_calls.insert(key);
+        } else {
+            self.with_calls.remove(&key);
+        }
         if let Some(resources) = self.resources.get_mut(&key) {
             resources.set_deadline(waits);
         }
@@ -28,8 +33,8 @@ impl Target {
 
     /// Answers calls that have waited too long.
     pub(super) fn look_for_late_calls(&mut self) {
-        let late = self.resources.iter().filter(|(_, resources)| resources.is_late()).map(|(key, _)| *key);
-        for key in late.collect::<Vec<_>>() {
+        let is_late = |key: &&ExportKey| self.resources.get(key).is_some_and(Resources::is_late);
+        for key in self.with_calls.iter().filter(is_late).copied().collect::<Vec<_>>() {
             self.happens(key, Event::Late);
             self.resources.entry(key).and_modify(|resources| resources.set_deadline(false));
         }
@@ -37,7 +42,7 @@ impl Target {
 
     fn execute(&mut self, key: ExportKey, effect: Effect) {
         match effect {
-            Effect::Run(task, round) => self.run(key, task, round, None),
+            Effect::Run(task, round) => self.run(key, task, round),
             Effect::Created => self.created(key),
             Effect::RefuseCreate(why) => self.refuse_creation(key, why),
             Effect::ServedAgain => self.served_again(key),
@@ -60,9 +65,9 @@ impl Target {
         }
     }
 
-    /// Has every lcore, or the one of that core, carry out a task.
-    fn run(&mut self, key: ExportKey, task: Task, round: Round, only: Option<u32>) {
-        let lcores = self.lcores.only(only);
+    /// Has every lcore carry out a task.
+    fn run(&mut self, key: ExportKey, task: Task, round: Round) {
+        let lcores = self.lcores.clone();
         let report = move |core: u32, outcome: Result<Outcome, Unreached>| {
             with(|target| target.reported(key, task, round, core, outcome));
         };
@@ -124,14 +129,6 @@ impl Target {
         let sentence = match outcome {
             Ok(Ok(())) => None,
             Ok(Err(sentence)) => Some(sentence),
-            Err(unreached) if self.stopping.is_none() && must_be_done(task) => {
-                // An lcore that serves on must not lose it: it is sent again, from the queue that is looked into every 10 ms.
-                tracing::warn!(lcore = core, ?task, "a message is sent again: {unreached}");
-                self.lcores.app().later(move || {
-                    with(|target| target.run(key, task, round, Some(core)));
-                });
-                return;
-            }
             Err(unreached) => Some(unreached.to_string()),
         };
         let done = sentence.is_none();
@@ -309,13 +306,5 @@ impl Target {
             generation = key.generation,
             "an effect finds nothing of its export"
         );
-    }
-}
-
-/// Whether a task may not be lost: the lcore would serve on.
-const fn must_be_done(task: Task) -> bool {
-    match task {
-        Task::TakeOffline | Task::LeavePorts | Task::Drain | Task::Confirm => true,
-        Task::Prepare | Task::Serve | Task::Attach | Task::Resume => false,
     }
 }

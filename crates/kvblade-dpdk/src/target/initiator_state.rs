@@ -1,8 +1,7 @@
-//! `aoe_clear_initiator_state`, and initiator state in answers.
+//! `aoe_clear_initiator_state`, and the names of state files.
 
 use aoe_target::VlanId;
 use control::ClearInitiatorState;
-use serde_json::{Value, json};
 
 use super::control_plane::Target;
 use crate::answer::Answer;
@@ -25,15 +24,5 @@ impl Target {
         let listed = (record.ports() != aoe_target::Ports::All).then_some(ports.as_slice());
         let vlan = record.options().vlan.map(VlanId::get);
         state_store::name::of_export(&record.address().to_string(), vlan, listed)
-    }
-
-    /// An export as answers show it, with its initiator state.
-    pub(super) fn shown(&self, record: &control::Record) -> Value {
-        let mut info = json!(self.registry.info(record));
-        let state = self.state_manager.report(record.key());
-        // The name of the release before, for programs that still read it.
-        info["claims"] = state.clone();
-        info["initiator_state"] = state;
-        info
     }
 }

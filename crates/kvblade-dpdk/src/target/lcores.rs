@@ -1,8 +1,10 @@
 //! Messages from the control plane to the lcores, and their reports back to the app's thread.
 //!
-//! Every report arrives. A message that an lcore does not run, because it could not be sent or because the lcore has
-//! exited, reports [`Unreached`]. A report that SPDK has no message for is taken from a queue by a poller.
+//! Every message to an lcore arrives, in order: one that SPDK has no memory for waits ([`Backlog`]). Every report arrives,
+//! too: if an lcore does not run a message because it has exited, it reports [`Unreached`], and a report that SPDK has no memory
+//! for is taken from a queue by a poller.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,9 +13,12 @@ use std::time::Duration;
 
 use aoe_target::{PortId, ShelfSlot, StateReply};
 use datapath::{Deferred, Lcore, Remote};
+use nix::errno::Errno;
 use spdk::{Poller, Thread};
 
-/// How often the queue of reports that SPDK had no message for is looked into.
+use super::backlog::{Backlog, Sent};
+
+/// How often messages and reports that SPDK had no memory for are looked at.
 const PERIOD: Duration = Duration::from_millis(10);
 
 /// Work for the app's thread.
@@ -57,15 +62,6 @@ impl ToApp {
     }
 }
 
-impl ToApp {
-    /// Runs `work` on the app's thread at the next look into the queue.
-    pub(super) fn later(&self, work: impl FnOnce() + Send + 'static) {
-        if self.undelivered.send(Box::new(work)).is_err() {
-            tracing::debug!("work came after the end of the target");
-        }
-    }
-}
-
 /// Does what is in the queue. True if there was anything.
 fn deliver(queue: &Receiver<Work>) -> bool {
     let mut any = false;
@@ -101,7 +97,7 @@ pub(super) struct Unreached;
 
 impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it has exited, or SPDK has no memory for a message to it")
+        f.write_str("it has exited")
     }
 }
 
@@ -136,16 +132,75 @@ impl<R: Send + 'static> Drop for Report<R> {
     }
 }
 
+/// A message to an lcore.
+type Message = Box<dyn FnOnce(&mut Lcore) + Send>;
+
 /// The lcores, in the order of their start.
 #[derive(Clone)]
 pub(super) struct Lcores {
     app: ToApp,
-    all: Rc<[Remote]>,
+    all: Rc<[Way]>,
+    /// The number of the one that is meant, if it is not all of them.
+    only: Option<usize>,
+    _resender: Rc<Poller>,
+}
+
+/// The way to an lcore.
+struct Way {
+    lcore: Remote,
+    backlog: RefCell<Backlog<Message>>,
+}
+
+impl Way {
+    /// Sends a message behind those that wait. It is dropped if the lcore has exited.
+    fn send(&self, message: Message) {
+        if self.backlog.borrow_mut().send(message, |message| self.try_send(message)) {
+            tracing::warn!(
+                lcore = self.lcore.core(),
+                "SPDK has no memory for a message to this lcore: it waits, and with it those behind it"
+            );
+        }
+    }
+
+    fn send_waiting(&self) {
+        if self.backlog.borrow_mut().send_waiting(|message| self.try_send(message)) {
+            tracing::warn!(lcore = self.lcore.core(), "the messages that waited have been sent");
+        }
+    }
+
+    fn try_send(&self, message: Message) -> Sent<Message> {
+        let take = |slot: &Mutex<Option<Message>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let slot = Arc::new(Mutex::new(Some(message)));
+        let sent = Arc::clone(&slot);
+        let result = self.lcore.send(move |lcore| {
+            if let Some(message) = take(&sent) {
+                message(lcore);
+            }
+        });
+        match result {
+            Ok(()) => Sent::Done,
+            // It has exited.
+            Err(error) if error.errno == Errno::ESRCH as i32 => {
+                tracing::error!(lcore = self.lcore.core(), %error, "an lcore can't be reached");
+                Sent::Done
+            }
+            Err(_) => take(&slot).map_or(Sent::Done, Sent::Again),
+        }
+    }
 }
 
 impl Lcores {
-    pub(super) fn new(app: ToApp, all: Vec<Remote>) -> Self {
-        Self { app, all: all.into() }
+    /// # Errors
+    /// SPDK's, if it has no memory for a poller.
+    pub(super) fn new(app: ToApp, all: Vec<Remote>) -> spdk::Result<Self> {
+        let way = |lcore| Way { lcore, backlog: RefCell::default() };
+        let all: Rc<[Way]> = all.into_iter().map(way).collect();
+        let ways = Rc::clone(&all);
+        let resender = Poller::register(PERIOD, move || {
+            ways.iter().for_each(Way::send_waiting);
+            false
+        })?;
+        Ok(Self { app, all, only: None, _resender: Rc::new(resender) })
     }
 
     pub(super) fn app(&self) -> &ToApp {
@@ -153,22 +208,25 @@ impl Lcores {
     }
 
     pub(super) fn count(&self) -> usize {
-        self.all.len()
+        self.ways().len()
     }
 
-    /// All of them, or the one on that core.
-    pub(super) fn only(&self, core: Option<u32>) -> Self {
-        match core {
-            None => self.clone(),
-            Some(core) => {
-                let all = self.iter().filter(|lcore| lcore.core() == core).cloned().collect();
-                Self { app: self.app.clone(), all }
-            }
+    /// The one on that core alone.
+    pub(super) fn only(&self, core: u32) -> Self {
+        let only = self.all.iter().position(|way| way.lcore.core() == core);
+        // Without such a core there is none.
+        Self { only: Some(only.unwrap_or(usize::MAX)), ..self.clone() }
+    }
+
+    fn ways(&self) -> &[Way] {
+        match self.only {
+            None => &self.all,
+            Some(index) => self.all.get(index..=index).unwrap_or_default(),
         }
     }
 
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, Remote> {
-        self.all.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Remote> {
+        self.ways().iter().map(|way| &way.lcore)
     }
 
     /// Runs `work` on each lcore. `done` is called on the app's thread, once for each, with the number of its core.
@@ -186,35 +244,30 @@ impl Lcores {
         work: impl FnOnce(&mut Lcore, Report<R>) + Clone + Send + 'static,
         done: impl FnOnce(u32, Result<R, Unreached>) + Clone + Send + 'static,
     ) {
-        for lcore in self.iter() {
-            let (core, work, done) = (lcore.core(), work.clone(), done.clone());
+        for way in self.ways() {
+            let (core, work, done) = (way.lcore.core(), work.clone(), done.clone());
             let report = Report::new(&self.app, move |result| done(core, result));
             // The report is a part of the message, and reports if that is dropped.
-            if let Err(error) = lcore.send(move |lcore| work(lcore, report)) {
-                tracing::error!(lcore = core, %error, "an lcore can't be reached");
-            }
+            way.send(Box::new(move |lcore| work(lcore, report)));
         }
     }
 
-    /// Runs `work` on each lcore, without a report. `what` is named where that fails.
-    pub(super) fn post(&self, what: &'static str, work: impl FnOnce(&mut Lcore) + Clone + Send + 'static) {
-        for lcore in self.iter() {
-            post(lcore, what, work.clone());
-        }
+    /// Runs `work` on each lcore, without a report.
+    pub(super) fn post(&self, work: impl FnOnce(&mut Lcore) + Clone + Send + 'static) {
+        self.ways().iter().for_each(|way| way.send(Box::new(work.clone())));
     }
 
-    /// Gives a deferred request back to the lcore of this index. It counts as in flight there until it arrives, so it is sent
-    /// again if SPDK has no memory for the message.
+    /// Gives a deferred request back to the lcore of this index. It counts as in flight there until it arrives.
     pub(super) fn give_back(&self, index: usize, request: Deferred, reply: StateReply) {
         match self.all.get(index) {
-            Some(lcore) => give_back(&self.app, lcore, request, reply),
+            Some(way) => way.send(Box::new(move |lcore| lcore.complete_deferred(request, reply))),
             None => tracing::error!(index, "a deferred request comes from an lcore that there is not"),
         }
     }
 
     /// Has the exports that match `pattern` advertised, on one port or on all.
     pub(super) fn advertise(&self, port: Option<PortId>, pattern: ShelfSlot) {
-        self.post("to advertise", move |lcore| lcore.advertise(port, pattern));
+        self.post(move |lcore| lcore.advertise(port, pattern));
     }
 
     /// Stops every lcore. `stopped` is called on the app's thread, once for each, with the number of requests that bdevs
@@ -227,31 +280,5 @@ impl Lcores {
                 tracing::error!(lcore = core, %error, "an lcore does not take the message to stop");
             }
         }
-    }
-}
-
-fn give_back(app: &ToApp, lcore: &Remote, request: Deferred, reply: StateReply) {
-    type Slot = Mutex<Option<(Deferred, StateReply)>>;
-    let take = |slot: &Slot| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let slot: Arc<Slot> = Arc::new(Mutex::new(Some((request, reply))));
-    let sent = Arc::clone(&slot);
-    let result = lcore.send(move |lcore| {
-        if let Some((request, reply)) = take(&sent) {
-            lcore.complete_deferred(request, reply);
-        }
-    });
-    if let Err(error) = result
-        && let Some((request, reply)) = take(&slot)
-    {
-        tracing::warn!(lcore = lcore.core(), %error, "a deferred request is given back again");
-        let (app, lcore) = (app.clone(), lcore.clone());
-        app.clone().later(move || give_back(&app, &lcore, request, reply));
-    }
-}
-
-/// Runs `work` on one lcore, without a report.
-pub(super) fn post(lcore: &Remote, what: &'static str, work: impl FnOnce(&mut Lcore) + Send + 'static) {
-    if let Err(error) = lcore.send(work) {
-        tracing::error!(lcore = lcore.core(), what, %error, "an lcore can't be reached");
     }
 }

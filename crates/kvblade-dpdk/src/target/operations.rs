@@ -1,22 +1,19 @@
-//! Operations that wait: for reports of lcores, for a bdev, or for another attempt.
+//! Operations that wait: for a bdev, or for another attempt.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use aoe_target::{ExportId, ExportKey};
-use control::{CreateExport, LcoreStats};
+use aoe_target::ExportId;
+use control::CreateExport;
 use spdk::Poller;
 
 use crate::answer::Answer;
 
-/// Operations that wait, by a number that reports and pollers carry.
+/// Operations that wait, by a number that pollers carry.
 #[derive(Default)]
 pub(super) struct Operations {
     next: u64,
     postponed: BTreeMap<u64, Postponed>,
-    listings: Gatherings<BTreeMap<ExportKey, u64>>,
-    countings: Gatherings<Vec<LcoreStats>>,
 }
 
 impl Operations {
@@ -34,16 +31,6 @@ impl Operations {
     /// Takes a creation for its next attempt. `None` if it was taken before.
     pub(super) fn take_postponed(&mut self, operation: u64) -> Option<Postponed> {
         self.postponed.remove(&operation)
-    }
-
-    /// Numbers of requests in flight on exports that drain, on their way from the lcores.
-    pub(super) fn listings(&mut self) -> &mut Gatherings<BTreeMap<ExportKey, u64>> {
-        &mut self.listings
-    }
-
-    /// Counters on their way from the lcores.
-    pub(super) fn countings(&mut self) -> &mut Gatherings<Vec<LcoreStats>> {
-        &mut self.countings
     }
 }
 
@@ -65,52 +52,6 @@ impl Postponed {
     /// The request, its answer, and when it was first tried.
     pub(super) fn into_parts(self) -> (CreateExport, Answer, Option<Instant>) {
         (self.request, self.answer, self.since)
-    }
-}
-
-/// Answers that need a report of each lcore, by their operations' numbers.
-pub(super) struct Gatherings<T>(BTreeMap<u64, Gathering<T>>);
-
-struct Gathering<T> {
-    gathered: T,
-    /// Lcores that have not reported.
-    waiting: usize,
-    answer: Answer,
-}
-
-/// What a report changes.
-pub(super) enum Reported<T> {
-    /// Nothing: the operation has ended.
-    Nothing,
-    /// Other lcores' reports are still on their way.
-    Part,
-    /// It was the last one.
-    Whole(T, Answer),
-}
-
-impl<T> Default for Gatherings<T> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<T: Default> Gatherings<T> {
-    /// Waits for the reports of so many lcores.
-    pub(super) fn start(&mut self, operation: u64, lcores: usize, answer: Answer) {
-        self.0.insert(operation, Gathering { gathered: T::default(), waiting: lcores, answer });
-    }
-
-    /// Adds an lcore's report.
-    pub(super) fn report(&mut self, operation: u64, add: impl FnOnce(&mut T)) -> Reported<T> {
-        let Entry::Occupied(mut entry) = self.0.entry(operation) else { return Reported::Nothing };
-        let gathering = entry.get_mut();
-        add(&mut gathering.gathered);
-        gathering.waiting = gathering.waiting.saturating_sub(1);
-        if gathering.waiting > 0 {
-            return Reported::Part;
-        }
-        let Gathering { gathered, answer, .. } = entry.remove();
-        Reported::Whole(gathered, answer)
     }
 }
 

@@ -71,10 +71,13 @@ impl Target {
     fn look_at_ports(&mut self) {
         for port in &mut self.ports {
             let number = PortId(port.number());
+            let before = port.counted();
             let changes = port.look();
+            if port.counted() != before {
+                self.registry.set_port_changes(number, port.counted());
+            }
             if let Some((old, mac, limits)) = changes.served {
-                self.lcores
-                    .post("to change a port", move |lcore| lcore.change_port(number, old, mac, limits));
+                self.lcores.post(move |lcore| lcore.change_port(number, old, mac, limits));
             }
             if changes.shown {
                 let (netif, mtu, mac) = port.shown();

@@ -270,10 +270,8 @@ impl StateManager {
     }
 
     /// The state of an export, for answers.
-    pub(super) fn report(&self, key: ExportKey) -> Value {
-        let managed = self.managed.get(&key);
-        managed
-            .map_or(Value::Null, |managed| initiator_state::report(&managed.state, managed.closed.as_deref()))
+    pub(super) fn state_of(&self, key: ExportKey) -> Option<(Arc<InitiatorState>, Option<String>)> {
+        self.managed.get(&key).map(|managed| (Arc::clone(&managed.state), managed.closed.clone()))
     }
 
     /// Pending RPC calls are answered with an error. Deferred requests are still decided.

@@ -1,87 +1,205 @@
-//! `aoe_get_exports` and `aoe_get_stats`: the exports that the control plane knows, and the counters of every lcore.
+//! `aoe_get_exports` and `aoe_get_stats`: the exports that the control plane knows, and the counters of every lcore, copied
+//! by a [scan](super::scan) in slices. The text of the answer is made elsewhere.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aoe_target::ExportKey;
-use control::{LcoreStats, PortStats};
-use datapath::Snapshot;
+use control::{ErrorCode, ExportList, ExportStats, LcoreStats, ListedExport, PortStats, Record, RpcError, Stats};
+use datapath::{ExportSlice, Snapshot};
 use serde_json::Value;
+use spdk::AppThread;
 
 use super::control_plane::{Target, with};
+use super::gathered::{Caller, Gathered, Wanted};
 use super::lcores::Unreached;
-use super::operations::Reported;
+use super::resources::{CALL_PATIENCE, Resources};
+use super::scan::{IDS, Step};
 use crate::answer::Answer;
 
 impl Target {
-    /// Carries out `aoe_get_exports`. The lcores are asked only while exports are quarantined.
-    pub(super) fn list(&mut self, answer: Answer) {
-        if self.registry.quarantined().is_empty() {
-            return answer.give(&self.exports(&BTreeMap::new()));
+    /// Carries out `aoe_get_exports` or `aoe_get_stats`.
+    pub(super) fn scan_for(&mut self, wanted: Wanted, answer: Answer) {
+        if let Some(number) = self.scans.add(Caller { wanted, answer }) {
+            self.scan(number);
         }
-        let operation = self.operations.number();
-        self.operations.listings().start(operation, self.lcores.count(), answer);
-        self.lcores.run(
-            |lcore| lcore.draining(),
-            move |core, draining| {
-                with(|target| target.listed(operation, core, draining));
-            },
-        );
     }
 
-    fn listed(&mut self, operation: u64, core: u32, draining: Result<Vec<(ExportKey, u32)>, Unreached>) {
-        let draining = draining.unwrap_or_else(|unreached| {
-            tracing::error!(lcore = core, "an lcore has no numbers of requests in flight: {unreached}");
-            Vec::new()
-        });
-        let reported = self.operations.listings().report(operation, |in_flight| {
+    /// Takes the next step of a scan.
+    fn scan(&mut self, number: u64) {
+        let Some(step) = self.scans.step(number, self.registry.end_of_ids(), self.lcores.count()) else {
+            return tracing::debug!(number, "a scan has ended before its next step");
+        };
+        match step {
+            Step::Slice(first) if self.is_wanted(number, Wanted::Stats) => {
+                let slice = ExportSlice::starting_at(first);
+                self.lcores.run(
+                    move |lcore| {
+                        let (mut slice, begun) = (slice, Instant::now());
+                        lcore.count_exports(&mut slice);
+                        (slice, begun.elapsed())
+                    },
+                    move |core, counted| {
+                        with(|target| target.slice_counted(number, first, core, counted));
+                    },
+                );
+            }
+            // A list needs no counters.
+            Step::Slice(first) => {
+                self.copy_slice(number, first);
+                self.lcores.app().send(move || {
+                    with(|target| target.scan(number));
+                });
+            }
+            Step::Rest => self.lcores.run(
+                |lcore| (lcore.counters(), lcore.draining()),
+                move |core, rest| {
+                    with(|target| target.rest_counted(number, core, rest));
+                },
+            ),
+        }
+    }
+
+    fn is_wanted(&mut self, number: u64, wanted: Wanted) -> bool {
+        let callers = self.scans.gathered(number).map(|(callers, _)| callers);
+        callers.is_some_and(|callers| callers.iter().any(|caller| caller.wanted == wanted))
+    }
+
+    /// An lcore has counted a slice. One that can't be reached has counters of 0.
+    fn slice_counted(
+        &mut self,
+        number: u64,
+        first: u32,
+        core: u32,
+        counted: Result<(ExportSlice, Duration), Unreached>,
+    ) {
+        match (counted, self.scans.gathered(number)) {
+            (Ok((slice, time)), Some((_, gathered))) => {
+                gathered.longest.0 = gathered.longest.0.max(time);
+                for (key, counters) in slice.counted() {
+                    gathered.counted.entry(*key).or_default().merge(counters);
+                }
+            }
+            (Ok(_), None) => {}
+            // It is named at the end of the scan.
+            (Err(unreached), _) => tracing::debug!(lcore = core, "no counters of a slice: {unreached}"),
+        }
+        if self.scans.reported(number) {
+            self.copy_slice(number, first);
+            self.scan(number);
+        }
+    }
+
+    /// Copies the exports of a slice.
+    fn copy_slice(&mut self, number: u64, first: u32) {
+        let begun = Instant::now();
+        // Names that can't be followed are reported as they were.
+        AppThread::with(|app| self.follow_names(app, first)).unwrap_or_default();
+        let records = || self.registry.among_ids(first, IDS);
+        let Some((callers, gathered)) = self.scans.gathered(number) else { return };
+        let wants = |wanted| callers.iter().any(|caller: &Caller| caller.wanted == wanted);
+        if wants(Wanted::List) {
+            let listed = |record: &Record| ListedExport {
+                record: record.clone(),
+                state: self.state_manager.state_of(record.key()),
+            };
+            gathered.list.push(records().map(listed).collect());
+        }
+        let counted = std::mem::take(&mut gathered.counted);
+        if wants(Wanted::Stats) {
+            let served = records().filter(|record| record.life().holds_address());
+            let of = |record: &Record| {
+                ExportStats::of(record, counted.get(&record.key()).copied().unwrap_or_default())
+            };
+            gathered.stats.push(served.map(of).collect());
+        }
+        gathered.longest.1 = gathered.longest.1.max(begun.elapsed());
+        self.scans.advance(number);
+    }
+
+    /// Takes over new names of bdevs of a slice. SPDK has no event for a volume that is renamed.
+    fn follow_names(&mut self, app: AppThread<'_>, first: u32) {
+        let renamed = |record: &&Record| {
+            let bdev = self.resources.get(&record.key()).and_then(Resources::bdev);
+            bdev.is_some_and(|bdev| !bdev.is_called(app, record.bdev_name()))
+        };
+        let renamed = self.registry.among_ids(first, IDS).filter(renamed);
+        for key in renamed.map(Record::key).collect::<Vec<_>>() {
+            self.registry.bdev_renamed(key);
+        }
+    }
+
+    /// Takes over new names of all bdevs: a saved configuration must find its bdevs again.
+    pub(super) fn follow_all_names(&mut self, app: AppThread<'_>) {
+        for first in (0..self.registry.end_of_ids()).step_by(IDS as usize) {
+            self.follow_names(app, first);
+        }
+    }
+
+    /// An lcore has reported the rest of its counters. One that can't be reached has counters of 0.
+    fn rest_counted(
+        &mut self,
+        number: u64,
+        core: u32,
+        rest: Result<(Snapshot, Vec<(ExportKey, u32)>), Unreached>,
+    ) {
+        if let Err(unreached) = &rest {
+            tracing::error!(lcore = core, "an lcore has no counters: {unreached}");
+        }
+        if let Some((_, gathered)) = self.scans.gathered(number) {
+            let (counters, draining) = rest.unwrap_or_default();
+            gathered.lcores.push(stats_of(core, counters));
             for (key, requests) in draining {
-                *in_flight.entry(key).or_default() += u64::from(requests);
+                *gathered.in_flight.entry(key).or_default() += u64::from(requests);
             }
-        });
-        match reported {
-            Reported::Nothing => self.nothing_waits("a list of exports", operation, core),
-            Reported::Part => {}
-            Reported::Whole(in_flight, answer) => answer.give(&self.exports(&in_flight)),
+        }
+        if self.scans.reported(number)
+            && let Some((callers, gathered, next)) = self.scans.finish(number)
+        {
+            self.answer_all(callers, gathered);
+            if let Some(next) = next {
+                self.scan(next);
+            }
         }
     }
 
-    /// The answer to `aoe_get_exports`.
-    fn exports(&self, in_flight: &BTreeMap<ExportKey, u64>) -> Value {
-        let served = self.registry.exports().into_iter().map(|record| self.shown(record));
-        let quarantined = self.registry.quarantined().into_iter().map(|record| {
-            let mut shown = self.shown(record);
-            shown["in_flight"] = in_flight.get(&record.key()).copied().unwrap_or_default().into();
-            shown
-        });
-        served.chain(quarantined).collect()
-    }
-
-    /// Carries out `aoe_get_stats`: each lcore copies its own counters, so none are shared with it.
-    pub(super) fn count(&mut self, answer: Answer) {
-        let operation = self.operations.number();
-        self.operations.countings().start(operation, self.lcores.count(), answer);
-        self.lcores.run(
-            |lcore| lcore.snapshot(),
-            move |core, snapshot| {
-                with(|target| target.counted(operation, core, snapshot));
-            },
+    fn answer_all(&self, callers: Vec<Caller>, gathered: Gathered) {
+        let Gathered { list, stats, in_flight, lcores, counted: _, longest } = gathered;
+        tracing::debug!(
+            slices = list.len().max(stats.len()),
+            lcore_microseconds = longest.0.as_micros(),
+            app_microseconds = longest.1.as_micros(),
+            "a scan of exports, and its longest slices"
         );
-    }
-
-    /// An lcore that can't be reached has counters of 0.
-    fn counted(&mut self, operation: u64, core: u32, snapshot: Result<Snapshot, Unreached>) {
-        if let Err(Unreached) = snapshot {
-            tracing::error!(lcore = core, "an lcore has no counters: {Unreached}");
-        }
-        let stats = stats_of(core, snapshot.unwrap_or_default());
-        match self.operations.countings().report(operation, |lcores| lcores.push(stats)) {
-            Reported::Nothing => self.nothing_waits("counters", operation, core),
-            Reported::Part => {}
-            Reported::Whole(mut lcores, answer) => {
-                lcores.sort_by_key(|stats| stats.core);
-                answer.give(&self.registry.stats_report(&lcores));
+        let ports = self.registry.ports();
+        let list = Arc::new(ExportList { ports: ports.clone(), exports: list, in_flight });
+        let stats = Arc::new(Stats { ports: ports.clone(), exports: stats, lcores });
+        for Caller { wanted, answer } in callers {
+            let (list, stats) = (Arc::clone(&list), Arc::clone(&stats));
+            match wanted {
+                Wanted::List => answer.give_text(move || list.to_json()),
+                Wanted::Stats => answer.give_text(move || stats.to_json()),
             }
         }
+    }
+
+    /// Refuses calls that an lcore without turns keeps waiting.
+    pub(super) fn look_for_late_scans(&mut self) {
+        let Some((callers, next)) = self.scans.give_up_late(CALL_PATIENCE) else { return };
+        let error = RpcError::new(
+            ErrorCode::Busy,
+            format!("an lcore has not reported its counters for {} s: the log names it", CALL_PATIENCE.as_secs()),
+        );
+        callers.into_iter().for_each(|caller| caller.answer.refuse(&error));
+        if let Some(next) = next {
+            self.scan(next);
+        }
+    }
+
+    /// An export as answers show it, with its initiator state.
+    pub(super) fn shown(&self, record: &Record) -> Value {
+        let state = self.state_manager.state_of(record.key());
+        ListedExport { record: record.clone(), state }.to_value(self.registry.ports())
     }
 }
 
@@ -103,7 +221,7 @@ fn stats_of(core: u32, snapshot: Snapshot) -> LcoreStats {
         in_flight: snapshot.in_flight,
         bdev_waits: snapshot.bdev_waits,
         bounced: snapshot.bounced,
-        exports: snapshot.exports,
+        compare_faults: snapshot.compare_faults,
         ports: ports.collect(),
     }
 }

@@ -20,7 +20,7 @@ impl Target {
             if !self.degraded.is_to_be_asked(core, changes) {
                 continue;
             }
-            self.lcores.only(Some(core)).run(
+            self.lcores.only(core).run(
                 |lcore| lcore.degraded(),
                 |core, degraded| {
                     with(|target| target.degraded_on(core, degraded));

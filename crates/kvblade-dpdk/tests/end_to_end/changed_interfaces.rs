@@ -81,6 +81,7 @@ fn an_mtu_that_is_lowered_and_raised_changes_what_is_advertised_and_taken() {
     until("the log to name the least", || target.log().contains("AoE needs at least 548"));
     set(&lab, &["mtu", "1500"]);
     advertised(&mut initiator, 2);
+    assert_eq!(port(&target)["changes"]["mtu"], 5);
     target.stop();
 }
 
@@ -104,6 +105,8 @@ fn a_new_mac_address_and_a_new_name_are_served() {
     let mut data = [0; SECTOR];
     initiator.read(&export, 3, &mut data).unwrap();
     assert_eq!(data, [0x33; SECTOR]);
+    let changes = &port(&target)["changes"];
+    assert_eq!((changes["mac"].as_u64(), changes["renamed"].as_u64()), (Some(1), Some(1)), "{changes}");
     target.stop();
 }
 
@@ -148,7 +151,10 @@ fn replaced_interfaces_are_served_on(lcores: &str, queues: usize) {
         data = [0; SECTOR];
         initiator.read(&export, 9, &mut data).unwrap();
         assert_eq!(data, [0x99; SECTOR]);
-        assert_eq!(port(&target)["mtu"], mtu);
+        let port = port(&target);
+        assert_eq!(port["mtu"], mtu);
+        let counts = (&port["changes"]["deleted"], &port["changes"]["remade"]);
+        assert_eq!(counts, (&Value::from(round), &Value::from(round)));
     }
     target.stop();
 }

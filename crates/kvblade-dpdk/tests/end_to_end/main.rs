@@ -28,6 +28,7 @@ mod links;
 mod live_management;
 mod loading;
 mod log_output;
+mod management;
 mod order;
 mod process_faults;
 mod refused_machine;

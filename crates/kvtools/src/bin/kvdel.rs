@@ -32,7 +32,6 @@ struct Kvdel {
 fn main() -> ExitCode {
     command::run(|kvdel: Kvdel| {
         let mut client = kvdel.connection.open()?;
-        del(&mut client, kvdel.address.address(), kvdel.vlan, &kvdel.netif, kvdel.force)?;
-        Ok(String::new())
+        del(&mut client, kvdel.address.address(), kvdel.vlan, &kvdel.netif, kvdel.force)
     })
 }

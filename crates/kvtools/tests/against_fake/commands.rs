@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Command, Output, Stdio};
 
 use crate::fake_target::{FakeTarget, Reply, bdev};
+use control::ExportInfo;
 use serde_json::json;
 
 fn run(target: &FakeTarget, command: &str, words: &[&str]) -> Output {
@@ -311,6 +312,35 @@ fn a_bdev_somebody_else_uses_or_named_is_kept() {
         succeeds(&target, "kvdel", &["1", slot, "0"]);
     }
     assert_eq!(target.bdev_names(), ["Malloc0", "aio1.1", "aiodisk", "aio1.3"]);
+}
+
+/// The third call's answer lists the export as quarantined; SPDK deletes its bdev when it may.
+#[test]
+fn a_forced_kvdel_has_the_bdev_go_after_its_requests() {
+    for (read_only, is_deleted) in [(false, true), (true, false)] {
+        let target = FakeTarget::start();
+        target.file("disk", 1 << 20);
+        succeeds(&target, "kvadd", &["1", "3", "0", "disk"]);
+        let state = target.state();
+        let mut export = json!(ExportInfo::of(state.registry.exports()[0], state.registry.ports()));
+        drop(state);
+        export["state"] = "quarantined".into();
+        export["read_only"] = read_only.into();
+        let mut lists = 0;
+        target.script(move |method, _| match method {
+            "aoe_get_exports" => {
+                lists += 1;
+                let answer = json!({ "jsonrpc": "2.0", "id": 3, "result": [export] });
+                if lists == 2 { Reply::Pieces(vec![answer.to_string().into_bytes()]) } else { Reply::Usual }
+            }
+            "bdev_aio_delete" => Reply::Silence,
+            _ => Reply::Usual,
+        });
+        let told = "1.3 is no longer exported; its bdev 'aio1.3' goes when it has answered the requests in flight\n";
+        let printed = succeeds(&target, "kvdel", &["1", "3", "0", "--force"]);
+        assert_eq!(printed, if is_deleted { told } else { "" });
+        assert_eq!(target.methods().contains(&"bdev_aio_delete".to_owned()), is_deleted, "{:?}", target.methods());
+    }
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! Steps of which tests are made: calls, waits, and one after the other.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use spdk::{AppThread, Bdev, BdevEvent};
 
 /// One test, called each time the reactor comes around; says when it is finished.
@@ -32,27 +30,13 @@ pub(crate) fn socket() -> PathBuf {
 }
 
 /// Calls a method, from a thread of its own; the whole answer comes through the channel.
-pub(crate) fn call(method: &str, params: &Value) -> Receiver<Value> {
-    let mut request = json!({ "jsonrpc": "2.0", "id": 1, "method": method });
-    if !params.is_null() {
-        request["params"] = params.clone();
-    }
+pub(crate) fn call(method: &'static str, params: &Value) -> Receiver<Value> {
+    let params = params.clone();
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        let mut stream = UnixStream::connect(socket()).expect("the RPC server listens");
-        stream.write_all(request.to_string().as_bytes()).expect("it reads");
-        let mut answer = Vec::new();
-        let mut piece = [0; 4096];
-        loop {
-            let length = stream.read(&mut piece).expect("it answers");
-            assert!(length > 0, "no answer but {:?}", String::from_utf8_lossy(&answer));
-            answer.extend_from_slice(&piece[..length]);
-            if let Ok(whole) = serde_json::from_slice(&answer) {
-                // The step that waits may have failed, and with it the test.
-                sender.send(whole).unwrap_or_default();
-                return;
-            }
-        }
+        let answer = lab::json_rpc::call(&socket(), method, &params).unwrap_or_else(|error| panic!("{error}"));
+        // The step that waits may have failed, and with it the test.
+        sender.send(answer).unwrap_or_default();
     });
     receiver
 }

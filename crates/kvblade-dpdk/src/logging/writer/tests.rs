@@ -3,6 +3,8 @@
 use std::io::{PipeReader, Read, pipe};
 use std::os::fd::OwnedFd;
 
+use nix::sched::{CpuSet, sched_getaffinity};
+
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(60);
