@@ -50,7 +50,14 @@ impl Registry {
     /// A registry of these ports, without exports. That many lcores report on each task.
     #[must_use]
     pub fn new(ports: PortTable, lcores: u32) -> Self {
-        Self { ports, lcores, exports: Vec::new(), generations: Vec::new(), holding: 0, unserved: BTreeSet::new() }
+        Self {
+            ports,
+            lcores,
+            exports: Vec::new(),
+            generations: Vec::new(),
+            holding: 0,
+            unserved: BTreeSet::new(),
+        }
     }
 
     /// Hands an event to an export's life, and returns the effects for the glue. An event for an export that is gone, or of an

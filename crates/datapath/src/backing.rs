@@ -549,7 +549,8 @@ impl Exports {
     /// The counters of an export that serves or drains.
     pub(crate) fn counters_of(&self, id: ExportId) -> Option<(ExportKey, ExportCounters)> {
         let backing = self.backings.get(id.0 as usize)?.as_ref()?;
-        let draining = || self.draining.iter().map(|draining| &*draining.export).find(|export| export.id() == id);
+        let draining =
+            || self.draining.iter().map(|draining| &*draining.export).find(|export| export.id() == id);
         Some((self.table.get(id).or_else(draining)?.key(), backing.counters))
     }
 

@@ -51,8 +51,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use notify::service_manager;
 use ports::PortOptions;
 use preflight::reserve;
-use spdk::{App, AppThread};
 use spdk::app::{AppOptions, LogLevel, LogLine};
+use spdk::{App, AppThread};
 use subsystem::AoeSubsystem;
 
 /// Time that the end of the program gives the last answers of RPCs.

@@ -99,7 +99,9 @@ impl Management {
         spdk_socket: PathBuf,
         carry_out: impl Fn(Action, Reply) + Send + Sync + 'static,
     ) -> Result<(), String> {
-        let failed = |error: &dyn std::fmt::Display| format!("cannot listen at --rpc-socket '{}': {error}", path.display());
+        let failed = |error: &dyn std::fmt::Display| {
+            format!("cannot listen at --rpc-socket '{}': {error}", path.display())
+        };
         // As SPDK does, so that no two programs listen at one path. Whoever has the lock may remove the socket of a process
         // that was killed.
         let lock = File::options().create(true).truncate(false).write(true).open(lock_path(path));
@@ -178,7 +180,8 @@ fn accept(socket: &Receiver<(UnixListener, Arc<Service>)>, connections: &Arc<Con
 fn begin(mut stream: UnixStream, service: &Arc<Service>, connections: &Arc<Connections>) -> io::Result<()> {
     let process = process_of(&stream);
     let Ok(place) = connections.admit(stream.try_clone()?, process.clone()) else {
-        let message = "all connections have calls in progress: try again later, or allow more (--rpc-connections)";
+        let message =
+            "all connections have calls in progress: try again later, or allow more (--rpc-connections)";
         stream.set_nonblocking(true)?;
         return stream.write_all(&error_answer(&Value::Null, ErrorCode::Busy.number(), message));
     };

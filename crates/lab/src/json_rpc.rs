@@ -13,7 +13,8 @@ use crate::{Error, Result};
 /// # Errors
 /// If nobody listens there, or the connection ends before there is a whole answer.
 pub fn call(socket: &Path, method: &str, params: &Value) -> Result<Value> {
-    let failed = |error: &dyn std::fmt::Display| Error::new(format!("{method} at {}: {error}", socket.display()));
+    let failed =
+        |error: &dyn std::fmt::Display| Error::new(format!("{method} at {}: {error}", socket.display()));
     let mut request = json!({ "jsonrpc": "2.0", "id": 1, "method": method });
     if !params.is_null() {
         request["params"] = params.clone();

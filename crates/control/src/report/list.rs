@@ -38,8 +38,8 @@ impl ListedExport {
     pub fn to_value(&self, ports: &PortTable) -> Value {
         let mut info = json!(ExportInfo::of(&self.record, ports));
         let state = self.state.as_ref();
-        let state = state
-            .map_or(Value::Null, |(state, closed)| initiator_state::report(state, closed.as_deref()));
+        let state =
+            state.map_or(Value::Null, |(state, closed)| initiator_state::report(state, closed.as_deref()));
         // The name of the release before, for programs that still read it.
         info["claims"] = state.clone();
         info["initiator_state"] = state;

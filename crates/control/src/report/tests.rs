@@ -159,7 +159,8 @@ fn counters_are_summed_over_lcores() {
     assert_eq!(report["ports"][0]["tx_waiting"], 6);
     assert_eq!(report["ports"][0]["mac"], "de:ad:00:00:00:01");
     assert_eq!(report["ports"][1]["rx_frames"], 0);
-    let unchanged = json!({"link_up": 0, "link_down": 0, "mtu": 0, "mac": 0, "renamed": 0, "deleted": 0, "remade": 0});
+    let unchanged =
+        json!({"link_up": 0, "link_down": 0, "mtu": 0, "mac": 0, "renamed": 0, "deleted": 0, "remade": 0});
     assert_eq!(report["ports"][1]["changes"], unchanged);
     let changes = &report["ports"][0]["changes"];
     assert_eq!((&changes["link_down"], &changes["mtu"]), (&json!(4), &json!(1)));
@@ -199,10 +200,13 @@ fn exports_deleted_by_force_are_listed_last_with_their_requests_in_flight() {
 fn exports_are_found_by_slices_of_ids_and_counted_without_a_walk() {
     let mut registry = registry();
     let keys: Vec<ExportKey> = (0..100)
-        .map(|slot| create(&mut registry, &json!({"shelf": 1, "slot": slot, "bdev_name": format!("m{slot}")})))
+        .map(|slot| {
+            create(&mut registry, &json!({"shelf": 1, "slot": slot, "bdev_name": format!("m{slot}")}))
+        })
         .collect();
     assert_eq!((registry.len(), registry.exports().len()), (100, 100));
-    let slices: Vec<usize> = (0..registry.end_of_ids()).step_by(32).map(|first| registry.among_ids(first, 32).count()).collect();
+    let slices: Vec<usize> =
+        (0..registry.end_of_ids()).step_by(32).map(|first| registry.among_ids(first, 32).count()).collect();
     assert_eq!(slices, [32, 32, 32, 4]);
     happens(&mut registry, keys[40], Event::Delete { force: false });
     assert_eq!((registry.len(), registry.exports().len()), (99, 99));

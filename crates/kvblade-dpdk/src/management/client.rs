@@ -114,7 +114,8 @@ impl Service {
                 let length = result.len();
                 let before = self.unsent.fetch_add(length, Ordering::Relaxed);
                 let sent = if before > 0 && before.saturating_add(length) > UNSENT_MAX {
-                    let message = "other clients have not read their answers: there is no room for another one";
+                    let message =
+                        "other clients have not read their answers: there is no room for another one";
                     send_error(stream, id, ErrorCode::Busy.number(), message)
                 } else if id.is_null() {
                     Ok(())
@@ -201,10 +202,7 @@ fn send(stream: &UnixStream, parts: &[&[u8]]) -> Result<(), Unsent> {
 }
 
 fn send_piece(mut stream: &UnixStream, piece: &[u8], deadline: Instant) -> Result<(), Unsent> {
-    let sent = if Instant::now() > deadline {
-        Err(ErrorKind::TimedOut.into())
-    } else {
-        stream.write_all(piece)
-    };
+    let sent =
+        if Instant::now() > deadline { Err(ErrorKind::TimedOut.into()) } else { stream.write_all(piece) };
     sent.map_err(|error| Unsent { bytes: piece.len(), error })
 }

@@ -69,8 +69,10 @@ impl Incoming {
 }
 
 fn request_of(value: Value, text: Vec<u8>) -> Result<Request, Malformed> {
-    let invalid = |message: &str| {
-        Malformed { code: INVALID_REQUEST, message: format!("the request {message}"), is_last: false }
+    let invalid = |message: &str| Malformed {
+        code: INVALID_REQUEST,
+        message: format!("the request {message}"),
+        is_last: false,
     };
     let Value::Object(mut object) = value else {
         return Err(invalid("is no JSON object: batches are not supported"));
@@ -131,7 +133,10 @@ mod tests {
         assert_eq!(all(&pieces.iter().map(String::as_str).collect::<Vec<_>>()), whole);
         let [Ok(first), Ok(second)] = &whole[..] else { panic!("{whole:?}") };
         assert_eq!((first.method.as_str(), &first.params), ("a", &None));
-        assert!(first.text.ends_with(br#"{"id":18446744073709551616,"method":"a"}"#), "numbers stay as they are");
+        assert!(
+            first.text.ends_with(br#"{"id":18446744073709551616,"method":"a"}"#),
+            "numbers stay as they are"
+        );
         assert_eq!((second.id.clone(), second.params.clone()), (json!("x"), Some(json!({"p": [1]}))));
         assert!(all(&["", "  \n", r#"{"method""#]).is_empty());
     }
@@ -155,7 +160,9 @@ mod tests {
             assert_eq!(malformed.is_last, is_last, "{text}");
         }
         let valid = r#"{"method":"a","params":null,"id":null}"#;
-        assert!(matches!(&all(&[valid])[..], [Ok(request)] if request.params.is_none() && request.id.is_null()));
+        assert!(
+            matches!(&all(&[valid])[..], [Ok(request)] if request.params.is_none() && request.id.is_null())
+        );
     }
 
     #[test]

@@ -119,14 +119,17 @@ fn check(request: &Request) -> Result<(), String> {
     // The request around them has a few names and values.
     let values = 10 + request.params.as_ref().map_or(0, spdk_values);
     if values > VALUES_MAX {
-        return Err(format!("the request has {values} JSON values: SPDK's methods take at most {VALUES_MAX}"));
+        return Err(format!(
+            "the request has {values} JSON values: SPDK's methods take at most {VALUES_MAX}"
+        ));
     }
     Ok(())
 }
 
 /// The answer with an error.
 pub(super) fn error_answer(id: &Value, code: i32, message: &str) -> Vec<u8> {
-    let error = serde_json::json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } });
+    let error =
+        serde_json::json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } });
     format!("{error}\n").into_bytes()
 }
 

@@ -275,12 +275,7 @@ impl Behind {
     }
 
     /// After the interface was deleted: makes the port again as soon as there is an interface of its name. `None` until then.
-    fn find_again(
-        &mut self,
-        port_name: &str,
-        port: &Port,
-        counted: &mut PortChanges,
-    ) -> Option<Interface> {
+    fn find_again(&mut self, port_name: &str, port: &Port, counted: &mut PortChanges) -> Option<Interface> {
         if !self.gone {
             self.gone = true;
             counted.deleted += 1;

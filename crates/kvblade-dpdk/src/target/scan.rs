@@ -56,7 +56,8 @@ impl<C, R: Default> Scans<C, R> {
         }
         self.number += 1;
         let callers = mem::take(&mut self.waiting);
-        self.running = Some(Scan { callers, gathered: R::default(), first: 0, lcores: 0, since: Instant::now() });
+        self.running =
+            Some(Scan { callers, gathered: R::default(), first: 0, lcores: 0, since: Instant::now() });
         Some(self.number)
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aoe_target::ExportKey;
-use control::{ErrorCode, ExportList, ExportStats, LcoreStats, ListedExport, PortStats, Record, RpcError, Stats};
+use control::{
+    ErrorCode, ExportList, ExportStats, LcoreStats, ListedExport, PortStats, Record, RpcError, Stats,
+};
 use datapath::{ExportSlice, Snapshot};
 use serde_json::Value;
 use spdk::AppThread;
@@ -188,7 +190,10 @@ impl Target {
         let Some((callers, next)) = self.scans.give_up_late(CALL_PATIENCE) else { return };
         let error = RpcError::new(
             ErrorCode::Busy,
-            format!("an lcore has not reported its counters for {} s: the log names it", CALL_PATIENCE.as_secs()),
+            format!(
+                "an lcore has not reported its counters for {} s: the log names it",
+                CALL_PATIENCE.as_secs()
+            ),
         );
         callers.into_iter().for_each(|caller| caller.answer.refuse(&error));
         if let Some(next) = next {

@@ -50,7 +50,8 @@ fn resident_kib(target: &Target) -> u64 {
 fn client_threads(target: &Target) -> usize {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", target.daemon.pid())).unwrap();
     // One that has just ended has no name.
-    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default());
+    let names =
+        tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default());
     names.filter(|name| name.trim() == "rpc").count()
 }
 
@@ -121,7 +122,10 @@ fn requests_that_are_none_are_named_and_the_next_one_is_answered() {
         (r#"{"id":1,"method":"aoe_get_export"}"#, &["-32601", "the nearest is aoe_get_exports"]),
         (r#"{"id":"a","method":"no_such"}"#, &["-32601", r#""id":"a""#]),
         (r#"{"id":1,"method":"aoe_get_stats","params":[]}"#, &["-32602", "must be an object"]),
-        (&format!(r#"{{"id":1,"method":"bdev_get_bdevs","params":{{"name":"{}"}}}}"#, "x".repeat(40_000)), &["at most 32767"]),
+        (
+            &format!(r#"{{"id":1,"method":"bdev_get_bdevs","params":{{"name":"{}"}}}}"#, "x".repeat(40_000)),
+            &["at most 32767"],
+        ),
         // Nobody waits for an answer to the first two.
         (
             r#"{"method":"aoe_get_exports"}{"id":null,"method":"bdev_get_bdevs"}{"id":18446744073709551616,"method":"spdk_get_version"}"#,

@@ -339,7 +339,12 @@ fn a_forced_kvdel_has_the_bdev_go_after_its_requests() {
         let told = "1.3 is no longer exported; its bdev 'file1.3' goes when it has answered the requests in flight\n";
         let printed = succeeds(&target, "kvdel", &["1", "3", "0", "--force"]);
         assert_eq!(printed, if is_deleted { told } else { "" });
-        assert_eq!(target.methods().contains(&"bdev_file_delete".to_owned()), is_deleted, "{:?}", target.methods());
+        assert_eq!(
+            target.methods().contains(&"bdev_file_delete".to_owned()),
+            is_deleted,
+            "{:?}",
+            target.methods()
+        );
     }
 }
 

@@ -9,7 +9,8 @@ use std::thread;
 
 use control::registry::unknown_bdev;
 use control::{
-    Action, Deletion, Effect, Event, ExportInfo, ExportKey, ExportList, PortInfo, PortTable, Registry, ServedBdev, Stats,
+    Action, Deletion, Effect, Event, ExportInfo, ExportKey, ExportList, PortInfo, PortTable, Registry,
+    ServedBdev, Stats,
 };
 use serde_json::{Deserializer, Value, json};
 use tempfile::TempDir;
@@ -242,7 +243,9 @@ impl State {
                 }
                 Ok(true.into())
             }
-            Action::GetExports(_) => Ok(serde_json::from_str(&ExportList::of(&self.registry).to_json()).unwrap()),
+            Action::GetExports(_) => {
+                Ok(serde_json::from_str(&ExportList::of(&self.registry).to_json()).unwrap())
+            }
             Action::Announce(request) => self.registry.announced(&request).map(|_| true.into()),
             Action::GetStats(_) => Ok(serde_json::from_str(&Stats::default().to_json()).unwrap()),
             // Nobody keeps anything here.

@@ -34,7 +34,8 @@ pub(crate) fn call(method: &'static str, params: &Value) -> Receiver<Value> {
     let params = params.clone();
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        let answer = lab::json_rpc::call(&socket(), method, &params).unwrap_or_else(|error| panic!("{error}"));
+        let answer =
+            lab::json_rpc::call(&socket(), method, &params).unwrap_or_else(|error| panic!("{error}"));
         // The step that waits may have failed, and with it the test.
         sender.send(answer).unwrap_or_default();
     });
