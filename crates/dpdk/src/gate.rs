@@ -4,12 +4,13 @@
 //! peer. The queue's thread never waits at its gate: as long as the gate is closed, a burst does nothing. The other thread
 //! waits until the burst that runs has ended.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use super::atomic::{AtomicBool, Ordering, fence};
 
 /// The gate of one rx or tx queue.
 ///
-/// Each side writes its own flag and then reads the other's, in the one order of all `SeqCst` accesses. So at least one of the
-/// two sees the other, and the gate closes at the end of the burst that runs, however busy the queue is.
+/// Each side writes its own flag and then reads the other's, with a `SeqCst` fence in between. So at least one of the two sees
+/// the other, and the gate closes at the end of the burst that runs, however busy the queue is. `crates/interleavings` tries
+/// every order of the two.
 #[derive(Debug)]
 pub(crate) struct Gate {
     /// The queue's thread is inside a burst function, or about to look at `closed`.
@@ -53,28 +54,30 @@ impl Gates {
 }
 
 impl Gate {
-    pub(crate) const fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self { inside: AtomicBool::new(false), closed: AtomicBool::new(true) }
     }
 
-    pub(crate) const fn opened() -> Self {
+    pub(crate) fn opened() -> Self {
         Self { inside: AtomicBool::new(false), closed: AtomicBool::new(false) }
     }
 
     /// For the queue's thread: the right to call a burst function; `None` while the gate is closed or closes.
     #[inline]
     pub(crate) fn enter(&self) -> Option<Inside<'_>> {
-        self.inside.store(true, Ordering::SeqCst);
+        self.inside.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         // Dropped at once if it is closed. What the thread that opened the gate did to the port is done.
         let inside = Inside(self);
-        if self.closed.load(Ordering::SeqCst) { None } else { Some(inside) }
+        if self.closed.load(Ordering::Acquire) { None } else { Some(inside) }
     }
 
     /// For the thread that changes the port: closes the gate. False if the queue's thread is inside still; then call it again.
     pub(crate) fn close(&self) -> bool {
-        self.closed.store(true, Ordering::SeqCst);
+        self.closed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         // If it is outside, what its last burst function did to the port is done.
-        !self.inside.load(Ordering::SeqCst)
+        !self.inside.load(Ordering::Acquire)
     }
 
     /// For the thread that closes the gate.

@@ -13,6 +13,7 @@
 //!
 //! This crate knows neither AoE nor SPDK.
 
+mod atomic;
 mod control;
 pub mod eal;
 mod error;
@@ -20,6 +21,7 @@ pub mod flow;
 mod frame_ring;
 mod gate;
 mod interface;
+mod interrupt_pass;
 mod layout;
 mod mbuf;
 mod memory;

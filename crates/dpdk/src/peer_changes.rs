@@ -7,10 +7,7 @@
 
 use std::{
     ffi::c_void,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
     thread,
     time::Duration,
 };
@@ -18,6 +15,7 @@ use std::{
 use crate::{
     error::{Result, check},
     gate::Gates,
+    interrupt_pass::InterruptPass,
 };
 
 /// The time between two passes. A pass serves one message of each peer, and it takes about ten to connect.
@@ -26,15 +24,8 @@ const PERIOD: Duration = Duration::from_millis(10);
 /// The time between two looks at a burst that runs or a control function that works.
 const LOOK: Duration = Duration::from_micros(20);
 
-/// The interrupt thread is in our callback.
-const HELD: u8 = 0;
-/// The interrupt thread serves its sockets.
-const PASSING: u8 = 1;
-/// It is in our callback, and stays there: another thread changes a memif port.
-const CLAIMED: u8 = 2;
-
 /// Until the callback runs for the first time, the thread is where it wants.
-static STATE: AtomicU8 = AtomicU8::new(PASSING);
+static PASS: LazyLock<InterruptPass> = LazyLock::new(InterruptPass::running);
 static PORTS: Mutex<Vec<Weak<Gates>>> = Mutex::new(Vec::new());
 static REGISTERED: Mutex<bool> = Mutex::new(false);
 
@@ -72,7 +63,7 @@ pub(crate) fn hold_for_control() -> Option<Held> {
     if !*REGISTERED.lock().unwrap_or_else(PoisonError::into_inner) {
         return None;
     }
-    while STATE.compare_exchange(HELD, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_err() {
+    while !PASS.claim() {
         thread::sleep(LOOK);
     }
     Some(Held(()))
@@ -80,7 +71,7 @@ pub(crate) fn hold_for_control() -> Option<Held> {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        STATE.store(HELD, Ordering::Release);
+        PASS.give_back();
     }
 }
 
@@ -91,7 +82,7 @@ extern "C" fn hold_for_ever() {
 
 /// EAL's interrupt thread calls this after each pass.
 extern "C" fn hold(_: *mut c_void) {
-    STATE.store(HELD, Ordering::Release);
+    PASS.end();
     let guarded: Vec<Arc<Gates>> = {
         let mut ports = ports();
         ports.retain(|port| port.strong_count() > 0);
@@ -104,7 +95,7 @@ extern "C" fn hold(_: *mut c_void) {
             thread::sleep(LOOK);
         }
     });
-    while STATE.compare_exchange(HELD, PASSING, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+    while !PASS.begin() {
         thread::sleep(LOOK);
     }
 }

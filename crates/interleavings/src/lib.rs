@@ -1,0 +1,154 @@
+//! The hand-written synchronisation between an lcore and other threads, in every order that its memory orderings allow:
+//! [loom](https://docs.rs/loom) runs a model of two threads once for each order, and fails if both use at the same time what
+//! only one may.
+//!
+//! The files under test are those of `dpdk`, compiled here with loom's atomics in place of the standard library's
+//! (`atomic`). Each is compiled again with one ordering less, to show that its model finds the lack ([`Weakened`]).
+#![forbid(unsafe_code)]
+
+use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
+
+/// The files with loom's atomics, as they are and weakened.
+macro_rules! under_test {
+    ($variant:ident, $fence:expr, $release:ident, $acquire:ident) => {
+        #[allow(dead_code, reason = "models use a part of each file")]
+        // The paths below are from this directory.
+        #[path = "."]
+        mod $variant {
+            mod atomic {
+                use loom::sync::atomic::Ordering as Loom;
+                pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8};
+
+                /// The orderings as this variant has them.
+                pub(crate) struct Ordering;
+
+                #[allow(non_upper_case_globals, reason = "the names of the standard library")]
+                impl Ordering {
+                    pub(crate) const Relaxed: Loom = Loom::Relaxed;
+                    pub(crate) const Acquire: Loom = Loom::$acquire;
+                    pub(crate) const Release: Loom = Loom::$release;
+                    pub(crate) const SeqCst: Loom = Loom::SeqCst;
+                }
+
+                pub(crate) fn fence(ordering: Loom) {
+                    if $fence {
+                        loom::sync::atomic::fence(ordering);
+                    }
+                }
+            }
+            #[path = "../../dpdk/src/gate.rs"]
+            pub(crate) mod gate;
+            #[path = "../../dpdk/src/interrupt_pass.rs"]
+            pub(crate) mod interrupt_pass;
+        }
+    };
+}
+
+under_test!(whole, true, Release, Acquire);
+under_test!(without_fence, false, Release, Acquire);
+under_test!(without_release, true, Relaxed, Acquire);
+under_test!(without_acquire, true, Release, Relaxed);
+
+/// A memory ordering that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weakened {
+    /// None.
+    Nothing,
+    /// `SeqCst` fences do nothing.
+    Fence,
+    /// `Release` is `Relaxed`.
+    Release,
+    /// `Acquire` is `Relaxed`.
+    Acquire,
+}
+
+/// Orders in which one thread takes the turn from the other at will so often at most, beside those in which it waits.
+const PREEMPTIONS: usize = 3;
+
+fn check(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.check(model);
+}
+
+/// Uses what only one thread may use at a time.
+fn use_alone(port: &UnsafeCell<u32>) {
+    port.with_mut(|_| ());
+}
+
+macro_rules! gate_model {
+    ($variant:ident) => {
+        check(|| {
+            let shared = Arc::new(($variant::gate::Gate::opened(), UnsafeCell::new(0)));
+            let queue = Arc::clone(&shared);
+            let bursts = thread::spawn(move || {
+                let (gate, port) = &*queue;
+                for _ in 0..2 {
+                    if let Some(_inside) = gate.enter() {
+                        use_alone(port);
+                    }
+                }
+            });
+            let (gate, port) = &*shared;
+            while !gate.close() {
+                thread::yield_now();
+            }
+            use_alone(port);
+            gate.open();
+            bursts.join().expect("the queue's thread ends");
+        })
+    };
+}
+
+macro_rules! pass_model {
+    ($variant:ident) => {
+        check(|| {
+            let shared = Arc::new(($variant::interrupt_pass::InterruptPass::running(), UnsafeCell::new(0)));
+            let other = Arc::clone(&shared);
+            let control = thread::spawn(move || {
+                let (pass, ports) = &*other;
+                while !pass.claim() {
+                    thread::yield_now();
+                }
+                use_alone(ports);
+                pass.give_back();
+            });
+            let (pass, ports) = &*shared;
+            for _ in 0..2 {
+                use_alone(ports);
+                pass.end();
+                while !pass.begin() {
+                    thread::yield_now();
+                }
+            }
+            use_alone(ports);
+            pass.end();
+            control.join().expect("the other thread ends");
+        })
+    };
+}
+
+/// A queue's thread runs two bursts while another thread closes the gate, changes the port and opens the gate.
+///
+/// # Panics
+/// If a burst can run while the port is changed, or see half of a change.
+pub fn gate(weakened: Weakened) {
+    match weakened {
+        Weakened::Nothing => gate_model!(whole),
+        Weakened::Fence => gate_model!(without_fence),
+        Weakened::Release => gate_model!(without_release),
+        Weakened::Acquire => gate_model!(without_acquire),
+    }
+}
+
+/// The interrupt thread makes two passes while another thread claims the ports once.
+///
+/// # Panics
+/// If both can work at the same time, or one see half of the other's work.
+pub fn interrupt_pass(weakened: Weakened) {
+    match weakened {
+        Weakened::Nothing | Weakened::Fence => pass_model!(whole),
+        Weakened::Release => pass_model!(without_release),
+        Weakened::Acquire => pass_model!(without_acquire),
+    }
+}

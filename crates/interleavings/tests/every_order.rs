@@ -1,0 +1,32 @@
+//! Every order of two threads, of the code as it is and of the code with an ordering less.
+
+use std::panic;
+
+use interleavings::{Weakened, gate, interrupt_pass};
+
+fn is_found(model: fn(Weakened), weakened: Weakened) -> bool {
+    panic::catch_unwind(|| model(weakened)).is_err()
+}
+
+#[test]
+fn no_burst_runs_while_another_thread_changes_its_port() {
+    gate(Weakened::Nothing);
+}
+
+#[test]
+fn a_gate_without_one_of_its_orderings_is_found() {
+    assert!(is_found(gate, Weakened::Fence));
+    assert!(is_found(gate, Weakened::Release));
+    assert!(is_found(gate, Weakened::Acquire));
+}
+
+#[test]
+fn the_interrupt_thread_and_a_control_function_do_not_work_at_the_same_time() {
+    interrupt_pass(Weakened::Nothing);
+}
+
+#[test]
+fn an_interrupt_pass_without_one_of_its_orderings_is_found() {
+    assert!(is_found(interrupt_pass, Weakened::Release));
+    assert!(is_found(interrupt_pass, Weakened::Acquire));
+}
