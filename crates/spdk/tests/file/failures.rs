@@ -1,33 +1,19 @@
 //! fdatasyncs that fail: of a loop device whose file lies on a file system that is full.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use serde_json::json;
 use spdk::{IoKind, Outcome};
 
 use crate::bench::Bench;
 use crate::directory::directory;
+use crate::loop_device::{attach, detach, in_turn, run, text};
 use crate::modes::{Shared, described};
 use crate::step::{Step, asks, chain, once};
 
 pub(crate) fn all() -> Vec<(&'static str, Step)> {
-    vec![("a_failed_fdatasync_fails_its_writes_and_all_later_ones", failed())]
-}
-
-fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let output =
-        Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    } else {
-        Err(format!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
-    }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path of ours")
+    vec![("a_failed_fdatasync_fails_its_writes_and_all_later_ones", in_turn(failed))]
 }
 
 /// A loop device of 16 MiB, of which the first can be written: its file lies on a file system that is full then.
@@ -37,10 +23,10 @@ fn full_disk() -> Result<PathBuf, String> {
     run("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", text(&place)])?;
     let file = place.join("disk");
     fs::File::create(&file).expect("ours").set_len(16 << 20).expect("sparse");
-    let device = run("losetup", &["--find", "--show", text(&file)]);
+    let device = attach(&file);
     // It lives on as long as the device.
     run("umount", &["--lazy", text(&place)])?;
-    device.map(PathBuf::from)
+    device
 }
 
 /// Lets writes go on.
@@ -66,7 +52,7 @@ fn failed() -> Step {
         asks("bdev_file_create", params, |answer| assert_eq!(answer["result"], "full", "{answer}")),
         once(move || {
             // Once the bdev has closed it, Linux takes the device down, also where a test fails.
-            run("losetup", &["-d", text(&device)]).expect("it is there");
+            detach(&device);
         }),
         shared.opens("full"),
         // The page cache takes all of them; writing back fails.

@@ -6,6 +6,7 @@ mod bench;
 mod directory;
 mod failures;
 mod lcores;
+mod loop_device;
 mod modes;
 mod refusals;
 mod reset;

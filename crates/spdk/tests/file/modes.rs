@@ -11,6 +11,7 @@ use spdk::{BdevEvent, IoKind, Outcome};
 
 use crate::bench::{Bench, FRAMES, SECTORS, pattern};
 use crate::directory::directory;
+use crate::loop_device::{attach, detach, in_turn};
 use crate::step::{Step, asks, chain, once, open, turns, until};
 
 /// Places of the tests' files.
@@ -116,6 +117,7 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
         ("what_the_page_cache_does_not_have_puts_no_lcore_to_sleep", uncached()),
         ("a_flush_syncs_what_was_written_without", flush()),
         ("trim_gives_blocks_up", trim()),
+        ("a_block_device_is_written_read_and_trimmed", in_turn(block_device)),
         ("a_file_that_grows_is_noticed_and_one_that_shrinks_fails", resize()),
         ("a_bdev_is_deleted_under_io", deleted_under_io()),
     ]
@@ -237,6 +239,45 @@ fn trim() -> Step {
             assert!(blocks <= *before.borrow() - 450 * 8, "{blocks} of {} blocks are left", before.borrow());
         }),
         shared.delete("trim"),
+    ])
+}
+
+fn block_device() -> Step {
+    let shared = Shared::new("device");
+    let device = match attach(&shared.path) {
+        Ok(device) => device,
+        Err(error) => return once(move || println!("no loop device: {error}")),
+    };
+    let params = json!({ "name": "device", "filename": device });
+    let (written, trimmed, closed) = (shared.path.clone(), shared.path.clone(), shared.clone());
+    let path = shared.path.clone();
+    chain(vec![
+        asks("bdev_file_create", params, move |answer| {
+            assert_eq!(answer["result"], json!("device"), "{answer}");
+            // Once the bdev has closed it, Linux takes the device down, also where a test fails.
+            detach(&device);
+        }),
+        shared.opens("device"),
+        shared.each(IoKind::Write, 1000, 8),
+        shared.each(IoKind::Read, 1000, 8),
+        shared.no_failures(),
+        once(move || {
+            let data = fs::read(&written).expect("it is there");
+            for (place, piece) in (0..1000).zip(data.chunks(PLACE_BYTES)) {
+                assert!(piece.iter().all(|byte| *byte == pattern(place, 8)), "place {place}");
+            }
+        }),
+        shared.each(IoKind::Unmap, 500, 8),
+        shared.no_failures(),
+        once(move || {
+            let data = fs::read(&trimmed).expect("it is there");
+            assert!(data[..500 * PLACE_BYTES].iter().all(|byte| *byte == 0), "it reads as zeroes");
+        }),
+        once(move || drop(closed.bench.take())),
+        asks("bdev_file_delete", json!({ "name": "device" }), move |answer| {
+            assert_eq!(answer["result"], json!(true), "{answer}");
+            fs::remove_file(&path).expect("it is there");
+        }),
     ])
 }
 
