@@ -40,7 +40,7 @@ fn a_refusal_names_the_file_and_what_helps() {
     fs::write(path("empty"), "").expect("room");
     fs::write(path("short"), "x").expect("room");
     fs::write(path("locked"), vec![0; 4096]).expect("room");
-    fs::set_permissions(path("locked"), Permissions::from_mode(0)).expect("ours");
+    fs::set_permissions(path("locked"), Permissions::from_mode(0o000)).expect("ours");
     for (name, errno, part) in [
         ("none", ENOENT, "No such file"),
         (".", EISDIR, "is a directory"),
