@@ -175,7 +175,9 @@ unsafe extern "C" fn io_getevents(
     let count = unsafe { next(context, least, most, events, timeout) };
     for index in 0..usize::try_from(count).unwrap_or(0) {
         // SAFETY: libaio has filled so many.
-        let event = unsafe { &mut *events.add(index) };
+        let place = unsafe { events.add(index) };
+        // SAFETY: an element that the kernel has written, and that nobody else uses during the call.
+        let event = unsafe { &mut *place };
         if FAILS.get() {
             event.result = -EIO;
         }
