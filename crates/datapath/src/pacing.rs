@@ -10,7 +10,10 @@
 //!
 //! Rule 3, the yield: while the kernel has I/O of this process, a turn ends with sched_yield(2), because the kernel's work items
 //! on this CPU get it no other way ([`spdk::kernel_io_in_flight`]). It costs 0.4 us. A turn that received frames does so only
-//! when the last yield is [`YIELD_MICROS`] ago, so that an lcore with frames in all of its turns loses a fiftieth.
+//! when the last yield is [`YIELD_MICROS`] ago, so that an lcore with frames in all of its turns loses a fiftieth. Work items
+//! take microseconds. After a yield that took longer than [`LONG_YIELD_MICROS`], another program has the CPU, for milliseconds
+//! each time. Then the lcore does not yield for [`REST`] times as long, and loses a ninth of its time to that program by its
+//! yields.
 
 use dpdk::{BURST, tsc};
 
@@ -29,6 +32,12 @@ const TX_FULL: usize = 3 * BURST / 4;
 
 /// Shortest time between two yields of turns that receive frames.
 const YIELD_MICROS: u64 = 20;
+
+/// Longest yield to the kernel's work items.
+const LONG_YIELD_MICROS: u64 = 200;
+
+/// Time without a yield after a longer one, in lengths of that one.
+const REST: u64 = 8;
 
 /// One turn's rx budget, and the rule for tx.
 #[derive(Debug, Default)]
@@ -63,34 +72,43 @@ impl Pacing {
     }
 }
 
-/// An lcore's yields.
+/// An lcore's yields. Times are the TSC's.
 #[derive(Debug)]
 pub(crate) struct Yields {
-    /// The TSC at the last one.
+    /// The end of the last one.
     last: u64,
-    /// [`YIELD_MICROS`] in ticks.
+    /// Time from `last` on in which there is none.
+    rest: u64,
+    /// [`YIELD_MICROS`] and [`LONG_YIELD_MICROS`] in ticks.
     period: u64,
+    long: u64,
 }
 
 impl Yields {
     pub(crate) fn new(hz: u64) -> Self {
-        Self { last: 0, period: hz / 1_000_000 * YIELD_MICROS }
+        let ticks = |micros| hz / 1_000_000 * micros;
+        Self { last: 0, rest: 0, period: ticks(YIELD_MICROS), long: ticks(LONG_YIELD_MICROS) }
     }
 
     /// Gives the CPU to the kernel's work items, if it is time. `received`: the turn that ends received frames.
     #[cold]
     pub(crate) fn turn_ended(&mut self, received: bool) {
-        if self.is_due(received, tsc::now()) {
+        let now = tsc::now();
+        if self.is_due(received, now) {
             std::thread::yield_now();
+            self.yielded(now, tsc::now());
         }
     }
 
-    fn is_due(&mut self, received: bool, now: u64) -> bool {
-        let due = !received || now.wrapping_sub(self.last) >= self.period;
-        if due {
-            self.last = now;
-        }
-        due
+    fn is_due(&self, received: bool, now: u64) -> bool {
+        let since = now.wrapping_sub(self.last);
+        since >= self.rest && (!received || since >= self.period)
+    }
+
+    fn yielded(&mut self, from: u64, to: u64) {
+        let took = to.wrapping_sub(from);
+        self.last = to;
+        self.rest = if took > self.long { REST * took } else { 0 };
     }
 }
 
@@ -132,11 +150,24 @@ mod tests {
     fn turns_with_frames_yield_from_time_to_time_and_those_without_do_always() {
         let mut yields = Yields::new(1_000_000_000);
         let period = 1000 * YIELD_MICROS;
-        assert!(yields.is_due(true, period), "the first one");
-        assert!(!yields.is_due(true, 2 * period - 1) && yields.is_due(true, 2 * period));
-        assert!(yields.is_due(false, 2 * period + 1) && yields.is_due(false, 2 * period + 2));
-        assert!(!yields.is_due(true, 3 * period + 1), "any yield counts");
-        assert!(yields.is_due(true, 1), "across the counter's wrap");
+        let start = u64::MAX - period / 2;
+        yields.yielded(start - 400, start);
+        assert!(yields.is_due(false, start + 1));
+        assert!(!yields.is_due(true, start.wrapping_add(period - 1)), "across the counter's wrap");
+        assert!(yields.is_due(true, start.wrapping_add(period)));
+    }
+
+    #[test]
+    fn a_cpu_that_another_program_has_is_yielded_seldom() {
+        let mut yields = Yields::new(1_000_000_000);
+        let long = 1000 * LONG_YIELD_MICROS;
+        yields.yielded(0, long);
+        assert!(yields.is_due(false, long + 1), "a work item may take so long");
+        yields.yielded(0, 4_000_000);
+        let rest = 4_000_000 * (1 + REST);
+        assert!(!yields.is_due(false, rest - 1) && yields.is_due(false, rest));
+        yields.yielded(rest, rest + 400);
+        assert!(yields.is_due(false, rest + 401), "the other one has gone");
     }
 
     #[test]

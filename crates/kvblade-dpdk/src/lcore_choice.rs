@@ -9,7 +9,8 @@ mod interrupts;
 use std::collections::BTreeSet;
 
 use cpu_list::cpus;
-pub(crate) use interrupts::Served;
+pub(crate) use cpu_list::online;
+pub(crate) use interrupts::{Served, on_lcores};
 
 use crate::launch_error::LaunchError;
 use crate::preflight::Host;
@@ -93,7 +94,7 @@ fn isolated(host: &Host) -> BTreeSet<u32> {
 /// The CPUs that this process may use: those of its affinity, and the isolated ones of its cpuset, which no default affinity
 /// includes. An affinity that was narrowed by hand counts alone.
 fn allowed(host: &Host, isolated: &BTreeSet<u32>) -> BTreeSet<u32> {
-    let online = host.read("/sys/devices/system/cpu/online").map(|list| cpus(&list)).unwrap_or_default();
+    let online = online(host);
     let affinity = host
         .read("/proc/self/status")
         .and_then(|status| status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).map(cpus))

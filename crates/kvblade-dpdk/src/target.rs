@@ -10,6 +10,7 @@ mod control_plane;
 mod create;
 mod degraded;
 mod delete;
+mod disk_interrupts;
 mod effects;
 mod file_watch;
 mod gathered;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::preflight::Host;
+
 /// Reads a list such as `0-3,8`.
 pub(super) fn cpus(list: &str) -> BTreeSet<u32> {
     let ranges = list.trim().split(',').filter_map(|part| {
@@ -9,4 +11,9 @@ pub(super) fn cpus(list: &str) -> BTreeSet<u32> {
         Some(first.parse::<u32>().ok()?..=last.parse::<u32>().ok()?)
     });
     ranges.flatten().collect()
+}
+
+/// The CPUs of this machine that are in use.
+pub(crate) fn online(host: &Host) -> BTreeSet<u32> {
+    host.read("/sys/devices/system/cpu/online").map(|list| cpus(&list)).unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
 
-use super::cpu_list::cpus;
+use super::cpu_list::{cpus, online};
 use crate::preflight::Host;
 
 /// Maximum depth of stacked block devices: a partition, a logical volume, RAID, encryption.
@@ -43,6 +43,44 @@ pub(super) fn cpus_of(host: &Host, served: &Served) -> (BTreeSet<u32>, String) {
         add(disks(host, file), file.display().to_string());
     }
     (found, whose.join(" and "))
+}
+
+/// An interrupt of a disk that an lcore's CPU handles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OnLcore {
+    pub(crate) interrupt: u32,
+    pub(crate) cpu: u32,
+}
+
+/// The interrupts of the disks beneath a file that the CPUs of these lcores handle. None where a drive has a queue for each
+/// CPU: then a CPU completes what it has submitted itself, and nothing can be moved.
+pub(crate) fn on_lcores(host: &Host, file: &Path, lcores: &[u32]) -> Vec<OnLcore> {
+    let fired = fired(host);
+    let devices = disks(host, file);
+    let numbers =
+        devices.iter().flat_map(|device| interrupts(device)).filter(|number| fired.contains(number));
+    let served: Vec<(u32, BTreeSet<u32>)> =
+        numbers.map(|interrupt| (interrupt, served_by(host, interrupt))).collect();
+    let all: BTreeSet<u32> = served.iter().flat_map(|(_, serving)| serving).copied().collect();
+    if served.len() > 1 && online(host).is_subset(&all) {
+        return Vec::new();
+    }
+    let on_lcores = served.iter().flat_map(|(interrupt, serving)| {
+        let serving = serving.iter().filter(|cpu| lcores.contains(cpu));
+        serving.map(|&cpu| OnLcore { interrupt: *interrupt, cpu })
+    });
+    on_lcores.collect()
+}
+
+/// The interrupts that have come at least once. A disk has some for other things than its requests, which never do.
+fn fired(host: &Host) -> BTreeSet<u32> {
+    let table = host.read("/proc/interrupts").unwrap_or_default();
+    let number = |line: &str| {
+        let (number, counts) = line.split_once(':')?;
+        let mut counts = counts.split_whitespace().map_while(|word| word.parse::<u64>().ok());
+        counts.any(|count| count > 0).then(|| number.trim().parse().ok())?
+    };
+    table.lines().filter_map(number).collect()
 }
 
 /// The NUMA nodes of these interfaces' NICs.

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use nix::sys::stat::{major, minor};
 use tempfile::TempDir;
 
+use super::interrupts::OnLcore;
 use super::*;
 
 struct Machine(TempDir);
@@ -155,6 +156,46 @@ fn a_files_disk_is_found_through_what_lies_on_it() {
     let choice = machine.choose(&Served { interfaces: Vec::new(), files: vec![file.clone()] });
     assert_eq!(choice.cpu, 2, "{choice:?}");
     assert!(choice.why.contains(&format!("interrupts of {}, as CPUs 1 do", file.display())), "{choice:?}");
+}
+
+/// A machine with two CPUs whose disk, of a PCI device, has these interrupts: number, CPU, how often each CPU had it. And a
+/// file on it.
+fn with_disk(interrupts: &[(u32, u32, [u32; 2])]) -> (Machine, std::path::PathBuf) {
+    let machine = Machine::new(2);
+    let file = machine.0.path().join("disk.img");
+    fs::write(&file, "").unwrap();
+    let device = fs::metadata(&file).unwrap().dev();
+    machine.write("sys/devices/system/cpu/online", "0-1\n");
+    machine.write("sys/devices/pci0/0000:00:02.0/virtio1/block/vda/size", "1");
+    machine.link(
+        "sys/devices/pci0/0000:00:02.0/virtio1/block/vda",
+        &format!("sys/dev/block/{}:{}", major(device), minor(device)),
+    );
+    let mut table = "           CPU0       CPU1\n".to_owned();
+    for (number, cpu, [first, second]) in interrupts {
+        machine.write(&format!("sys/devices/pci0/0000:00:02.0/msi_irqs/{number}"), "msix\n");
+        machine.write(&format!("proc/irq/{number}/effective_affinity_list"), &format!("{cpu}\n"));
+        table += &format!(" {number}:  {first}  {second} PCI-MSIX-0000:00:02.0 1-edge virtio1-req.0\n");
+    }
+    machine.write("proc/interrupts", &(table + "NMI:  5  5  Non-maskable interrupts\n"));
+    (machine, file)
+}
+
+#[test]
+fn an_interrupt_of_a_disk_on_an_lcores_cpu_is_found_if_it_can_be_elsewhere() {
+    let found = |interrupts: &[_], lcores: &[u32]| {
+        let (machine, file) = with_disk(interrupts);
+        on_lcores(&Host::at_root(machine.0.path()), &file, lcores)
+    };
+    let one = [(35, 0, [0, 0]), (36, 1, [0, 139_702])];
+    assert_eq!(found(&one, &[1]), [OnLcore { interrupt: 36, cpu: 1 }]);
+    assert_eq!(found(&one, &[0]), [], "35 never comes");
+    assert_eq!(found(&one, &[]), []);
+    // A queue for each CPU.
+    assert_eq!(found(&[(36, 0, [7, 0]), (37, 1, [0, 7])], &[1]), []);
+    // Two queues, both on one CPU.
+    let both = found(&[(36, 1, [0, 7]), (37, 1, [0, 7])], &[0, 1]);
+    assert_eq!(both.iter().map(|found| found.interrupt).collect::<Vec<_>>(), [36, 37]);
 }
 
 #[test]

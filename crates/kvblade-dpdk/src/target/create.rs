@@ -11,6 +11,7 @@ use spdk::{AppThread, Bdev, BdevInfo, Durability, FileBeneath, FlushMethod, Poll
 
 use super::bdevs::{bdev_event, warn_of_writers};
 use super::control_plane::{Target, with};
+use super::disk_interrupts;
 use super::operations::Postponed;
 use super::resources::Resources;
 use super::suitable::{check, check_free, is_examined, open_failed, served};
@@ -250,6 +251,7 @@ impl Target {
         info.files.iter().for_each(log_file);
         log_durability(info, record.options().read_only, record.options().cache);
         self.log_bounces(record, info);
+        disk_interrupts::warn(info, &spdk::app::cores());
     }
 
     /// Logs on which ports SPDK copies the data of this export because of its alignment.

@@ -6,6 +6,7 @@
 //! `scripts/setup --tests` installs; without them a test fails and says so.
 #![forbid(unsafe_code)]
 
+mod af_xdp;
 mod alignment;
 mod aoetools;
 mod bad_frames;
