@@ -170,7 +170,7 @@ proptest! {
 #[test]
 fn threads_that_share_a_file_are_answered_by_each_others_fdatasyncs() {
     const THREADS: usize = 4;
-    const WRITES: u64 = 20_000;
+    const WRITES: u64 = 5_000;
     let syncs = Syncs::new();
     let completed = [const { AtomicU64::new(0) }; THREADS];
     let durable = [const { AtomicU64::new(0) }; THREADS];
