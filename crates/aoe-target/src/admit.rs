@@ -103,17 +103,14 @@ impl Export {
         }
         let Transfer { is_write, lba, sectors, width } = transfer;
         let io = BdevIo { op: if is_write { BdevOp::Write } else { BdevOp::Read }, lba, sectors, width };
-        if self.state() != ExportState::Online {
-            return Err(registers(Registers::DEVICE_FAULT));
+        let is_abortable = sectors > u16::from(limits.max_sectors())
+            || is_write && (self.is_read_only() || frame_len < PAYLOAD_OFFSET + io.data_len());
+        let is_inside = lba.checked_add(u64::from(sectors)).is_some_and(|end| end <= self.sectors());
+        let is_online = self.state() == ExportState::Online;
+        if is_abortable || !is_inside || !is_online {
+            return Err(failed(is_online, is_abortable));
         }
-        let has_data = !is_write || frame_len >= PAYLOAD_OFFSET + io.data_len();
-        if is_write && self.is_read_only() || !has_data || sectors > u16::from(limits.max_sectors()) {
-            return Err(registers(Registers::ABORTED));
-        }
-        match lba.checked_add(u64::from(sectors)) {
-            Some(end) if end <= self.sectors() => Ok(io),
-            _ => Err(registers(Registers::NOT_FOUND)),
-        }
+        Ok(io)
     }
 
     /// Checks again what may have changed since a request of `source` was admitted that had to wait: the ACL, the bdev and its
@@ -265,10 +262,15 @@ const fn defer(whole: bool) -> Disposition {
     if whole { Disposition::Defer } else { Disposition::Drop(DropReason::ConfigSplit) }
 }
 
-/// A failed read or write.
+/// A read or write that fails: a disk that is gone comes first, a range beyond its end last.
 #[cold]
-fn registers(registers: Registers) -> Refusal {
-    Refusal::Reply(Reply::registers(registers))
+#[inline(never)]
+fn failed(is_online: bool, is_abortable: bool) -> Refusal {
+    Refusal::Reply(Reply::registers(match (is_online, is_abortable) {
+        (false, _) => Registers::DEVICE_FAULT,
+        (true, true) => Registers::ABORTED,
+        (true, false) => Registers::NOT_FOUND,
+    }))
 }
 
 /// The refusal of a request by the ACL; `None` lets the request pass. `command` is that of an ATA request. Out of line because

@@ -1,8 +1,9 @@
 //! Counters: one set per export and per port on each lcore; the reader sums them.
 
-use ata::{AtaCommand, Transfer};
+use ata::AtaCommand;
 
 use crate::admit::{Disposition, Refusal};
+use crate::drop_reason::DropReason;
 use crate::io::{BdevIo, BdevOp, IoOutcome};
 use crate::reply::Reply;
 use crate::request::{Request, RequestKind};
@@ -92,11 +93,11 @@ counters! {
     PortCounters {
         /// Frames received, dropped ones included.
         rx_frames,
-        /// Their bytes, without FCS.
-        rx_bytes,
         /// Frames handed to the port for sending.
         tx_frames,
-        /// Their bytes, without FCS.
+        /// Bytes received, without FCS. Not beside the frames: the compiler would count both at once, for twice the price.
+        rx_bytes,
+        /// Bytes handed to the port, without FCS.
         tx_bytes,
         /// Of the frames sent, the unsolicited advertisements.
         advertisements,
@@ -106,8 +107,8 @@ counters! {
 impl ExportCounters {
     /// Counts a read or write that is submitted.
     #[inline]
-    pub fn submitted(&mut self, transfer: Transfer) {
-        if transfer.is_write { self.writes += 1 } else { self.reads += 1 }
+    pub fn submitted(&mut self, is_write: bool) {
+        if is_write { self.writes += 1 } else { self.reads += 1 }
     }
 
     /// Counts a request and what was decided on it, where neither [`ExportCounters::submitted`] nor
@@ -132,10 +133,14 @@ impl ExportCounters {
 
     /// Counts a read or write that is not submitted. A dropped one is not counted here but by its
     /// [`DropReason`](crate::DropReason).
-    pub fn refused(&mut self, transfer: Transfer, refusal: &Refusal) {
-        if let Refusal::Reply(reply) = refusal {
-            self.submitted(transfer);
-            self.answered(reply);
+    pub fn refused(&mut self, is_write: bool, refusal: &Refusal) {
+        match refusal {
+            Refusal::Reply(reply) => {
+                self.submitted(is_write);
+                self.answered(reply);
+            }
+            Refusal::Drop(DropReason::ExportFull) => self.export_full += 1,
+            Refusal::Drop(_) => {}
         }
     }
 
@@ -168,15 +173,19 @@ impl ExportCounters {
         self.read_bytes + self.written_bytes + self.ata_errors - self.timeouts + self.late_completions
     }
 
+    /// Counts a read or write that was carried out: [`ExportCounters::completed`] with nothing left to decide.
+    #[inline(always)]
+    pub fn transferred(&mut self, is_write: bool, io: &BdevIo) {
+        let bytes = io.data_len() as u64;
+        if is_write { self.written_bytes += bytes } else { self.read_bytes += bytes }
+    }
+
     /// Counts the end of an I/O that was submitted.
     #[inline]
     pub fn completed(&mut self, io: &BdevIo, outcome: IoOutcome) {
-        // At most 16 sectors of 512 bytes.
-        let bytes = u64::from(io.sectors) * 512;
-        // In this order, so that no jump table is in the way.
         match (outcome, io.op) {
-            (IoOutcome::Ok, BdevOp::Read) => self.read_bytes += bytes,
-            (IoOutcome::Ok, BdevOp::Write) => self.written_bytes += bytes,
+            (IoOutcome::Ok, BdevOp::Read) => self.transferred(false, io),
+            (IoOutcome::Ok, BdevOp::Write) => self.transferred(true, io),
             (IoOutcome::Ok | IoOutcome::Failing, _) => {}
             _ => self.ata_errors += 1,
         }

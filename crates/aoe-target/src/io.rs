@@ -6,9 +6,8 @@ use ata::AddressWidth;
 /// Offset of sector data in a frame, for reads and writes alike: a multiple of 4, not of 512.
 pub const PAYLOAD_OFFSET: usize = ATA_LEN;
 
-/// The operation of an I/O. The tag is a separate byte, so that one compare recognises a read.
+/// The operation of an I/O.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum BdevOp {
     /// Fill the frame's payload from the disk.
     Read,
@@ -23,8 +22,10 @@ pub enum BdevOp {
     Health(HealthUse),
 }
 
-/// The use of a drive's health.
+/// The use of a drive's health. As wide as the other things that a request's continuation may carry, so that it is two
+/// numbers and stays in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
 pub enum HealthUse {
     /// The page of SMART READ DATA.
     Data,
@@ -54,6 +55,14 @@ impl BdevIo {
     #[must_use]
     pub fn data_len(&self) -> usize {
         usize::from(self.sectors) * SECTOR_BYTES
+    }
+
+    /// A copy, field by field. A rare arm that is given this one leaves the original in registers.
+    #[inline(always)]
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let Self { op, lba, sectors, width } = *self;
+        Self { op, lba, sectors, width }
     }
 }
 

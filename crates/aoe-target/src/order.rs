@@ -108,7 +108,7 @@ struct Slot {
     next: u32,
     /// 0 for the newest, and while free.
     prev: u32,
-    /// Requests that wait for this one or are its copies, and [`RARE`]; 0 while free.
+    /// Requests that wait for this one or are its copies, and [`RARE`]; 0 while free. Never 0 of slot 0, which is none.
     watched: u32,
 }
 
@@ -138,11 +138,23 @@ struct Rare<T> {
     parked: Option<T>,
     /// When it was parked, in milliseconds.
     at: u64,
+    /// The tag that it is answered under, if it is not its own.
+    tag: Option<[u8; 4]>,
 }
 
 impl<T> Default for Rare<T> {
     fn default() -> Self {
-        Self { end: 0, blockers: 0, sequence: 0, copies: 0, original: 0, follower: 0, parked: None, at: 0 }
+        Self {
+            end: 0,
+            blockers: 0,
+            sequence: 0,
+            copies: 0,
+            original: 0,
+            follower: 0,
+            parked: None,
+            at: 0,
+            tag: None,
+        }
     }
 }
 
@@ -168,10 +180,10 @@ impl<T> OrderTable<T> {
             sectors: 0,
             bucket: 0,
             op: Kind::Read,
-            // Of slot 0 it is no slot, but keeps `leave_unmet` from looking.
-            next: if place < count { place + 1 } else { u32::from(place == 0) },
+            next: if place < count { place + 1 } else { 0 },
             prev: 0,
-            watched: 0,
+            // Slot 0 is none, so `leave_unmet` has nothing to do for it.
+            watched: u32::from(place == 0),
         };
         Self {
             buckets: Box::new([Bucket::default(); BUCKETS]),
@@ -184,7 +196,7 @@ impl<T> OrderTable<T> {
         }
     }
 
-    /// Enters a request that meets nobody: then it may start. `None` for every other one, and those that have no order or
+    /// Enters a request that overlaps no other: then it may start. `None` for every other one, and those that have no order or
     /// no granule: [`OrderTable::enter_slowly`].
     #[inline(always)]
     pub fn enter(&mut self, export: ExportId, io: &BdevIo, source: MacAddr) -> Option<Place> {
@@ -198,8 +210,11 @@ impl<T> OrderTable<T> {
             _ => return None,
         };
         let place = self.free;
-        if met | self.wide != 0 || place == 0 || u64::from(io.sectors) > GRANULE {
+        if place == 0 || u64::from(io.sectors) > GRANULE {
             return None;
+        }
+        if met | self.wide != 0 {
+            return self.enter_beside(export, io.lba, io.sectors, op, source);
         }
         let slot = &mut self.slots[place as usize];
         self.free = slot.next;
@@ -216,13 +231,13 @@ impl<T> OrderTable<T> {
         Some(Place(place))
     }
 
-    /// A request leaves, if no other has met it. Whether it has: else [`OrderTable::pop_copy`], then [`OrderTable::leave`].
+    /// A request leaves, if no other waits for it or is its copy. Whether it has: else [`OrderTable::pop_copy`], then [`OrderTable::leave`].
     #[inline(always)]
     #[must_use]
     pub fn leave_unmet(&mut self, place: Place) -> bool {
         let slot = &mut self.slots[place.0 as usize];
         if slot.next | slot.prev | slot.watched != 0 {
-            return false;
+            return self.leave_others(place);
         }
         slot.next = self.free;
         self.buckets[usize::from(slot.bucket) & MASK] = Bucket::default();

@@ -121,19 +121,32 @@ impl Reply {
         Self { kind: Kind::Identify }
     }
 
-    /// The answer when the bdev is done with `io`. A successful read's data is already in the frame.
+    /// The answer to a read or write that the bdev has carried out: [`Reply::completed`] with nothing left to decide.
     #[inline(always)]
     #[must_use]
+    pub fn transferred(is_write: bool, io: &BdevIo) -> Self {
+        let lba = Some(Lba { lba: io.lba.wrapping_add(u64::from(io.sectors)), width: io.width });
+        let data_sectors = if is_write { 0 } else { io.sectors };
+        Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba, data_sectors } }
+    }
+
+    /// The answer of a bdev that failed.
+    #[must_use]
+    pub const fn device_fault() -> Self {
+        Self::registers(Registers::DEVICE_FAULT)
+    }
+
+    /// The answer when the bdev is done with `io`. A successful read's data is already in the frame.
+    #[must_use]
     pub fn completed(io: &BdevIo, outcome: IoOutcome) -> Self {
-        let (registers, lba, data_sectors) = match (outcome, io.op) {
-            (IoOutcome::Ok, BdevOp::Read | BdevOp::Write) => {
-                let lba = Some(Lba { lba: io.lba.wrapping_add(u64::from(io.sectors)), width: io.width });
-                let data_sectors = if matches!(io.op, BdevOp::Read) { io.sectors } else { 0 };
-                (Registers::SUCCESS, lba, data_sectors)
+        match (outcome, io.op) {
+            (IoOutcome::Ok, BdevOp::Read) => Self::transferred(false, io),
+            (IoOutcome::Ok, BdevOp::Write) => Self::transferred(true, io),
+            (outcome, op) => {
+                let (registers, lba, data_sectors) = completed_rarely(op, outcome);
+                Self { kind: Kind::Registers { registers, lba, data_sectors } }
             }
-            (outcome, op) => completed_rarely(op, outcome),
-        };
-        Self { kind: Kind::Registers { registers, lba, data_sectors } }
+        }
     }
 
     /// Bytes of the reply frame, without FCS, padding to 60 included.
@@ -249,7 +262,7 @@ fn completed_rarely(op: BdevOp, outcome: IoOutcome) -> (Registers, Option<Lba>, 
 }
 
 /// Fills in the registers; returns what follows them.
-#[inline]
+#[inline(always)]
 fn write_registers(argument: &mut [u8], registers: Registers, lba: Option<Lba>) -> Option<&mut [u8]> {
     let (args, rest) = AtaArgs::view_mut(argument).ok()?;
     args.clear_reserved();

@@ -98,6 +98,25 @@ fn short(head: &[u8]) -> DropReason {
     }
 }
 
+/// The drop reason of a frame whose header is not that of a request.
+#[cold]
+fn no_request(header: &Header) -> DropReason {
+    if header.ethernet.ethertype() != ETHERTYPE_AOE {
+        DropReason::NotAoe
+    } else if header.version() != VERSION {
+        DropReason::BadVersion
+    } else {
+        DropReason::IsResponse
+    }
+}
+
+/// Out of line, so that no frame to this target is compared with it.
+#[cold]
+#[inline(never)]
+fn is_broadcast(destination: MacAddr) -> bool {
+    destination.is_broadcast()
+}
+
 impl Request {
     /// Parses a frame. `head` is its first contiguous bytes: at least 64, or all of it if it is shorter.
     /// `frame_len` is the length of the whole frame in bytes, without FCS.
@@ -111,14 +130,8 @@ impl Request {
         let head = &head[..head.len().min(frame_len)];
         let Ok((header, argument)) = Header::view(head) else { return Err(short(head)) };
         let ethernet = &header.ethernet;
-        if ethernet.ethertype() != ETHERTYPE_AOE {
-            return Err(DropReason::NotAoe);
-        }
-        if header.version() != VERSION {
-            return Err(DropReason::BadVersion);
-        }
-        if header.is_response() {
-            return Err(DropReason::IsResponse);
+        if !header.is_request() {
+            return Err(no_request(header));
         }
         if ethernet.source.is_multicast() {
             return Err(DropReason::SourceNotUnicast);
@@ -144,13 +157,10 @@ impl Request {
 
     /// Whether the frame was sent to the MAC address `own` or to everybody. A promiscuous port also sees frames
     /// for others, whose own target may have the same shelf and slot; those are [`DropReason::NotOurMac`].
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn is_for(&self, own: MacAddr) -> bool {
-        // In two halves, as no register has six bytes.
-        let halves =
-            |MacAddr([a, b, c, d, e, f])| (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
-        halves(self.destination) == halves(own) || self.destination.is_broadcast()
+        self.destination.number() == own.number() || is_broadcast(self.destination)
     }
 
     /// The read or write of sectors that this asks for; `None` for any other command.

@@ -226,6 +226,20 @@ impl Table {
             .map_or(Route::None, |(id, _)| Route::One(id))
     }
 
+    /// The export that a request goes to, as [`Table::route`] finds it. None for a wildcard, which is no export's address.
+    #[inline(always)]
+    #[must_use]
+    pub fn route_to_one(
+        &self,
+        port: PortId,
+        vlan: Option<VlanId>,
+        address: ShelfSlot,
+    ) -> Option<(ExportId, &Export)> {
+        let (id, entry) =
+            { self.chain(address) }.find(|(_, entry)| entry.vlan == vlan && entry.ports.contains(port))?;
+        Some((id, entry.export.as_deref()?))
+    }
+
     /// The next export on `port` and in `vlans` that `pattern` means, looking at no more than `budget` places
     /// of the slab, so that an lcore can spread a wildcard over several turns. Between two calls the table may
     /// change: an export that comes or goes meanwhile may be missed or found, others are found once.

@@ -37,6 +37,14 @@ impl MacAddr {
         self.0[0] & 1 != 0
     }
 
+    /// The address as a number, for comparisons: no register has six bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_ne_bytes([a, b, c, d, e, f, 0, 0])
+    }
+
     /// True for ff:ff:ff:ff:ff:ff.
     #[inline]
     #[must_use]

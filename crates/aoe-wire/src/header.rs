@@ -129,6 +129,17 @@ impl Header {
         Self::mut_from_prefix(frame).map_err(|_| TooShort { need: HEADER_LEN, have })
     }
 
+    /// Whether EtherType, version and the response flag are those of a request: the three by one comparison.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_request(&self) -> bool {
+        let [ethertype_high, ethertype_low] = ETHERTYPE_AOE.to_be_bytes();
+        let wanted = u32::from_ne_bytes([ethertype_high, ethertype_low, VERSION << 4, 0]);
+        let looked_at = u32::from_ne_bytes([0xff, 0xff, 0xf0 | Self::RESPONSE, 0]);
+        let [high, low] = self.ethernet.ethertype().to_be_bytes();
+        u32::from_ne_bytes([high, low, self.ver_flags, self.error]) & looked_at == wanted
+    }
+
     /// The protocol version, the high nibble at offset 14.
     #[inline]
     #[must_use]

@@ -262,12 +262,14 @@ impl Taskfile {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn address(self, width: AddressWidth) -> u64 {
         let [a, b, c, d, e, f] = self.lba;
+        // As one number before the width is looked at: two loads, and no byte by itself.
+        let registers = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
         match width {
-            AddressWidth::Lba28 => u64::from_le_bytes([a, b, c, d & 0x0f, 0, 0, 0, 0]),
-            AddressWidth::Lba48 => u64::from_le_bytes([a, b, c, d, e, f, 0, 0]),
+            AddressWidth::Lba28 => registers & 0x0fff_ffff,
+            AddressWidth::Lba48 => registers,
         }
     }
 }

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use aoe_target::{BdevIo, Export, ExportId, MacAddr};
+use aoe_target::{Export, ExportId, MacAddr};
 use dpdk::{Mbuf, tsc};
 use spdk::CompletionQueue;
 
@@ -58,10 +58,9 @@ impl Accounting {
         queue: &PortQueue,
         in_flight: (&mut CompletionQueue<InFlight>, &Order),
         initiator: MacAddr,
-        io: BdevIo,
     ) -> Result<(), NotAdmitted> {
         if queue.room().is_short(backing.load()) {
-            self.admission.admit(export, backing, in_flight, queue.room(), initiator, io)
+            self.admission.admit(export, backing, in_flight, queue.room(), initiator)
         } else {
             Ok(())
         }

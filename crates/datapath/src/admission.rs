@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use aoe_target::{BdevIo, DropReason, Export, ExportId, IoOutcome, MacAddr, Refusal, Reply};
+use aoe_target::{DropReason, Export, ExportId, MacAddr, Refusal, Reply};
 use dpdk::tsc;
 use spdk::CompletionQueue;
 
@@ -54,7 +54,6 @@ impl Admission {
         in_flight: (&mut CompletionQueue<InFlight>, &Order),
         room: Room,
         initiator: MacAddr,
-        io: BdevIo,
     ) -> Result<(), NotAdmitted> {
         if let Some(owner) = backing.owner_elsewhere() {
             return Err(NotAdmitted::Elsewhere(owner));
@@ -70,9 +69,8 @@ impl Admission {
         let (overdue, in_flight) = (backing.overdue().requests, backing.load().in_flight());
         if !is_well && overdue >= in_flight / 2 && overdue > 0 {
             // The bdev has filled the budget and does not answer. No further request waits until its deadline.
-            return Err(NotAdmitted::Refused(Refusal::Reply(Reply::completed(&io, IoOutcome::DeviceFault))));
+            return Err(NotAdmitted::Refused(Refusal::Reply(Reply::device_fault())));
         }
-        backing.counters().export_full += 1;
         Err(NotAdmitted::Refused(Refusal::Drop(DropReason::ExportFull)))
     }
 

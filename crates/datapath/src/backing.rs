@@ -516,10 +516,16 @@ impl Exports {
         self.table.get(id)
     }
 
-    /// An export that takes requests, and its backing.
+    /// The export that a request goes to, with its id and backing: see [`Table::route_to_one`].
     #[inline(always)]
-    pub(crate) fn serving(&mut self, id: ExportId) -> Option<(&Export, &mut Backing)> {
-        Some((self.table.get(id)?, backing_of(&mut self.backings, id)?))
+    pub(crate) fn route_to_one(
+        &mut self,
+        port: PortId,
+        vlan: Option<VlanId>,
+        address: ShelfSlot,
+    ) -> Option<(ExportId, &Export, &mut Backing)> {
+        let (id, export) = self.table.route_to_one(port, vlan, address)?;
+        Some((id, export, backing_of(&mut self.backings, id)?))
     }
 
     /// The export of a request in flight, which may be draining, and its backing.
@@ -528,13 +534,10 @@ impl Exports {
     /// If there is none: then the invariant of this module is broken, and the reply would be another export's.
     #[inline(always)]
     pub(crate) fn export_of(&mut self, id: ExportId) -> (&Export, &mut Backing) {
-        let export = match self.table.get(id) {
-            Some(export) => Some(export),
-            None => self.draining.iter().map(|draining| &*draining.export).find(|export| export.id() == id),
-        };
-        match (export, backing_of(&mut self.backings, id)) {
-            (Some(export), Some(backing)) => (export, backing),
-            _ => gone(id),
+        let Some(backing) = backing_of(&mut self.backings, id) else { gone(id) };
+        match self.table.get(id) {
+            Some(export) => (export, backing),
+            None => (draining_of(&self.draining, id), backing),
         }
     }
 
@@ -565,6 +568,14 @@ impl Exports {
 #[inline(always)]
 fn backing_of(backings: &mut [Option<Backing>], id: ExportId) -> Option<&mut Backing> {
     backings.get_mut(id.0 as usize)?.as_mut()
+}
+
+/// An export that is not in the table any more.
+#[cold]
+#[inline(never)]
+fn draining_of(draining: &[Draining], id: ExportId) -> &Export {
+    let export = draining.iter().map(|draining| &*draining.export).find(|export| export.id() == id);
+    export.unwrap_or_else(|| gone(id))
 }
 
 #[cold]

@@ -120,8 +120,15 @@ fn health_of(log: &HealthLog) -> Health {
 }
 
 /// What the reply says of an I/O's outcome.
-#[inline]
+#[inline(always)]
 pub(crate) fn outcome_of(outcome: Outcome) -> IoOutcome {
+    // No lookup table in the way of what is usual.
+    if outcome == Outcome::Done { IoOutcome::Ok } else { failure_of(outcome) }
+}
+
+#[cold]
+#[inline(never)]
+fn failure_of(outcome: Outcome) -> IoOutcome {
     match outcome {
         Outcome::Done => IoOutcome::Ok,
         Outcome::MediaError => IoOutcome::MediaError,

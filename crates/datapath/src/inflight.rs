@@ -42,6 +42,13 @@ impl InFlight {
     pub(crate) fn new(queue: usize, export: ExportId, place: Place, io: BdevIo, deadline: Tick) -> Self {
         Self { queue, export, place, io, next: Next::Reply, deadline, fenced: false }
     }
+
+    /// A copy, field by field: see [`BdevIo::again`].
+    #[inline(always)]
+    pub(crate) fn again(&self) -> Self {
+        let Self { queue, export, place, io, next, deadline, fenced } = *self;
+        Self { queue, export, place, io: io.again(), next, deadline, fenced }
+    }
 }
 
 /// The continuation of a request: what to do when its I/O has ended well. A failed one is answered at once.

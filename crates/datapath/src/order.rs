@@ -78,15 +78,12 @@ impl Order {
             Entry::Wait(place) => (place, false),
             Entry::Copy(place) => (place, true),
         };
-        let now = tsc::now().wrapping_sub(self.start) / self.tsc_per_millisecond;
+        let now = self.now();
         let superseded = self.table.park(
             place,
             request,
             now,
-            // Each queue counts its own.
-            |old, new| {
-                old.queue == new.queue && (io.op == BdevOp::Read || is_data_same(&io, &old.frame, &new.frame))
-            },
+            |old, new| is_repeated(&io, old, new),
             |old, new| tag_of(&old.frame) == tag_of(&new.frame),
         );
         // The initiator has waited since its earlier copy.
@@ -95,6 +92,59 @@ impl Order {
             deadline = old.deadline;
         }
         Behind::Parked { is_copy, superseded, deadline }
+    }
+
+    /// Has a request for which there is no room take the place of an earlier copy that waits, and of its deadline, or have
+    /// its original answered under its tag. Returns the frame that is not needed any more. Takes no mbuf and changes no count.
+    ///
+    /// The data of a write in flight are the bdev's, and can't be compared with a copy's. So only a read is answered under another
+    /// tag.
+    ///
+    /// # Errors
+    /// The request's frame, if it is no copy, or not known to be one.
+    pub(crate) fn take_over(
+        &mut self,
+        export: ExportId,
+        source: MacAddr,
+        request: Parked,
+    ) -> Result<Mbuf, Mbuf> {
+        let (io, now) = (request.io, self.now());
+        let replaced = self.table.replace(
+            export,
+            &io,
+            source,
+            request,
+            now,
+            |old, new| is_repeated(&io, old, new),
+            |old, new| tag_of(&old.frame) == tag_of(&new.frame),
+        );
+        match replaced {
+            Ok((old, place)) => {
+                if let Some(new) = self.table.parked_mut(place) {
+                    new.deadline = old.deadline;
+                }
+                Ok(old.frame)
+            }
+            Err((request, original)) => match tag_of(&request.frame).and_then(|tag| tag.first_chunk()) {
+                Some(tag) if original != Place::NONE && io.op == BdevOp::Read => {
+                    self.table.retag(original, *tag);
+                    Ok(request.frame)
+                }
+                _ => Err(request.frame),
+            },
+        }
+    }
+
+    /// Puts the tag into a request's frame that it is to be answered under.
+    pub(crate) fn put_tag(&self, place: Place, frame: &mut Mbuf) {
+        if let (Some(tag), Some(field)) = (self.table.tag(place), frame.data_mut().get_mut(TAG)) {
+            field.copy_from_slice(&tag);
+        }
+    }
+
+    /// Milliseconds since the start.
+    fn now(&self) -> u64 {
+        tsc::now().wrapping_sub(self.start) / self.tsc_per_millisecond
     }
 
     /// Takes the newest copy of a request that has its outcome, and whose reply is not yet written over its frame.
@@ -198,6 +248,11 @@ fn range_of(io: &BdevIo, frame: &Mbuf) -> (u64, u64) {
 /// A request's data, or a read's.
 fn data_of<'a>(io: &BdevIo, frame: &'a Mbuf) -> Option<&'a [u8]> {
     frame.data().get(PAYLOAD_OFFSET..PAYLOAD_OFFSET + io.data_len())
+}
+
+/// Whether a request that waits is repeated by a newer one, of the same kind, on the same queue: each counts its own.
+fn is_repeated(io: &BdevIo, old: &Parked, new: &Parked) -> bool {
+    old.queue == new.queue && (io.op == BdevOp::Read || is_data_same(io, &old.frame, &new.frame))
 }
 
 /// Whether two requests of the same kind carry the same data. Data in several segments count as different.

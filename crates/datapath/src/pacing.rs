@@ -42,15 +42,15 @@ const REST: u64 = 8;
 /// One turn's rx budget, and the rule for tx.
 #[derive(Debug, Default)]
 pub(crate) struct Pacing {
-    /// Bytes left of the budget.
-    left: usize,
+    /// Bytes left of the budget; below 0 if the last burst exceeded it.
+    left: isize,
 }
 
 impl Pacing {
     /// Starts a turn with a whole budget.
     #[inline]
     pub(crate) fn start_turn(&mut self) {
-        self.left = RX_BUDGET;
+        self.left = RX_BUDGET.cast_signed();
     }
 
     /// Whether this turn may receive another burst.
@@ -62,13 +62,13 @@ impl Pacing {
     /// Counts received frames.
     #[inline]
     pub(crate) fn received(&mut self, frames: usize) {
-        self.left = self.left.saturating_sub(frames * FRAME_BYTES);
+        self.left -= (frames * FRAME_BYTES).cast_signed();
     }
 
     /// Counts the data of a submitted request.
     #[inline]
     pub(crate) fn submitted(&mut self, bytes: usize) {
-        self.left = self.left.saturating_sub(bytes);
+        self.left -= bytes.cast_signed();
     }
 }
 

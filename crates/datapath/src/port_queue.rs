@@ -310,6 +310,16 @@ impl PortQueue {
     pub(crate) fn accept(&mut self, frame: RxMbuf) -> Option<Mbuf> {
         self.counters.rx_frames += 1;
         self.counters.rx_bytes += frame.frame_len() as u64;
+        match frame.into_exclusive_segment() {
+            Ok(frame) => Some(frame),
+            Err(frame) => self.accept_other(frame),
+        }
+    }
+
+    /// [`PortQueue::accept`] of a frame that shares its bytes or has several segments.
+    #[cold]
+    #[inline(never)]
+    fn accept_other(&mut self, frame: RxMbuf) -> Option<Mbuf> {
         let mut frame = match frame.into_exclusive() {
             Ok(frame) => frame,
             Err(shared) => self.copy_of(&shared)?,
@@ -322,7 +332,6 @@ impl PortQueue {
     }
 
     /// A copy of a frame that may not be written; `None`, and a drop is counted, if there is no mbuf or room for it.
-    #[cold]
     fn copy_of(&mut self, shared: &Mbuf) -> Option<Mbuf> {
         let Some(mut own) = self.alloc() else {
             self.drops.count(DropReason::NoMbuf);

@@ -5,8 +5,8 @@
 //! to `waiting`, and those past their deadline to `overdue`.
 
 use aoe_target::{
-    BdevIo, BdevOp, DropReason, Export, ExportId, IoOutcome, MacAddr, PAYLOAD_OFFSET, Place, Refusal, Reply,
-    Request, Route, Transfer, VlanId,
+    BdevIo, BdevOp, DropReason, Export, ExportId, IoOutcome, PAYLOAD_OFFSET, Place, Refusal, Reply, Request,
+    ShelfSlot, Transfer, VlanId,
 };
 use dpdk::{Burst, Mbuf, RxMbuf};
 use spdk::{Completed, CompletionQueue, CurrentThread, IoKind};
@@ -69,32 +69,62 @@ impl Requests {
         while let Some(Completed { mut frame, context, outcome }) = self.bdevs.poll() {
             completed = true;
             let mut outcome = bdev_io::outcome_of(outcome);
-            if context.next == Next::Answered {
-                self.complete_late(context, &mut queues[context.queue], frame);
-                continue;
-            }
-            let (export, backing) = self.exports.export_of(context.export);
-            if context.next != Next::Reply && outcome == IoOutcome::Ok {
-                match go_on(export, backing, thread, &self.bdevs, context, frame) {
+            if context.next != Next::Reply {
+                match self.go_on(thread, queues, context.again(), outcome, frame) {
                     Some(ended) => (frame, outcome) = ended,
-                    // The bdev has it again.
                     None => continue,
                 }
             }
+            let (export, backing) = self.exports.export_of(context.export);
             let queue = &mut queues[context.queue];
             self.accounting.end(context.export, backing, queue, (context.deadline, context.fenced), &frame);
-            backing.counters().completed(&context.io, outcome);
             if !self.order.leave_unmet(context.place) {
-                self.finish_met(queues, &context, outcome, frame);
+                self.finish_met(queues, context.again(), outcome, frame);
                 continue;
             }
-            queue.reply(export, &Reply::completed(&context.io, outcome), frame);
+            // A copy of the code for each, without the other's cases.
+            match (outcome, context.io.op) {
+                (IoOutcome::Ok, BdevOp::Read) => answer(queue, export, backing, false, &context.io, frame),
+                (IoOutcome::Ok, BdevOp::Write) => answer(queue, export, backing, true, &context.io, frame),
+                _ => answer_other(queue, export, backing, context.io.again(), outcome, frame),
+            }
         }
         if self.order.has_ready() {
             self.start_ready(thread, queues);
             completed = true;
         }
         completed
+    }
+
+    /// Goes on with a request that is not finished with its I/O, or was answered before. `None` if the bdev has it again, or
+    /// nothing is left to do; else it is to be answered.
+    #[cold]
+    #[inline(never)]
+    fn go_on(
+        &mut self,
+        thread: CurrentThread<'_>,
+        queues: &mut [PortQueue],
+        context: InFlight,
+        outcome: IoOutcome,
+        mut frame: Mbuf,
+    ) -> Option<(Mbuf, IoOutcome)> {
+        if context.next == Next::Answered {
+            self.complete_late(context, &mut queues[context.queue], frame);
+            return None;
+        }
+        if outcome != IoOutcome::Ok {
+            return Some((frame, outcome));
+        }
+        let (export, backing) = self.exports.export_of(context.export);
+        match bdev_io::next(export, backing.sync(), &context.io, context.next, &mut frame) {
+            Todo::Reply(outcome) => Some((frame, outcome)),
+            Todo::Submit(io, next) => {
+                backing.counters().write_flushes += u64::from(io.kind == IoKind::Flush);
+                let resubmitted =
+                    backing.submit(thread, &self.bdevs, io, frame, InFlight { next, ..context });
+                resubmitted.err().map(|frame| (frame, IoOutcome::DeviceFault))
+            }
+        }
     }
 
     /// Starts a turn's receiving.
@@ -157,9 +187,7 @@ impl Requests {
     /// instructions a request (benches/instructions).
     #[inline(never)]
     fn serve(&mut self, thread: CurrentThread<'_>, queue: &mut PortQueue, burst: &mut Burst) {
-        for frame in burst {
-            self.serve_frame(thread, queue, frame);
-        }
+        burst.drain(|frame| self.serve_frame(thread, queue, frame));
         queue.send_handed_over();
     }
 
@@ -182,34 +210,9 @@ impl Requests {
         let Some(transfer) = request.transfer() else {
             return self.serve_message(thread, queue, frame);
         };
-        match self.route(queue, &request, &frame) {
-            Ok((_, Route::One(id))) => {
-                self.admit_transfer(thread, queue, id, request.source, transfer, frame)
-            }
-            Ok((_, Route::Many(_))) => queue.drop(frame, DropReason::WildcardRefused),
-            Ok((_, Route::None)) => queue.drop(frame, DropReason::UnknownShelfSlot),
+        match vlan_for(queue, &request, &frame) {
+            Ok(vlan) => self.admit_transfer(thread, queue, vlan, request, transfer, frame),
             Err(reason) => queue.drop(frame, reason),
-        }
-    }
-
-    /// The VLAN and the route of a request that came in `frame`.
-    ///
-    /// # Errors
-    /// The drop reason of a frame for another port or for no export, or of one with tags that no VLAN has.
-    #[inline(always)]
-    fn route(
-        &self,
-        queue: &PortQueue,
-        request: &Request,
-        frame: &Mbuf,
-    ) -> Result<(Option<VlanId>, Route), DropReason> {
-        if !request.is_for(queue.mac()) && !queue.serves_address(request.destination) {
-            return Err(DropReason::NotOurMac);
-        }
-        let vlan = if frame.is_tag_taken() { tag::vlan_of(frame)? } else { None };
-        match self.exports.route(queue.port(), vlan, request.address) {
-            Route::None => Err(DropReason::UnknownShelfSlot),
-            found => Ok((vlan, found)),
         }
     }
 
@@ -219,41 +222,40 @@ impl Requests {
         &mut self,
         thread: CurrentThread<'_>,
         queue: &mut PortQueue,
-        id: ExportId,
-        source: MacAddr,
+        vlan: Option<VlanId>,
+        Request { source, address, .. }: Request,
         transfer: Transfer,
         mut frame: Mbuf,
     ) {
-        // Routing found it a moment ago.
-        let Some((export, backing)) = self.exports.serving(id) else {
-            return queue.drop(frame, DropReason::UnknownShelfSlot);
+        let Some((id, export, backing)) = self.exports.route_to_one(queue.port(), vlan, address) else {
+            return drop_unrouted(queue, address, frame);
         };
-        let admitted = export.admit_transfer(source, transfer, frame.frame_len(), queue.limits());
-        let io = match admitted {
+        let io = match export.admit_transfer(source, transfer, frame.frame_len(), queue.limits()) {
             Ok(io) => io,
-            Err(refusal) => return refuse(queue, export, backing, transfer, refusal, frame),
+            Err(refusal) => return refuse(queue, export, backing, transfer.is_write, refusal, frame),
         };
         let in_flight = (&mut self.bdevs, &self.order);
-        match self.accounting.admit(export, backing, queue, in_flight, source, io) {
+        match self.accounting.admit(export, backing, queue, in_flight, source) {
             Ok(()) => {}
             Err(NotAdmitted::Elsewhere(owner)) => return queue.hand_over(owner, frame),
             Err(NotAdmitted::Refused(refusal)) => {
-                return refuse(queue, export, backing, transfer, refusal, frame);
+                return self.refuse_unless_copy(queue, id, io.again(), source, refusal, frame);
             }
         }
-        backing.counters().submitted(transfer);
+        backing.counters().submitted(transfer.is_write);
         if !make_room(&mut frame, &io) {
             return queue.drop(frame, DropReason::NoRoom);
         }
         self.pacing.submitted(io.data_len());
+        // Rare arms get a copy of `io`, so that it stays in registers.
         let Some(place) = self.order.enter(id, &io, source) else {
-            return self.admit_behind(thread, queue, id, io, source, frame);
+            return self.admit_behind(thread, queue, id, io.again(), source, frame);
         };
         let deadline = self.accounting.deadline(backing);
-        let context = InFlight::new(queue.index(), id, place, io, deadline);
+        let context = InFlight::new(queue.index(), id, place, io.again(), deadline);
         match submit(export, backing, thread, &self.bdevs, context, frame) {
             Ok(()) => self.accounting.begin(id, backing, queue, source, deadline),
-            Err((outcome, frame)) => self.fail_at_once(queue, id, place, io, outcome, frame),
+            Err((outcome, frame)) => self.fail_at_once(queue, id, place, io.again(), outcome, frame),
         }
     }
 
@@ -271,8 +273,7 @@ impl Requests {
     ) {
         let (export, backing) = self.exports.export_of(id);
         self.order.leave(place);
-        backing.counters().completed(&io, outcome);
-        queue.reply(export, &Reply::completed(&io, outcome), frame);
+        answer_other(queue, export, backing, io, outcome, frame);
     }
 
     /// See [`crate::Lcore::fence`].
@@ -289,6 +290,54 @@ impl Requests {
     pub(crate) fn has_work(&self) -> bool {
         !self.fanouts.is_empty() || self.exports.is_reaping()
     }
+}
+
+/// The VLAN of a request that came in `frame`.
+///
+/// # Errors
+/// The drop reason of a frame for another port, or of one with tags that no VLAN has.
+#[inline(always)]
+fn vlan_for(queue: &PortQueue, request: &Request, frame: &Mbuf) -> Result<Option<VlanId>, DropReason> {
+    if !request.is_for(queue.mac()) && !queue.serves_address(request.destination) {
+        return Err(DropReason::NotOurMac);
+    }
+    if frame.is_tag_taken() { tag::vlan_of(frame) } else { Ok(None) }
+}
+
+/// Drops a read or write that means no export, or more than one.
+#[cold]
+fn drop_unrouted(queue: &mut PortQueue, address: ShelfSlot, frame: Mbuf) {
+    let is_wildcard = address.is_wildcard();
+    queue.drop(frame, if is_wildcard { DropReason::WildcardRefused } else { DropReason::UnknownShelfSlot });
+}
+
+/// Answers a read or write that the bdev has carried out.
+#[inline(always)]
+fn answer(
+    queue: &mut PortQueue,
+    export: &Export,
+    backing: &mut Backing,
+    is_write: bool,
+    io: &BdevIo,
+    frame: Mbuf,
+) {
+    backing.counters().transferred(is_write, io);
+    queue.reply(export, &Reply::transferred(is_write, io), frame);
+}
+
+/// Answers another request that has its outcome, or one that failed.
+#[cold]
+#[inline(never)]
+fn answer_other(
+    queue: &mut PortQueue,
+    export: &Export,
+    backing: &mut Backing,
+    io: BdevIo,
+    outcome: IoOutcome,
+    frame: Mbuf,
+) {
+    backing.counters().completed(&io, outcome);
+    queue.reply(export, &Reply::completed(&io, outcome), frame);
 }
 
 /// Hands a request to its bdev, with the continuation that it needs.
@@ -311,7 +360,9 @@ fn submit(
     };
     match todo {
         Todo::Submit(first, next) => {
-            backing.counters().fua_writes += u64::from(first.kind == IoKind::WriteFua);
+            if first.kind == IoKind::WriteFua {
+                backing.counters().fua_writes += 1;
+            }
             let submitted = backing.submit(thread, bdevs, first, frame, InFlight { next, ..context });
             submitted.map_err(|frame| (IoOutcome::DeviceFault, frame))
         }
@@ -334,36 +385,17 @@ fn make_room(frame: &mut Mbuf, io: &BdevIo) -> bool {
     frame.resize_to_one_segment(PAYLOAD_OFFSET + io.data_len())
 }
 
-/// Goes on with a request whose I/O has ended well. `None` if the bdev has it again; else it is to be answered.
-#[cold]
-fn go_on(
-    export: &Export,
-    backing: &mut Backing,
-    thread: CurrentThread<'_>,
-    bdevs: &CompletionQueue<InFlight>,
-    context: InFlight,
-    mut frame: Mbuf,
-) -> Option<(Mbuf, IoOutcome)> {
-    match bdev_io::next(export, backing.sync(), &context.io, context.next, &mut frame) {
-        Todo::Reply(outcome) => Some((frame, outcome)),
-        Todo::Submit(io, next) => {
-            backing.counters().write_flushes += u64::from(io.kind == IoKind::Flush);
-            let resubmitted = backing.submit(thread, bdevs, io, frame, InFlight { next, ..context });
-            resubmitted.err().map(|frame| (frame, IoOutcome::DeviceFault))
-        }
-    }
-}
 /// Drops or answers a read or write that is not submitted.
 #[cold]
 fn refuse(
     queue: &mut PortQueue,
     export: &Export,
     backing: &mut Backing,
-    transfer: Transfer,
+    is_write: bool,
     refusal: Refusal,
     frame: Mbuf,
 ) {
-    backing.counters().refused(transfer, &refusal);
+    backing.counters().refused(is_write, &refusal);
     match refusal {
         Refusal::Reply(reply) => reply_at_once(queue, export, reply, frame),
         Refusal::Drop(reason) => queue.drop(frame, reason),

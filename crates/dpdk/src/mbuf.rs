@@ -396,6 +396,18 @@ impl RxMbuf {
         Self(Mbuf { raw, _not_sync: PhantomData })
     }
 
+    /// The mbuf, to write, if it is one segment whose bytes no other shares.
+    ///
+    /// # Errors
+    /// The mbuf as it was.
+    #[inline(always)]
+    pub fn into_exclusive_segment(self) -> std::result::Result<Mbuf, Self> {
+        let head = self.0.head();
+        // Neighbours in the header, so one load and one comparison.
+        let counts = u32::from(head.refcnt) | u32::from(head.nb_segs) << 16;
+        if counts == 0x0001_0001 && head.ol_flags & SHARED == 0 { Ok(self.0) } else { Err(self) }
+    }
+
     /// The mbuf, to write, if no other shares the bytes of any segment.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::{
     eal::EalStarted,
     error::{Error, Result, check},
     flow::{self, Refused},
-    started_port::Started,
+    started_port::StartedPort,
 };
 
 const EAGAIN: i32 = 11;
@@ -58,7 +58,7 @@ pub struct PortStats {
 /// A started port. Its queues keep it running after this handle is gone.
 #[derive(Debug)]
 pub struct Port {
-    started: Arc<Started>,
+    started: Arc<StartedPort>,
     /// MTU the PMD accepted, or `None` if it has none to set.
     mtu_set: bool,
 }
@@ -115,7 +115,7 @@ fn set_up(control: &Control, number: u16, config: &PortConfig, used_for: PortUse
     let node = numa_node(control, number).cast_unsigned();
     for (queue, mempool) in (0u16..).zip(&config.mempools) {
         // SAFETY: rte_eth_rx_queue_setup (rte_ethdev.h) checks the numbers and refuses a started port; NULL asks for
-        // the PMD's default thresholds. It keeps the mempool, which `Started` frees after the port is closed. If the
+        // the PMD's default thresholds. It keeps the mempool, which `StartedPort` frees after the port is closed. If the
         // port does not start, the pool may be freed: the next configuration replaces the queue before the port can
         // be used, and a pool with mbufs outside is not freed.
         let code = unsafe {
@@ -179,7 +179,7 @@ impl Port {
         let control = Control::lock();
         let mtu_set = set_up(&control, number, config, used_for)?;
         let info::PortInfo { name, driver, .. } = info::read(&control, number)?;
-        let started = Started::new(number, name, &driver, used_for, config.clone());
+        let started = StartedPort::new(number, name, &driver, used_for, config.clone());
         // A port that fails here is closed under the lock.
         drop(control);
         Ok(Self { started: Arc::new(started?), mtu_set })

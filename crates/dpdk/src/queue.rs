@@ -6,7 +6,7 @@ use crate::{
     Mempool, RxMbuf, TxMbuf,
     gate::{Direction, Gate},
     packet_ring::PacketRing,
-    started_port::Started,
+    started_port::StartedPort,
 };
 
 /// Frames taken from or given to a queue at once.
@@ -65,6 +65,18 @@ impl Burst {
         }
     }
 
+    /// Takes all frames out, one by one. Its own indices stay in registers meanwhile.
+    #[inline(always)]
+    pub fn drain(&mut self, mut each: impl FnMut(RxMbuf)) {
+        let (next, end) = (self.next, self.end);
+        // Before the first one is out.
+        self.next = end;
+        for place in &self.mbufs[next..end] {
+            // SAFETY: `fill` initialised mbufs[next..end], and each is taken out once: none is the burst's any more.
+            each(unsafe { place.assume_init_read() });
+        }
+    }
+
     /// Moves frames to the burst's end, as many as there is room for; the others stay, in order.
     pub fn append(&mut self, frames: &mut Vec<RxMbuf>) {
         let count = frames.len().min(BURST - self.end);
@@ -111,14 +123,14 @@ impl Drop for Burst {
 /// The receiving half. Used by one thread at a time.
 #[derive(Debug)]
 pub struct RxQueue {
-    port: Arc<Started>,
+    port: Arc<StartedPort>,
     queue: u16,
     /// Not `Sync`: a rx queue is not safe for two threads (rte_ethdev.h).
     _not_sync: std::marker::PhantomData<std::cell::Cell<()>>,
 }
 
 impl RxQueue {
-    pub(crate) fn new(port: Arc<Started>, queue: u16) -> Self {
+    pub(crate) fn new(port: Arc<StartedPort>, queue: u16) -> Self {
         Self { port, queue, _not_sync: std::marker::PhantomData }
     }
 
@@ -142,7 +154,7 @@ impl RxQueue {
         };
         burst.fill(|places| {
             // SAFETY: rte_eth_rx_burst (rte_ethdev.h) wants a started port, a set-up queue used by no other
-            // thread, and room for `most` pointers: Started, &mut self and the array of BURST give these. RxMbuf is
+            // thread, and room for `most` pointers: StartedPort, &mut self and the array of BURST give these. RxMbuf is
             // transparent over the pointer, and what is received is owned by the caller.
             let received = unsafe {
                 dpdk_sys::dpdk_shim_rx_burst(self.port.number(), self.queue, places.as_mut_ptr().cast(), most)
@@ -152,7 +164,7 @@ impl RxQueue {
     }
 
     /// Its port, and its number in it.
-    pub(crate) fn port_and_number(&self) -> (&Arc<Started>, u16) {
+    pub(crate) fn port_and_number(&self) -> (&Arc<StartedPort>, u16) {
         (&self.port, self.queue)
     }
 
@@ -167,7 +179,7 @@ impl RxQueue {
 /// What is pushed is sent in order, by the first flush that finds room; nothing is dropped here because a
 /// ring is full.
 pub struct TxQueue {
-    port: Arc<Started>,
+    port: Arc<StartedPort>,
     queue: u16,
     /// Those from `sent` on wait, the others are the NIC's and not to be looked at. Never grows beyond the
     /// capacity made at start.
@@ -180,7 +192,7 @@ pub struct TxQueue {
 }
 
 impl TxQueue {
-    pub(crate) fn new(port: Arc<Started>, queue: u16, capacity: usize) -> Self {
+    pub(crate) fn new(port: Arc<StartedPort>, queue: u16, capacity: usize) -> Self {
         let ring = port.packet_slots().map(|slots| Box::new(PacketRing::new(slots)));
         Self { remade: port.remade(), port, queue, waiting: Vec::with_capacity(capacity), sent: 0, ring }
     }
@@ -295,7 +307,7 @@ impl TxQueue {
 }
 
 /// Starts the ring again if its port was made again.
-fn look_for_new_port(port: &Started, remade: &mut u32, ring: &mut PacketRing) {
+fn look_for_new_port(port: &StartedPort, remade: &mut u32, ring: &mut PacketRing) {
     let now = port.remade();
     if *remade != now {
         *remade = now;

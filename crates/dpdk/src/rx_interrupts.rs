@@ -8,7 +8,7 @@ use std::{
 use crate::{
     RxQueue,
     error::{Error, Result, check},
-    started_port::Started,
+    started_port::StartedPort,
 };
 
 /// `ENOTSUP`: from a PMD whose queues are file descriptors (tap), which has nothing to enable.
@@ -18,7 +18,7 @@ const ENOTSUP: i32 = 95;
 #[derive(Debug)]
 pub struct RxInterrupts {
     epoll: OwnedFd,
-    queues: Vec<(Arc<Started>, u16)>,
+    queues: Vec<(Arc<StartedPort>, u16)>,
 }
 
 impl RxInterrupts {
@@ -75,15 +75,15 @@ impl RxInterrupts {
 }
 
 /// Enables the interrupt of one queue.
-fn enable(port: &Started, queue: u16) -> Result<()> {
+fn enable(port: &StartedPort, queue: u16) -> Result<()> {
     // SAFETY: rte_eth_dev_rx_intr_enable (rte_ethdev.h) checks both numbers and that the PMD has interrupts. Its caller
-    // must have started the port with them: `Started` lives while the port runs, and `add` checks the use.
+    // must have started the port with them: `StartedPort` lives while the port runs, and `add` checks the use.
     let code = unsafe { dpdk_sys::rte_eth_dev_rx_intr_enable(port.number(), queue) };
     check("rte_eth_dev_rx_intr_enable", code).map(|_| ())
 }
 
 /// Disables the interrupt of one queue. A PMD that refuses has none enabled, or interrupts once in vain.
-fn disable(port: &Started, queue: u16) {
+fn disable(port: &StartedPort, queue: u16) {
     // SAFETY: as for `enable`.
     unsafe { dpdk_sys::rte_eth_dev_rx_intr_disable(port.number(), queue) };
 }

@@ -74,7 +74,7 @@ impl Kind {
 
 /// A started port, with exactly one queue pair for each mempool. It is stopped and closed when the last handle on it is dropped.
 #[derive(Debug)]
-pub(crate) struct Started {
+pub(crate) struct StartedPort {
     number: u16,
     /// DPDK's name of the device.
     name: String,
@@ -88,13 +88,13 @@ pub(crate) struct Started {
     /// The port was not promiscuous before. Reverted at the end: behind af_packet it is the state of a Linux interface.
     made_promiscuous: AtomicBool,
     has_rules: AtomicBool,
-    /// The last value that [`Started::tx_errors`] read.
+    /// The last value that [`StartedPort::tx_errors`] read.
     tx_errors: AtomicU64,
     /// The PMD's count of the time before the port was made again.
     earlier_tx_errors: AtomicU64,
 }
 
-impl Started {
+impl StartedPort {
     /// Takes over port `number`, called `name`, which was just started with this configuration.
     ///
     /// # Errors
@@ -257,7 +257,7 @@ impl Started {
     }
 }
 
-impl Drop for Started {
+impl Drop for StartedPort {
     fn drop(&mut self) {
         let _control = Control::lock();
         // EAL's interrupt thread disconnects a memif port's peer as the stop does.

@@ -142,9 +142,9 @@ impl IoChannel {
             return Err(frame);
         }
         let (bytes, blocks) = channel.extent(io);
-        let Some(index) = queue.inner().in_flight.next() else { return Err(frame) };
-        let mut request = Submitted::new(frame, queue.head, self.inner, io, blocks, index, context)?;
-        queue.inner().in_flight.add(index, request.arg());
+        let Some(place) = queue.inner().in_flight.next() else { return Err(frame) };
+        let mut request = Submitted::new(frame, queue.head, self.inner, io, blocks, place.index, context)?;
+        place.take(request.arg());
         channel.in_flight.set(channel.in_flight.get() + 1);
         if channel.is_kernels {
             queue.inner().kernel_io.started();
@@ -157,7 +157,7 @@ impl IoChannel {
         if matches!(io.kind, IoKind::Read | IoKind::Write) && blocks.is_some() && channel.bounces(addresses) {
             queue.inner().count_bounced();
         }
-        start_as(request, io.kind, blocks);
+        start_as(request, channel, io.kind, blocks);
         Ok(())
     }
 }
@@ -208,13 +208,13 @@ impl fmt::Debug for IoChannel {
 /// Hands a request to the bdev, or to those that wait.
 fn start(request: Submitted) {
     let Header { io, blocks, .. } = *request.header();
-    start_as(request, io.kind, blocks);
+    let channel = request.channel();
+    start_as(request, channel, io.kind, blocks);
 }
 
-/// [`start`] for a request whose kind and range, as in its header, are at hand.
+/// [`start`] for a request whose channel, kind and range, as in its header, are at hand.
 #[inline(always)]
-fn start_as(mut request: Submitted, kind: IoKind, blocks: Option<Blocks>) {
-    let channel = request.channel();
+fn start_as(mut request: Submitted, channel: &Channel, kind: IoKind, blocks: Option<Blocks>) {
     let (desc, ch) = channel.handles();
     let (iov, iov_count) = (request.header_mut().iovs(), request.header().iov_count);
     let Blocks { first, count } = match (kind, blocks) {

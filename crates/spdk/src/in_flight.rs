@@ -308,6 +308,21 @@ impl Submitted {
 impl Header {
     #[inline(always)]
     fn cover(&mut self, frame: &Mbuf, offset: usize, bytes: usize) -> Option<usize> {
+        match frame.segments_raw().next() {
+            Some((start, length)) if bytes > 0 && offset + bytes <= length => {
+                let first = start.wrapping_add(offset);
+                self.iov[0].write(spdk_sys::iovec { iov_base: first.cast(), iov_len: bytes });
+                self.iov_count = 1;
+                Some(first.addr())
+            }
+            _ => self.cover_segments(frame, offset, bytes),
+        }
+    }
+
+    /// [`Header::cover`] of bytes in several segments, or of none.
+    #[cold]
+    #[inline(never)]
+    fn cover_segments(&mut self, frame: &Mbuf, offset: usize, bytes: usize) -> Option<usize> {
         let (mut left, mut skip) = (bytes, offset);
         let (mut count, mut addresses) = (0, 0);
         for (start, length) in frame.segments_raw() {

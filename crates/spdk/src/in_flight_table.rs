@@ -8,6 +8,22 @@ pub(crate) struct InFlightTable {
     count: Cell<u32>,
 }
 
+/// The place of a table's next request.
+pub(crate) struct FreePlace<'table> {
+    table: &'table InFlightTable,
+    place: &'table Cell<*mut c_void>,
+    pub(crate) index: u32,
+}
+
+impl FreePlace<'_> {
+    /// Puts a request there.
+    #[inline(always)]
+    pub(crate) fn take(self, request: *mut c_void) {
+        self.place.set(request);
+        self.table.count.set(self.index + 1);
+    }
+}
+
 impl InFlightTable {
     pub(crate) fn new(capacity: usize) -> Self {
         // An index has 32 bits.
@@ -21,18 +37,11 @@ impl InFlightTable {
         self.count.get()
     }
 
-    /// The index of the next request; `None` if the table is full.
+    /// The next request's place; `None` if the table is full.
     #[inline(always)]
-    pub(crate) fn next(&self) -> Option<u32> {
-        let count = self.count.get();
-        ((count as usize) < self.requests.len()).then_some(count)
-    }
-
-    /// Adds a request with the index that [`InFlightTable::next`] has just returned.
-    #[inline(always)]
-    pub(crate) fn add(&self, index: u32, request: *mut c_void) {
-        self.requests[index as usize].set(request);
-        self.count.set(index + 1);
+    pub(crate) fn next(&self) -> Option<FreePlace<'_>> {
+        let index = self.count.get();
+        Some(FreePlace { table: self, place: self.requests.get(index as usize)?, index })
     }
 
     /// Takes the request with this index out. The last one gets its index, and is returned; it may be the same.
@@ -62,13 +71,14 @@ mod tests {
         let requests: Vec<*mut c_void> = (1..=4usize).map(ptr::without_provenance_mut).collect();
         let table = InFlightTable::new(4);
         let add = |request| {
-            let index = table.next().expect("room");
-            table.add(index, request);
+            let place = table.next().expect("room");
+            let index = place.index;
+            place.take(request);
             index
         };
         let mut indices: Vec<(*mut c_void, u32)> =
             requests.iter().map(|request| (*request, add(*request))).collect();
-        assert_eq!(table.next(), None, "it is full");
+        assert!(table.next().is_none(), "it is full");
         for removed in [1, 0, 1, 0] {
             let (_, index) = indices.remove(removed);
             let moved = table.remove(index);

@@ -304,3 +304,50 @@ fn a_flush_has_no_order() {
     table.leave(Place::NONE);
     assert!(table.leave_unmet(write));
 }
+
+#[test]
+fn without_room_a_newer_copy_takes_the_place_of_an_older_one() {
+    let mut table = OrderTable::new(4);
+    let (export, read) = (ExportId(0), io(BdevOp::Read, 8, 8));
+    let place = table.enter(export, &read, mac(1)).expect("it meets nobody");
+    let replace = |table: &mut OrderTable<Parked>, source, parked: Parked, now| {
+        table.replace(export, &read, mac(source), parked, now, |_, _| true, |old, new| old.1 == new.1)
+    };
+    assert_eq!(replace(&mut table, 2, (1, 1), 0), Err(((1, 1), Place::NONE)), "another initiator's");
+    assert_eq!(replace(&mut table, 1, (1, 1), 0), Err(((1, 1), place)), "its original runs");
+    table.retag(place, [1; 4]);
+    assert_eq!(table.tag(place), Some([1; 4]));
+
+    let Entry::Copy(copy) = table.enter_slowly(export, &read, (8, 16), mac(1)) else { panic!("a copy") };
+    assert_eq!(table.park(copy, (2, 2), 0, |_, _| true, |_, _| false), None);
+    assert_eq!(replace(&mut table, 1, (3, 3), 99), Err(((3, 3), Place::NONE)), "both may be waited for");
+    assert_eq!(replace(&mut table, 1, (4, 2), 99), Ok(((2, 2), copy)), "the same tag");
+    assert_eq!(replace(&mut table, 1, (5, 5), 198), Err(((5, 5), Place::NONE)), "that one came at 99");
+    assert_eq!(replace(&mut table, 1, (5, 5), 199), Ok(((4, 2), copy)));
+
+    assert!(!table.leave_unmet(place));
+    assert_eq!(table.pop_copy(place, |_| true), Some((5, 5)));
+    assert_eq!(table.pop_copy(place, |_| true), None);
+    table.leave(place);
+    assert_eq!(table.enter(export, &read, mac(1)), Some(place));
+    assert_eq!(table.tag(place), None, "it went with the request");
+}
+
+#[test]
+fn neighbours_start_and_leave_in_any_order() {
+    for op in [BdevOp::Read, BdevOp::Write] {
+        let mut table: OrderTable<Parked> = OrderTable::new(CAPACITY);
+        let request = |nth: u64| io(op, nth * 2, 2);
+        let mut places: Vec<Place> = (0..CAPACITY as u64)
+            .map(|nth| table.enter(ExportId(0), &request(nth), mac(1)).expect("it overlaps none"))
+            .collect();
+        assert_eq!(table.enter(ExportId(0), &request(200), mac(1)), None, "there is no room");
+        assert!(table.leave_unmet(places.remove(50)));
+        assert_eq!(table.enter(ExportId(0), &io(op, 9, 2), mac(1)), None, "it overlaps two");
+        // From the middle of each granule outwards.
+        while !places.is_empty() {
+            assert!(table.leave_unmet(places.remove(places.len() / 2)));
+        }
+        assert!(table.buckets.iter().all(|bucket| bucket.head == 0 && bucket.changes == 0));
+    }
+}

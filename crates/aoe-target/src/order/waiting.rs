@@ -5,7 +5,8 @@ use std::mem;
 use aoe_wire::MacAddr;
 
 use super::{
-    BUCKETS, Entry, GRANULE, Kind, MASK, OrderTable, Place, RARE, RETRANSMISSION, Rare, Slot, bucket_of,
+    BUCKETS, Bucket, Entry, GRANULE, Kind, MASK, OrderTable, Place, RARE, RETRANSMISSION, Rare, Slot,
+    bucket_of,
 };
 use crate::export::ExportId;
 use crate::io::{BdevIo, BdevOp};
@@ -21,6 +22,64 @@ const WIDE: u16 = u16::MAX;
 const NOWHERE: u16 = u16::MAX - 1;
 
 impl<T> OrderTable<T> {
+    /// Enters a read or write that has others in its granules, or wide ones anywhere, if it overlaps none of them. So do
+    /// neighbours: sequential requests.
+    #[inline(never)]
+    pub(super) fn enter_beside(
+        &mut self,
+        export: ExportId,
+        first: u64,
+        sectors: u16,
+        op: Kind,
+        source: MacAddr,
+    ) -> Option<Place> {
+        let end = first + u64::from(sectors);
+        let bucket = bucket_of(export, first);
+        for nth in [bucket.wrapping_sub(1) & MASK, bucket, (bucket + 1) & MASK] {
+            let Bucket { head, changes } = self.buckets[nth];
+            // Of the reads, only one in the same granule can be the original of a read.
+            if op == Kind::Read && changes == 0 && nth != bucket {
+                continue;
+            }
+            let mut left = if op == Kind::Read && changes == 0 { SEARCHED } else { usize::MAX };
+            let mut at = head;
+            while at != 0 && left > 0 {
+                let slot = &self.slots[at as usize];
+                if slot.first < end && first < slot.first + u64::from(slot.sectors) && slot.export == export {
+                    return None;
+                }
+                at = slot.next;
+                left -= 1;
+            }
+        }
+        let mut at = self.wide;
+        while at != 0 {
+            let slot = &self.slots[at as usize];
+            if slot.first < end && first < self.rare[at as usize].end && slot.export == export {
+                return None;
+            }
+            at = slot.next;
+        }
+        let place = self.free;
+        let new = Slot { first, export, source, sectors, bucket: NOWHERE, op, next: 0, prev: 0, watched: 0 };
+        self.free = mem::replace(&mut self.slots[place as usize], new).next;
+        self.link(place);
+        Some(Place(place))
+    }
+
+    /// A request leaves those in its granule, if none of them waits for it or is its copy. Whether it has.
+    #[inline(never)]
+    pub(super) fn leave_others(&mut self, Place(place): Place) -> bool {
+        if self.slots[place as usize].watched != 0 {
+            return false;
+        }
+        self.unlink(place);
+        let slot = &mut self.slots[place as usize];
+        (slot.next, slot.prev) = (self.free, 0);
+        self.free = place;
+        true
+    }
+
     /// Enters a request for which [`OrderTable::enter`] returned `None`. `range` is that of its sectors: of TRIM's first to
     /// last, of others `io`'s own. A request without an order starts, without a place.
     #[cold]
@@ -98,6 +157,69 @@ impl<T> OrderTable<T> {
         let rare = &mut self.rare[place.0 as usize];
         (rare.parked, rare.at) = (Some(parked), now);
         if is_superseded { self.take_out(earlier) } else { None }
+    }
+
+    /// Puts `parked` in the place of what an earlier copy of the same request left, or the request itself, if that one waits and
+    /// this one supersedes it: see [`OrderTable::park`]. Nothing else changes. Returns the earlier one and its place.
+    ///
+    /// # Errors
+    /// `parked`, if there is nothing that it supersedes; and the place of its original, if that one runs and has no copies.
+    #[expect(clippy::too_many_arguments, reason = "those of `enter_slowly` and of `park`")]
+    pub fn replace(
+        &mut self,
+        export: ExportId,
+        io: &BdevIo,
+        source: MacAddr,
+        parked: T,
+        now: u64,
+        same: impl FnOnce(&T, &T) -> bool,
+        same_tag: impl FnOnce(&T, &T) -> bool,
+    ) -> Result<(T, Place), (T, Place)> {
+        let op = match io.op {
+            BdevOp::Read => Kind::Read,
+            BdevOp::Write => Kind::Write,
+            // TRIM has its range in its data, and is not repeated under load.
+            _ => return Err((parked, Place::NONE)),
+        };
+        let (first, end) = (io.lba, io.lba + u64::from(io.sectors));
+        let like = Slot {
+            first,
+            export,
+            source,
+            sectors: io.sectors,
+            bucket: NOWHERE,
+            op,
+            next: 0,
+            prev: 0,
+            watched: 0,
+        };
+        let original = self.original_of(&like, end);
+        let copy = self.rare[original as usize].copies;
+        let place = if copy == 0 { original } else { copy };
+        let earlier = &mut self.rare[place as usize];
+        match &mut earlier.parked {
+            Some(old)
+                if (now.saturating_sub(earlier.at) >= RETRANSMISSION || same_tag(old, &parked))
+                    && same(old, &parked) =>
+            {
+                earlier.at = now;
+                Ok((mem::replace(old, parked), Place(place)))
+            }
+            Some(_) => Err((parked, Place::NONE)),
+            None => Err((parked, Place(original))),
+        }
+    }
+
+    /// Has a request that runs be answered under the tag of a copy for which there is no room.
+    pub fn retag(&mut self, Place(place): Place, tag: [u8; 4]) {
+        self.slots[place as usize].watched |= RARE;
+        self.rare[place as usize].tag = Some(tag);
+    }
+
+    /// The tag that a request is to be answered under, if it is not its own.
+    #[must_use]
+    pub fn tag(&self, Place(place): Place) -> Option<[u8; 4]> {
+        self.rare[place as usize].tag
     }
 
     /// Takes the newest copy of a request that has its outcome, to be answered from it. A copy of a read always is one; of a
@@ -311,11 +433,10 @@ impl<T> OrderTable<T> {
     fn for_each_conflict(&mut self, place: u32, mut visit: impl FnMut(&mut Self, u32)) {
         let own = self.slots[place as usize];
         let end = self.end_of(place);
-        let (first_bucket, count) = if is_wide(&own, end) {
-            (0, BUCKETS)
-        } else {
-            (bucket_of(own.export, own.first).wrapping_sub(1), 3)
-        };
+        // Those that start in a granule of its own, or in the one before, which reach into the next one at most.
+        let granules = end.div_ceil(GRANULE).saturating_sub(own.first / GRANULE);
+        let count = usize::try_from(granules).map_or(BUCKETS, |granules| BUCKETS.min(granules + 1));
+        let first_bucket = bucket_of(own.export, own.first).wrapping_sub(1);
         for nth in 0..=count {
             // The wide ones come last.
             let mut at = match nth {

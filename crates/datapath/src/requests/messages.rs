@@ -5,7 +5,7 @@ use aoe_target::{Disposition, DropReason, ExportId, PortId, Reply, Request, Rout
 use dpdk::Mbuf;
 use spdk::CurrentThread;
 
-use super::{Requests, make_room, reply_at_once};
+use super::{Requests, make_room, reply_at_once, vlan_for};
 use crate::{
     admission::NotAdmitted,
     deferred::{Deferred, DeferredSender},
@@ -30,15 +30,15 @@ impl Requests {
         if request.contiguous_len(frame.frame_len()) > frame.data().len() && !frame.linearize() {
             return queue.drop(frame, DropReason::ConfigSplit);
         }
-        match self.route(queue, &request, &frame) {
-            Ok((_, Route::One(id))) => self.admit_message(thread, queue, id, request, frame),
-            Ok((_, Route::Many(_))) if !request.is_discovery() => {
-                queue.drop(frame, DropReason::WildcardRefused);
-            }
-            Ok((vlan, Route::Many(pattern))) => self.fanouts.push_request(queue, vlan, pattern, frame),
-            // `route` has no such.
-            Ok((_, Route::None)) => queue.drop(frame, DropReason::UnknownShelfSlot),
-            Err(reason) => queue.drop(frame, reason),
+        let vlan = match vlan_for(queue, &request, &frame) {
+            Ok(vlan) => vlan,
+            Err(reason) => return queue.drop(frame, reason),
+        };
+        match self.exports.route(queue.port(), vlan, request.address) {
+            Route::One(id) => self.admit_message(thread, queue, id, request, frame),
+            Route::Many(_) if !request.is_discovery() => queue.drop(frame, DropReason::WildcardRefused),
+            Route::Many(pattern) => self.fanouts.push_request(queue, vlan, pattern, frame),
+            Route::None => queue.drop(frame, DropReason::UnknownShelfSlot),
         }
     }
 
@@ -70,12 +70,15 @@ impl Requests {
     ) {
         let (export, backing) = self.exports.export_of(id);
         let in_flight = (&mut self.bdevs, &self.order);
-        if let Disposition::Submit(io) = &disposition {
-            match self.accounting.admit(export, backing, queue, in_flight, request.source, *io) {
+        if let Disposition::Submit(_) = &disposition {
+            match self.accounting.admit(export, backing, queue, in_flight, request.source) {
                 Ok(()) => {}
                 Err(NotAdmitted::Elsewhere(owner)) => return queue.hand_over(owner, frame),
                 Err(NotAdmitted::Refused(refusal)) => disposition = refusal.into(),
             }
+        }
+        if disposition == Disposition::Drop(DropReason::ExportFull) {
+            backing.counters().export_full += 1;
         }
         backing.counters().admitted(&request, &disposition);
         match disposition {

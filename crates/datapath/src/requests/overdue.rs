@@ -43,7 +43,7 @@ impl Requests {
             let (export, backing) = exports.export_of(context.export);
             let queue = &mut queues[context.queue];
             let answer = queue.alloc().and_then(|mut frame| request.copy_head(&mut frame).then_some(frame));
-            let Some(answer) = answer else {
+            let Some(mut answer) = answer else {
                 // The reserve is empty. Mbufs come back as replies are sent.
                 let deadline = accounting.put_off(due);
                 return request.set_context(InFlight { deadline, ..context });
@@ -55,6 +55,7 @@ impl Requests {
             if backing.expired(now) {
                 degraded_changes.count();
             }
+            order.put_tag(context.place, &mut answer);
             backing.counters().completed(&context.io, IoOutcome::DeviceFault);
             queue.reply(export, &Reply::completed(&context.io, IoOutcome::DeviceFault), answer);
         });

@@ -1,11 +1,11 @@
 //! Requests that meet others on the same sectors: they wait until those have been answered, or are copies and answered with
 //! their original.
 
-use aoe_target::{BdevIo, DropReason, ExportId, IoOutcome, MacAddr, Reply};
+use aoe_target::{BdevIo, BdevOp, DropReason, ExportId, IoOutcome, MacAddr, Refusal, Reply};
 use dpdk::Mbuf;
 use spdk::CurrentThread;
 
-use super::{Requests, submit};
+use super::{Requests, make_room, refuse, submit};
 use crate::{
     admission,
     inflight::InFlight,
@@ -51,18 +51,47 @@ impl Requests {
         }
     }
 
+    /// A read or write that is admitted, but for the budget: `refusal`. If it is a copy, it takes the place of an earlier one,
+    /// which costs no mbuf.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn refuse_unless_copy(
+        &mut self,
+        queue: &mut PortQueue,
+        id: ExportId,
+        io: BdevIo,
+        source: MacAddr,
+        refusal: Refusal,
+        mut frame: Mbuf,
+    ) {
+        let (export, backing) = self.exports.export_of(id);
+        if refusal == Refusal::Drop(DropReason::ExportFull) && make_room(&mut frame, &io) {
+            let deadline = self.accounting.deadline(backing);
+            let request = Parked { queue: queue.index(), io, frame, deadline };
+            match self.order.take_over(id, source, request) {
+                Ok(unneeded) => {
+                    backing.counters().copies += 1;
+                    return queue.drop(unneeded, DropReason::CopyInFlight);
+                }
+                Err(same) => frame = same,
+            }
+        }
+        refuse(queue, export, backing, io.op == BdevOp::Write, refusal, frame);
+    }
+
     /// Answers a request that has its outcome and is not in flight any more, and its copies, the newest first.
     #[cold]
     #[inline(never)]
     pub(super) fn finish_met(
         &mut self,
         queues: &mut [PortQueue],
-        context: &InFlight,
+        context: InFlight,
         outcome: IoOutcome,
-        frame: Mbuf,
+        mut frame: Mbuf,
     ) {
         let (export, backing) = self.exports.export_of(context.export);
         let reply = Reply::completed(&context.io, outcome);
+        backing.counters().completed(&context.io, outcome);
         while let Some(copy) = self.order.pop_copy(context.place, &context.io, &frame) {
             let Parked { queue, frame: mut copied, deadline, .. } = copy;
             let queue = &mut queues[queue];
@@ -75,6 +104,7 @@ impl Requests {
                 Err(reason) => queue.drop(copied, reason),
             }
         }
+        self.order.put_tag(context.place, &mut frame);
         self.order.leave(context.place);
         queues[context.queue].reply(export, &reply, frame);
     }
@@ -94,8 +124,7 @@ impl Requests {
             let Err((outcome, frame)) = submitted else { continue };
             let queue = &mut queues[queue];
             self.accounting.end(id, backing, queue, (deadline, false), &frame);
-            backing.counters().completed(&io, outcome);
-            self.finish_met(queues, &context, outcome, frame);
+            self.finish_met(queues, context, outcome, frame);
         }
     }
 }

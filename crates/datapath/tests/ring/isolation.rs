@@ -9,7 +9,9 @@ use crate::bench::{Bench, Room};
 use crate::script::{Scenario, Step, chain};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    ("a_bdev_that_does_not_answer_leaves_mbufs_to_other_exports", || chain(vec![flood(), others(), late()])),
+    ("a_bdev_that_does_not_answer_leaves_mbufs_to_other_exports", || {
+        chain(vec![flood(), others(), repeated(), late()])
+    }),
     ("a_request_past_its_deadline_is_answered_once_with_a_fault", || {
         chain(vec![faults(), late_completions()])
     }),
@@ -84,6 +86,27 @@ fn others() -> Step {
     })
 }
 
+/// The tag of a copy for which there is no room.
+const NEWEST: u32 = 8001;
+
+/// A read of the flood that is repeated; its tag and its sector. Of those in its granule the newest, since not all are looked at.
+const REPEATED: u32 = 15;
+
+/// A greedy initiator sends a read again, twice. The budget has no room, but none is needed: the original will be
+/// answered under the newest tag.
+fn repeated() -> Step {
+    Box::new(|bench, _| {
+        let dropped = bench.drops(DropReason::ExportFull);
+        let copies = bench.drops(DropReason::CopyInFlight);
+        for tag in [NEWEST - 1, NEWEST] {
+            arrives(bench, &from(0, frames::read(3, tag, u64::from(REPEATED), 1)));
+        }
+        assert_eq!(bench.drops(DropReason::ExportFull), dropped);
+        assert_eq!(bench.drops(DropReason::CopyInFlight), copies + 2);
+        true
+    })
+}
+
 /// Requests past their deadline that the bdev has, and those that wait for them.
 const OVERDUE: usize = 4;
 const WAITING: usize = 2;
@@ -155,15 +178,24 @@ fn late_completions() -> Step {
     })
 }
 
-/// The late bdev answers what it was given, and nothing is left over.
+/// The late bdev answers what it was given, and nothing is left over. The request that was repeated is answered once, under
+/// the newest tag.
 fn late() -> Step {
     let mut due = None;
+    let mut newest = 0;
     Box::new(move |bench, arrived| {
         let due = due.get_or_insert_with(|| bench.lcore.in_flight());
         for reply in arrived {
             assert_eq!(status(&reply), (0x40, 0));
+            if reply[5] == 0x10 {
+                assert!(![REPEATED, NEWEST - 1].contains(&tag(&reply)), "an older tag");
+                newest += u32::from(tag(&reply) == NEWEST);
+            }
             *due -= 1;
         }
-        *due == 0
+        *due == 0 && {
+            assert_eq!(newest, 1);
+            true
+        }
     })
 }
