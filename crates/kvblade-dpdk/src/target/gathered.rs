@@ -32,6 +32,6 @@ pub(super) struct Gathered {
     pub(super) lcores: Vec<LcoreStats>,
     /// Counters of the present slice, summed over the lcores that have reported.
     pub(super) counted: BTreeMap<ExportKey, ExportCounters>,
-    /// The longest times that a slice took on an lcore and on the app's thread.
+    /// The longest time that a slice took on an lcore, and the longest CPU time on the app's thread.
     pub(super) longest: (Duration, Duration),
 }

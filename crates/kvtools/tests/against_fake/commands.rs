@@ -209,7 +209,7 @@ fn a_file_is_served_as_its_options_say() {
         ),
     ] {
         succeeds(&target, "kvadd", &[&["1", slot, "0", path], words].concat());
-        let calls = &target.state().calls;
+        let calls = target.state().calls.clone();
         assert!(calls.contains(&(method.to_owned(), params.clone())), "{params}: {calls:?}");
         succeeds(&target, "kvdel", &["1", slot, "0"]);
     }
