@@ -79,6 +79,14 @@ fn reload(argv: &[OsString], started: &CommandLine, applied: &CommandLine) -> Re
         Client::connect(&command_socket(started), DEFAULT_TIMEOUT).map_err(|error| error.to_string())?;
     let before = before.that_are_there(&mut client).map_err(|error| error.to_string())?;
     let changes = Changes::between(&before, &after);
+    if let Err(why) = spdk::file::io_uring_available() {
+        for bdev in changes.added_files_by_aio() {
+            tracing::warn!(
+                bdev,
+                "SIGHUP: {why}: SPDK's aio serves the file, and sync, buffered and direct have no effect"
+            );
+        }
+    }
     if command.hugepages == Hugepages::Auto && changes.memory() > 0 {
         reserve::see_to(&command, changes.memory(), &Host::this()).map_err(|error| error.to_string())?;
     }
@@ -108,8 +116,8 @@ fn command_socket(started: &CommandLine) -> std::path::PathBuf {
 /// The calls that make the exports of a command line. Those of `--config` are carried out at the start only.
 fn calls(command: &CommandLine) -> Result<Calls, String> {
     let mut launch = LaunchConfig::build(&command.exports, None).map_err(|error| error.to_string())?;
-    if let Err(why) = spdk::file::io_uring_available() {
-        tracing::debug!(bdevs = ?launch.serve_files_by_aio(), "{why}: SPDK's aio serves these files");
+    if spdk::file::io_uring_available().is_err() {
+        launch.serve_files_by_aio();
     }
     Ok(Calls::of(&launch.document))
 }

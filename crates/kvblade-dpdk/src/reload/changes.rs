@@ -93,6 +93,12 @@ impl Changes {
         }
     }
 
+    /// The new bdevs that SPDK's aio makes in the place of the module `file`, by their names.
+    pub(super) fn added_files_by_aio(&self) -> impl Iterator<Item = &str> {
+        let by_aio = self.added_bdevs.iter().filter(|call| call.method == file_bdev::CREATE_AIO);
+        by_aio.map(Call::name).filter(|name| name.starts_with("file"))
+    }
+
     /// Bytes of memory that new bdevs take.
     pub(super) fn memory(&self) -> u64 {
         let blocks = self.added_bdevs.iter().filter_map(|call| call.params["num_blocks"].as_u64());
@@ -137,6 +143,18 @@ pub(super) fn is_made_by(export: &Value, params: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_that_spdks_aio_serves_in_the_place_of_another_module_are_named() {
+        let made = |name: &str, method: &str| Call { method: method.into(), params: json!({ "name": name }) };
+        let after = [
+            made("file1.1", file_bdev::CREATE_AIO),
+            made("aio1.2", file_bdev::CREATE_AIO),
+            made("file1.3", file_bdev::CREATE),
+        ];
+        let changes = Changes::between(&Calls::default(), &calls(&after, &[]));
+        assert_eq!(changes.added_files_by_aio().collect::<Vec<_>>(), ["file1.1"]);
+    }
 
     fn bdev(name: &str, extra: &str) -> Call {
         Call { method: "bdev_aio_create".into(), params: json!({ "name": name, "filename": extra }) }

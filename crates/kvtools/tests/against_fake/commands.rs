@@ -241,6 +241,29 @@ fn a_file_is_served_as_its_options_say() {
 }
 
 #[test]
+fn a_target_without_io_uring_serves_a_file_by_spdks_aio() {
+    let target = FakeTarget::start();
+    let disk = target.file("disk", 1024);
+    target.script(|method, _| match method {
+        "bdev_file_create" => Reply::Error(-1, "io_uring can't be used (Operation not permitted)"),
+        _ => Reply::Usual,
+    });
+    succeeds(&target, "kvadd", &["1", "1", "0", "disk", "--read-only", "--buffered"]);
+    let params = json!({"name": "file1.1", "filename": disk, "readonly": true, "block_size": 512});
+    let calls = target.state().calls.clone();
+    assert!(calls.contains(&("bdev_aio_create".to_owned(), params)), "{calls:?}");
+    succeeds(&target, "kvdel", &["1", "1", "0"]);
+    assert_eq!(target.bdev_names(), ["Malloc0"], "deleted by the method of its kind");
+    // Another refusal is no reason for another module.
+    target.script(|method, _| match method {
+        "bdev_file_create" => Reply::Error(-16, "'disk' is mounted at '/srv'"),
+        _ => Reply::Usual,
+    });
+    fails(&target, "kvadd", &["1", "1", "0", "disk"], 1, &["mounted at '/srv'"]);
+    assert_eq!(target.bdev_names(), ["Malloc0"]);
+}
+
+#[test]
 fn a_refused_export_takes_its_bdev_along() {
     let target = FakeTarget::start();
     target.file("disk", 512);
