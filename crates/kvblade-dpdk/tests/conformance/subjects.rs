@@ -27,7 +27,7 @@ pub(crate) fn run(cases: &[&Case], mut seen: impl FnMut(&Case, &str, &str)) {
     let lab = Lab::new(9000);
     let link = lab.near.enter(|| Link::open_tagged("i0")).unwrap().unwrap();
     let exports: Vec<String> = (0..cases.len()).map(|slot| format!("{SHELF}.{slot}=malloc:1M")).collect();
-    let file = format!("{OTHERS}.{}=aio:{}", Other::File as u8, lab.file("file"));
+    let file = format!("{OTHERS}.{}=spdk-aio:{}", Other::File as u8, lab.file("file"));
     let null = format!("{OTHERS}.{}=null", Other::Null as u8);
     let write_back =
         format!("{OTHERS}.{}=aio:{},cache=write-back", Other::WriteBack as u8, lab.file("write-back"));
