@@ -192,6 +192,8 @@ pub(crate) struct Plan {
     pub(crate) lcores: usize,
     pub(crate) mbufs: u32,
     pub(crate) distribute: bool,
+    /// Each lcore has a port of its own, in place of a queue of one port.
+    pub(crate) ports: bool,
     /// Chance of an lcore to stand still for a while.
     pub(crate) stall: u64,
     pub(crate) overlap: bool,

@@ -9,7 +9,7 @@ use std::{
 use aoe_target::{
     Export, ExportId, ExportKey, Identity, MacAddr, PortId, PortLimits, Ports, ShelfSlot, VlanId,
 };
-use datapath::{DistributeBy, Distribution, Lcore, PortQueue, Snapshot};
+use datapath::{DistributeBy, DistributedPort, Distribution, Lcore, PortQueue, Snapshot};
 use dpdk::{Mempool, PeerRing, Port, PortConfig, ring_port_with_queues};
 use ring_lab::{eal, frames};
 use spdk::{AppThread, Bdev, BdevInfo, Durability, FlushMethod, simulated::Device};
@@ -30,7 +30,8 @@ pub(crate) struct Target {
     pub(crate) lcores: Vec<Lcore>,
     peers: Vec<PeerRing>,
     ports: Vec<Port>,
-    pool: Arc<Mempool>,
+    /// By port.
+    pools: Vec<Arc<Mempool>>,
     mbufs: u32,
     pub(crate) disks: Vec<Rc<RefCell<Disk>>>,
 }
@@ -68,48 +69,41 @@ impl Target {
     /// Without memory, and outside the app's thread.
     pub(crate) fn new(plan: &Plan, number: u64, now: &Rc<Cell<u64>>) -> Self {
         let name = format!("s{number}");
-        let queues = u16::try_from(plan.lcores).unwrap_or(1);
-        let (port_number, peers) = ring_port_with_queues(eal(), &name, RING, queues).expect("a ring port");
-        let room = MTU + 36;
-        let pool = Mempool::new(eal(), &name, plan.mbufs, datapath::private_size(), room, None);
-        let pool = pool.expect("memory for mbufs");
-        let config = PortConfig {
-            mempools: vec![Arc::clone(&pool); plan.lcores],
-            rx_descriptors: 256,
-            tx_descriptors: 256,
-            mtu: None,
-        };
-        let port = Port::start(eal(), port_number, &config).expect("a ring port starts");
-        let id = PortId(0);
-        let mut parts = Vec::new();
-        if plan.distribute {
-            let by = DistributeBy::Export;
-            parts = Distribution::over(eal(), id, plan.lcores, &by, plan.mbufs, None).expect("rings");
+        // By port, the number of its queues.
+        let queues =
+            if plan.ports { vec![1; plan.lcores] } else { vec![u16::try_from(plan.lcores).unwrap_or(1)] };
+        let (mut ports, mut pools, mut peers) = (Vec::new(), Vec::new(), Vec::new());
+        for (nth, queues) in queues.iter().enumerate() {
+            let name = format!("{name}p{nth}");
+            let (port_number, ends) =
+                ring_port_with_queues(eal(), &name, RING, *queues).expect("a ring port");
+            peers.extend(ends);
+            let pool = Mempool::new(eal(), &name, plan.mbufs, datapath::private_size(), MTU + 36, None);
+            let pool = pool.expect("memory for mbufs");
+            let config = PortConfig {
+                mempools: vec![Arc::clone(&pool); usize::from(*queues)],
+                rx_descriptors: 256,
+                tx_descriptors: 256,
+                mtu: None,
+            };
+            ports.push(Port::start(eal(), port_number, &config).expect("a ring port starts"));
+            pools.push(pool);
         }
+        let port_queues = port_queues(plan, &ports, &pools);
         let disks = plan.exports.iter().enumerate().map(|(index, export)| {
             let dice = plan.dice(&format!("disk {index}"));
             Rc::new(RefCell::new(Disk::new(export.disk.clone(), dice, Rc::clone(now))))
         });
         let disks = disks.collect();
-        let limits = PortLimits::for_mtu(MTU).expect("1500 is enough");
-        let mut parts = parts.into_iter();
-        let lcores = (0..queues).map(|queue| {
-            let pair = port.take_queues(queue).expect("a queue pair for each lcore");
-            let port_queue = PortQueue::new(id, MacAddr(frames::TARGET), limits, pair, queue == 0);
-            let port_queue = match parts.next() {
-                Some(part) => port_queue.distributed(part),
-                None => port_queue,
-            };
-            Lcore::new(vec![port_queue]).expect("an lcore")
-        });
-        let lcores = lcores.collect();
-        Self { lcores, peers, ports: vec![port], pool, mbufs: plan.mbufs, disks }
+        let lcores = port_queues.into_iter().map(|queues| Lcore::new(queues).expect("an lcore")).collect();
+        Self { lcores, peers, ports, pools, mbufs: plan.mbufs, disks }
     }
 
     /// Puts a frame into the rx queue of this lcore. False if there is no mbuf or no room, as with a NIC that has no
     /// descriptor left.
     pub(crate) fn deliver(&self, queue: usize, bytes: &[u8]) -> bool {
-        let Some(mut frame) = self.pool.alloc() else { return false };
+        let pool = self.pools.get(queue).unwrap_or(&self.pools[0]);
+        let Some(mut frame) = pool.alloc() else { return false };
         if !frame.resize(bytes.len()) {
             return false;
         }
@@ -131,19 +125,61 @@ impl Target {
     /// # Errors
     /// If an mbuf is missing, or a device was misused.
     pub(crate) fn close(self) -> Result<(), String> {
-        let Self { lcores, peers, ports, pool, mbufs, disks } = self;
+        let Self { lcores, peers, ports, pools, mbufs, disks } = self;
         drop(lcores);
         for peer in &peers {
             while peer.receive().is_some() {}
         }
         drop(ports);
-        let available = pool.available();
-        if available != mbufs {
-            return Err(format!("{available} of {mbufs} mbufs are back at the end"));
+        if let Some(pool) = pools.iter().find(|pool| pool.available() != mbufs) {
+            return Err(format!("{} of {mbufs} mbufs are back at the end", pool.available()));
         }
         let misuse = disks.iter().find_map(|disk| disk.borrow().misuse().map(str::to_owned));
         misuse.map_or(Ok(()), Err)
     }
+}
+
+/// The port queues of each lcore: a queue of the one port, or the queue of its own port and detached ones of the others.
+fn port_queues(plan: &Plan, ports: &[Port], pools: &[Arc<Mempool>]) -> Vec<Vec<PortQueue>> {
+    let limits = PortLimits::for_mtu(MTU).expect("1500 is enough");
+    let mac = MacAddr(frames::TARGET);
+    let id = |port: usize| PortId(u16::try_from(port).expect("few"));
+    let mut queues: Vec<Vec<PortQueue>> = (0..plan.lcores).map(|_| Vec::new()).collect();
+    let parts = plan.distribute.then(|| {
+        let all: Vec<usize> = (0..plan.lcores).collect();
+        let ports = (0..ports.len()).map(|port| DistributedPort {
+            port: id(port),
+            lcores: if plan.ports { vec![port] } else { all.clone() },
+            by: DistributeBy::Export,
+            capacity: plan.mbufs,
+            numa_node: None,
+        });
+        Distribution::among(eal(), plan.lcores, &ports.collect::<Vec<_>>()).expect("rings")
+    });
+    let mut parts = parts.into_iter().flatten();
+    for (number, port) in ports.iter().enumerate() {
+        let (of_queues, of_others) =
+            parts.next().map(|parts| (parts.queues, parts.others)).unwrap_or_default();
+        let mut of_queues = of_queues.into_iter();
+        for queue in 0u16.. {
+            let Some(pair) = port.take_queues(queue) else { break };
+            let lcore = number + usize::from(queue);
+            let mut port_queue = PortQueue::new(id(number), mac, limits, pair, lcore == 0);
+            if !of_others.is_empty() {
+                port_queue = port_queue.with_mbufs(plan.mbufs / 2);
+            }
+            if let Some(part) = of_queues.next() {
+                port_queue = port_queue.distributed(part);
+            }
+            queues[lcore].push(port_queue);
+        }
+        let share = plan.mbufs / 2 / u32::try_from(of_others.len().max(1)).expect("few");
+        for (lcore, part) in of_others {
+            let pool = Arc::clone(&pools[number]);
+            queues[lcore].push(PortQueue::detached(id(number), mac, limits, pool, share, part));
+        }
+    }
+    queues
 }
 
 /// Opens an export's bdev.

@@ -76,6 +76,7 @@ pub(super) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
         lcores,
         mbufs: [127, 255, 1023][index(dice.below(3, &[108]))],
         distribute,
+        ports: distribute && parts.with(Part::Ports) && dice.below(2, &[112]) == 0,
         stall: parts.chance(Part::Stall, 600),
         overlap,
         not_stored: if dice.below(3, &[111]) == 0 { 300 } else { 0 },

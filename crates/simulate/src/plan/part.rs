@@ -33,6 +33,8 @@ pub(crate) enum Part {
     Stall,
     /// Frames are distributed over lcores by software.
     Distribute,
+    /// Each lcore has a port of its own: requests and replies go from lcore to lcore.
+    Ports,
     /// TRIM.
     Trim,
     /// VLAN tags.
@@ -54,7 +56,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::Overlap,
         Self::OverlapAcross,
         Self::Hang,
@@ -69,6 +71,7 @@ impl Part {
         Self::NoChannel,
         Self::Stall,
         Self::Distribute,
+        Self::Ports,
         Self::Trim,
         Self::Vlan,
         Self::Wildcard,
@@ -96,6 +99,7 @@ impl Part {
             Self::NoChannel => "no-channel",
             Self::Stall => "stall",
             Self::Distribute => "distribute",
+            Self::Ports => "ports",
             Self::Trim => "trim",
             Self::Vlan => "vlan",
             Self::Wildcard => "wildcard",

@@ -35,6 +35,7 @@ fn every_fault_is_in_some_plans_and_can_be_left_out() {
             Part::NoChannel => disks(|disk| disk.no_channel > 0),
             Part::Stall => plan.stall > 0,
             Part::Distribute => plan.distribute,
+            Part::Ports => plan.ports,
             Part::Trim => asks(|operation| matches!(operation, Operation::Trim { .. })),
             Part::Vlan => plan.exports.iter().any(|export| export.vlan.is_some()),
             Part::Wildcard => !plan.questions.is_empty(),
