@@ -2,9 +2,11 @@
 //! [loom](https://docs.rs/loom) runs a model of two threads once for each order, and fails if both use at the same time what
 //! only one may.
 //!
-//! The files under test are those of `dpdk`, compiled here with loom's atomics in place of the standard library's
+//! The files under test are those of `dpdk` and `spdk`, compiled here with loom's atomics in place of the standard library's
 //! (`atomic`). Each is compiled again with one ordering less, to show that its model finds the lack ([`Weakened`]).
 #![forbid(unsafe_code)]
+// The files' own unit tests are not made for loom's atomics: models are run by the tests of this crate's `tests`.
+#![cfg(not(test))]
 
 use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
 
@@ -15,9 +17,11 @@ macro_rules! under_test {
         // The paths below are from this directory.
         #[path = "."]
         mod $variant {
+            use loom::{sync::Arc, thread};
+
             mod atomic {
                 use loom::sync::atomic::Ordering as Loom;
-                pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8};
+                pub(crate) use loom::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64};
 
                 /// The orderings as this variant has them.
                 pub(crate) struct Ordering;
@@ -38,8 +42,38 @@ macro_rules! under_test {
             }
             #[path = "../../dpdk/src/gate.rs"]
             pub(crate) mod gate;
+            #[path = "../../spdk/src/file/group_commit.rs"]
+            mod group_commit;
             #[path = "../../dpdk/src/interrupt_pass.rs"]
             pub(crate) mod interrupt_pass;
+
+            /// A write completes and is stamped while another thread carries out an fdatasync.
+            pub(crate) fn stamp_and_sync() {
+                use loom::sync::atomic::{AtomicBool, Ordering};
+
+                use self::group_commit::Syncs;
+
+                let model = || {
+                    // The write's trace in memory, and whether it is durable.
+                    let shared = Arc::new((Syncs::new(), AtomicBool::new(false), AtomicBool::new(false)));
+                    let other = Arc::clone(&shared);
+                    let leader = thread::spawn(move || {
+                        let (syncs, written, durable) = &*other;
+                        if let Some(lead) = syncs.lead() {
+                            durable.store(written.load(Ordering::Relaxed), Ordering::Relaxed);
+                            syncs.end(lead, Ok(()));
+                        }
+                    });
+                    let (syncs, written, durable) = &*shared;
+                    written.store(true, Ordering::Relaxed);
+                    Syncs::order_completions();
+                    if syncs.outcome(syncs.stamp()) == Some(Ok(())) {
+                        assert!(durable.load(Ordering::Relaxed), "an answered write is not durable");
+                    }
+                    leader.join().expect("the leader ends");
+                };
+                super::check(model);
+            }
         }
     };
 }
@@ -150,5 +184,16 @@ pub fn interrupt_pass(weakened: Weakened) {
         Weakened::Nothing | Weakened::Fence => pass_model!(whole),
         Weakened::Release => pass_model!(without_release),
         Weakened::Acquire => pass_model!(without_acquire),
+    }
+}
+
+/// A write to a file completes and is stamped while another lcore starts and ends an fdatasync.
+///
+/// # Panics
+/// If the write counts as covered by an fdatasync that did not see it.
+pub fn group_commit(weakened: Weakened) {
+    match weakened {
+        Weakened::Nothing | Weakened::Acquire | Weakened::Release => whole::stamp_and_sync(),
+        Weakened::Fence => without_fence::stamp_and_sync(),
     }
 }

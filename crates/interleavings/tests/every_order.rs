@@ -2,7 +2,7 @@
 
 use std::panic;
 
-use interleavings::{Weakened, gate, interrupt_pass};
+use interleavings::{Weakened, gate, group_commit, interrupt_pass};
 
 fn is_found(model: fn(Weakened), weakened: Weakened) -> bool {
     panic::catch_unwind(|| model(weakened)).is_err()
@@ -29,4 +29,14 @@ fn the_interrupt_thread_and_a_control_function_do_not_work_at_the_same_time() {
 fn an_interrupt_pass_without_one_of_its_orderings_is_found() {
     assert!(is_found(interrupt_pass, Weakened::Release));
     assert!(is_found(interrupt_pass, Weakened::Acquire));
+}
+
+#[test]
+fn a_write_counts_as_synced_by_an_fdatasync_that_saw_it() {
+    group_commit(Weakened::Nothing);
+}
+
+#[test]
+fn a_group_commit_without_its_fences_is_found() {
+    assert!(is_found(group_commit, Weakened::Fence));
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-/// A seed takes about 70 ms of a CPU.
+/// A seed takes about 20 ms of a CPU.
 const SEEDS: &str = "300";
 
 fn simulate(arguments: &[&str]) -> (bool, String) {

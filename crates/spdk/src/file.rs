@@ -11,6 +11,7 @@
 //! every write that it was to cover fails, and every later write and FLUSH, until the bdev is made anew or [`rescan`] is told
 //! to go on.
 
+mod atomic;
 mod available;
 mod channel;
 mod defaults;

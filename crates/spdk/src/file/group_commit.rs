@@ -8,7 +8,7 @@
 //! lcore more, and the part would have to move when the lcore gives its channel up. Here an lcore that only completes
 //! writes reads one cache line, which changes twice in an fdatasync.
 
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering, fence};
+use super::atomic::{AtomicI32, AtomicU64, Ordering, fence};
 
 /// No number of an fdatasync: larger than all.
 const NEVER: u64 = u64::MAX;
@@ -38,7 +38,7 @@ pub(super) struct Stamp(u64);
 pub(super) struct Lead(u64);
 
 impl Syncs {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -92,6 +92,9 @@ impl Syncs {
     fn start_after(&self, ended: u64) -> Option<Lead> {
         let number = ended + 1;
         self.started.compare_exchange(ended, number, Ordering::SeqCst, Ordering::Relaxed).ok()?;
+        // The other side of `order_completions`: a write that is stamped before this number is seen by the fdatasync. The exchange
+        // alone does not order what this thread reads after it.
+        fence(Ordering::SeqCst);
         Some(Lead(number))
     }
 
