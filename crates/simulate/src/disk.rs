@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, collections::BTreeMap, ffi::c_int, rc::Rc};
 
+use spdk::file::{CompletedWrite, FileSyncs};
 use spdk::simulated::{self, Device, Operation, Status, Submission};
 
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
 
 const ENOMEM: c_int = 12;
 const ENODEV: c_int = 19;
+const EIO: c_int = 5;
 const NEVER: u64 = u64::MAX;
 const SECTOR: usize = 512;
 
@@ -39,6 +41,15 @@ struct Flying {
     covered: Vec<(usize, u64)>,
 }
 
+/// An fdatasync under way.
+#[derive(Debug)]
+struct Sync {
+    done_at: u64,
+    /// The version of each sector that it brings to stable media.
+    covered: Vec<(usize, u64)>,
+    fails: bool,
+}
+
 /// A device.
 pub(crate) struct Disk {
     plan: DiskPlan,
@@ -51,6 +62,11 @@ pub(crate) struct Disk {
     /// Submissions so far by operation and first block, so that a decision does not depend on other blocks' I/O.
     submitted: BTreeMap<(u64, u64), u64>,
     open_channels: u32,
+    /// Of a file ([`Cache::Group`]): its fdatasyncs, the writes that wait for one, and the one under way.
+    syncs: FileSyncs,
+    unsynced: Vec<(u64, CompletedWrite)>,
+    sync: Option<Sync>,
+    syncs_started: u64,
     /// Channels that were asked for.
     asked_channels: u64,
     /// It was removed: everything fails.
@@ -76,6 +92,10 @@ impl Disk {
             flying: BTreeMap::new(),
             submitted: BTreeMap::new(),
             open_channels: 0,
+            syncs: FileSyncs::new(),
+            unsynced: Vec::new(),
+            sync: None,
+            syncs_started: 0,
             asked_channels: 0,
             is_removed: false,
             wrote: Vec::new(),
@@ -92,11 +112,8 @@ impl Disk {
 
     /// When something happens here next.
     pub(crate) fn next(&self) -> Option<u64> {
-        self.flying
-            .values()
-            .map(|flying| flying.effect_at.min(flying.done_at))
-            .min()
-            .filter(|at| *at < NEVER - 1)
+        let ios = self.flying.values().map(|flying| flying.effect_at.min(flying.done_at));
+        ios.chain(self.sync.as_ref().map(|sync| sync.done_at)).min().filter(|at| *at < NEVER - 1)
     }
 
     /// Makes it smaller.
@@ -139,7 +156,9 @@ impl Disk {
             if flying.effect_at != NEVER {
                 flying.effect_at = flying.effect_at.min(self.now.get());
             }
-            flying.done_at = flying.done_at.min(self.now.get());
+            if flying.done_at != NEVER {
+                flying.done_at = flying.done_at.min(self.now.get());
+            }
         }
     }
 
@@ -176,7 +195,57 @@ impl Disk {
             self.take_effect(io);
         }
         let done = by_time(|flying| flying.done_at, &self.flying);
-        done.into_iter().filter_map(|io| Some((io, self.finish(io)?))).collect()
+        let done: Vec<u64> = done.into_iter().filter(|io| !self.waits_for_sync(*io)).collect();
+        let mut ended: Vec<(u64, Status)> =
+            done.into_iter().filter_map(|io| Some((io, self.finish(io)?))).collect();
+        if self.plan.cache == Cache::Group {
+            self.sync_file(&mut ended);
+        }
+        ended
+    }
+
+    /// Has a write to a file wait for an fdatasync. False for all else, which ends now.
+    fn waits_for_sync(&mut self, io: u64) -> bool {
+        let is_file = self.plan.cache == Cache::Group;
+        let Some(flying) = self.flying.get_mut(&io).filter(|flying| flying.status == Status::Done) else {
+            return false;
+        };
+        if !is_file || flying.submission.operation == Operation::Read {
+            return false;
+        }
+        flying.done_at = NEVER;
+        self.complete_versions(io);
+        self.unsynced.push((io, self.syncs.complete()));
+        true
+    }
+
+    /// Ends the fdatasync that is due, and the writes that have their result by now; starts the next one.
+    fn sync_file(&mut self, ended: &mut Vec<(u64, Status)>) {
+        let now = self.now.get();
+        if let Some(sync) = self.sync.take_if(|sync| self.calm || sync.done_at <= now) {
+            self.syncs.end(if sync.fails && !self.calm { Err(EIO) } else { Ok(()) });
+            if !sync.fails || self.calm {
+                sync.covered.iter().for_each(|(sector, version)| self.make_stable(*sector, *version));
+            }
+        }
+        for (io, write) in std::mem::take(&mut self.unsynced) {
+            match self.syncs.outcome(write) {
+                None => self.unsynced.push((io, write)),
+                Some(outcome) => {
+                    if let Some(flying) = self.flying.get_mut(&io).filter(|_| outcome.is_err()) {
+                        flying.status = Status::Failed;
+                    }
+                    ended.extend(self.finish(io).map(|status| (io, status)));
+                }
+            }
+        }
+        if !self.unsynced.is_empty() && self.syncs.start() {
+            self.syncs_started += 1;
+            let subject = |what: u64| [10, self.syncs_started, what];
+            let done_at = now + self.dice.within(self.plan.latency, &subject(0));
+            let fails = self.dice.permille(self.plan.fail / 4, &subject(1));
+            self.sync = Some(Sync { done_at, covered: covered_now(&self.sectors), fails });
+        }
     }
 
     fn take_effect(&mut self, io: u64) {
@@ -224,12 +293,7 @@ impl Disk {
 
     fn finish(&mut self, io: u64) -> Option<Status> {
         let flying = self.flying.remove(&io)?;
-        for versions in &mut self.sectors {
-            versions
-                .iter_mut()
-                .filter(|version| version.io == io)
-                .for_each(|version| version.completed = true);
-        }
+        self.complete_versions(io);
         if flying.status == Status::Done {
             let is_stable = match flying.submission.operation {
                 Operation::Write | Operation::CompareAndWrite | Operation::Unmap => {
@@ -244,6 +308,12 @@ impl Disk {
             flying.covered.iter().for_each(|(sector, version)| self.make_stable(*sector, *version));
         }
         Some(flying.status)
+    }
+
+    /// What this I/O has written has completed.
+    fn complete_versions(&mut self, io: u64) {
+        let versions = self.sectors.iter_mut().flatten().filter(|version| version.io == io);
+        versions.for_each(|version| version.completed = true);
     }
 
     /// Brings the version of this I/O to stable media.

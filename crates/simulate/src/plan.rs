@@ -25,6 +25,8 @@ pub(crate) enum Cache {
     Flush,
     /// A flush or FUA brings it there, as with NVMe.
     Fua,
+    /// It is a file: a write completes when an fdatasync has brought it there, which many share.
+    Group,
 }
 
 /// What becomes of blocks that are unmapped.

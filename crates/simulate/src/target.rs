@@ -38,8 +38,9 @@ pub(crate) struct Target {
 
 fn info(index: usize, export: &ExportPlan) -> BdevInfo {
     let disk = &export.disk;
+    let is_cached = matches!(disk.cache, Cache::Flush | Cache::Fua);
     let flush = match disk.cache {
-        Cache::None => FlushMethod::Nothing,
+        Cache::None | Cache::Group => FlushMethod::Nothing,
         Cache::Flush => FlushMethod::Bdev,
         Cache::Fua => FlushMethod::NvmeCommand,
     };
@@ -51,8 +52,8 @@ fn info(index: usize, export: &ExportPlan) -> BdevInfo {
         metadata_size: 0,
         blocks: SECTORS / u64::from(disk.sectors_per_block),
         alignment: 1,
-        durability: if disk.cache == Cache::None { Durability::Stable } else { Durability::Cached },
-        write_cache: disk.cache != Cache::None,
+        durability: if is_cached { Durability::Cached } else { Durability::Stable },
+        write_cache: is_cached,
         files: Vec::new(),
         flush,
         fua: disk.cache == Cache::Fua,

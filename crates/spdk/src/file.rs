@@ -25,8 +25,13 @@ mod request;
 mod ring;
 pub(crate) mod rpc;
 mod side;
+#[cfg(feature = "simulate")]
+mod simulated;
 mod thread_ring;
 mod watch;
+
+#[cfg(feature = "simulate")]
+pub use simulated::{CompletedWrite, FileSyncs};
 
 use std::{
     ffi::{CString, c_int, c_void},

@@ -92,7 +92,8 @@ pub(super) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
 
 fn export(parts: &Parts<'_>, number: u64, lcores: usize, deadline: bool) -> ExportPlan {
     let roll = |what: u64, below: u64| parts.dice.below(below, &[102, number, what]);
-    let cache = [Cache::None, Cache::Flush, Cache::Fua][index(roll(0, 3))];
+    let group = if parts.with(Part::GroupCommit) { Cache::Group } else { Cache::None };
+    let cache = [Cache::None, Cache::Flush, Cache::Fua, group][index(roll(0, 4))];
     let large = parts.with(Part::LargeBlocks) && roll(1, 4) == 0;
     let faulty = roll(2, 2) == 0;
     let only = |chance: u64| if faulty { chance } else { 0 };
@@ -100,7 +101,7 @@ fn export(parts: &Parts<'_>, number: u64, lcores: usize, deadline: bool) -> Expo
     ExportPlan {
         slot: u8::try_from(number).unwrap_or(u8::MAX),
         vlan: (parts.with(Part::Vlan) && roll(10, 4) == 0).then_some(VLAN),
-        write_through: cache != Cache::None && roll(4, 3) > 0,
+        write_through: cache == Cache::Group || cache != Cache::None && roll(4, 3) > 0,
         io_timeout: if deadline { 1 + u8::try_from(roll(11, 2)).unwrap_or(0) } else { 60 },
         disk: DiskPlan {
             sectors_per_block: if large { 8 } else { 1 },

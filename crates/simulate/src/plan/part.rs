@@ -53,6 +53,8 @@ pub(crate) enum Part {
     Shrink,
     /// Blocks of 4096 bytes.
     LargeBlocks,
+    /// Files whose writes share fdatasyncs.
+    GroupCommit,
 }
 
 impl Part {
@@ -81,6 +83,7 @@ impl Part {
         Self::Remove,
         Self::Shrink,
         Self::LargeBlocks,
+        Self::GroupCommit,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -109,6 +112,7 @@ impl Part {
             Self::Remove => "remove",
             Self::Shrink => "shrink",
             Self::LargeBlocks => "large-blocks",
+            Self::GroupCommit => "group-commit",
         }
     }
 }
