@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 // The files' own unit tests are not made for loom's atomics: models are run by the tests of this crate's `tests`.
 #![cfg(not(test))]
+#![expect(clippy::duplicate_mod, reason = "each variant compiles the files with atomics of its own")]
 
 use loom::{cell::UnsafeCell, model::Builder, sync::Arc, thread};
 

@@ -64,7 +64,10 @@ impl<T> Way<T> {
     }
 
     fn arrived(&mut self, now: u64) -> Option<T> {
-        self.0.pop_front_if(|(due, _)| *due <= now).map(|(_, thing)| thing)
+        if self.next()? > now {
+            return None;
+        }
+        self.0.pop_front().map(|(_, thing)| thing)
     }
 
     fn next(&self) -> Option<u64> {

@@ -85,8 +85,10 @@ impl Initiators {
     /// Nobody asks for an export any more. Returns the requests that were outstanding.
     pub(crate) fn leave(&mut self, export: usize) -> Vec<Op> {
         self.waiting.retain(|(_, to), _| *to != export);
-        let left = self.outstanding.extract_if(.., |_, request| request.op.export == export);
-        left.map(|(_, request)| request.op).collect()
+        let asked = self.outstanding.values().map(|request| request.op);
+        let left: Vec<Op> = asked.filter(|op| op.export == export).collect();
+        self.outstanding.retain(|_, request| request.op.export != export);
+        left
     }
 
     /// The request is over.
