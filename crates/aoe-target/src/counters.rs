@@ -81,6 +81,10 @@ counters! {
         aoe_errors,
         /// Requests dropped because too many were in flight.
         export_full,
+        /// Requests that waited for a limit on the rate of the export or its initiator.
+        rate_waits,
+        /// Requests beyond such a limit that were dropped.
+        rate_limited,
         /// Requests that the bdev did not answer in time, which were answered with a device fault.
         timeouts,
         /// Those that the bdev answered later, which initiators do not see.

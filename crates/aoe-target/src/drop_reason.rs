@@ -50,6 +50,7 @@ drop_reasons! {
     DeferredFull, "deferred_full", "Too many requests that may change an export's initiator state are deferred at once.";
     NotStored, "not_stored", "A change of an export's initiator state could not be written to disk, so it was not made.";
     ExportFull, "export_full", "The export has as many requests in flight as its bdev and its initiators may hold mbufs.";
+    RateLimited, "rate_limited", "The request is beyond a limit on the rate of its export or initiator, and as many of its initiator wait as may.";
     CopyInFlight, "copy_in_flight", "A later copy of the request arrived before it was answered: that one is answered.";
     OrderFull, "order_full", "More requests are in flight on this lcore than it can keep in order.";
     NotFenced, "not_fenced", "A change of a mask or reservation waits for requests from before it that the bdev has not completed.";

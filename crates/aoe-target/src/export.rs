@@ -8,6 +8,7 @@ use ata::{Features, Identity};
 use crate::acl::Acl;
 use crate::initiator_state::InitiatorState;
 use crate::ports::{PortLimits, Ports};
+use crate::qos::Limits;
 use crate::vlan::VlanId;
 
 /// Index of an export, chosen by the control plane and the same on every lcore. Small numbers: the table is a
@@ -65,6 +66,7 @@ pub struct Export {
     vlan: Option<VlanId>,
     buffer_count: u16,
     io_timeout: u8,
+    limits: Limits,
     /// As published last.
     initiator_state: Arc<InitiatorState>,
     features: Features,
@@ -91,6 +93,8 @@ pub struct Settings {
     /// Seconds that the bdev has for a request, [`Export::MIN_IO_TIMEOUT`] to [`Export::MAX_IO_TIMEOUT`]; the nearest of
     /// these instead of another.
     pub io_timeout: u8,
+    /// Limits on rates.
+    pub limits: Limits,
     /// Features of the bdev beyond reading, writing and flushing. `trim_blocks`, `smart` and `write_cache` state only
     /// whether the bdev has them: see [`Export::features_on`].
     pub features: Features,
@@ -136,6 +140,7 @@ impl Export {
             state: ExportState::Online,
             buffer_count: Self::DEFAULT_BUFFER_COUNT,
             io_timeout: Self::DEFAULT_IO_TIMEOUT,
+            limits: Limits::default(),
             identity,
             features: Features::default(),
             initiator_state: Arc::default(),
@@ -177,6 +182,7 @@ impl Export {
             write_through: self.write_through,
             buffer_count: self.buffer_count,
             io_timeout: self.io_timeout,
+            limits: self.limits,
             features: self.features,
             allow: Arc::clone(&self.allow),
             deny: Arc::clone(&self.deny),
@@ -188,14 +194,20 @@ impl Export {
             write_through,
             buffer_count,
             io_timeout,
+            limits,
             features,
             allow,
             deny,
         } = settings;
-        self.io_timeout = io_timeout;
+        (self.io_timeout, self.limits) = (io_timeout, limits);
         (self.first_sector, self.read_only, self.write_through) = (first_sector, read_only, write_through);
         (self.buffer_count, self.features, self.allow, self.deny) = (buffer_count, features, allow, deny);
         self.acl = Acl::build(&self.allow, &self.deny, &self.initiator_state, false);
+    }
+
+    /// Sets the limits on rates. Whoever keeps them must be told.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Sets the size in sectors of 512 bytes.
@@ -246,6 +258,12 @@ impl Export {
     #[must_use]
     pub fn io_timeout(&self) -> u8 {
         self.io_timeout.clamp(Self::MIN_IO_TIMEOUT, Self::MAX_IO_TIMEOUT)
+    }
+
+    /// Limits on rates.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Names in the IDENTIFY page.

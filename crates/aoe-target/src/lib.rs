@@ -15,7 +15,7 @@
 //! retransmits for minutes on an AoE error and fails the I/O at once on an ATA one.
 //!
 //! What this crate must not know: where frames come from, what a bdev is beyond "reads, writes and flushes
-//! sectors", which thread runs it, and the time. It performs no I/O. The functions called per frame allocate
+//! sectors", which thread runs it, and the time, which [`qos`] is told. It performs no I/O. The functions called per frame allocate
 //! nothing, lock nothing and log nothing; only changes of the [`Table`] allocate.
 #![forbid(unsafe_code)]
 
@@ -24,10 +24,13 @@ pub mod admit;
 pub mod counters;
 pub mod drop_reason;
 pub mod export;
+pub mod initiator_drops;
+pub mod initiator_hash;
 pub mod initiator_state;
 pub mod io;
 pub mod order;
 pub mod ports;
+pub mod qos;
 pub mod reply;
 pub mod request;
 pub mod table;
@@ -43,6 +46,8 @@ pub use admit::{Disposition, Refusal};
 pub use counters::{ExportCounters, PortCounters};
 pub use drop_reason::{DropCounters, DropReason};
 pub use export::{Export, ExportId, ExportKey, ExportState, Settings};
+pub use initiator_drops::{DropsOfInitiator, InitiatorDrop, InitiatorDropEntry, InitiatorDrops};
+pub use initiator_hash::InitiatorHash;
 pub use initiator_state::{
     Applied, ConfigString, ConfigStringTooLong, InitiatorState, InitiatorStateError, Key, MaskList,
     Registration, Reservation, ReservationType, StateReply,

@@ -10,9 +10,11 @@ pub mod backing_file;
 pub mod error;
 pub mod file_bdev;
 pub mod initiator_state;
+pub mod initiators;
 pub mod lifecycle;
 pub mod options;
 pub mod port;
+pub mod rate_limits;
 pub mod rbd;
 pub mod reference;
 pub mod registry;
@@ -25,16 +27,19 @@ mod value;
 pub use aoe_target::{AddressError, ExportKey, MacAddr, Shelf, ShelfSlot, Slot, VlanId};
 pub use backing_file::BackingFile;
 pub use error::{ErrorCode, RpcError};
+pub use initiators::InitiatorStats;
 pub use lifecycle::{Effect, Event, Lifecycle, Refusal, Round, Stage, Task};
 pub use options::ExportOptions;
 pub use port::{PortChanges, PortInfo, PortRef, PortTable};
+pub use rate_limits::RateLimits;
 pub use rbd::RbdImage;
 pub use registry::{Deletion, Record, Registry, unknown_bdev};
 pub use report::{
     BdevNames, ExportInfo, ExportList, ExportPort, ExportStats, LcoreStats, ListedExport, PortStats, Stats,
 };
 pub use request::{
-    Action, Announce, ClearInitiatorState, CreateExport, DeleteExport, GetExports, GetStats, Method,
-    StatePart,
+    Action, Announce, ClearInitiatorState, CreateExport, DeleteExport, GetExports, GetInitiators, GetStats,
+    Method, SetQos, StatePart,
 };
 pub use served_bdev::{ServedBdev, ServedFile, Use};
+pub use value::bytes_of;

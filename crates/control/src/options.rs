@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::nearest;
+use crate::rate_limits::RateLimits;
 use crate::schema::{self, Field, Fields};
 use crate::value;
 
@@ -101,6 +102,10 @@ pub struct ExportOptions {
         "x-default" = Export::DEFAULT_IO_TIMEOUT.to_string(),
         "x-allowed" = format!("a number of seconds from {IO_TIMEOUT_MIN} to {IO_TIMEOUT_MAX}")))]
     pub io_timeout: Option<u8>,
+
+    /// Limits on rates.
+    #[serde(flatten)]
+    pub limits: RateLimits,
 
     /// Answer these initiators only.
     ///

@@ -15,6 +15,7 @@ use aoe_target::{ExportId, ExportKey, PortId, PortSet, Ports, ShelfSlot, VlanId}
 use crate::error::{ErrorCode, Quoted, RpcError};
 use crate::lifecycle::{Effect, Event, Lifecycle, Stage};
 use crate::port::{PortChanges, PortInfo, PortRef, PortTable};
+use crate::rate_limits::RateLimits;
 use crate::request::{Announce, CreateExport, DeleteExport};
 use crate::served_bdev::ServedBdev;
 
@@ -130,6 +131,13 @@ impl Registry {
     /// Takes over what has happened to a port since the start.
     pub fn set_port_changes(&mut self, number: PortId, changes: PortChanges) {
         self.ports.set_changes(number.0, changes);
+    }
+
+    /// Changes the limits on rates of an export, which the caller has the lcores keep.
+    pub fn set_limits(&mut self, key: ExportKey, limits: RateLimits) {
+        if let Some(record) = self.get_mut(key) {
+            record.options.limits = limits;
+        }
     }
 
     /// The ports.

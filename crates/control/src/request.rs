@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::error::{ErrorCode, Quoted, RpcError, kind, nearest};
 use crate::options::ExportOptions;
 use crate::port::PortRef;
+use crate::rate_limits::RateLimits;
 use crate::schema::{self, Field, Fields};
 use crate::value;
 
@@ -23,6 +24,8 @@ macro_rules! with_methods {
             ClearInitiatorState = "aoe_clear_initiator_state", formerly "aoe_clear_claims";
             Announce = "aoe_announce";
             GetStats = "aoe_get_stats";
+            SetQos = "aoe_set_qos";
+            GetInitiators = "aoe_get_initiators";
         }
     };
 }
@@ -231,6 +234,37 @@ pub struct Announce {
 /// Reports counters: by export, by port with drop reasons, and the load of each lcore.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GetStats {}
+
+/// Sets the limits on the rates of an export, in place of those that it has.
+///
+/// A limit that is left out is lifted. The answer is `true`, once the limits hold on every lcore; requests that wait go on by
+/// them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SetQos {
+    /// Address of the export.
+    #[serde(flatten, with = "value::address")]
+    #[schemars(with = "value::Address")]
+    pub address: ShelfSlot,
+    /// VLAN it is served in; the export outside of any VLAN if left out.
+    #[serde(default, with = "value::number")]
+    #[schemars(with = "Option<u16>", range(min = 1, max = VlanId::MAX), extend(
+        "x-allowed" = format!("the number of a VLAN, from 1 to {}", VlanId::MAX)))]
+    pub vlan: Option<VlanId>,
+    /// A port it is served on, where several exports have the address.
+    #[serde(default, deserialize_with = "value::read_port")]
+    #[schemars(with = "Value", extend("x-allowed" = value::PORT))]
+    pub port: Option<PortRef>,
+    /// The limits.
+    #[serde(flatten)]
+    pub limits: RateLimits,
+}
+
+/// Lists the initiators whose requests were dropped although they broke no rule, with the numbers of drops.
+///
+/// `export_full`: the export had too many in flight; `rate_limited`: a limit on rates. A table of 1024 initiators on each lcore
+/// tells them apart; the drops of those that it had no place for stand under `others`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GetInitiators {}
 
 impl Announce {
     /// Whether the export at `address` is meant.

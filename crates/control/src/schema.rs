@@ -14,6 +14,7 @@
 //! | `x-word` | name in `--export`, where it is not the field's |
 //! | `x-letter` | short flag of `kvadd` |
 //! | `x-formerly` | name in the release before, still accepted |
+//! | `x-size` | a number of bytes, in text also with K, M, G or T for powers of 1024 |
 
 mod decode;
 mod field;
@@ -83,6 +84,7 @@ fn read_field(name: &str, property: &Value, required: bool) -> Field {
         word: text("x-word"),
         letter: text("x-letter").and_then(|letter| letter.chars().next()),
         former_name: text("x-formerly"),
+        is_size: property.get("x-size").is_some_and(|size| *size == true),
     })
 }
 

@@ -169,6 +169,26 @@ fn port_of(value: &Value, name: &str) -> Result<PortRef, String> {
     }
 }
 
+/// Digits alone.
+pub(crate) fn decimal(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// A number of bytes in text: digits, and K, M, G or T for powers of 1024. `None` for anything else, and for 2^64 and more.
+#[must_use]
+pub fn bytes_of(text: &str) -> Option<u64> {
+    let Some(unit) = text.chars().last().filter(char::is_ascii_alphabetic) else { return decimal(text) };
+    let shift = match unit.to_ascii_uppercase() {
+        'K' => 10,
+        'M' => 20,
+        'G' => 30,
+        'T' => 40,
+        _ => return None,
+    };
+    // A letter is one byte.
+    decimal(&text[..text.len() - 1])?.checked_mul(1 << shift)
+}
+
 pub(crate) fn write_macs<S: Serializer>(macs: &[MacAddr], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(macs.iter().map(ToString::to_string))
 }

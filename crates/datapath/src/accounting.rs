@@ -8,23 +8,24 @@
 //! | a request of its initiator, while its export is tracked | [`Admission`] | the budget |
 //! | a request that was admitted before a fence | [`Fences`] | the fence's end |
 //!
-//! A request begins when its bdev has taken it, or when it is parked behind others. It ends when it is answered or dropped; one
+//! A request begins when its bdev has taken it, or when it is parked: behind others, or for a limit on rates. It ends when it is answered or dropped; one
 //! that was answered past its deadline ends when its bdev gives it back.
 
 use std::time::Duration;
 
-use aoe_target::{Export, ExportId, MacAddr};
+use aoe_target::{
+    DropsOfInitiator, Export, ExportId, ExportKey, InitiatorDrop, InitiatorDropEntry, MacAddr,
+};
 use dpdk::{Mbuf, tsc};
 use spdk::CompletionQueue;
 
 use crate::{
-    admission::{Admission, NotAdmitted, source},
+    admission::{Admission, NotAdmitted, Unended, source},
     backing::Backing,
     budget::Room,
-    deadline::{Deadlines, Tick},
+    deadline::{Deadlines, Tick, Timeout},
     fence::Fences,
     inflight::InFlight,
-    order::Order,
     port_queue::PortQueue,
 };
 
@@ -56,11 +57,11 @@ impl Accounting {
         export: &Export,
         backing: &mut Backing,
         queue: &PortQueue,
-        in_flight: (&mut CompletionQueue<InFlight>, &Order),
+        unended: Unended<'_>,
         initiator: MacAddr,
     ) -> Result<(), NotAdmitted> {
         if queue.room().is_short(backing.load()) {
-            self.admission.admit(export, backing, in_flight, queue.room(), initiator)
+            self.admission.admit(export, backing, unended, queue.room(), initiator)
         } else {
             Ok(())
         }
@@ -70,6 +71,11 @@ impl Accounting {
     #[inline(always)]
     pub(crate) fn deadline(&self, backing: &Backing) -> Tick {
         self.deadlines.after(backing.timeout())
+    }
+
+    /// The end of a time that begins now.
+    pub(crate) fn deadline_after(&self, timeout: Timeout) -> Tick {
+        self.deadlines.after(timeout)
     }
 
     /// A request begins.
@@ -159,6 +165,16 @@ impl Accounting {
         if is_pending && let Some(backing) = backing {
             backing.set_fenced(true);
         }
+    }
+
+    /// Counts a drop of an initiator that broke no rule.
+    pub(crate) fn count_drop(&mut self, export: ExportKey, initiator: MacAddr, why: InitiatorDrop) {
+        self.admission.count_drop(export, initiator, why);
+    }
+
+    /// See [`Admission::initiator_drops`].
+    pub(crate) fn initiator_drops(&self) -> (Vec<InitiatorDropEntry>, DropsOfInitiator) {
+        self.admission.initiator_drops()
     }
 
     /// Lets time go by until `now`, of the TSC. Returns a tick at which requests are due: see [`Deadlines::advance`].

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aoe_target::{
     Acl, Cursor, Export, ExportCounters, ExportId, ExportKey, ExportState, InitiatorState, PortId, Ports,
-    Route, Scan, ShelfSlot, Table, TableError, VlanId, Vlans,
+    Route, Scan, ShelfSlot, Table, TableError, VlanId, Vlans, qos::Limits,
 };
 use dpdk::Mbuf;
 use spdk::{Bdev, BdevInfo, CompletionQueue, CurrentThread, FlushMethod, Io, IoChannel};
@@ -196,6 +196,11 @@ impl Backing {
     /// Says whether requests in flight were admitted before a fence.
     pub(crate) fn set_fenced(&mut self, fenced: bool) {
         self.load.set_fenced(fenced);
+    }
+
+    /// Says whether its rates are limited.
+    pub(crate) fn set_limited(&mut self, limited: bool) {
+        self.load.set_limited(limited);
     }
 
     /// Says whether the requests of each initiator are counted.
@@ -411,6 +416,11 @@ impl Exports {
     /// Sets the export's size in sectors of 512 bytes.
     pub(crate) fn resize(&mut self, key: ExportKey, sectors: u64) {
         self.each(key, |export| export.resize(sectors));
+    }
+
+    /// Sets the limits on the rates of an export, which its lcore keeps.
+    pub(crate) fn set_limits(&mut self, key: ExportKey, limits: Limits) {
+        self.each(key, |export| export.set_limits(limits));
     }
 
     /// Puts an export's new state and acl in place and returns the old ones, whose memory is freed where it was made. A

@@ -18,7 +18,7 @@
 //! The first rule is two loads, an addition and a comparison. When it does not admit, the export is *tracked*: the
 //! requests of each of its initiators are counted ([`Paths`]) until few are in flight.
 
-use aoe_target::{ExportId, MacAddr};
+use aoe_target::{ExportId, InitiatorHash, MacAddr};
 
 /// A queue's mbufs and its requests in flight.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +72,7 @@ impl Room {
     }
 }
 
-/// An export's requests in flight on an lcore, with a flag in each of the three highest bits. A flag makes the load larger than
+/// An export's requests in flight on an lcore, with a flag in each of the four highest bits. A flag makes the load larger than
 /// any capacity, so that [`Room::is_short`] looks at all with one comparison.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Load(u32);
@@ -81,11 +81,13 @@ impl Load {
     const TRACKED: u32 = 1 << 31;
     const FENCED: u32 = 1 << 30;
     const ELSEWHERE: u32 = 1 << 29;
+    const LIMITED: u32 = 1 << 28;
+    const FLAGS: u32 = Self::TRACKED | Self::FENCED | Self::ELSEWHERE | Self::LIMITED;
 
     /// Requests in flight.
     #[inline(always)]
     pub(crate) fn in_flight(self) -> u32 {
-        self.0 & !(Self::TRACKED | Self::FENCED | Self::ELSEWHERE)
+        self.0 & !Self::FLAGS
     }
 
     #[inline(always)]
@@ -113,6 +115,21 @@ impl Load {
     /// Another lcore owns the export ([`crate::owner`]).
     pub(crate) fn set_elsewhere(&mut self) {
         self.0 |= Self::ELSEWHERE;
+    }
+
+    /// Whether its rates are limited ([`crate::rate_limits`]).
+    pub(crate) fn is_limited(self) -> bool {
+        self.0 & Self::LIMITED != 0
+    }
+
+    pub(crate) fn set_limited(&mut self, limited: bool) {
+        self.0 = self.0 & !Self::LIMITED | if limited { Self::LIMITED } else { 0 };
+    }
+
+    /// The same load, as if its rates were not limited.
+    pub(crate) fn unlimited(mut self) -> Self {
+        self.set_limited(false);
+        self
     }
 
     /// Says whether requests in flight were admitted before a fence ([`crate::fence`]).
@@ -150,8 +167,7 @@ pub(crate) struct Paths {
     /// A power of two of them, at most half in use.
     entries: Box<[Entry]>,
     used: usize,
-    /// Odd and secret, so that nobody chooses addresses that collide.
-    multiplier: u64,
+    hash: InitiatorHash,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -166,7 +182,7 @@ impl Paths {
     /// A table for so many requests in flight. `seed` is random.
     pub(crate) fn new(requests: usize, seed: u64) -> Self {
         let entries = requests.max(8).saturating_mul(2).next_power_of_two();
-        Self { entries: vec![Entry::default(); entries].into(), used: 0, multiplier: seed | 1 }
+        Self { entries: vec![Entry::default(); entries].into(), used: 0, hash: InitiatorHash::new(seed) }
     }
 
     /// The requests in flight of an initiator on an export.
@@ -223,12 +239,8 @@ impl Paths {
 
     /// The entry at which the search for a path starts.
     fn home(&self, initiator: [u8; 6], export: u32) -> usize {
-        let [a, b, c, d, e, f] = initiator;
-        let address = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-        let mixed = (address ^ u64::from(export).rotate_left(40)).wrapping_mul(self.multiplier);
-        let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(self.multiplier);
-        // The table's size is a power of two that a usize holds.
-        usize::try_from(mixed >> 32).unwrap_or(0) & (self.entries.len() - 1)
+        // Their number is a power of two.
+        self.hash.of(MacAddr(initiator), export) as usize & (self.entries.len() - 1)
     }
 
     /// Empties an entry, and moves those behind it up that the search would no longer find.

@@ -3,8 +3,8 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use aoe_target::{
-    Acl, Export, ExportCounters, ExportId, ExportKey, InitiatorState, MacAddr, PortId, PortLimits, Ports,
-    ShelfSlot, StateReply,
+    Acl, DropsOfInitiator, Export, ExportCounters, ExportId, ExportKey, InitiatorDropEntry, InitiatorState,
+    MacAddr, PortId, PortLimits, Ports, ShelfSlot, StateReply, qos::Limits,
 };
 use dpdk::{RxInterrupts, tsc};
 use spdk::{Bdev, CurrentThread};
@@ -111,6 +111,7 @@ impl Lcore {
     #[inline]
     fn turn_on(&mut self, thread: CurrentThread<'_>) -> bool {
         let mut busy = self.requests.complete(thread, &mut self.queues);
+        busy |= self.requests.release(thread, &mut self.queues);
         if self.turns.is_multiple_of(DEADLINE_TURNS) {
             busy |= self.requests.check_deadlines(&mut self.queues);
         }
@@ -230,7 +231,10 @@ impl Lcore {
     /// # Errors
     /// [`AddError`]; the export is not here any more then.
     pub fn serve(&mut self, key: impl Into<ExportKey>) -> Result<Option<Box<Export>>, AddError> {
-        self.requests.exports.serve(key.into())
+        let key = key.into();
+        let before = self.requests.exports.serve(key)?;
+        self.requests.apply_limits(key);
+        Ok(before)
     }
 
     /// Both phases at once, where there is one lcore.
@@ -246,7 +250,9 @@ impl Lcore {
     /// Drains an export: no new request finds it, those in flight are answered, then `done` is called. At once if there is
     /// no such export here.
     pub fn remove(&mut self, key: impl Into<ExportKey>, done: impl FnOnce() + 'static) {
-        self.requests.exports.remove(key.into(), done);
+        let key = key.into();
+        self.requests.lift_limits(key);
+        self.requests.exports.remove(key, done);
     }
 
     /// Serves an export on other ports than before; requests in flight are answered all the same. Whether it is here.
@@ -257,7 +263,21 @@ impl Lcore {
     /// The export's bdev is going: answers every request for it with a device fault from now on. When nothing is in flight
     /// on its channel, that closes and `done` is called; at once if there is no such export here.
     pub fn take_offline(&mut self, key: impl Into<ExportKey>, done: impl FnOnce() + 'static) {
-        self.requests.exports.take_offline(key.into(), done);
+        let key = key.into();
+        self.requests.lift_limits(key);
+        self.requests.exports.take_offline(key, done);
+    }
+
+    /// Sets limits on the rates of an export, in place of those that it has. Requests that wait go on by them.
+    pub fn limit(&mut self, key: impl Into<ExportKey>, limits: Limits) {
+        self.requests.limit(key.into(), limits);
+    }
+
+    /// The drops of each initiator that is told apart, and those of the others. Allocates: for the control plane, at its
+    /// pace.
+    #[must_use]
+    pub fn initiator_drops(&self) -> (Vec<InitiatorDropEntry>, DropsOfInitiator) {
+        self.requests.initiator_drops()
     }
 
     /// Sets the export's size in sectors of 512 bytes.
@@ -318,6 +338,7 @@ impl Lcore {
     pub fn stop(&mut self) {
         self.stopping = true;
         self.requests.cancel_fanouts();
+        self.requests.lift_all_limits();
     }
 
     /// Whether [`Lcore::stop`] was called, nothing is in flight, and every reply has left: also those of other lcores that

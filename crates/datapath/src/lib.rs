@@ -47,6 +47,7 @@ mod order;
 mod owner;
 mod pacing;
 mod port_queue;
+mod rate_limits;
 mod remote;
 mod requests;
 mod tag;

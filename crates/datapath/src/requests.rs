@@ -2,10 +2,10 @@
 //! carries it out, and the reply is written over it.
 //!
 //! Here is the way of reads and writes. All other requests leave it to `messages`, those that meet others on the same sectors
-//! to `waiting`, and those past their deadline to `overdue`.
+//! to `waiting`, those beyond a limit on rates to `limited`, and those past their deadline to `overdue`.
 
 use aoe_target::{
-    BdevIo, BdevOp, DropReason, Export, ExportId, IoOutcome, PAYLOAD_OFFSET, Place, Refusal, Reply, Request,
+    BdevIo, BdevOp, DropReason, Export, ExportId, IoOutcome, MacAddr, PAYLOAD_OFFSET, Place, Refusal, Reply, Request,
     ShelfSlot, Transfer, VlanId,
 };
 use dpdk::{Burst, Mbuf, RxMbuf};
@@ -23,9 +23,11 @@ use crate::{
     order::Order,
     pacing::{Pacing, RX_BURST},
     port_queue::PortQueue,
+    rate_limits::RateLimits,
     tag,
 };
 
+mod limited;
 mod messages;
 mod overdue;
 mod waiting;
@@ -37,6 +39,7 @@ pub(crate) struct Requests {
     pub(crate) bdevs: CompletionQueue<InFlight>,
     order: Order,
     accounting: Accounting,
+    limits: RateLimits,
     pacing: Pacing,
     fanouts: Fanouts,
     deferred: DeferredRequests,
@@ -54,6 +57,7 @@ impl Requests {
             bdevs: CompletionQueue::new(capacity)?,
             order: Order::new(capacity),
             accounting: Accounting::new(capacity),
+            limits: RateLimits::new(capacity),
             pacing: Pacing::default(),
             fanouts: Fanouts::new(),
             deferred: DeferredRequests::default(),
@@ -234,12 +238,15 @@ impl Requests {
             Ok(io) => io,
             Err(refusal) => return refuse(queue, export, backing, transfer.is_write, refusal, frame),
         };
-        let in_flight = (&mut self.bdevs, &self.order);
-        match self.accounting.admit(export, backing, queue, in_flight, source) {
+        let unended = (&mut self.bdevs, &self.order, &mut self.limits);
+        match self.accounting.admit(export, backing, queue, unended, source) {
             Ok(()) => {}
             Err(NotAdmitted::Elsewhere(owner)) => return queue.hand_over(owner, frame),
             Err(NotAdmitted::Refused(refusal)) => {
                 return self.refuse_unless_copy(queue, id, io.again(), source, refusal, frame);
+            }
+            Err(NotAdmitted::Limited) => {
+                return self.admit_limited(thread, queue, id, io.again(), (source, transfer), frame);
             }
         }
         backing.counters().submitted(transfer.is_write);
@@ -257,6 +264,27 @@ impl Requests {
             Ok(()) => self.accounting.begin(id, backing, queue, source, deadline),
             Err((outcome, frame)) => self.fail_at_once(queue, id, place, io.again(), outcome, frame),
         }
+    }
+
+    /// Submits a read or write to a bdev whose export has limits, or has it wait.
+    #[cold]
+    #[inline(never)]
+    fn admit_limited(
+        &mut self,
+        thread: CurrentThread<'_>,
+        queue: &mut PortQueue,
+        id: ExportId,
+        io: BdevIo,
+        (source, transfer): (MacAddr, Transfer),
+        mut frame: Mbuf,
+    ) {
+        let (_, backing) = self.exports.export_of(id);
+        backing.counters().submitted(transfer.is_write);
+        if !make_room(&mut frame, &io) {
+            return queue.drop(frame, DropReason::NoRoom);
+        }
+        self.pacing.submitted(io.data_len());
+        self.admit_behind(thread, queue, id, io, source, frame);
     }
 
     /// Answers a request that no bdev has taken. It has just arrived, so it has no copies.
@@ -283,7 +311,10 @@ impl Requests {
 
     /// Whether something is in flight: at bdevs or in the control plane.
     pub(crate) fn is_in_flight(&self) -> bool {
-        self.bdevs.in_flight() > 0 || self.deferred.is_pending() || self.order.has_ready()
+        self.bdevs.in_flight() > 0
+            || self.deferred.is_pending()
+            || self.order.has_ready()
+            || self.limits.has_waiting()
     }
 
     /// Whether something is still to be done without a frame or a completion.

@@ -250,29 +250,9 @@ impl BdevSpec {
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     const ALLOWED: &str = "a size is a positive multiple of 512 bytes, with K, M, G or T for powers of 1024, \
                            such as 64M";
-    let bad = || format!("size {} is not allowed: {ALLOWED}", Quoted(text));
-    let (digits, shift) = match text.strip_suffix(|last: char| last.is_ascii_alphabetic()) {
-        Some(digits) => {
-            let shift = match text.chars().last().map(|unit| unit.to_ascii_uppercase()) {
-                Some('K') => 10,
-                Some('M') => 20,
-                Some('G') => 30,
-                Some('T') => 40,
-                _ => return Err(bad()),
-            };
-            (digits, shift)
-        }
-        None => (text, 0),
-    };
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(bad());
-    }
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
+    control::bytes_of(text)
         .filter(|bytes| *bytes > 0 && bytes.is_multiple_of(SECTOR))
-        .ok_or_else(bad)
+        .ok_or_else(|| format!("size {} is not allowed: {ALLOWED}", Quoted(text)))
 }
 
 fn parse_namespace(text: &str) -> Result<BdevSpec, String> {

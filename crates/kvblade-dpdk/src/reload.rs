@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use control::{CreateExport, DeleteExport, GetExports, Method};
+use control::{CreateExport, DeleteExport, GetExports, Method, SetQos};
 use kvtools::rpc_client::{Client, ClientError, DEFAULT_TIMEOUT};
 use serde_json::Value;
 use signal_hook::consts::SIGHUP;
@@ -102,6 +102,7 @@ fn reload(argv: &[OsString], started: &CommandLine, applied: &CommandLine) -> Re
     tracing::info!(
         added = changes.added_exports.len(),
         removed = changes.removed_exports.len(),
+        limited = changes.limited_exports.len(),
         failed,
         "SIGHUP: the settings were read again"
     );
@@ -132,8 +133,9 @@ fn apply(client: &mut Client, changes: &Changes) -> usize {
     let bdev_removals = changes.removed_bdevs.iter().filter_map(changes::undo);
     let bdevs = changes.added_bdevs.iter().map(|call| (call.method.clone(), call.params.clone()));
     let exports = changes.added_exports.iter().map(|params| (CreateExport::NAME.to_owned(), params.clone()));
+    let limits = changes.limited_exports.iter().map(|params| (SetQos::NAME.to_owned(), params.clone()));
     let mut failed = 0;
-    for (method, params) in removals.chain(bdev_removals).chain(bdevs).chain(exports) {
+    for (method, params) in removals.chain(bdev_removals).chain(bdevs).chain(exports).chain(limits) {
         if let Err(error) = call(client, &method, &params) {
             tracing::error!("SIGHUP: {method} {params}: {error}");
             failed += 1;

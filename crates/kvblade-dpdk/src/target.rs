@@ -14,11 +14,13 @@ mod disk_interrupts;
 mod effects;
 mod file_watch;
 mod gathered;
+mod gatherings;
 mod initiator_state;
 mod lcores;
 mod loading;
 mod operations;
 mod port_watch;
+mod qos;
 mod read_claims;
 mod resources;
 mod scan;
@@ -220,6 +222,8 @@ pub(crate) fn act(action: Action, answer: Answer) {
         Action::ClearInitiatorState(request) => target.clear_initiator_state(&request, answer),
         Action::Announce(request) => target.announce(request, answer),
         Action::GetStats(_) => target.scan_for(Wanted::Stats, answer),
+        Action::SetQos(request) => target.set_qos(&request, answer),
+        Action::GetInitiators(_) => target.list_initiators(answer),
     });
 }
 

@@ -271,6 +271,8 @@ fn everything_is_counted_once() {
         ("ata_errors", 6),
         ("aoe_errors", 1),
         ("export_full", 0),
+        ("rate_waits", 0),
+        ("rate_limited", 0),
         ("timeouts", 0),
         ("late_completions", 0),
     ];

@@ -20,6 +20,10 @@ fn every_option_is_read() {
         "cache=write-back",
         "buffers=64",
         "io_timeout=20",
+        "iops=5000",
+        "bandwidth=100M",
+        "initiator_iops=1",
+        "initiator_bandwidth=8192",
         "allow=52:54:00:00:00:01+52540000000a",
         "deny=52:54:00:00:00:02",
         "serial=ABC 1",
@@ -29,6 +33,9 @@ fn every_option_is_read() {
     .unwrap();
     assert_eq!((all.offset, all.length, all.buffers), (8, Some(100), Some(64)));
     assert_eq!((all.io_timeout, ExportOptions::default().io_timeout()), (Some(20), 60));
+    let limits = all.limits.limits();
+    assert_eq!((limits.export.iops, limits.export.bandwidth), (Some(5000), Some(100 << 20)));
+    assert_eq!((limits.initiator.iops, limits.initiator.bandwidth), (Some(1), Some(8192)));
     assert_eq!(all.cache, CacheMode::WriteBack);
     assert_eq!(options(&["cache=write-through"]).unwrap(), ExportOptions::default());
     assert_eq!(all.allow, [MacAddr([0x52, 0x54, 0, 0, 0, 1]), MacAddr([0x52, 0x54, 0, 0, 0, 10])]);
@@ -61,6 +68,17 @@ fn refusals_name_the_value_and_what_is_allowed() {
         ("cache=", &["cache ''"]),
         ("io_timeout=0", &["io_timeout '0'", "seconds from 1 to 120"]),
         ("io_timeout=121", &["io_timeout '121'", "seconds from 1 to 120"]),
+        ("iops=0", &["iops '0'", "requests a second from 1 to 100000000"]),
+        ("iops=1K", &["iops '1K'", "from 1 to 100000000"]),
+        ("initiator_iops=100000001", &["initiator_iops '100000001'", "from 1 to 100000000"]),
+        (
+            "bandwidth=8191",
+            &["bandwidth '8191'", "bytes a second from 8192 to 1099511627776", "K, M, G or T"],
+        ),
+        ("bandwidth=M", &["bandwidth 'M'", "from 8192"]),
+        ("bandwidth=16777216T", &["bandwidth '16777216T'", "from 8192"]),
+        ("bandwidth=1P", &["bandwidth '1P'", "from 8192"]),
+        ("initiator_bandwidth=2T", &["initiator_bandwidth '2T'", "from 8192 to 1099511627776"]),
         ("buffers=1", &["buffers '1'", "from 2 to 512"]),
         ("buffers=513", &["buffers '513'", "from 2 to 512"]),
         ("buffers=65538", &["buffers '65538'", "from 2 to 512"]),

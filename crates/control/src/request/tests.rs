@@ -105,6 +105,29 @@ fn create_takes_every_parameter() {
 }
 
 #[test]
+fn limits_are_set_together_and_those_left_out_are_lifted() {
+    let params =
+        json!({ "shelf": 1, "slot": 2, "vlan": 5, "port": "eth0", "iops": 100, "initiator_bandwidth": 8192 });
+    let expected = SetQos {
+        address: address(1, 2),
+        vlan: VlanId::new(5),
+        port: Some(PortRef::Name("eth0".into())),
+        limits: RateLimits { iops: Some(100), initiator_bandwidth: Some(8192), ..RateLimits::default() },
+    };
+    assert_eq!(Action::decode(SetQos::NAME, Some(&params)), Ok(Action::SetQos(expected)));
+    for (name, value, parts) in [
+        ("iops", json!(0), ["iops is 0", "from 1 to 100000000"]),
+        ("initiator_iops", json!("5"), ["initiator_iops is '5'", "from 1 to 100000000"]),
+        ("bandwidth", json!(8191), ["bandwidth is 8191", "from 8192 to 1099511627776"]),
+        ("initiator_bandwidth", json!(-1), ["initiator_bandwidth is -1", "from 8192"]),
+        ("iop", json!(1), ["unknown parameter 'iop', the nearest is 'iops'", "initiator_bandwidth"]),
+    ] {
+        let error = refusal(SetQos::NAME, json!({ "shelf": 1, "slot": 2, name: value }));
+        assert!(parts.iter().all(|part| error.message().contains(part)), "{}", error.message());
+    }
+}
+
+#[test]
 fn what_is_left_out_has_its_default() {
     let params = json!({"shelf": 0, "slot": 0, "bdev_name": "b", "ports": null});
     let expected = CreateExport {

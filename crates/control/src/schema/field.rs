@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde_json::Value;
 
 use crate::error::{Quoted, shown};
+use crate::value::{self, decimal};
 
 /// A type whose fields are parameters or options.
 pub trait Fields: JsonSchema {
@@ -30,6 +31,7 @@ pub(super) struct FieldParts {
     pub(super) word: Option<String>,
     pub(super) letter: Option<char>,
     pub(super) former_name: Option<String>,
+    pub(super) is_size: bool,
 }
 
 impl From<FieldParts> for Field {
@@ -230,7 +232,10 @@ impl Field {
             (Some(text), _) => text,
         };
         let value = match &self.0.kind {
-            Kind::Number { .. } => decimal(text).map_or_else(|| text.into(), Value::from),
+            Kind::Number { .. } => {
+                let number = if self.0.is_size { value::bytes_of(text) } else { decimal(text) };
+                number.map_or_else(|| text.into(), Value::from)
+            }
             Kind::List { .. } => text.split('+').collect(),
             _ => text.into(),
         };
@@ -239,11 +244,6 @@ impl Field {
         }
         Err(format!("{} {} is not allowed: it is {}", self.0.name, Quoted(text), self.allowed()))
     }
-}
-
-/// Digits alone.
-fn decimal(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 fn words(choices: &[Choice]) -> Vec<&str> {

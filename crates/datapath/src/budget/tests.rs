@@ -116,6 +116,21 @@ fn a_tracked_export_is_short_of_room_and_its_flag_is_not_counted_in_flight() {
 }
 
 #[test]
+fn the_flag_of_limited_rates_is_seen_by_the_first_rule_and_counts_nothing() {
+    let room = Room::of(2048);
+    let mut flagged = load(3);
+    flagged.set_limited(true);
+    assert!(room.is_short(flagged) && flagged.is_limited());
+    assert!(!room.is_short(flagged.unlimited()), "there is room");
+    assert_eq!((flagged.in_flight(), flagged.is_watched()), (3, false));
+    flagged.set_tracked(true);
+    assert!(room.is_short(flagged.unlimited()), "another flag stays");
+    flagged.set_tracked(false);
+    flagged.set_limited(false);
+    assert_eq!(flagged, load(3));
+}
+
+#[test]
 fn a_full_table_of_paths_admits_and_stays_as_it_is() {
     let mut paths = Paths::new(8, 7);
     (0..8).for_each(|number| paths.started(mac(number), ExportId(0)));

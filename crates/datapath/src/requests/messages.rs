@@ -1,7 +1,7 @@
 //! Requests other than reads and writes: what the export decides on them, what the control plane decides, and what concerns
 //! many exports.
 
-use aoe_target::{Disposition, DropReason, ExportId, PortId, Reply, Request, Route, ShelfSlot, StateReply};
+use aoe_target::{Disposition, DropReason, ExportId, InitiatorDrop, PortId, Reply, Request, Route, ShelfSlot, StateReply};
 use dpdk::Mbuf;
 use spdk::CurrentThread;
 
@@ -69,16 +69,18 @@ impl Requests {
         mut frame: Mbuf,
     ) {
         let (export, backing) = self.exports.export_of(id);
-        let in_flight = (&mut self.bdevs, &self.order);
+        let unended = (&mut self.bdevs, &self.order, &mut self.limits);
         if let Disposition::Submit(_) = &disposition {
-            match self.accounting.admit(export, backing, queue, in_flight, request.source) {
-                Ok(()) => {}
+            match self.accounting.admit(export, backing, queue, unended, request.source) {
+                // It may have to wait, for others or for its rate.
+                Ok(()) | Err(NotAdmitted::Limited) => {}
                 Err(NotAdmitted::Elsewhere(owner)) => return queue.hand_over(owner, frame),
                 Err(NotAdmitted::Refused(refusal)) => disposition = refusal.into(),
             }
         }
         if disposition == Disposition::Drop(DropReason::ExportFull) {
             backing.counters().export_full += 1;
+            self.accounting.count_drop(export.key(), request.source, InitiatorDrop::ExportFull);
         }
         backing.counters().admitted(&request, &disposition);
         match disposition {

@@ -60,6 +60,7 @@ impl Requests {
             queue.reply(export, &Reply::completed(&context.io, IoOutcome::DeviceFault), answer);
         });
         self.expire_parked(due, queues);
+        self.expire_limited(due, queues);
     }
 
     /// Answers the requests that wait for others and are due at this tick. No bdev has them, so the answer leaves in their own

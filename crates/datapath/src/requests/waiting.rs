@@ -1,7 +1,9 @@
 //! Requests that meet others on the same sectors: they wait until those have been answered, or are copies and answered with
 //! their original.
 
-use aoe_target::{BdevIo, BdevOp, DropReason, ExportId, IoOutcome, MacAddr, Refusal, Reply};
+use aoe_target::{
+    BdevIo, BdevOp, DropReason, ExportId, InitiatorDrop, IoOutcome, MacAddr, Place, Refusal, Reply,
+};
 use dpdk::Mbuf;
 use spdk::CurrentThread;
 
@@ -31,6 +33,10 @@ impl Requests {
         let parked = Parked { queue: queue.index(), io, frame, deadline };
         match self.order.enter_behind(id, source, parked) {
             Behind::Start(place, frame) => {
+                if backing.load().is_limited() && !self.limits.start(id, source, &io) {
+                    let request = Parked { queue: queue.index(), io, frame, deadline };
+                    return self.hold(queue, id, place, request, source, true);
+                }
                 let context = InFlight::new(queue.index(), id, place, io, deadline);
                 match submit(export, backing, thread, &self.bdevs, context, frame) {
                     Ok(()) => self.accounting.begin(id, backing, queue, source, deadline),
@@ -76,6 +82,9 @@ impl Requests {
                 Err(same) => frame = same,
             }
         }
+        if refusal == Refusal::Drop(DropReason::ExportFull) {
+            self.accounting.count_drop(export.key(), source, InitiatorDrop::ExportFull);
+        }
         refuse(queue, export, backing, io.op == BdevOp::Write, refusal, frame);
     }
 
@@ -109,22 +118,40 @@ impl Requests {
         queues[context.queue].reply(export, &reply, frame);
     }
 
-    /// Starts the requests that have waited for others.
+    /// Starts the requests that have waited for others, but for those that now wait for their rates.
     #[cold]
     #[inline(never)]
     pub(super) fn start_ready(&mut self, thread: CurrentThread<'_>, queues: &mut [PortQueue]) {
         while let Some((place, id, parked)) = self.order.pop_ready() {
-            let Parked { queue, io, frame, deadline } = parked;
-            let context = InFlight::new(queue, id, place, io, deadline);
-            let (export, backing) = self.exports.export_of(id);
-            let submitted = match export.recheck(&io, admission::source_of(&frame)) {
-                Ok(()) => submit(export, backing, thread, &self.bdevs, context, frame),
-                Err(outcome) => Err((outcome, frame)),
-            };
-            let Err((outcome, frame)) = submitted else { continue };
-            let queue = &mut queues[queue];
-            self.accounting.end(id, backing, queue, (deadline, false), &frame);
-            self.finish_met(queues, context, outcome, frame);
+            let (_, backing) = self.exports.export_of(id);
+            let source = admission::source_of(&parked.frame);
+            if backing.load().is_limited() && !self.limits.start(id, source, &parked.io) {
+                self.hold(&mut queues[parked.queue], id, place, parked, source, false);
+            } else {
+                self.start_parked(thread, queues, place, id, parked);
+            }
         }
+    }
+
+    /// Starts a request that has waited.
+    pub(super) fn start_parked(
+        &mut self,
+        thread: CurrentThread<'_>,
+        queues: &mut [PortQueue],
+        place: Place,
+        id: ExportId,
+        parked: Parked,
+    ) {
+        let Parked { queue, io, frame, deadline } = parked;
+        let context = InFlight::new(queue, id, place, io, deadline);
+        let (export, backing) = self.exports.export_of(id);
+        let submitted = match export.recheck(&io, admission::source_of(&frame)) {
+            Ok(()) => submit(export, backing, thread, &self.bdevs, context, frame),
+            Err(outcome) => Err((outcome, frame)),
+        };
+        let Err((outcome, frame)) = submitted else { return };
+        let queue = &mut queues[queue];
+        self.accounting.end(id, backing, queue, (deadline, false), &frame);
+        self.finish_met(queues, context, outcome, frame);
     }
 }

@@ -16,6 +16,7 @@ mod features;
 mod fences;
 mod flushes;
 mod isolation;
+mod limits;
 mod order;
 mod pacing;
 mod requests;
@@ -60,6 +61,7 @@ fn scenarios() -> Vec<Scenario> {
         pacing::SCENARIOS,
         fences::SCENARIOS,
         isolation::SCENARIOS,
+        limits::SCENARIOS,
         distributed::SCENARIOS,
         statistics::SCENARIOS,
         two_ports::SCENARIOS,

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use control::backing_file::SECTOR;
 use control::file_bdev;
-use control::{CreateExport, Method};
+use control::schema::Fields;
+use control::{CreateExport, Method, RateLimits};
 use serde_json::{Map, Value, json};
 
 use crate::bdev_requirements;
@@ -39,6 +40,8 @@ pub(super) struct Changes {
     pub(super) removed_bdevs: Vec<Call>,
     pub(super) added_bdevs: Vec<Call>,
     pub(super) added_exports: Vec<Value>,
+    /// Parameters of `aoe_set_qos`, for exports of which nothing but the limits on rates has changed: they are served on.
+    pub(super) limited_exports: Vec<Value>,
 }
 
 impl Call {
@@ -85,10 +88,21 @@ impl Changes {
         let exports_only_in = |these: &[Value], others: &[Value]| -> Vec<Value> {
             these.iter().filter(|export| !others.contains(export) || !stays(export)).cloned().collect()
         };
+        let mut removed_exports = exports_only_in(&before.exports, &after.exports);
+        let mut limited_exports = Vec::new();
+        let mut added_exports = exports_only_in(&after.exports, &before.exports);
+        added_exports.retain(|added| {
+            let same = |removed: &Value| stays(removed) && without_limits(removed) == without_limits(added);
+            let Some(place) = removed_exports.iter().position(same) else { return true };
+            removed_exports.remove(place);
+            limited_exports.push(limit_params(added));
+            false
+        });
         Self {
-            removed_exports: exports_only_in(&before.exports, &after.exports),
+            removed_exports,
             added_bdevs: only_in(&after.bdevs, &before.bdevs),
-            added_exports: exports_only_in(&after.exports, &before.exports),
+            added_exports,
+            limited_exports,
             removed_bdevs,
         }
     }
@@ -111,6 +125,26 @@ pub(super) fn delete_params(created: &Value) -> Value {
     let keys = ["shelf", "slot", "vlan", "ports"];
     let given = keys.iter().filter_map(|key| Some(((*key).to_owned(), created.get(key)?.clone())));
     Value::Object(given.collect::<Map<_, _>>())
+}
+
+fn is_limit(key: &str) -> bool {
+    RateLimits::fields().iter().any(|field| field.name() == key)
+}
+
+fn without_limits(created: &Value) -> Map<String, Value> {
+    let given = created.as_object().into_iter().flatten();
+    given.filter(|(key, _)| !is_limit(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The parameters of `aoe_set_qos` for an export made with these.
+fn limit_params(created: &Value) -> Value {
+    let given = created.as_object().into_iter().flatten();
+    let kept = given.filter(|(key, _)| is_limit(key) || ["shelf", "slot", "vlan"].contains(&key.as_str()));
+    let mut params: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+    if let Some(port) = created.get("ports").and_then(|ports| ports.get(0)) {
+        params.insert("port".into(), port.clone());
+    }
+    Value::Object(params)
 }
 
 /// The call that undoes this one.
@@ -185,6 +219,7 @@ mod tests {
                 removed_bdevs: vec![bdev("a", "/a")],
                 added_bdevs: vec![bdev("c", "/c")],
                 added_exports: vec![export(3, "c")],
+                limited_exports: vec![],
             }
         );
     }
@@ -211,6 +246,34 @@ mod tests {
         let changes = Changes::between(&before, &calls(&[bdev("a", "/a")], std::slice::from_ref(&changed)));
         assert_eq!((changes.removed_exports, changes.added_exports), (vec![export(1, "a")], vec![changed]));
         assert_eq!((changes.removed_bdevs, changes.added_bdevs), (vec![], vec![]));
+    }
+
+    #[test]
+    fn limits_alone_are_changed_while_the_export_is_served() {
+        let export = |limits: Value| {
+            let mut export = export(1, "a");
+            export["vlan"] = 7.into();
+            export["ports"] = json!(["eth1"]);
+            export.as_object_mut().unwrap().extend(limits.as_object().cloned().unwrap());
+            export
+        };
+        let changes = |before: Value, after: Value| {
+            Changes::between(
+                &calls(&[bdev("a", "/a")], &[export(before)]),
+                &calls(&[bdev("a", "/a")], &[export(after)]),
+            )
+        };
+        let set = |limits: Value| {
+            let mut set = json!({ "shelf": 1, "slot": 1, "vlan": 7, "port": "eth1" });
+            set.as_object_mut().unwrap().extend(limits.as_object().cloned().unwrap());
+            Changes { limited_exports: vec![set], ..Changes::default() }
+        };
+        let (some, others) = (json!({ "iops": 100 }), json!({ "iops": 200, "initiator_bandwidth": 8192 }));
+        assert_eq!(changes(some.clone(), others.clone()), set(others));
+        assert_eq!(changes(some.clone(), json!({})), set(json!({})), "lifted");
+        let both = changes(some, json!({ "iops": 200, "buffers": 64 }));
+        assert_eq!((both.removed_exports.len(), both.added_exports.len()), (1, 1));
+        assert!(both.limited_exports.is_empty());
     }
 
     #[test]

@@ -290,6 +290,7 @@ fn export_of(record: &Record, opened: &Opened) -> Result<Export, RpcError> {
             write_through: options.cache == CacheMode::WriteThrough,
             buffer_count: options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT),
             io_timeout: options.io_timeout(),
+            limits: options.limits.limits(),
             features: features_of(opened.bdev.info(), options.offset),
             allow: options.allow.clone().into(),
             deny: options.deny.clone().into(),

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use aoe_target::ExportId;
-use control::CreateExport;
+use control::{CreateExport, InitiatorStats};
 use spdk::Poller;
 
+use super::gatherings::Gatherings;
 use crate::answer::Answer;
 
 /// Operations that wait, by a number that pollers carry.
@@ -14,6 +15,8 @@ use crate::answer::Answer;
 pub(super) struct Operations {
     next: u64,
     postponed: BTreeMap<u64, Postponed>,
+    limitings: Gatherings<Vec<u32>>,
+    initiators: Gatherings<InitiatorStats>,
 }
 
 impl Operations {
@@ -31,6 +34,16 @@ impl Operations {
     /// Takes a creation for its next attempt. `None` if it was taken before.
     pub(super) fn take_postponed(&mut self, operation: u64) -> Option<Postponed> {
         self.postponed.remove(&operation)
+    }
+
+    /// Limits on rates on their way to the lcores; those that could not be reached.
+    pub(super) fn limitings(&mut self) -> &mut Gatherings<Vec<u32>> {
+        &mut self.limitings
+    }
+
+    /// Drops of initiators on their way from the lcores.
+    pub(super) fn initiators(&mut self) -> &mut Gatherings<InitiatorStats> {
+        &mut self.initiators
     }
 }
 

@@ -25,6 +25,7 @@ mod initiator_state;
 mod isolation;
 mod lab;
 mod lifecycle;
+mod limits;
 mod links;
 mod live_management;
 mod loading;

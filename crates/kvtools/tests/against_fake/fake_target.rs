@@ -9,8 +9,8 @@ use std::thread;
 
 use control::registry::unknown_bdev;
 use control::{
-    Action, Deletion, Effect, Event, ExportInfo, ExportKey, ExportList, PortInfo, PortTable, Registry,
-    ServedBdev, Stats,
+    Action, Deletion, Effect, Event, ExportInfo, ExportKey, ExportList, InitiatorStats, PortInfo, PortTable,
+    Registry, ServedBdev, Stats,
 };
 use serde_json::{Deserializer, Value, json};
 use tempfile::TempDir;
@@ -250,6 +250,12 @@ impl State {
             Action::GetStats(_) => Ok(serde_json::from_str(&Stats::default().to_json()).unwrap()),
             // Nobody keeps anything here.
             Action::ClearInitiatorState(_) => Ok(Value::Bool(true)),
+            Action::SetQos(request) => {
+                let key = self.registry.one(request.address, request.vlan, request.port.as_ref())?.key();
+                self.registry.set_limits(key, request.limits);
+                Ok(Value::Bool(true))
+            }
+            Action::GetInitiators(_) => Ok(self.registry.initiators_report(&InitiatorStats::default())),
         }
     }
 }
