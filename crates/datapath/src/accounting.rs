@@ -13,9 +13,7 @@
 
 use std::time::Duration;
 
-use aoe_target::{
-    DropsOfInitiator, Export, ExportId, ExportKey, InitiatorDrop, InitiatorDropEntry, MacAddr,
-};
+use aoe_target::{DropsOfInitiator, Export, ExportId, ExportKey, InitiatorDrop, InitiatorDropEntry, MacAddr};
 use dpdk::{Mbuf, tsc};
 use spdk::CompletionQueue;
 

@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 
 use aoe_target::{
-    DropReason, DropsOfInitiator, Export, ExportId, ExportKey, InitiatorDrop, InitiatorDropEntry, InitiatorDrops,
-    MacAddr, Refusal, Reply,
+    DropReason, DropsOfInitiator, Export, ExportId, ExportKey, InitiatorDrop, InitiatorDropEntry,
+    InitiatorDrops, MacAddr, Refusal, Reply,
 };
 use dpdk::tsc;
 use spdk::CompletionQueue;

@@ -5,8 +5,8 @@
 //! to `waiting`, those beyond a limit on rates to `limited`, and those past their deadline to `overdue`.
 
 use aoe_target::{
-    BdevIo, BdevOp, DropReason, Export, ExportId, IoOutcome, MacAddr, PAYLOAD_OFFSET, Place, Refusal, Reply, Request,
-    ShelfSlot, Transfer, VlanId,
+    BdevIo, BdevOp, DropReason, Export, ExportId, IoOutcome, MacAddr, PAYLOAD_OFFSET, Place, Refusal, Reply,
+    Request, ShelfSlot, Transfer, VlanId,
 };
 use dpdk::{Burst, Mbuf, RxMbuf};
 use spdk::{Completed, CompletionQueue, CurrentThread, IoKind};

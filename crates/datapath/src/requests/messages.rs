@@ -1,7 +1,9 @@
 //! Requests other than reads and writes: what the export decides on them, what the control plane decides, and what concerns
 //! many exports.
 
-use aoe_target::{Disposition, DropReason, ExportId, InitiatorDrop, PortId, Reply, Request, Route, ShelfSlot, StateReply};
+use aoe_target::{
+    Disposition, DropReason, ExportId, InitiatorDrop, PortId, Reply, Request, Route, ShelfSlot, StateReply,
+};
 use dpdk::Mbuf;
 use spdk::CurrentThread;
 

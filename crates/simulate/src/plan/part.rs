@@ -58,7 +58,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::Overlap,
         Self::OverlapAcross,
         Self::Hang,
