@@ -4,6 +4,7 @@ mod data_room;
 mod distribute;
 mod options;
 pub(crate) mod packet_ring;
+mod planned;
 mod pools;
 mod start;
 mod started;
@@ -11,25 +12,20 @@ mod started;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aoe_target::{MacAddr, PortId, PortLimits, PortSet};
-use control::{PortInfo, PortTable};
+use aoe_target::{MacAddr, PortId, PortSet};
+use control::PortTable;
 use datapath::{Parts, PortQueue};
-use dpdk::{EalStarted, Interface, Mempool, Port, PortUse};
+use dpdk::{EalStarted, Mempool, Port, PortUse};
 
-use crate::args::values::MTU_MIN;
 use crate::bdev_requirements::across_nodes;
-use crate::distribution::{self, Plan, Way};
+use crate::distribution::{self, Way};
 use crate::idle::IdleOption;
-use data_room::{MbufSpec, SharedBy};
-use options::FRAME_OVERHEAD;
 pub(crate) use options::PortOptions;
-use packet_ring::{PacketRing, arguments_of, check_packet_ring};
+use packet_ring::arguments_of;
+use planned::Planned;
 use pools::Pools;
 pub(crate) use started::Started;
 use started::{Behind, Vdev, largest_mtu};
-
-/// The PMD of Linux interfaces.
-const PACKET: &str = "net_af_packet";
 
 /// PMDs whose ports have a link while another process is connected to them.
 const PEERED: [&str; 2] = ["net_memif", "net_vhost"];
@@ -103,77 +99,6 @@ pub(crate) fn start(eal: EalStarted, cores: &[u32], options: &PortOptions) -> Re
     }
     ports.table = PortTable::new(planned.into_iter().map(|port| port.known).collect());
     Ok(ports)
-}
-
-/// The plan for a port: a queue pair on each of `cores`.
-struct Planned<'a> {
-    info: &'a dpdk::PortInfo,
-    cores: Vec<u32>,
-    plan: Plan,
-    limits: PortLimits,
-    mbufs: MbufSpec,
-    known: PortInfo,
-    /// The rings of an af_packet port.
-    ring: Option<PacketRing>,
-}
-
-impl<'a> Planned<'a> {
-    fn of(
-        info: &'a dpdk::PortInfo,
-        cores: Vec<u32>,
-        plan: Plan,
-        options: &PortOptions,
-    ) -> Result<Self, String> {
-        let name = &info.name;
-        let interface = match info.interface_index {
-            Some(index) => Some((
-                index,
-                Interface::by_index(index)
-                    .map_err(|error| format!("port {name}: its Linux interface: {error}"))?,
-            )),
-            None => None,
-        };
-        let wanted = match (&interface, options.mtu) {
-            (Some((_, interface)), _) => u16::try_from(interface.mtu).unwrap_or(u16::MAX),
-            (None, Some(mtu)) => mtu,
-            (None, None) => info.mtu,
-        };
-        let mtu = wanted.min(u16::MAX - FRAME_OVERHEAD - dpdk::HEADROOM);
-        let Some(limits) = PortLimits::for_mtu(mtu) else {
-            return Err(format!(
-                "port {name} has an MTU of {mtu}: AoE needs at least {MTU_MIN}, and 9000 for whole pages"
-            ));
-        };
-        let ring = (info.driver == PACKET).then(|| PacketRing::of(name, &options.vdevs));
-        if let (Some((_, interface)), Some(ring)) = (&interface, ring) {
-            check_packet_ring(name, ring, interface.mtu, &interface.name)?;
-        }
-        let netif = interface.as_ref().map(|(_, interface)| interface.name.clone());
-        let known = PortInfo { number: info.number, name: name.clone(), netif, mtu, mac: info.mac };
-        let mbufs = MbufSpec {
-            data_room: data_room::room_for(mtu, ring.and_then(PacketRing::data_room).unwrap_or(0)),
-            count: options.mbufs,
-            for_others: 0,
-            alignment: data_room::alignment_for(&info.driver, options, &known),
-            shared_by: SharedBy::of(&info.driver, cores.len() > 1),
-        };
-        Ok(Self { info, cores, plan, limits, mbufs, known, ring })
-    }
-
-    /// Mbufs of each of its queue pairs for requests in flight: its rings may hold the others all the time.
-    fn in_flight(&self) -> u32 {
-        self.mbufs.count.saturating_sub(2 * u32::from(start::DESCRIPTORS))
-    }
-
-    /// Adds mbufs for the requests of those of `lcores` lcores that have no queue pair of it, if there are any: together they
-    /// have as many as one that has, whatever their number.
-    fn provide_for(&mut self, lcores: usize) {
-        let others = lcores.saturating_sub(self.cores.len());
-        if others > 0 {
-            let caches = Mempool::CACHED_MOST.saturating_mul(u32::try_from(others).unwrap_or(u32::MAX));
-            self.mbufs.for_others = self.in_flight().saturating_add(caches);
-        }
-    }
 }
 
 /// A port that runs, and has no port queues yet.

@@ -30,6 +30,7 @@ mod stats;
 mod suitable;
 mod waiting;
 mod watch_degraded;
+mod watch_files;
 mod watchdog;
 
 use std::cell::{Cell, RefCell};
@@ -165,6 +166,7 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         watchdog: None,
         degraded: degraded::DegradedExports::default(),
         file_watch: file_watch::FileWatch::default(),
+        files_poller: None,
         stopping: None,
     };
     let lcores = target.lcores.clone();
@@ -208,7 +210,7 @@ pub(crate) fn ready(_: AppThread<'_>) {
         target.watch_lcores();
     });
     waiting::watch();
-    file_watch::watch();
+    watch_files::start();
     crate::reload::serving();
 }
 
@@ -270,7 +272,7 @@ impl Target {
 /// Stops the lcores after the requests in flight, then closes bdevs and ports; then drops `done`.
 pub(crate) fn stop(done: Finished) {
     waiting::stop();
-    file_watch::stop();
+    watch_files::stop();
     loading::stop();
     // Without a target the start has failed before there was one, and dropping `done` lets SPDK go on.
     let Some(mut target) = control_plane::take() else { return };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::Parser;
 
-use crate::plan::{Part, Plan};
+use crate::plan::{Part, Plan, generate};
 
 /// Runs seeds of the simulation: by default 1,000.
 #[derive(Debug, Clone, Parser)]
@@ -53,7 +53,7 @@ impl Options {
 
     /// The plan of a seed, as far as these options leave it.
     pub(crate) fn plan(&self, seed: u64) -> Plan {
-        let mut plan = Plan::new(seed, &self.left_out());
+        let mut plan = generate::plan(seed, &self.left_out());
         if !self.keep.is_empty() {
             plan.ops.retain(|op| self.keep.contains(&op.id));
         }

@@ -1,10 +1,8 @@
 //! What a seed stands for: lcores, exports, initiators, their requests, and the faults.
 
-use std::collections::BTreeSet;
-
 use crate::dice::Dice;
 
-mod generate;
+pub(crate) mod generate;
 mod part;
 
 pub(crate) use part::Part;
@@ -213,11 +211,6 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The seed's plan without these parts.
-    pub(crate) fn new(seed: u64, without: &BTreeSet<Part>) -> Self {
-        generate::plan(seed, without)
-    }
-
     /// The decisions of one kind.
     pub(crate) fn dice(&self, kind: &str) -> Dice {
         Dice::new(self.seed, kind)

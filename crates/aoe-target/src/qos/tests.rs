@@ -243,7 +243,8 @@ fn more_initiators_than_places_are_served_and_the_exports_limit_is_kept() {
     let mut started = 0u64;
     for step in 0..10_000u64 {
         let now = step * HZ / 1000;
-        let source = MacAddr([2, 0, 0, 0, (step >> 8) as u8, step as u8]);
+        let [.., high, low] = step.to_be_bytes();
+        let source = MacAddr([2, 0, 0, 0, high, low]);
         started += u64::from(throttle.start(EXPORT, source, 512, now));
     }
     assert!((900..=1011).contains(&started), "{started}");

@@ -4,8 +4,8 @@ use aoe_target::{MacAddr, PortId};
 use datapath::{DistributeBy, DistributedPort, Distribution, Parts};
 use dpdk::{EalStarted, FlowRule, Port};
 
-use super::Planned;
 use super::options::PortOptions;
+use super::planned::Planned;
 use crate::distribution::{DistributionMode, Way};
 
 /// Makes the NIC of a started port distribute frames over its queues, as far as it can. Returns the MAC address of each

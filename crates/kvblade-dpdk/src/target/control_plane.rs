@@ -47,6 +47,8 @@ pub(super) struct Target {
     pub(super) watchdog: Option<Watchdog>,
     pub(super) degraded: DegradedExports,
     pub(super) file_watch: FileWatch,
+    /// It looks at files.
+    pub(super) files_poller: Option<Poller>,
     pub(super) stopping: Option<Finished>,
 }
 

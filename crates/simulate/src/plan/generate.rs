@@ -37,7 +37,8 @@ fn index(number: u64) -> usize {
     usize::try_from(number).unwrap_or(0)
 }
 
-pub(super) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
+/// The seed's plan without these parts.
+pub(crate) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
     let dice = Dice::new(seed, "plan");
     let parts = Parts { dice, without };
     let lcores = 1 + index(dice.below(3, &[100]));
