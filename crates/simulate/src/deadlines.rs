@@ -8,6 +8,14 @@ use crate::plan::{ExportPlan, Op, Operation, Plan};
 const LATE: u64 = 2_600;
 const SECOND: u64 = 1_000;
 
+/// What a request and its copy have in common: initiator, export, first sector, sectors, and whether it writes. A write with other
+/// data looks like a copy, too, until the one before it has ended, and fails with that.
+type Likeness = (usize, usize, u64, u64, bool);
+
+fn likeness(op: &Op) -> Likeness {
+    (op.initiator, op.export, op.lba, op.sectors, op.changes())
+}
+
 /// Since when requests wait, by their numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Waits {
@@ -15,6 +23,8 @@ pub(crate) struct Waits {
     since: BTreeMap<u32, u64>,
     /// Since the first copy: it may have the bdev's time, and later ones times of their own.
     first: BTreeMap<u32, u64>,
+    /// Since when a bdev may have had the first of the requests that look like copies of each other.
+    alike: BTreeMap<Likeness, u64>,
     /// The time that the bdev of each export has, where that is exact.
     timeouts: Vec<Option<u64>>,
     /// Exports whose faults can be of a deadline only.
@@ -42,6 +52,7 @@ impl Waits {
         Self {
             since: BTreeMap::new(),
             first: BTreeMap::new(),
+            alike: BTreeMap::new(),
             faultless: faultless.collect(),
             timeouts: exports().map(timeout).collect(),
         }
@@ -51,7 +62,8 @@ impl Waits {
     pub(crate) fn arrived(&mut self, op: &Op, now: u64) {
         if self.timeouts[op.export].is_some() && !matches!(op.operation, Operation::Reserve { .. }) {
             self.since.entry(op.id).or_insert(now);
-            self.first.entry(op.id).or_insert(now);
+            let first = *self.alike.entry(likeness(op)).or_insert(now);
+            self.first.entry(op.id).or_insert(first);
         }
     }
 
@@ -61,6 +73,9 @@ impl Waits {
     /// If that was too early.
     pub(crate) fn answered(&mut self, op: &Op, fault: bool, now: u64) -> Result<(), String> {
         self.since.remove(&op.id);
+        if !fault {
+            self.alike.remove(&likeness(op));
+        }
         let Some(first) = self.first.get(&op.id) else { return Ok(()) };
         match self.timeouts[op.export] {
             Some(timeout) if fault && self.faultless[op.export] && now < first + timeout => Err(format!(
