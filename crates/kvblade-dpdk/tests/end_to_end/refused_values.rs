@@ -40,7 +40,7 @@ const MALFORMED: [(&str, &str); 13] = [
     (
         "1.1=malloc:8M,rw",
         "unknown option 'rw', the nearest is 'ro': the options are ro, offset=SECTORS, length=SECTORS, vlan=ID, cache=write-through|write-back, buffers=N, \
-         io_timeout=SECONDS, allow=MAC[+MAC...], deny=MAC[+MAC...], serial=TEXT, model=TEXT, firmware=TEXT, with a file also sync=group|each|none, buffered, direct, with rbd: also user=ID, conf=PATH, and \
+         io_timeout=SECONDS, iops=N, bandwidth=BYTES, initiator_iops=N, initiator_bandwidth=BYTES, allow=MAC[+MAC...], deny=MAC[+MAC...], serial=TEXT, model=TEXT, firmware=TEXT, with a file also sync=group|each|none, buffered, direct, with rbd: also user=ID, conf=PATH, and \
          a comma in a path is written ',,'",
     ),
     ("1.1=malloc:8M,ro,ro", "option 'ro' is given twice: once is enough"),
