@@ -1,6 +1,6 @@
 //! The oracle for deadlines: a request that its bdev does not answer gets a fault, not before its time and not long after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::{ExportPlan, Op, Operation, Plan};
 
@@ -20,7 +20,10 @@ fn likeness(op: &Op) -> Likeness {
 #[derive(Debug, Default)]
 pub(crate) struct Waits {
     /// Since the first copy that arrived after the last reply.
-    since: BTreeMap<u32, u64>,
+    since: BTreeMap<u32, (u64, Likeness)>,
+    /// Those that waited together with another one that looks like a copy of it: the newest of all is answered first, and older
+    /// ones may be dropped.
+    together: BTreeSet<u32>,
     /// Since the first copy: it may have the bdev's time, and later ones times of their own.
     first: BTreeMap<u32, u64>,
     /// Since when a bdev may have had the first of the requests that look like copies of each other.
@@ -51,6 +54,7 @@ impl Waits {
         });
         Self {
             since: BTreeMap::new(),
+            together: BTreeSet::new(),
             first: BTreeMap::new(),
             alike: BTreeMap::new(),
             faultless: faultless.collect(),
@@ -61,8 +65,15 @@ impl Waits {
     /// A whole copy of a request has arrived.
     pub(crate) fn arrived(&mut self, op: &Op, now: u64) {
         if self.timeouts[op.export].is_some() && !matches!(op.operation, Operation::Reserve { .. }) {
-            self.since.entry(op.id).or_insert(now);
-            let first = *self.alike.entry(likeness(op)).or_insert(now);
+            let like = likeness(op);
+            let others = self.since.iter().filter(|(id, (_, other))| **id != op.id && *other == like);
+            let others: Vec<u32> = others.map(|(id, _)| *id).collect();
+            if !others.is_empty() {
+                self.together.insert(op.id);
+                self.together.extend(others);
+            }
+            self.since.entry(op.id).or_insert((now, like));
+            let first = *self.alike.entry(like).or_insert(now);
             self.first.entry(op.id).or_insert(first);
         }
     }
@@ -99,7 +110,7 @@ impl Waits {
     /// # Errors
     /// The first one.
     pub(crate) fn check(&self, ops: &BTreeMap<u32, Op>, now: u64) -> Result<(), String> {
-        for (id, since) in &self.since {
+        for (id, (since, _)) in self.since.iter().filter(|(id, _)| !self.together.contains(id)) {
             let export = ops[id].export;
             if let Some(timeout) = self.timeouts[export]
                 && now > since + timeout + LATE
