@@ -116,7 +116,7 @@ impl ExportCounters {
     }
 
     /// Counts a request and what was decided on it, where neither [`ExportCounters::submitted`] nor
-    /// [`ExportCounters::refused`] does. A dropped one is not counted here but by its [`DropReason`](crate::DropReason).
+    /// [`ExportCounters::refused`] does. A dropped one is not counted here but by its [`DropReason`].
     #[cold]
     pub fn admitted(&mut self, request: &Request, disposition: &Disposition) {
         if let Disposition::Drop(_) = disposition {
@@ -136,7 +136,7 @@ impl ExportCounters {
     }
 
     /// Counts a read or write that is not submitted. A dropped one is not counted here but by its
-    /// [`DropReason`](crate::DropReason).
+    /// [`DropReason`].
     pub fn refused(&mut self, is_write: bool, refusal: &Refusal) {
         match refusal {
             Refusal::Reply(reply) => {

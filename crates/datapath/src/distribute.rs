@@ -1,6 +1,6 @@
 //! Frames handed from the lcore that received them to the lcore that serves them, and replies handed back.
 //!
-//! An lcore that receives an ATA command for an export that another lcore owns ([`crate::owner`]) hands its frame over by a
+//! An lcore that receives an ATA command for an export that another lcore owns (`owner.rs`) hands its frame over by a
 //! ring: each port has one for each lcore. The owner serves the frames that it is handed as if its own rx queue had brought them. If it has a
 //! queue pair of the port, it replies by that. Else its port queue of the port is a *detached* one, without a queue pair: the
 //! reply returns by another ring to an lcore that has one, which sends it.

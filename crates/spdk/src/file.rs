@@ -1,8 +1,8 @@
 //! Bdevs on files and block devices of the kernel, by io_uring: the bdev module `file`.
 //!
-//! Each SPDK thread that uses such a bdev has one ring ([`thread_ring`]) for all of them; a bdev has a channel on each ([`channel`]),
+//! Each SPDK thread that uses such a bdev has one ring (`thread_ring`) for all of them; a bdev has a channel on each (`channel`),
 //! with requests that wait for room in the ring, that the kernel has, and that wait for an fdatasync. What a write waits for is
-//! the bdev's [`SyncMode`]; one fdatasync at a time covers the completed writes of all lcores ([`group_commit`]), and so does
+//! the bdev's [`SyncMode`]; one fdatasync at a time covers the completed writes of all lcores (`group_commit`), and so does
 //! that of a FLUSH, in every mode.
 //!
 //! No request blocks its lcore: what the kernel can't begin at once, io_uring gives to threads of the kernel.

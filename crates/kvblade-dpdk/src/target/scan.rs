@@ -1,6 +1,6 @@
 //! Scans: a walk over all exports, a slice of them at a time, for calls that need all.
 //!
-//! An lcore, and the app's thread, which may be on an lcore's CPU, visit [`ExportSlice::IDS`] exports between two turns at
+//! An lcore, and the app's thread, which may be on an lcore's CPU, visit [`datapath::ExportSlice::IDS`] exports between two turns at
 //! most, however many exports and callers there are: there is one scan at a time. Callers that come while it runs have to
 //! wait for the next one, which serves all of them, because they want numbers from after their calls.
 
