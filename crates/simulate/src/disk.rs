@@ -41,7 +41,7 @@ struct Flying {
     covered: Vec<(usize, u64)>,
 }
 
-/// An fdatasync under way.
+/// An fdatasync in flight.
 #[derive(Debug)]
 struct Sync {
     done_at: u64,
@@ -62,7 +62,7 @@ pub(crate) struct Disk {
     /// Submissions so far by operation and first block, so that a decision does not depend on other blocks' I/O.
     submitted: BTreeMap<(u64, u64), u64>,
     open_channels: u32,
-    /// Of a file ([`Cache::Group`]): its fdatasyncs, the writes that wait for one, and the one under way.
+    /// Of a file ([`Cache::Group`]): its fdatasyncs, the writes that wait for one, and the one in flight.
     syncs: FileSyncs,
     unsynced: Vec<(u64, CompletedWrite)>,
     sync: Option<Sync>,

@@ -21,6 +21,13 @@ const WIDE: u16 = u16::MAX;
 /// The bucket of a copy that has its original's place in the order.
 const NOWHERE: u16 = u16::MAX - 1;
 
+impl Slot {
+    /// A request that is in no bucket.
+    fn outside(export: ExportId, source: MacAddr, op: Kind, first: u64, sectors: u16) -> Self {
+        Self { first, export, source, sectors, bucket: NOWHERE, op, next: 0, prev: 0, watched: 0 }
+    }
+}
+
 impl<T> OrderTable<T> {
     /// Enters a read or write that has others in its granules, or wide ones anywhere, if it overlaps none of them. So do
     /// neighbours: sequential requests.
@@ -61,7 +68,7 @@ impl<T> OrderTable<T> {
             at = slot.next;
         }
         let place = self.free;
-        let new = Slot { first, export, source, sectors, bucket: NOWHERE, op, next: 0, prev: 0, watched: 0 };
+        let new = Slot::outside(export, source, op, first, sectors);
         self.free = mem::replace(&mut self.slots[place as usize], new).next;
         self.link(place);
         Some(Place(place))
@@ -102,17 +109,7 @@ impl<T> OrderTable<T> {
         if place == 0 {
             return Entry::Full;
         }
-        let mut new = Slot {
-            first,
-            export,
-            source,
-            sectors: io.sectors,
-            bucket: NOWHERE,
-            op,
-            next: 0,
-            prev: 0,
-            watched: 0,
-        };
+        let mut new = Slot::outside(export, source, op, first, io.sectors);
         let is_wide = op == Kind::Trim || end - first > GRANULE;
         if is_wide {
             new.watched = RARE;
@@ -182,17 +179,7 @@ impl<T> OrderTable<T> {
             _ => return Err((parked, Place::NONE)),
         };
         let (first, end) = (io.lba, io.lba + u64::from(io.sectors));
-        let like = Slot {
-            first,
-            export,
-            source,
-            sectors: io.sectors,
-            bucket: NOWHERE,
-            op,
-            next: 0,
-            prev: 0,
-            watched: 0,
-        };
+        let like = Slot::outside(export, source, op, first, io.sectors);
         let original = self.original_of(&like, end);
         let copy = self.rare[original as usize].copies;
         let place = if copy == 0 { original } else { copy };

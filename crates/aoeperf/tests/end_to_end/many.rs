@@ -157,17 +157,9 @@ fn ten_thousand_initiators_over_their_budget_are_dropped_fairly_and_counted_and_
     let more = of(port, "tx_frames") - of(port, "advertisements") + all - of(port, "rx_frames");
     assert_eq!(more % (EXPORTS as u64 - 1), 0, "{port}");
     let requests = report["targets"].as_array().unwrap().iter().map(|target| of(target, "requests"));
-    let even_share = requests.clone().sum::<u64>() / EXPORTS as u64;
     let (least, most) = (requests.clone().min().unwrap(), requests.max().unwrap());
-    println!(
-        "many: {drops} drops, {least} to {most} requests of an export, evenly {even_share}, memory {:?} KiB",
-        outcome.memory
-    );
-    // Not the most either: what the initiator's machine takes from one export's requests, others may use.
-    assert!(
-        least > 0 && 4 * least >= even_share,
-        "{least} to {most} requests of an export, evenly {even_share}"
-    );
+    println!("many: {drops} drops, {least} to {most} requests of an export, memory {:?} KiB", outcome.memory);
+    assert!(least > 0 && most <= 4 * least, "{least} to {most} requests of an export");
     let [under_load, after] = outcome.memory;
     assert!(
         after <= under_load + 4096,

@@ -53,7 +53,7 @@ pub(super) struct Channel {
 /// This channel's part in the file's fdatasyncs.
 #[derive(Debug, Default)]
 enum Syncing {
-    /// Another channel leads the one under way, or none is.
+    /// Another channel leads the one in flight, or none is.
     #[default]
     None,
     /// It leads one, which the ring had no room for.
@@ -205,7 +205,7 @@ impl Channel {
         }
     }
 
-    /// Starts an fdatasync if something waits for one and none is under way.
+    /// Starts an fdatasync if something waits for one and none is in flight.
     fn start_sync(&self) {
         if !self.ring.has_room() {
             return;

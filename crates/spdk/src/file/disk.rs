@@ -33,7 +33,7 @@ struct Counts {
     /// Writes and FLUSHes that fdatasyncs answered.
     answered: AtomicU64,
     /// The most that were answered at once, on one lcore.
-    largest_batch: AtomicU32,
+    largest_group: AtomicU32,
     /// Requests that failed.
     failures: AtomicU64,
     /// The last failure, packed as [`Failure::packed`] says, and not logged yet; 0 for none.
@@ -129,9 +129,9 @@ impl Disk {
     }
 
     /// Counts the writes and FLUSHes that fdatasyncs answered on one lcore at once.
-    pub(super) fn count_answered(&self, batch: u32) {
-        self.counts.answered.fetch_add(u64::from(batch), Ordering::Relaxed);
-        self.counts.largest_batch.fetch_max(batch, Ordering::Relaxed);
+    pub(super) fn count_answered(&self, group: u32) {
+        self.counts.answered.fetch_add(u64::from(group), Ordering::Relaxed);
+        self.counts.largest_group.fetch_max(group, Ordering::Relaxed);
     }
 
     /// Notes that a request failed: with an errno, or since it ended early. Logged later, since lcores log nothing.
@@ -159,7 +159,7 @@ impl Disk {
             "sync": self.sync,
             "fdatasyncs": load(&self.counts.fdatasyncs),
             "synced": load(&self.counts.answered),
-            "largest_batch": self.counts.largest_batch.load(Ordering::Relaxed),
+            "largest_group": self.counts.largest_group.load(Ordering::Relaxed),
             "failures": load(&self.counts.failures),
             "failed": self.failure(),
         })

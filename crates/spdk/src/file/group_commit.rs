@@ -1,7 +1,7 @@
 //! Group commit: which fdatasync of a file covers which write. Without I/O and without SPDK.
 //!
 //! All lcores that use a file share its [`Syncs`], two counters: the fdatasyncs that were started and those that have ended.
-//! At most one is under way, since whoever starts one must raise `started` from the value of `ended`. A write that completes
+//! At most one is in flight, since whoever starts one must raise `started` from the value of `ended`. A write that completes
 //! takes the number of fdatasyncs started by then, its [`Stamp`]; the next one to start covers it.
 //!
 //! Not an lcore that owns the file's fdatasyncs, which others ask by messages: each write would wait for two turns of that
@@ -77,7 +77,7 @@ impl Syncs {
         (covered_by <= ended).then_some(Ok(()))
     }
 
-    /// Takes the lead of the next fdatasync, which covers every write stamped before. `None` while one is under way, and after
+    /// Takes the lead of the next fdatasync, which covers every write stamped before. `None` while one is in flight, and after
     /// one has failed: Linux reports lost data once, so that the next would succeed without it.
     #[inline]
     pub(super) fn lead(&self) -> Option<Lead> {
@@ -88,7 +88,7 @@ impl Syncs {
         self.start_after(ended)
     }
 
-    /// Fails while one is under way: then `started` is larger than `ended`.
+    /// Fails while one is in flight: then `started` is larger than `ended`.
     fn start_after(&self, ended: u64) -> Option<Lead> {
         let number = ended + 1;
         self.started.compare_exchange(ended, number, Ordering::SeqCst, Ordering::Relaxed).ok()?;
@@ -119,7 +119,7 @@ impl Syncs {
         if self.failure().is_none() {
             return;
         }
-        // No fdatasync is under way after a failure. This number is nobody's fdatasync: it parts earlier writes from later ones.
+        // No fdatasync is in flight after a failure. This number is nobody's fdatasync: it parts earlier writes from later ones.
         if let Some(Lead(number)) = self.start_after(self.ended.load(Ordering::SeqCst)) {
             self.failed_to.store(number, Ordering::Release);
             self.ended.store(number, Ordering::SeqCst);

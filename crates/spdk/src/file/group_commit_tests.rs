@@ -14,7 +14,7 @@ enum Step {
     Complete(usize),
     /// The lcore looks whether its writes are answered, and starts an fdatasync if it may.
     Poll(usize),
-    /// The fdatasync under way ends, well or not.
+    /// The fdatasync in flight ends, well or not.
     End(bool),
     /// The operator lets fdatasyncs start again.
     Forget,
@@ -38,7 +38,7 @@ struct Model {
     now: u64,
     /// Each lcore's writes that wait: when they completed, and their stamp.
     waiting: [Vec<(u64, Stamp)>; LCORES],
-    /// The fdatasync under way: who leads it, and when it was submitted.
+    /// The fdatasync in flight: who leads it, and when it was submitted.
     under_way: Option<(Lead, u64)>,
     /// When the last one that succeeded was submitted.
     durable_before: u64,
@@ -130,7 +130,7 @@ proptest! {
             model.take(&syncs, step);
         }
         let before = model.submitted;
-        // The one that may be under way, one more for all the others, and a look at it.
+        // The one that may be in flight, one more for all the others, and a look at it.
         for _ in 0..3 {
             (0..LCORES).for_each(|lcore| model.take(&syncs, Step::Poll(lcore)));
             model.take(&syncs, Step::End(true));

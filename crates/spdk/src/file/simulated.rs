@@ -33,7 +33,7 @@ impl FileSyncs {
         self.syncs.outcome(write.0)
     }
 
-    /// Starts an fdatasync. False while one is under way, and after one has failed.
+    /// Starts an fdatasync. False while one is in flight, and after one has failed.
     pub fn start(&mut self) -> bool {
         let lead = self.syncs.lead();
         let started = lead.is_some();
@@ -41,7 +41,7 @@ impl FileSyncs {
         started
     }
 
-    /// The fdatasync under way ends. `Err` is an errno.
+    /// The fdatasync in flight ends. `Err` is an errno.
     pub fn end(&mut self, result: Result<(), i32>) {
         if let Some(lead) = self.under_way.take() {
             self.syncs.end(lead, result);

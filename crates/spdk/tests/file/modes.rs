@@ -149,7 +149,7 @@ fn mode(name: &'static str, options: Value, depth: u64) -> Step {
             } else {
                 assert_eq!(number("synced"), 2 * depth, "each write waits for one");
                 assert!((2..depth).contains(&number("fdatasyncs")), "they share them: {file}");
-                assert!(number("largest_batch") > 1, "{file}");
+                assert!(number("largest_group") > 1, "{file}");
             }
         }),
         shared.delete(name),
