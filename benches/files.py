@@ -23,11 +23,11 @@ LOADS = {
     "write-back write": ("--rw=randwrite --direct=1", "-w randwrite", "", WRITE_BACK, 0.9, None),
     "direct read": ("--rw=randread --direct=1", "-w randread", "-d", DURABLE, 0.9, None),
     "cached read": ("--rw=randread --direct=0 --invalidate=0", "-w randread", "", CACHED, None, 1.0),
-    "mixed 70/30, durable": ("--rw=randrw --rwmixread=70 --direct=1 --sync=dsync", "-w rw --read-percent 70", "-s", DURABLE,
+    "mixed 70/30 durable": ("--rw=randrw --rwmixread=70 --direct=1 --sync=dsync", "-w rw --read-percent 70", "-s", DURABLE,
                              0.8, None),
 }
 CASES = [("durable write", 1), ("durable write", 32), ("durable write", 128), ("write-back write", 1), ("write-back write", 32),
-         ("direct read", 1), ("direct read", 32), ("cached read", 1), ("cached read", 32), ("mixed 70/30, durable", 32)]
+         ("direct read", 1), ("direct read", 32), ("cached read", 1), ("cached read", 32), ("mixed 70/30 durable", 32)]
 MEMIF_GOAL = 300_000  # cached reads a second at depth 32
 # what: the goal for the second figure as a part of the first, and whether more is better.
 PAIRS = {"durable writes a second, QD 30: one export; ten with QD 3": (1.0, True),
@@ -115,6 +115,8 @@ class Place:
         for kind in self.args.kinds:
             add(kind, DURABLE, self.disk(f"{kind}-durable", SIZE))
             add(kind, WRITE_BACK, self.disk(f"{kind}-back", SIZE), cache="write-back")
+            if kind == "file":
+                bdevs[-1]["params"]["sync"] = "none"
             for slot in range(TEN, TEN + 10):
                 add(kind, slot, self.disk(f"{kind}-{slot}", TEN_SIZE))
             if kind == "file":
@@ -315,7 +317,7 @@ def report(rows, pairs):
 
     def table(cell):
         print(head)
-        for load, depth in CASES:
+        for load, depth in dict.fromkeys((load, depth) for load, depth, _ in rows):
             cells = [cell(load, depth, name) if (load, depth, name) in rows else "" for name in names]
             print(f"| {load} | {depth} | " + " | ".join(cells) + " |")
 
@@ -373,6 +375,7 @@ def main():
     add("--loop", action="store_true", help="loop devices over the files")
     add("--device", help="a block device of 2 GiB, whose data is lost, in place of files")
     add("--profile", choices=SHELVES, metavar="KIND", help="only the profile of durable writes at depth 1: file or aio")
+    add("--loads", default=",".join([*LOADS, "pairs"]), help="those to measure, separated by commas; pairs: the comparisons of two loads")
     add("--kinds", default="file,aio", type=lambda text: text.split(","), help="bdevs of the exports")
     add("--target-cpu", type=int, default=0)
     add("--initiator-cpu", type=int, default=1)
@@ -381,6 +384,9 @@ def main():
     args = parser.parse_args()
     if unknown := set(args.kinds) - set(SHELVES):
         parser.error(f"--kinds has '{unknown.pop()}': it takes {' and '.join(SHELVES)}, separated by commas")
+    args.loads = args.loads.split(",")
+    if unknown := set(args.loads) - {*LOADS, "pairs"}:
+        parser.error(f"--loads has '{unknown.pop()}': it takes {', '.join([*LOADS, 'pairs'])}")
     if args.rounds < 1 or not 0.1 <= args.seconds <= 60:
         parser.error("--rounds takes a number from 1 on, --seconds one from 0.1 to 60")
     about, rows, pairs = machine(), {}, {}
@@ -390,6 +396,8 @@ def main():
             return place.profile(args.profile)
         plan = []
         for load, depth in CASES:
+            if load not in args.loads:
+                continue
             who = {"fio": place.fio}
             for kind in args.kinds:
                 if load == "cached read" and kind != "file":
@@ -405,7 +413,7 @@ def main():
             print(f"round {number + 1} of {args.rounds}", file=sys.stderr)
             for load, depth, name, sample in plan[::-1] if number % 2 else plan:
                 rows.setdefault((load, depth, name), []).append(sample(load, depth))
-            for what in PAIRS:
+            for what in PAIRS if "pairs" in args.loads else ():
                 for kind in args.kinds:
                     pairs.setdefault((what, kind), []).append(place.pair(what, kind))
         place.end()
