@@ -14,7 +14,7 @@ import argparse, collections, contextlib, datetime, json, os, pathlib, re, signa
 SIZE, TEN_SIZE = 128, 32  # MiB of a file, and of each of ten
 DURABLE, WRITE_BACK, CACHED, TEN = 1, 2, 3, 10  # slots on the shelf of a kind
 SHELVES = {"file": 1, "aio": 2}
-MEMORY = "9.1"  # the export of memory
+MEMORY, OTHER_MEMORY = "9.1", "9.2"  # exports of memory
 WARMUP = 0.05
 # name: fio's options, those of aoe-load and aoeperf, vblade's (-s is O_SYNC, -d O_DIRECT, none the page cache), the slot, the
 # goal as a part of fio's rate and as one of vblade's.
@@ -30,8 +30,11 @@ CASES = [("durable write", 1), ("durable write", 32), ("durable write", 128), ("
          ("direct read", 1), ("direct read", 32), ("cached read", 1), ("cached read", 32), ("mixed 70/30 durable", 32)]
 MEMIF_GOAL = 300_000  # cached reads a second at depth 32
 # what: the goal for the second figure as a part of the first, and whether more is better.
-PAIRS = {"durable writes a second, QD 30: one export; ten with QD 3": (1.0, True),
-         "p99 in us of writes to memory, QD 4: alone; beside a file with QD 32 of durable writes": (1.1, False)}
+SUM = "durable writes a second, QD 30: one export; ten with QD 3"
+ALONE = "p99 in us of writes to memory, QD 4: alone; beside a file with QD 32 of durable writes"
+# Both have a second initiator on the initiators' CPU.
+AS_MEMORY = "p99 in us of writes to memory, QD 4: beside QD 32 of writes to other memory; of durable writes to a file"
+PAIRS = {SUM: (1.0, True), ALONE: (1.1, False), AS_MEMORY: (1.1, False)}
 # The kernel's events on the way of a durable write, and the filter of each.
 EVENTS = {"syscalls/sys_enter_io_submit": "", "block/block_rq_issue": "", "block/block_rq_complete": "",
           "workqueue/workqueue_queue_work": "", "workqueue/workqueue_execute_start": "", "workqueue/workqueue_execute_end": "",
@@ -121,9 +124,11 @@ class Place:
                 add(kind, slot, self.disk(f"{kind}-{slot}", TEN_SIZE))
             if kind == "file":
                 add(kind, CACHED, self.disks["cached"])
-        bdevs.append({"method": "bdev_malloc_create", "params": {"name": "memory", "num_blocks": 65536, "block_size": 512}})
-        exports.append({"method": "aoe_create_export",
-                        "params": {"shelf": 9, "slot": 1, "bdev_name": "memory", "buffers": 256}})
+        for slot in 1, 2:
+            name = f"memory{slot}"
+            bdevs.append({"method": "bdev_malloc_create", "params": {"name": name, "num_blocks": 65536, "block_size": 512}})
+            exports.append({"method": "aoe_create_export",
+                            "params": {"shelf": 9, "slot": slot, "bdev_name": name, "buffers": 256}})
         path = self.scratch / "config.json"
         path.write_text(json.dumps({"subsystems": [{"subsystem": "bdev", "config": bdevs},
                                                    {"subsystem": "aoe", "config": exports}]}))
@@ -241,18 +246,22 @@ class Place:
     def pair(self, what, kind):
         shelf = SHELVES[kind]
         with self.serving():
-            if PAIRS[what][1]:
+            if what == SUM:
                 targets = (f"{shelf}.{TEN}", 30), (f"{shelf}.{TEN}-{TEN + 9}", 3)
                 return [self.aoeperf("veth", target, depth, "randwrite")["total"]["iops"] for target, depth in targets]
-            p99 = lambda: self.aoeperf("veth", MEMORY, 4, "randwrite")["total"]["latency_us"]["p99"]
-            alone = p99()
-            load = self.start(*self.aoe_load("from", f"{shelf}.{DURABLE}", "durable write", 32, False, 60))
-            beside = p99()
+            beside = [None if what == ALONE else OTHER_MEMORY, f"{shelf}.{DURABLE}"]
+            return [self.p99_of_memory(target) for target in beside]
+
+    def p99_of_memory(self, beside):
+        """In us, of writes at depth 4, while an export has durable writes at depth 32, if one is named."""
+        load = beside and self.start(*self.aoe_load("from", beside, "durable write", 32, False, 60))
+        p99 = self.aoeperf("veth", MEMORY, 4, "randwrite")["total"]["latency_us"]["p99"]
+        if load:
             if load.poll() is not None:
                 raise Failed("aoe-load ended early")
             load.kill()
             load.wait()
-            return [alone, beside]
+        return p99
 
     def profile(self, kind):
         """Events of durable writes at depth 1, the count of each succession, and its time in us."""
