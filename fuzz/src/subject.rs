@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aoe_target::{
-    Acl, BdevIo, BdevOp, ConfigString, Cursor, Disposition, Export, ExportId, ExportState, HealthUse,
+    Acl, BdevIo, BdevOp, ConfigString, Cursor, Disposition, Export, ExportId, ExportState,
     Identity, InitiatorState, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId, PortLimits, Ports, Reply, Request,
     Route, Shelf, ShelfSlot, Slot, Table, Vlans,
 };
@@ -140,11 +140,11 @@ fn carry_out(
             return IoOutcome::Ok;
         }
         // The pages are the bdev's; these tell them apart.
-        BdevOp::Health(HealthUse::Data) => payload[..512].fill(0xd0),
-        BdevOp::Health(HealthUse::Thresholds) => payload[..512].fill(0xd1),
+        BdevOp::SmartData => payload[..512].fill(0xd0),
+        BdevOp::SmartThresholds => payload[..512].fill(0xd1),
         _ => {}
     }
-    if matches!(io.op, BdevOp::Health(_)) {
+    if io.op.is_smart() {
         return IoOutcome::Ok;
     }
     assert!(end <= size, "{io:?} on {size} sectors");

@@ -101,11 +101,10 @@ impl Export {
         {
             return Err(refusal);
         }
-        let Transfer { is_write, lba, sectors, width } = transfer;
-        let io = BdevIo { op: if is_write { BdevOp::Write } else { BdevOp::Read }, lba, sectors, width };
-        let is_abortable = sectors > u16::from(limits.max_sectors())
-            || is_write && (self.is_read_only() || frame_len < PAYLOAD_OFFSET + io.data_len());
-        let is_inside = lba.checked_add(u64::from(sectors)).is_some_and(|end| end <= self.sectors());
+        let io = BdevIo::of(transfer);
+        let is_abortable = io.sectors > u16::from(limits.max_sectors())
+            || transfer.is_write && (self.is_read_only() || frame_len < PAYLOAD_OFFSET + io.data_len());
+        let is_inside = io.lba.checked_add(u64::from(io.sectors)).is_some_and(|end| end <= self.sectors());
         let is_online = self.state() == ExportState::Online;
         if is_abortable || !is_inside || !is_online {
             return Err(failed(is_online, is_abortable));

@@ -1,12 +1,12 @@
 //! An I/O for a bdev, and its outcome: the boundary between the protocol and the disk.
 
 use aoe_wire::{ATA_LEN, SECTOR_BYTES};
-use ata::AddressWidth;
+use ata::{AddressWidth, Transfer};
 
 /// Offset of sector data in a frame, for reads and writes alike: a multiple of 4, not of 512.
 pub const PAYLOAD_OFFSET: usize = ATA_LEN;
 
-/// The operation of an I/O.
+/// The operation of an I/O. None carries a value, so that it is one byte, which stays in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BdevOp {
     /// Fill the frame's payload from the disk.
@@ -18,21 +18,22 @@ pub enum BdevOp {
     /// Give up the sectors of the [`Ranges`](ata::Ranges) in the frame's payload, all of which lie within the disk;
     /// `sectors` is the length of that payload in sectors.
     Trim,
-    /// Put a page about the drive's [`Health`](ata::Health) into the frame's payload, or report its status.
-    Health(HealthUse),
+    /// Put the page of SMART READ DATA about the drive's [`Health`](ata::Health) into the frame's payload.
+    SmartData,
+    /// Put the page of SMART READ THRESHOLDS there.
+    SmartThresholds,
+    /// Report whether the drive expects to fail: [`IoOutcome::Ok`] or [`IoOutcome::Failing`]. The payload's place is used on
+    /// the way.
+    SmartStatus,
 }
 
-/// The use of a drive's health. As wide as the other things that a request's continuation may carry, so that it is two
-/// numbers and stays in registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u16)]
-pub enum HealthUse {
-    /// The page of SMART READ DATA.
-    Data,
-    /// The page of SMART READ THRESHOLDS.
-    Thresholds,
-    /// Whether the drive expects to fail: [`IoOutcome::Ok`] or [`IoOutcome::Failing`].
-    Status,
+impl BdevOp {
+    /// Whether it asks about the drive's health.
+    #[inline]
+    #[must_use]
+    pub const fn is_smart(self) -> bool {
+        matches!(self, Self::SmartData | Self::SmartThresholds | Self::SmartStatus)
+    }
 }
 
 /// An I/O that passed every check: it lies within the disk, within what the port can carry, and, for a write,
@@ -50,6 +51,12 @@ pub struct BdevIo {
 }
 
 impl BdevIo {
+    /// The I/O of a read or write. It holds what its fields promise once it has been checked.
+    #[inline(always)]
+    pub(crate) fn of(Transfer { is_write, lba, sectors, width }: Transfer) -> Self {
+        Self { op: if is_write { BdevOp::Write } else { BdevOp::Read }, lba, sectors, width }
+    }
+
     /// Bytes of payload, at [`PAYLOAD_OFFSET`] of the frame; 0 for a flush.
     #[inline]
     #[must_use]
@@ -71,7 +78,7 @@ impl BdevIo {
 pub enum IoOutcome {
     /// Done in full.
     Ok,
-    /// Done, and the drive expects to fail; for [`HealthUse::Status`] only.
+    /// Done, and the drive expects to fail; for [`BdevOp::SmartStatus`] only.
     Failing,
     /// The medium failed under this I/O.
     MediaError,

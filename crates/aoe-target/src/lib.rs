@@ -52,7 +52,7 @@ pub use initiator_state::{
     Applied, ConfigString, ConfigStringTooLong, InitiatorState, InitiatorStateError, Key, MaskList,
     Registration, Reservation, ReservationType, StateReply,
 };
-pub use io::{BdevIo, BdevOp, HealthUse, IoOutcome, PAYLOAD_OFFSET};
+pub use io::{BdevIo, BdevOp, IoOutcome, PAYLOAD_OFFSET};
 pub use order::{Entry, OrderTable, Place};
 pub use ports::{PortId, PortLimits, PortOutOfRange, PortSet, Ports};
 pub use reply::{Reply, emit_advertisement};

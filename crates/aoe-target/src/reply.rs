@@ -9,7 +9,7 @@ use ata::{AddressWidth, IDENTIFY_BYTES, Registers, write_identify};
 use crate::drop_reason::DropReason;
 use crate::export::Export;
 use crate::initiator_state::StateReply;
-use crate::io::{BdevIo, BdevOp, HealthUse, IoOutcome};
+use crate::io::{BdevIo, BdevOp, IoOutcome};
 use crate::ports::PortLimits;
 
 mod state;
@@ -251,9 +251,9 @@ fn completed_rarely(op: BdevOp, outcome: IoOutcome) -> (Registers, Option<Lba>, 
         (IoOutcome::Ok, BdevOp::Read | BdevOp::Write | BdevOp::Flush | BdevOp::Trim) => {
             (Registers::SUCCESS, None, 0)
         }
-        (IoOutcome::Ok, BdevOp::Health(HealthUse::Status)) => status(SMART_HEALTHY),
+        (IoOutcome::Ok, BdevOp::SmartStatus) => status(SMART_HEALTHY),
         (IoOutcome::Failing, _) => status(SMART_FAILING),
-        (IoOutcome::Ok, BdevOp::Health(_)) => (Registers::SUCCESS, None, 1),
+        (IoOutcome::Ok, BdevOp::SmartData | BdevOp::SmartThresholds) => (Registers::SUCCESS, None, 1),
         (IoOutcome::MediaError, BdevOp::Read) => (Registers::UNCORRECTABLE, None, 0),
         (IoOutcome::MediaError | IoOutcome::DeviceFault, _) => (Registers::DEVICE_FAULT, None, 0),
         (IoOutcome::OutOfRange, _) => (Registers::NOT_FOUND, None, 0),

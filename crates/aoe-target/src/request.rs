@@ -1,7 +1,7 @@
 //! Step one, parse: from bytes to a checked request.
 
 use aoe_wire::{
-    AoeCommand, AtaRepr, CONFIG_LEN, ConfigCommand, ConfigRepr, ETHERTYPE_AOE, EthernetHeader, Header,
+    AoeCommand, AtaArgs, CONFIG_LEN, ConfigCommand, ConfigRepr, ETHERTYPE_AOE, EthernetHeader, Header,
     KEYED_LEN, KEYED_STATUS_LEN, KeyedCommand, MASK_LEN, MAX_CONFIG_STRING, MacAddr, MaskArgs, MaskCommand,
     RESERVE_LEN, ReserveArgs, ReserveCommand, SECTOR_BYTES, ShelfSlot, VERSION,
 };
@@ -145,12 +145,12 @@ impl Request {
         if header.command() != AoeCommand::Ata {
             return parse_other(header.command(), argument).map(of);
         }
-        let (args, _) = AtaRepr::parse(argument).map_err(|_| DropReason::TooShort)?;
+        let (args, _) = AtaArgs::view(argument).map_err(|_| DropReason::TooShort)?;
         let taskfile = Taskfile {
             command: args.command_status,
             feature: args.feature_error,
             count: args.count,
-            lba: args.lba,
+            lba: args.lba48(),
         };
         Ok(of(RequestKind::Ata(taskfile)))
     }

@@ -97,8 +97,9 @@ pub struct Taskfile {
     pub feature: u8,
     /// Sectors, 0 to 255.
     pub count: u8,
-    /// The LBA registers, least significant byte first.
-    pub lba: [u8; 6],
+    /// The six LBA registers as one number of 48 bits, the first of them least significant. What it means depends on the
+    /// command.
+    pub lba: u64,
 }
 
 /// A command that moves sectors of the disk. Not yet held against the size of the disk.
@@ -180,7 +181,7 @@ pub enum Smart {
 }
 
 /// The LBA registers 1 and 2 of every SMART command, and of the status of a drive that expects no failure.
-const SMART_SIGNATURE: [u8; 2] = [0x4f, 0xc2];
+const SMART_SIGNATURE: u64 = 0xc24f;
 
 impl Taskfile {
     /// Decodes the registers. The opcode alone decides between 28 and 48 bits, because initiators set
@@ -249,7 +250,7 @@ impl Taskfile {
 
     /// The count of the pages that SMART returns is not looked at: up to ATA-6 it is not defined.
     fn smart(self) -> AtaCommand {
-        if self.lba[1..3] != SMART_SIGNATURE {
+        if self.lba >> 8 & 0xffff != SMART_SIGNATURE {
             return AtaCommand::Unsupported(self.command);
         }
         match self.feature {
@@ -264,12 +265,9 @@ impl Taskfile {
 
     #[inline(always)]
     fn address(self, width: AddressWidth) -> u64 {
-        let [a, b, c, d, e, f] = self.lba;
-        // As one number before the width is looked at: two loads, and no byte by itself.
-        let registers = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
         match width {
-            AddressWidth::Lba28 => registers & 0x0fff_ffff,
-            AddressWidth::Lba48 => registers,
+            AddressWidth::Lba28 => self.lba & 0x0fff_ffff,
+            AddressWidth::Lba48 => self.lba,
         }
     }
 }
@@ -280,19 +278,19 @@ mod tests {
 
     use super::*;
 
-    fn decode(command: u8, count: u8, lba: [u8; 6]) -> AtaCommand {
+    fn decode(command: u8, count: u8, lba: u64) -> AtaCommand {
         Taskfile { command, feature: 0, count, lba }.decode()
     }
 
-    fn with_feature(command: u8, feature: u8, lba: [u8; 6]) -> AtaCommand {
+    fn with_feature(command: u8, feature: u8, lba: u64) -> AtaCommand {
         Taskfile { command, feature, count: 1, lba }.decode()
     }
 
-    const LBA: [u8; 6] = [0x11, 0x22, 0x33, 0xe4, 0x55, 0x66];
+    const LBA: u64 = 0x6655_e433_2211;
 
     #[test]
     fn opcode_decides_the_width() {
-        let (lba28, lba48) = (0x0433_2211, 0x6655_e433_2211);
+        let (lba28, lba48) = (0x0433_2211, LBA);
         let (short, long) = (AddressWidth::Lba28, AddressWidth::Lba48);
         assert_eq!(decode(0x20, 2, LBA), AtaCommand::Read { lba: lba28, sectors: 2, width: short });
         assert_eq!(decode(0x24, 2, LBA), AtaCommand::Read { lba: lba48, sectors: 2, width: long });
@@ -353,7 +351,7 @@ mod tests {
 
     #[test]
     fn smart_wants_its_signature() {
-        let signed = [0, 0x4f, 0xc2, 0xa0, 0, 0];
+        let signed = 0xa0c2_4f00;
         for feature in 0..=255 {
             let want = match feature {
                 0xd0 => AtaCommand::Smart(Smart::ReadData),
@@ -364,7 +362,7 @@ mod tests {
                 _ => AtaCommand::Unsupported(0xb0),
             };
             assert_eq!(with_feature(0xb0, feature, signed), want);
-            for unsigned in [LBA, [0, 0x4f, 0, 0, 0, 0], [0, 0, 0xc2, 0, 0, 0], [0, 0xc2, 0x4f, 0, 0, 0]] {
+            for unsigned in [LBA, 0x4f00, 0x00c2_0000, 0x004f_c200] {
                 assert_eq!(with_feature(0xb0, feature, unsigned), AtaCommand::Unsupported(0xb0));
             }
         }
@@ -400,7 +398,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn exactly_the_table_is_supported(command: u8, count: u8, lba: [u8; 6]) {
+        fn exactly_the_table_is_supported(command: u8, count: u8, lba in 0..1u64 << 48) {
             let listed = OPCODES.iter().any(|opcode| opcode.code == command);
             let refused = matches!(decode(command, count, lba), AtaCommand::Unsupported(c) if c == command);
             // These have subcommands, of which 0 is none.
@@ -408,7 +406,7 @@ mod tests {
         }
 
         #[test]
-        fn addresses_stay_in_their_width(command: u8, count: u8, lba: [u8; 6]) {
+        fn addresses_stay_in_their_width(command: u8, count: u8, lba in 0..1u64 << 48) {
             if let AtaCommand::Read { lba, sectors, width } | AtaCommand::Write { lba, sectors, width } =
                 decode(command, count, lba)
             {

@@ -3,7 +3,7 @@
 //! A read, write or flush is one I/O. A write whose reply says that it is durable may be two ([`SyncPolicy`]), TRIM is one
 //! for each of its ranges, and SMART turns the drive's log into the requested page: [`Next`] says which of these is left.
 
-use aoe_target::{BdevIo, BdevOp, Export, Health, HealthUse, IoOutcome, PAYLOAD_OFFSET, Ranges, SMART_BYTES};
+use aoe_target::{BdevIo, BdevOp, Export, Health, IoOutcome, PAYLOAD_OFFSET, Ranges, SMART_BYTES};
 use dpdk::Mbuf;
 use spdk::{HealthLog, Io, IoChannel, IoKind, Outcome, Sectors};
 
@@ -40,7 +40,9 @@ pub(crate) fn first(
         }
         BdevOp::Flush => flush(),
         BdevOp::Trim => trim(export, sync, io, frame, 0),
-        BdevOp::Health(use_of) => submit(IoKind::Health, Next::Health(use_of)),
+        BdevOp::SmartData | BdevOp::SmartThresholds | BdevOp::SmartStatus => {
+            submit(IoKind::Health, Next::Smart)
+        }
     }
 }
 
@@ -52,7 +54,7 @@ pub(crate) fn next(export: &Export, sync: SyncPolicy, io: &BdevIo, next: Next, f
         Next::Reply | Next::Answered => Todo::Reply(IoOutcome::Ok),
         Next::Flush => flush(),
         Next::Unmap(from) => trim(export, sync, io, frame, from),
-        Next::Health(use_of) => Todo::Reply(health(use_of, frame)),
+        Next::Smart => Todo::Reply(smart(io.op, frame)),
     }
 }
 
@@ -90,17 +92,17 @@ fn trim(export: &Export, sync: SyncPolicy, io: &BdevIo, frame: &Mbuf, from: u16)
 }
 
 /// Makes the requested page of the drive's log in the frame's payload, or the verdict.
-fn health(use_of: HealthUse, frame: &mut Mbuf) -> IoOutcome {
+fn smart(op: BdevOp, frame: &mut Mbuf) -> IoOutcome {
     let page = frame.data_mut().get_mut(PAYLOAD_OFFSET..);
     let Some(page) = page.and_then(<[u8]>::first_chunk_mut::<SMART_BYTES>) else {
         return IoOutcome::DeviceFault;
     };
     let health = health_of(&HealthLog::parse(page));
-    match use_of {
-        HealthUse::Data => health.write_data(page),
-        HealthUse::Thresholds => health.write_thresholds(page),
-        HealthUse::Status if health.critical => return IoOutcome::Failing,
-        HealthUse::Status => {}
+    match op {
+        BdevOp::SmartData => health.write_data(page),
+        BdevOp::SmartThresholds => health.write_thresholds(page),
+        _ if health.critical => return IoOutcome::Failing,
+        _ => {}
     }
     IoOutcome::Ok
 }

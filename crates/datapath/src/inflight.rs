@@ -1,6 +1,6 @@
 //! What an mbuf remembers of its request while the bdev works on it; the rest is in the frame.
 
-use aoe_target::{BdevIo, ExportId, HealthUse, PAYLOAD_OFFSET, Place};
+use aoe_target::{BdevIo, ExportId, PAYLOAD_OFFSET, Place};
 
 use crate::deadline::Tick;
 
@@ -61,7 +61,7 @@ pub(crate) enum Next {
     /// Unmap the next range, from this entry of TRIM's payload on.
     Unmap(u16),
     /// Make the requested SMART page of the drive's log, then reply.
-    Health(HealthUse),
+    Smart,
     /// Nothing: it was answered past its deadline.
     Answered,
 }

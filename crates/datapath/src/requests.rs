@@ -410,7 +410,7 @@ fn reply_at_once(queue: &mut PortQueue, export: &Export, reply: Reply, frame: Mb
 /// Makes the frame as long as a read's data asks for; the initiator's trailing bytes, if any, give way. Whether it is.
 #[inline(always)]
 fn make_room(frame: &mut Mbuf, io: &BdevIo) -> bool {
-    if !matches!(io.op, BdevOp::Read | BdevOp::Health(_)) {
+    if io.op != BdevOp::Read && !io.op.is_smart() {
         return true;
     }
     frame.resize_to_one_segment(PAYLOAD_OFFSET + io.data_len())

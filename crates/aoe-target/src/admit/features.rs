@@ -4,7 +4,7 @@ use ata::{AddressWidth, Ranges, Registers, Smart};
 
 use super::Disposition;
 use crate::export::Export;
-use crate::io::{BdevIo, BdevOp, HealthUse, PAYLOAD_OFFSET};
+use crate::io::{BdevIo, BdevOp, PAYLOAD_OFFSET};
 use crate::ports::PortLimits;
 use crate::reply::Reply;
 
@@ -44,24 +44,18 @@ impl Export {
     #[cold]
     #[inline(never)]
     pub(super) fn admit_smart(&self, smart: Smart) -> Disposition {
-        let health = |what, sectors| {
-            Disposition::Submit(BdevIo {
-                op: BdevOp::Health(what),
-                lba: 0,
-                sectors,
-                width: AddressWidth::Lba28,
-            })
-        };
+        // The drive fills a page for each of them.
+        let submit =
+            |op| Disposition::Submit(BdevIo { op, lba: 0, sectors: 1, width: AddressWidth::Lba28 });
         match smart {
             _ if !self.has_smart() => answer(Registers::ABORTED),
             Smart::Enable if self.initiator_state().smart => answer(Registers::SUCCESS),
             Smart::Enable => Disposition::Defer,
             _ if !self.initiator_state().smart => answer(Registers::ABORTED),
             Smart::Disable => Disposition::Defer,
-            Smart::ReadData => health(HealthUse::Data, 1),
-            Smart::ReadThresholds => health(HealthUse::Thresholds, 1),
-            // The drive fills the page for this one, too.
-            Smart::ReturnStatus => health(HealthUse::Status, 1),
+            Smart::ReadData => submit(BdevOp::SmartData),
+            Smart::ReadThresholds => submit(BdevOp::SmartThresholds),
+            Smart::ReturnStatus => submit(BdevOp::SmartStatus),
         }
     }
 

@@ -102,7 +102,9 @@ impl<T> OrderTable<T> {
             BdevOp::Read => Kind::Read,
             BdevOp::Write => Kind::Write,
             BdevOp::Trim => Kind::Trim,
-            BdevOp::Flush | BdevOp::Health(_) => return Entry::Start(Place::NONE),
+            BdevOp::Flush | BdevOp::SmartData | BdevOp::SmartThresholds | BdevOp::SmartStatus => {
+                return Entry::Start(Place::NONE);
+            }
         };
         let (first, end) = range;
         let place = self.free;

@@ -39,7 +39,7 @@ fn ours(frame: &[u8], export: &Export, limits: PortLimits) -> Expected {
                 BdevOp::Write => 'w',
                 BdevOp::Flush => 'f',
                 BdevOp::Trim => 't',
-                BdevOp::Health(_) => 'h',
+                BdevOp::SmartData | BdevOp::SmartThresholds | BdevOp::SmartStatus => 'h',
             };
             Expected::Submit(operation, io.lba, usize::from(io.sectors))
         }
