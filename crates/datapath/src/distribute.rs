@@ -61,7 +61,7 @@ pub struct Distribution {
     /// This queue among the port's; of a detached one, none of theirs.
     queue: usize,
     /// By the lcore's number; its own has no ring.
-    peers: Vec<Peer>,
+    outboxes: Vec<Outbox>,
     /// The lcores with a queue of the port, in the order of the queues.
     lcores: Vec<usize>,
     inbox: FrameReceiver,
@@ -83,12 +83,12 @@ pub struct DetachedPart {
     pub(crate) replies: ReturnRing,
 }
 
-/// Another lcore.
+/// The way to another lcore's inbox.
 #[derive(Debug)]
-struct Peer {
+struct Outbox {
     ring: Option<FrameSender>,
     /// Frames of a burst that are to go there. Never more than its capacity, [`BURST`].
-    outgoing: Vec<RxMbuf>,
+    frames: Vec<RxMbuf>,
 }
 
 /// The way of a detached queue's replies to an lcore that sends them.
@@ -192,9 +192,9 @@ impl Distribution {
     /// # Errors
     /// The frame, if there is no such lcore or [`BURST`] frames for it have not been sent.
     pub(crate) fn hand_over(&mut self, lcore: u16, frame: Mbuf) -> Result<(), Mbuf> {
-        match self.peers.get_mut(usize::from(lcore)) {
-            Some(Peer { ring: Some(_), outgoing }) if outgoing.len() < BURST => {
-                outgoing.push(frame.into());
+        match self.outboxes.get_mut(usize::from(lcore)) {
+            Some(Outbox { ring: Some(_), frames }) if frames.len() < BURST => {
+                frames.push(frame.into());
                 Ok(())
             }
             _ => Err(frame),
@@ -203,14 +203,14 @@ impl Distribution {
 
     /// Sends what was handed over since the last call. Calls `dropped` for each frame that a ring has no room for.
     pub(crate) fn send(&mut self, mut dropped: impl FnMut(RxMbuf)) {
-        for peer in &mut self.peers {
-            let Some(ring) = &mut peer.ring else { continue };
-            if peer.outgoing.is_empty() {
+        for Outbox { ring, frames } in &mut self.outboxes {
+            let Some(ring) = ring else { continue };
+            if frames.is_empty() {
                 continue;
             }
-            self.counters.handed_over += ring.send(&mut peer.outgoing) as u64;
-            self.counters.ring_full += peer.outgoing.len() as u64;
-            peer.outgoing.drain(..).for_each(&mut dropped);
+            self.counters.handed_over += ring.send(frames) as u64;
+            self.counters.ring_full += frames.len() as u64;
+            frames.drain(..).for_each(&mut dropped);
         }
     }
 
@@ -225,11 +225,11 @@ impl Distribution {
             }
             let queue = self.queue_for(frame.data());
             if queue != self.queue
-                && let Some(peer) = self.lcores.get(queue).and_then(|lcore| self.peers.get_mut(*lcore))
-                && peer.ring.is_some()
+                && let Some(outbox) = self.lcores.get(queue).and_then(|lcore| self.outboxes.get_mut(*lcore))
+                && outbox.ring.is_some()
             {
                 // A burst has no more frames than there are places.
-                peer.outgoing.push(frame);
+                outbox.frames.push(frame);
                 return None;
             }
             if asks_every_address(frame.data()) {
@@ -255,7 +255,7 @@ impl Distribution {
     #[cold]
     fn hand_copies(&mut self, frame: &Mbuf, mempool: &Mempool) {
         for lcore in &self.lcores {
-            let Some(Peer { ring: Some(ring), .. }) = self.peers.get_mut(*lcore) else { continue };
+            let Some(Outbox { ring: Some(ring), .. }) = self.outboxes.get_mut(*lcore) else { continue };
             let Some(mut copy) = mempool.alloc() else { continue };
             if copy.copy_from(frame) {
                 self.copy.push(copy.into());
@@ -345,22 +345,22 @@ fn parts_of(eal: EalStarted, polled: &Arc<[PortSet]>, port: &DistributedPort) ->
     }
     let ring = |name: String, senders: usize| frame_ring(eal, &name, *capacity, senders.max(1), *numa_node);
     let all = polled.len();
-    let mut outgoing: Vec<Vec<Peer>> = (0..all).map(|_| Vec::with_capacity(all)).collect();
+    let mut outboxes: Vec<Vec<Outbox>> = (0..all).map(|_| Vec::with_capacity(all)).collect();
     let mut inboxes = Vec::with_capacity(all);
     for to in 0..all {
         let (mut ends, inbox) = ring(format!("aoe_p{number}l{to}"), all - 1)?;
-        for (from, peers) in outgoing.iter_mut().enumerate() {
+        for (from, outboxes) in outboxes.iter_mut().enumerate() {
             let ring = if from == to { None } else { ends.pop() };
-            peers.push(Peer { ring, outgoing: Vec::with_capacity(BURST) });
+            outboxes.push(Outbox { ring, frames: Vec::with_capacity(BURST) });
         }
         inboxes.push(inbox);
     }
     let serving = Arc::new(());
-    let part_of = |(lcore, (peers, inbox)): (usize, (Vec<Peer>, FrameReceiver))| Distribution {
+    let part_of = |(lcore, (outboxes, inbox)): (usize, (Vec<Outbox>, FrameReceiver))| Distribution {
         by: by.clone(),
         owners: Owners::new(lcore, Arc::clone(polled)),
         queue: lcores.iter().position(|polling| *polling == lcore).unwrap_or(usize::MAX),
-        peers,
+        outboxes,
         lcores: lcores.clone(),
         inbox,
         returned: None,
@@ -369,7 +369,7 @@ fn parts_of(eal: EalStarted, polled: &Arc<[PortSet]>, port: &DistributedPort) ->
         copy: Vec::with_capacity(1),
         counters: DistributionCounters::default(),
     };
-    let parts = outgoing.into_iter().zip(inboxes).enumerate().map(part_of);
+    let parts = outboxes.into_iter().zip(inboxes).enumerate().map(part_of);
     let mut parts: Vec<Option<Distribution>> = parts.map(Some).collect();
     let queues = lcores.iter().filter_map(|lcore| parts[*lcore].take());
     let mut queues: Vec<Distribution> = queues.collect();
