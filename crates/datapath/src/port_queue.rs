@@ -8,14 +8,16 @@ use std::sync::Arc;
 use aoe_target::{
     DropCounters, DropReason, Export, MacAddr, PortCounters, PortId, PortLimits, Reply, emit_advertisement,
 };
-use dpdk::{Burst, Mbuf, Mempool, RxInterrupts, RxMbuf, RxQueue, TxMbuf, TxQueue};
+use dpdk::{Burst, Mbuf, Mempool, RxMbuf, RxQueue, TxMbuf, TxQueue};
 
 use crate::{
     budget::Room,
-    distribute::{DetachedPart, Distribution, DistributionCounters, ReturnRing},
-    owner::Owners,
+    distribute::{Distribution, DistributionCounters, ReturnRing},
     pacing,
 };
+
+mod distributed;
+mod setup;
 
 /// Bytes at the start of a frame that parsing wants in one piece (`Request::parse`), with a VLAN tag.
 const HEAD: usize = 64 + dpdk::VLAN_TAG;
@@ -76,114 +78,10 @@ pub struct PortQueueStats {
 }
 
 impl PortQueue {
-    /// A queue pair of `port`. `advertises` on one queue of each port. All mbufs of its mempool may hold requests in flight,
-    /// but for a reserve: see [`PortQueue::with_mbufs`].
-    pub fn new(
-        port: PortId,
-        mac: MacAddr,
-        limits: PortLimits,
-        queues: (RxQueue, TxQueue),
-        advertises: bool,
-    ) -> Self {
-        let (rx, tx) = queues;
-        let mempool = Arc::clone(rx.mempool());
-        let (room, rx, tx) = (Room::of(mempool.size()), Some(rx), Tx::Queue(tx));
-        Self {
-            index: 0,
-            port,
-            mac,
-            limits,
-            advertises,
-            coalesces_tx: false,
-            has_addresses: false,
-            submitted: false,
-            room,
-            distribution: None,
-            rx,
-            tx,
-            mempool,
-            counters: PortCounters::default(),
-            drops: DropCounters::default(),
-        }
-    }
-
-    /// The port queue of an lcore without a queue pair of `port`, with its part in distributing the port's frames. `mac` is the
-    /// port's, `mempool` the one that its frames are received into, of which `mbufs` may hold requests in flight on this
-    /// lcore, but for a reserve.
-    #[must_use]
-    pub fn detached(
-        port: PortId,
-        mac: MacAddr,
-        limits: PortLimits,
-        mempool: Arc<Mempool>,
-        mbufs: u32,
-        part: DetachedPart,
-    ) -> Self {
-        let DetachedPart { part, replies } = part;
-        let replies = replies.with_room(mempool.size() as usize);
-        Self {
-            index: 0,
-            port,
-            mac,
-            limits,
-            advertises: false,
-            coalesces_tx: false,
-            has_addresses: part.has_addresses(),
-            submitted: false,
-            room: Room::of(mbufs),
-            distribution: Some(Box::new(part)),
-            rx: None,
-            tx: Tx::Returned(replies),
-            mempool,
-            counters: PortCounters::default(),
-            drops: DropCounters::default(),
-        }
-    }
-
-    /// The same queue, for a PMD that makes a system call for each tx burst: it holds replies for a turn in which further
-    /// requests came, so that more leave with one call.
-    #[must_use]
-    pub fn coalescing_tx(mut self) -> Self {
-        self.coalesces_tx = true;
-        self
-    }
-
-    /// The same queue, for a mempool that other queues share, or whose mbufs its rings hold: `mbufs` of them may hold requests
-    /// in flight, but for a reserve.
-    #[must_use]
-    pub fn with_mbufs(mut self, mbufs: u32) -> Self {
-        self.room = Room::of(mbufs);
-        self
-    }
-
-    /// The same queue, which takes its part in distributing its port's frames.
-    #[must_use]
-    pub fn distributed(mut self, part: Distribution) -> Self {
-        self.has_addresses = part.has_addresses();
-        self.distribution = Some(Box::new(part));
-        self
-    }
-
-    /// Whether other lcores hand it frames.
-    #[must_use]
-    pub fn is_distributed(&self) -> bool {
-        self.distribution.is_some()
-    }
-
-    /// The owners of exports, where there are several lcores.
-    pub(crate) fn owners(&self) -> Option<&Owners> {
-        self.distribution.as_ref().map(|part| part.owners())
-    }
-
     /// Its index among its lcore's queues.
     #[inline]
     pub(crate) fn index(&self) -> usize {
         self.index
-    }
-
-    /// Says which of its lcore's queues it is.
-    pub(crate) fn set_index(&mut self, index: usize) {
-        self.index = index;
     }
 
     #[inline]
@@ -194,23 +92,6 @@ impl PortQueue {
     #[inline]
     pub(crate) fn mac(&self) -> MacAddr {
         self.mac
-    }
-
-    /// Whether it serves requests to this address, too, which is another queue's.
-    #[cold]
-    pub(crate) fn serves_address(&self, destination: MacAddr) -> bool {
-        self.distribution.as_ref().is_some_and(|part| part.has_address(destination))
-    }
-
-    /// The address that a request is answered from: the one that it was sent to, or the queue's own.
-    #[cold]
-    fn address_for(&self, frame: &Mbuf) -> MacAddr {
-        match frame.data().first_chunk() {
-            Some(&[a, b, c, d, e, f, _]) if self.serves_address(MacAddr([a, b, c, d, e, f])) => {
-                MacAddr([a, b, c, d, e, f])
-            }
-            _ => self.mac,
-        }
     }
 
     #[inline]
@@ -240,11 +121,6 @@ impl PortQueue {
         }
     }
 
-    /// Adds the rx queue's interrupt to `interrupts`, if it has one.
-    pub(crate) fn add_interrupt(&self, interrupts: &mut RxInterrupts) -> dpdk::Result<()> {
-        self.rx.as_ref().map_or(Ok(()), |rx| interrupts.add(rx))
-    }
-
     /// Fills `burst` with frames that have arrived, at most `most`; where the port has several addresses, it keeps those that
     /// this queue serves. Returns how many arrived.
     #[inline]
@@ -258,50 +134,6 @@ impl PortQueue {
             part.distribute(burst, &self.mempool);
         }
         received
-    }
-
-    /// Hands a frame to the lcore of this number, with the next [`PortQueue::send_handed_over`]. It counts as received where it is
-    /// served.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn hand_over(&mut self, lcore: u16, frame: Mbuf) {
-        let length = frame.frame_len() as u64;
-        let frame = match &mut self.distribution {
-            Some(part) => part.hand_over(lcore, frame),
-            None => Err(frame),
-        };
-        match frame {
-            Ok(()) => {
-                self.counters.rx_frames -= 1;
-                self.counters.rx_bytes -= length;
-            }
-            Err(frame) => self.drop(frame, DropReason::RingFull),
-        }
-    }
-
-    /// Sends the frames that are to go to other lcores. Those without room in a ring are dropped.
-    #[inline]
-    pub(crate) fn send_handed_over(&mut self) {
-        let Some(part) = &mut self.distribution else { return };
-        let (counters, drops) = (&mut self.counters, &mut self.drops);
-        part.send(|frame| {
-            counters.rx_frames += 1;
-            counters.rx_bytes += frame.frame_len() as u64;
-            drops.count(DropReason::RingFull);
-        });
-    }
-
-    /// Fills `burst` with frames that other lcores handed over, at most `most`. Returns how many.
-    pub(crate) fn take_over(&mut self, burst: &mut Burst, most: usize) -> usize {
-        let Some(part) = &mut self.distribution else { return 0 };
-        let frames = part.take_over(burst, most);
-        burst.prefetch();
-        frames
-    }
-
-    /// Whether no frame that another lcore handed over is still to be served.
-    pub(crate) fn is_inbox_empty(&self) -> bool {
-        self.distribution.as_ref().is_none_or(|part| part.is_inbox_empty())
     }
 
     /// Counts a received frame and makes it exclusive, with its head in one piece. `None` if it was dropped. A PMD that
@@ -429,26 +261,6 @@ impl PortQueue {
         self.drop(frame.into_mbuf(), DropReason::NoRoom);
     }
 
-    /// Queues the replies that other lcores have made for this queue to send.
-    #[inline(never)]
-    fn queue_returned(&mut self) {
-        let mut burst = Burst::new();
-        while let Some(part) = &mut self.distribution
-            && part.take_returned(&mut burst) > 0
-        {
-            for frame in &mut burst {
-                match frame.into_exclusive() {
-                    Ok(frame) => self.send(frame),
-                    // A reply's bytes are its own.
-                    Err(shared) => {
-                        self.drops.count(DropReason::NoRoom);
-                        drop(shared);
-                    }
-                }
-            }
-        }
-    }
-
     /// Frees a frame that gets no answer, and counts why.
     #[inline]
     pub(crate) fn drop(&mut self, frame: Mbuf, reason: DropReason) {
@@ -486,25 +298,5 @@ impl PortQueue {
     /// Whether a turn can make replies leave.
     pub(crate) fn has_replies(&self) -> bool {
         self.tx_waiting() > 0 || matches!(&self.tx, Tx::Queue(tx) if tx.is_held_up())
-    }
-
-    /// The lcore receives nothing more and has nothing in flight.
-    pub(crate) fn retire(&mut self) {
-        if let Some(part) = &mut self.distribution {
-            part.retire();
-        }
-    }
-
-    /// Whether other lcores have made replies that this queue has to send, or may make some.
-    pub(crate) fn awaits_replies(&self) -> bool {
-        self.distribution.as_ref().is_some_and(|part| part.awaits_replies())
-    }
-
-    /// Takes a new address in place of `old`, where that is this queue's, and new limits.
-    pub(crate) fn change(&mut self, old: MacAddr, new: MacAddr, limits: PortLimits) {
-        if self.mac == old {
-            self.mac = new;
-        }
-        self.limits = limits;
     }
 }
