@@ -8,8 +8,8 @@
 //! | a request of its initiator, while its export is tracked | [`Admission`] | the budget |
 //! | a request that was admitted before a fence | [`Fences`] | the fence's end |
 //!
-//! A request begins when its bdev has taken it, or when it is parked: behind others, or for a limit on rates. It ends when it is answered or dropped; one
-//! that was answered past its deadline ends when its bdev gives it back.
+//! A request begins before its bdev gets it, or when it is parked: behind others, or for a limit on rates. It ends when it is
+//! answered or dropped; one that was answered past its deadline ends when its bdev gives it back.
 
 use std::time::Duration;
 

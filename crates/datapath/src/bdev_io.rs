@@ -5,11 +5,11 @@
 
 use aoe_target::{BdevIo, BdevOp, Export, Health, IoOutcome, PAYLOAD_OFFSET, Ranges, SMART_BYTES};
 use dpdk::Mbuf;
-use spdk::{HealthLog, Io, IoChannel, IoKind, Outcome, Sectors};
+use spdk::{CompletionQueue, CurrentThread, HealthLog, Io, IoChannel, IoKind, Outcome, Sectors};
 
 use crate::{
-    backing::SyncPolicy,
-    inflight::{Next, PAYLOAD},
+    backing::{Backing, SyncPolicy},
+    inflight::{InFlight, Next, PAYLOAD},
 };
 
 /// What is to be done for a request.
@@ -21,9 +21,38 @@ pub(crate) enum Todo {
     Reply(IoOutcome),
 }
 
+/// Hands a request to its bdev, with the continuation that it needs.
+///
+/// # Errors
+/// The outcome that it is to be answered with at once, and its frame.
+#[inline(always)]
+pub(crate) fn submit(
+    export: &Export,
+    backing: &mut Backing,
+    thread: CurrentThread<'_>,
+    bdevs: &CompletionQueue<InFlight>,
+    context: InFlight,
+    frame: Mbuf,
+) -> Result<(), (IoOutcome, Mbuf)> {
+    let todo = match backing.channel() {
+        Some(channel) => first(export, channel, backing.sync(), &context.io, &frame),
+        None => Todo::Reply(IoOutcome::DeviceFault),
+    };
+    match todo {
+        Todo::Submit(io, next) => {
+            if io.kind == IoKind::WriteFua {
+                backing.counters().fua_writes += 1;
+            }
+            let submitted = backing.submit(thread, bdevs, io, frame, InFlight { next, ..context });
+            submitted.map_err(|frame| (IoOutcome::DeviceFault, frame))
+        }
+        Todo::Reply(outcome) => Err((outcome, frame)),
+    }
+}
+
 /// What is done first for a request that the export has admitted.
 #[inline(always)]
-pub(crate) fn first(
+fn first(
     export: &Export,
     channel: &IoChannel,
     sync: SyncPolicy,

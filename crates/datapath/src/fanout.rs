@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use aoe_target::{Cursor, DropReason, ExportId, PortId, Scan, ShelfSlot, VlanId, Vlans};
 use dpdk::Mbuf;
 
-use crate::{backing::Exports, port_queue::PortQueue};
+use crate::{exports::Exports, port_queue::PortQueue};
 
 /// Wildcard requests that one lcore answers at the same time.
 const MAX_WILDCARDS: usize = 64;

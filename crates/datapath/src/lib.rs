@@ -8,7 +8,7 @@
 //!    owns their export (`owner`), and replies handed back;
 //! 3. `requests`: the way itself: a frame is parsed and routed (`tag`: out of its VLAN), admitted, submitted, completed
 //!    and answered;
-//! 4. `backing`: the exports, and what is behind each;
+//! 4. `exports`: the exports, and what is behind each (`backing`);
 //! 5. `order`: a request waits for earlier ones on the same sectors, and a copy for its original;
 //! 6. `accounting`: what is counted for each request in flight; for it `budget`, how many of them an export may have, and
 //!    `admission`, which applies it; `deadline`, until when they are answered; `fence`, which reports when those admitted
@@ -38,6 +38,7 @@ pub mod deferred;
 mod degraded;
 pub mod distribute;
 mod export_slice;
+mod exports;
 mod fanout;
 mod fence;
 pub mod idle;
@@ -53,13 +54,13 @@ mod requests;
 mod tag;
 mod turn_count;
 
-pub use backing::AddError;
 pub use deferred::{Deferred, DeferredSender, MAX_DEFERRED, deferred_channel};
 pub use degraded::{Degraded, DegradedChanges};
 pub use distribute::{
     DetachedPart, DistributeBy, DistributedPort, Distribution, DistributionCounters, Parts,
 };
 pub use export_slice::ExportSlice;
+pub use exports::AddError;
 pub use idle::Idle;
 pub use inflight::{PAYLOAD, PAYLOAD_ALIGNMENT, private_size};
 pub use lcore::{Lcore, Snapshot};

@@ -2,22 +2,24 @@
 //! carries it out, and the reply is written over it.
 //!
 //! Here is the way of reads and writes. All other requests leave it to `messages`, those that meet others on the same sectors
-//! to `waiting`, those beyond a limit on rates to `limited`, and those past their deadline to `overdue`.
+//! to `waiting`, those beyond a limit on rates to `limited`, those that no bdev carries out to `refused`, those that need
+//! another I/O to `continuations`, and those past their deadline to `overdue`.
 
 use aoe_target::{
-    BdevIo, BdevOp, DropReason, Export, ExportId, IoOutcome, MacAddr, PAYLOAD_OFFSET, Place, Refusal, Reply,
-    Request, ShelfSlot, Transfer, VlanId,
+    BdevIo, BdevOp, DropReason, Export, ExportId, IoOutcome, PAYLOAD_OFFSET, Reply, Request, Transfer,
+    VlanId,
 };
 use dpdk::{Burst, Mbuf, RxMbuf};
-use spdk::{Completed, CompletionQueue, CurrentThread, IoKind};
+use spdk::{Completed, CompletionQueue, CurrentThread};
 
 use crate::{
     accounting::Accounting,
     admission::NotAdmitted,
-    backing::{Backing, Exports},
-    bdev_io::{self, Todo},
+    backing::Backing,
+    bdev_io,
     deferred::DeferredRequests,
     degraded::DegradedChanges,
+    exports::Exports,
     fanout::Fanouts,
     inflight::{InFlight, Next},
     order::Order,
@@ -27,9 +29,11 @@ use crate::{
     tag,
 };
 
+mod continuations;
 mod limited;
 mod messages;
 mod overdue;
+mod refused;
 mod waiting;
 
 /// An lcore's exports, and the requests to them.
@@ -98,37 +102,6 @@ impl Requests {
             completed = true;
         }
         completed
-    }
-
-    /// Goes on with a request that is not finished with its I/O, or was answered before. `None` if the bdev has it again, or
-    /// nothing is left to do; else it is to be answered.
-    #[cold]
-    #[inline(never)]
-    fn go_on(
-        &mut self,
-        thread: CurrentThread<'_>,
-        queues: &mut [PortQueue],
-        context: InFlight,
-        outcome: IoOutcome,
-        mut frame: Mbuf,
-    ) -> Option<(Mbuf, IoOutcome)> {
-        if context.next == Next::Answered {
-            self.complete_late(context, &mut queues[context.queue], frame);
-            return None;
-        }
-        if outcome != IoOutcome::Ok {
-            return Some((frame, outcome));
-        }
-        let (export, backing) = self.exports.export_of(context.export);
-        match bdev_io::next(export, backing.sync(), &context.io, context.next, &mut frame) {
-            Todo::Reply(outcome) => Some((frame, outcome)),
-            Todo::Submit(io, next) => {
-                backing.counters().write_flushes += u64::from(io.kind == IoKind::Flush);
-                let resubmitted =
-                    backing.submit(thread, &self.bdevs, io, frame, InFlight { next, ..context });
-                resubmitted.err().map(|frame| (frame, IoOutcome::DeviceFault))
-            }
-        }
     }
 
     /// Starts a turn's receiving.
@@ -232,11 +205,11 @@ impl Requests {
         mut frame: Mbuf,
     ) {
         let Some((id, export, backing)) = self.exports.route_to_one(queue.port(), vlan, address) else {
-            return drop_unrouted(queue, address, frame);
+            return Self::drop_unrouted(queue, address, frame);
         };
         let io = match export.admit_transfer(source, transfer, frame.frame_len(), queue.limits()) {
             Ok(io) => io,
-            Err(refusal) => return refuse(queue, export, backing, transfer.is_write, refusal, frame),
+            Err(refusal) => return Self::refuse(queue, export, backing, transfer.is_write, refusal, frame),
         };
         let unended = (&mut self.bdevs, &self.order, &mut self.limits);
         match self.accounting.admit(export, backing, queue, unended, source) {
@@ -258,50 +231,14 @@ impl Requests {
         let Some(place) = self.order.enter(id, &io, source) else {
             return self.admit_behind(thread, queue, id, io.again(), source, frame);
         };
+        // Begun before the bdev has it, so that nothing need be kept for it meanwhile.
         let deadline = self.accounting.deadline(backing);
-        let context = InFlight::new(queue.index(), id, place, io.again(), deadline);
-        match submit(export, backing, thread, &self.bdevs, context, frame) {
-            Ok(()) => self.accounting.begin(id, backing, queue, source, deadline),
-            Err((outcome, frame)) => self.fail_at_once(queue, id, place, io.again(), outcome, frame),
+        self.accounting.begin(id, backing, queue, source, deadline);
+        let context = InFlight::new(queue.index(), id, place, io, deadline);
+        let submitted = bdev_io::submit(export, backing, thread, &self.bdevs, context.again(), frame);
+        if let Err((outcome, frame)) = submitted {
+            self.fail_at_once(queue, context, outcome, frame);
         }
-    }
-
-    /// Submits a read or write to a bdev whose export has limits, or has it wait.
-    #[cold]
-    #[inline(never)]
-    fn admit_limited(
-        &mut self,
-        thread: CurrentThread<'_>,
-        queue: &mut PortQueue,
-        id: ExportId,
-        io: BdevIo,
-        (source, transfer): (MacAddr, Transfer),
-        mut frame: Mbuf,
-    ) {
-        let (_, backing) = self.exports.export_of(id);
-        backing.counters().submitted(transfer.is_write);
-        if !make_room(&mut frame, &io) {
-            return queue.drop(frame, DropReason::NoRoom);
-        }
-        self.pacing.submitted(io.data_len());
-        self.admit_behind(thread, queue, id, io, source, frame);
-    }
-
-    /// Answers a request that no bdev has taken. It has just arrived, so it has no copies.
-    #[cold]
-    #[inline(never)]
-    fn fail_at_once(
-        &mut self,
-        queue: &mut PortQueue,
-        id: ExportId,
-        place: Place,
-        io: BdevIo,
-        outcome: IoOutcome,
-        frame: Mbuf,
-    ) {
-        let (export, backing) = self.exports.export_of(id);
-        self.order.leave(place);
-        answer_other(queue, export, backing, io, outcome, frame);
     }
 
     /// See [`crate::Lcore::fence`].
@@ -335,13 +272,6 @@ fn vlan_for(queue: &PortQueue, request: &Request, frame: &Mbuf) -> Result<Option
     if frame.is_tag_taken() { tag::vlan_of(frame) } else { Ok(None) }
 }
 
-/// Drops a read or write that means no export, or more than one.
-#[cold]
-fn drop_unrouted(queue: &mut PortQueue, address: ShelfSlot, frame: Mbuf) {
-    let is_wildcard = address.is_wildcard();
-    queue.drop(frame, if is_wildcard { DropReason::WildcardRefused } else { DropReason::UnknownShelfSlot });
-}
-
 /// Answers a read or write that the bdev has carried out.
 #[inline(always)]
 fn answer(
@@ -371,42 +301,6 @@ fn answer_other(
     queue.reply(export, &Reply::completed(&io, outcome), frame);
 }
 
-/// Hands a request to its bdev, with the continuation that it needs.
-///
-/// # Errors
-/// The outcome that it is to be answered with at once, and its frame.
-#[inline(always)]
-fn submit(
-    export: &Export,
-    backing: &mut Backing,
-    thread: CurrentThread<'_>,
-    bdevs: &CompletionQueue<InFlight>,
-    context: InFlight,
-    frame: Mbuf,
-) -> Result<(), (IoOutcome, Mbuf)> {
-    let io = &context.io;
-    let todo = match backing.channel() {
-        Some(channel) => bdev_io::first(export, channel, backing.sync(), io, &frame),
-        None => Todo::Reply(IoOutcome::DeviceFault),
-    };
-    match todo {
-        Todo::Submit(first, next) => {
-            if first.kind == IoKind::WriteFua {
-                backing.counters().fua_writes += 1;
-            }
-            let submitted = backing.submit(thread, bdevs, first, frame, InFlight { next, ..context });
-            submitted.map_err(|frame| (IoOutcome::DeviceFault, frame))
-        }
-        Todo::Reply(outcome) => Err((outcome, frame)),
-    }
-}
-
-/// Replies to a request that no bdev has. Out of line: a bdev's replies alone are worth inlining.
-#[inline(never)]
-fn reply_at_once(queue: &mut PortQueue, export: &Export, reply: Reply, frame: Mbuf) {
-    queue.reply(export, &reply, frame);
-}
-
 /// Makes the frame as long as a read's data asks for; the initiator's trailing bytes, if any, give way. Whether it is.
 #[inline(always)]
 fn make_room(frame: &mut Mbuf, io: &BdevIo) -> bool {
@@ -414,21 +308,4 @@ fn make_room(frame: &mut Mbuf, io: &BdevIo) -> bool {
         return true;
     }
     frame.resize_to_one_segment(PAYLOAD_OFFSET + io.data_len())
-}
-
-/// Drops or answers a read or write that is not submitted.
-#[cold]
-fn refuse(
-    queue: &mut PortQueue,
-    export: &Export,
-    backing: &mut Backing,
-    is_write: bool,
-    refusal: Refusal,
-    frame: Mbuf,
-) {
-    backing.counters().refused(is_write, &refusal);
-    match refusal {
-        Refusal::Reply(reply) => reply_at_once(queue, export, reply, frame),
-        Refusal::Drop(reason) => queue.drop(frame, reason),
-    }
 }

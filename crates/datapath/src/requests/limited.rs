@@ -1,13 +1,14 @@
 //! Requests that wait for the limits on the rates of their export or initiator.
 
 use aoe_target::{
-    DropReason, DropsOfInitiator, ExportId, ExportKey, ExportState, InitiatorDrop, InitiatorDropEntry,
-    MacAddr, Place,
+    BdevIo, DropReason, DropsOfInitiator, ExportId, ExportKey, ExportState, InitiatorDrop, InitiatorDropEntry,
+    MacAddr, Place, Transfer,
     qos::{Held, Limits},
 };
+use dpdk::Mbuf;
 use spdk::CurrentThread;
 
-use super::Requests;
+use super::{Requests, make_room};
 use crate::{
     deadline::Tick,
     order::Parked,
@@ -16,6 +17,27 @@ use crate::{
 };
 
 impl Requests {
+    /// Submits a read or write to a bdev whose export has limits, or has it wait.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn admit_limited(
+        &mut self,
+        thread: CurrentThread<'_>,
+        queue: &mut PortQueue,
+        id: ExportId,
+        io: BdevIo,
+        (source, transfer): (MacAddr, Transfer),
+        mut frame: Mbuf,
+    ) {
+        let (_, backing) = self.exports.export_of(id);
+        backing.counters().submitted(transfer.is_write);
+        if !make_room(&mut frame, &io) {
+            return queue.drop(frame, DropReason::NoRoom);
+        }
+        self.pacing.submitted(io.data_len());
+        self.admit_behind(thread, queue, id, io, source, frame);
+    }
+
     /// Has a request wait that may start by its order and not by its rate. `is_new`: it is not in flight yet.
     #[cold]
     #[inline(never)]

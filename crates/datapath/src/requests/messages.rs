@@ -7,7 +7,7 @@ use aoe_target::{
 use dpdk::Mbuf;
 use spdk::CurrentThread;
 
-use super::{Requests, make_room, reply_at_once, vlan_for};
+use super::{Requests, make_room, refused::reply_at_once, vlan_for};
 use crate::{
     admission::NotAdmitted,
     deferred::{Deferred, DeferredSender},

@@ -7,9 +7,9 @@ use aoe_target::{
 use dpdk::Mbuf;
 use spdk::CurrentThread;
 
-use super::{Requests, make_room, refuse, submit};
+use super::{Requests, make_room};
 use crate::{
-    admission,
+    admission, bdev_io,
     inflight::InFlight,
     order::{self, Behind, Parked},
     port_queue::PortQueue,
@@ -37,10 +37,11 @@ impl Requests {
                     let request = Parked { queue: queue.index(), io, frame, deadline };
                     return self.hold(queue, id, place, request, source, true);
                 }
+                self.accounting.begin(id, backing, queue, source, deadline);
                 let context = InFlight::new(queue.index(), id, place, io, deadline);
-                match submit(export, backing, thread, &self.bdevs, context, frame) {
-                    Ok(()) => self.accounting.begin(id, backing, queue, source, deadline),
-                    Err((outcome, frame)) => self.fail_at_once(queue, id, place, io, outcome, frame),
+                let submitted = bdev_io::submit(export, backing, thread, &self.bdevs, context, frame);
+                if let Err((outcome, frame)) = submitted {
+                    self.fail_at_once(queue, context, outcome, frame);
                 }
             }
             Behind::Full(frame) => queue.drop(frame, DropReason::OrderFull),
@@ -85,7 +86,7 @@ impl Requests {
         if refusal == Refusal::Drop(DropReason::ExportFull) {
             self.accounting.count_drop(export.key(), source, InitiatorDrop::ExportFull);
         }
-        refuse(queue, export, backing, io.op == BdevOp::Write, refusal, frame);
+        Self::refuse(queue, export, backing, io.op == BdevOp::Write, refusal, frame);
     }
 
     /// Answers a request that has its outcome and is not in flight any more, and its copies, the newest first.
@@ -146,7 +147,7 @@ impl Requests {
         let context = InFlight::new(queue, id, place, io, deadline);
         let (export, backing) = self.exports.export_of(id);
         let submitted = match export.recheck(&io, admission::source_of(&frame)) {
-            Ok(()) => submit(export, backing, thread, &self.bdevs, context, frame),
+            Ok(()) => bdev_io::submit(export, backing, thread, &self.bdevs, context, frame),
             Err(outcome) => Err((outcome, frame)),
         };
         let Err((outcome, frame)) = submitted else { return };

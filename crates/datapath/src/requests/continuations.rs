@@ -1,0 +1,45 @@
+//! Requests that are not finished with their I/O: the flush after a write, the further ranges of a TRIM, the page of SMART.
+
+use aoe_target::IoOutcome;
+use dpdk::Mbuf;
+use spdk::{CurrentThread, IoKind};
+
+use super::Requests;
+use crate::{
+    bdev_io::{self, Todo},
+    inflight::{InFlight, Next},
+    port_queue::PortQueue,
+};
+
+impl Requests {
+    /// Goes on with a request that is not finished with its I/O, or was answered before. `None` if the bdev has it again, or
+    /// nothing is left to do; else it is to be answered.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn go_on(
+        &mut self,
+        thread: CurrentThread<'_>,
+        queues: &mut [PortQueue],
+        context: InFlight,
+        outcome: IoOutcome,
+        mut frame: Mbuf,
+    ) -> Option<(Mbuf, IoOutcome)> {
+        if context.next == Next::Answered {
+            self.complete_late(context, &mut queues[context.queue], frame);
+            return None;
+        }
+        if outcome != IoOutcome::Ok {
+            return Some((frame, outcome));
+        }
+        let (export, backing) = self.exports.export_of(context.export);
+        match bdev_io::next(export, backing.sync(), &context.io, context.next, &mut frame) {
+            Todo::Reply(outcome) => Some((frame, outcome)),
+            Todo::Submit(io, next) => {
+                backing.counters().write_flushes += u64::from(io.kind == IoKind::Flush);
+                let resubmitted =
+                    backing.submit(thread, &self.bdevs, io, frame, InFlight { next, ..context });
+                resubmitted.err().map(|frame| (frame, IoOutcome::DeviceFault))
+            }
+        }
+    }
+}
