@@ -10,7 +10,7 @@ use aoe_target::{
     VlanId,
 };
 use dpdk::{Burst, Mbuf, RxMbuf};
-use spdk::{Completed, CompletionQueue, CurrentThread};
+use spdk::{CompletionQueue, CurrentThread};
 
 use crate::{
     accounting::Accounting,
@@ -74,9 +74,12 @@ impl Requests {
     pub(crate) fn complete(&mut self, thread: CurrentThread<'_>, queues: &mut [PortQueue]) -> bool {
         self.bdevs.advance();
         let mut completed = false;
-        while let Some(Completed { mut frame, context, outcome }) = self.bdevs.poll() {
+        while let Some(request) = self.bdevs.poll() {
             completed = true;
-            let mut outcome = bdev_io::outcome_of(outcome);
+            // Field by field, from where they lie: see `BdevIo::again`.
+            let context = request.context().again();
+            let mut outcome = bdev_io::outcome_of(request.outcome());
+            let mut frame = request.into_frame();
             if context.next != Next::Reply {
                 match self.go_on(thread, queues, context.again(), outcome, frame) {
                     Some(ended) => (frame, outcome) = ended,

@@ -53,7 +53,7 @@ use crate::{
     error::{EAGAIN, EINVAL, ENOMEM, ENOTSUP, Error, Result},
     fdsync::{FdSync, FileSyncs},
     file_flush,
-    in_flight::{Channel, Header, Io, IoKind, Outcome, QueueHead, Slot, Submitted, outcome_of_io},
+    in_flight::{Channel, Io, IoKind, Outcome, QueueHead, Slot, Submitted, outcome_of_io},
     in_flight_table::InFlightTable,
     pending::Pending,
     sector_io,
@@ -143,7 +143,7 @@ impl IoChannel {
         }
         let (bytes, blocks) = channel.extent(io);
         let Some(place) = queue.inner().in_flight.next() else { return Err(frame) };
-        let mut request = Submitted::new(frame, queue.head, self.inner, io, blocks, place.index, context)?;
+        let mut request = Submitted::new(frame, queue.head, self.inner, io, place.index, context)?;
         place.take(request.arg());
         channel.in_flight.set(channel.in_flight.get() + 1);
         if channel.is_kernels {
@@ -207,12 +207,12 @@ impl fmt::Debug for IoChannel {
 
 /// Hands a request to the bdev, or to those that wait.
 fn start(request: Submitted) {
-    let Header { io, blocks, .. } = *request.header();
-    let channel = request.channel();
+    let (io, channel) = (request.header().io, request.channel());
+    let (_, blocks) = channel.extent(io);
     start_as(request, channel, io.kind, blocks);
 }
 
-/// [`start`] for a request whose channel, kind and range, as in its header, are at hand.
+/// [`start`] for a request whose channel, kind and range are at hand.
 #[inline(always)]
 fn start_as(mut request: Submitted, channel: &Channel, kind: IoKind, blocks: Option<Blocks>) {
     let (desc, ch) = channel.handles();
@@ -344,12 +344,41 @@ fn write_dwords(blocks: Blocks, fua: bool) -> Option<[u32; 3]> {
 /// A request that has ended, with what was submitted.
 #[derive(Debug)]
 pub struct Completed<C> {
-    /// The frame: a read's data is in it.
-    pub frame: Mbuf,
-    /// What was passed to submit.
-    pub context: C,
+    frame: Mbuf,
+    /// In the private area of `frame`.
+    slot: NonNull<Slot<C>>,
+}
+
+impl<C: Copy> Completed<C> {
     /// How it ended.
-    pub outcome: Outcome,
+    #[inline(always)]
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        // SAFETY: `poll` found the slot there. It stays as long as the mbuf, which self owns; nobody else writes it.
+        unsafe { self.slot.as_ref() }.header.outcome
+    }
+
+    /// What was passed to submit, where it lies: a field that is not looked at is not read.
+    #[inline(always)]
+    #[must_use]
+    pub fn context(&self) -> &C {
+        // SAFETY: as in `outcome`.
+        &unsafe { self.slot.as_ref() }.context
+    }
+
+    /// The frame: a read's data is in it.
+    #[inline(always)]
+    #[must_use]
+    pub fn frame(&self) -> &Mbuf {
+        &self.frame
+    }
+
+    /// The frame, which is the caller's again.
+    #[inline(always)]
+    #[must_use]
+    pub fn into_frame(self) -> Mbuf {
+        self.frame
+    }
 }
 
 /// One lcore's requests in flight, and those that have ended.
@@ -451,14 +480,12 @@ impl<C: Copy> CompletionQueue<C> {
             return None;
         };
         head.leave(&request);
-        let outcome = request.header().outcome;
+        // `Submitted::new` put a Slot<C> there, which the header is the first of (repr(C)): a queue's requests all have its
+        // context type. C is Copy, so the slot may be forgotten.
         let slot = request.place().cast::<Slot<C>>();
-        // SAFETY: `Submitted::new` put a Slot<C> there, which the header is the first of (repr(C)): a queue's requests all
-        // have its context type. C is Copy, so the slot may be forgotten.
-        let context = unsafe { (*slot.as_ptr()).context };
         // SAFETY: the request was in the list of ended ones, which `finish` fills, so no bdev has it.
         let frame = unsafe { request.into_frame() };
-        Some(Completed { frame, context, outcome })
+        Some(Completed { frame, slot })
     }
 }
 

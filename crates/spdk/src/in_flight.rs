@@ -129,8 +129,6 @@ pub(crate) struct Header {
     pub(crate) queue: NonNull<QueueHead>,
     pub(crate) channel: NonNull<Channel>,
     pub(crate) io: Io,
-    /// The I/O's range in blocks, where it is whole blocks.
-    pub(crate) blocks: Option<Blocks>,
     /// Files that a flush has synced.
     pub(crate) synced: usize,
     /// Its place in its queue's table of requests in flight.
@@ -176,7 +174,6 @@ impl Submitted {
         queue: NonNull<QueueHead>,
         channel: NonNull<Channel>,
         io: Io,
-        blocks: Option<Blocks>,
         index: u32,
         context: C,
     ) -> std::result::Result<Self, Mbuf> {
@@ -190,7 +187,6 @@ impl Submitted {
             queue,
             channel,
             io,
-            blocks,
             synced: 0,
             index,
             outcome: Outcome::Aborted,

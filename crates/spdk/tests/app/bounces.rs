@@ -134,9 +134,9 @@ fn on_a_file(name: &'static str, block_size: usize, alignment: Option<u16>, expe
             bench.queue.advance();
             while let Some(done) = bench.queue.poll() {
                 ended += 1;
-                assert_eq!(done.outcome, Outcome::Done);
-                let data = &done.frame.data()[usize::from(PAYLOAD)..];
-                assert!(data.iter().all(|one| *one == byte(done.context)), "what was written is read");
+                assert_eq!(done.outcome(), Outcome::Done);
+                let data = &done.frame().data()[usize::from(PAYLOAD)..];
+                assert!(data.iter().all(|one| *one == byte(*done.context())), "what was written is read");
             }
             if ended < 2 * REQUESTS {
                 return false;

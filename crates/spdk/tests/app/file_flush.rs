@@ -37,7 +37,7 @@ impl Bench {
     /// What has ended since the last call, and how.
     fn ended(&self) -> Vec<(IoKind, Outcome)> {
         self.queue.advance();
-        std::iter::from_fn(|| self.queue.poll()).map(|done| (done.context, done.outcome)).collect()
+        std::iter::from_fn(|| self.queue.poll()).map(|done| (*done.context(), done.outcome())).collect()
     }
 
     /// Submits so many flushes, and what follows from that.

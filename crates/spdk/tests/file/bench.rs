@@ -86,11 +86,11 @@ impl Bench {
         self.queue.advance();
         while let Some(done) = self.queue.poll() {
             self.in_flight.set(self.in_flight.get() - 1);
-            let Asked { kind, place, pattern } = done.context;
-            if done.outcome != Outcome::Done {
-                self.failed.borrow_mut().push((kind, done.outcome));
+            let Asked { kind, place, pattern } = *done.context();
+            if done.outcome() != Outcome::Done {
+                self.failed.borrow_mut().push((kind, done.outcome()));
             } else if kind == IoKind::Read {
-                let data = &done.frame.data()[usize::from(PAYLOAD)..];
+                let data = &done.frame().data()[usize::from(PAYLOAD)..];
                 assert!(data.iter().all(|byte| *byte == pattern), "place {place}: {:?}", &data[..8]);
             }
         }
