@@ -54,10 +54,9 @@ pub fn check(input: &[u8]) {
         Disposition::Drop(_) => {}
         Disposition::Reply(reply) => emits_what_it_declares(&reply, frame, &export, limits),
         Disposition::Submit(io) => {
-            let end = io.lba.checked_add(u64::from(io.sectors)).expect("an end");
             let moves = matches!(io.op, BdevOp::Read | BdevOp::Write);
             assert!(
-                !moves || end <= export.sectors() && io.sectors <= u16::from(limits.max_sectors()),
+                !moves || io.lba.fits(io.sectors, export.sectors()) && io.sectors <= limits.max_transfer(),
                 "{io:?}"
             );
             if io.op == BdevOp::Write {

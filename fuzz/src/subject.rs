@@ -126,7 +126,8 @@ fn carry_out(
         Fate::Shrunk => return IoOutcome::OutOfRange,
         Fate::Refuses => return IoOutcome::Aborted,
     }
-    let end = io.lba.checked_add(u64::from(io.sectors)).expect("an I/O that ends");
+    let (first, end) = (io.lba.0, io.lba.end(io.sectors).0);
+    assert!(first <= end, "an I/O that ends");
     let payload = &mut frame[PAYLOAD_OFFSET..];
     match io.op {
         BdevOp::Trim => {
@@ -148,7 +149,7 @@ fn carry_out(
         return IoOutcome::Ok;
     }
     assert!(end <= size, "{io:?} on {size} sectors");
-    for (sector, bytes) in (io.lba..end).zip(payload.chunks_exact_mut(512)) {
+    for (sector, bytes) in (first..end).zip(payload.chunks_exact_mut(512)) {
         match io.op {
             BdevOp::Read => bytes.copy_from_slice(disk.get(&sector).map_or(&[0; 512][..], Vec::as_slice)),
             BdevOp::Write => {

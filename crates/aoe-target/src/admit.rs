@@ -6,7 +6,7 @@ use aoe_wire::{
     AoeError, CONFIG_LEN, ConfigCommand, KeyedCommand, MAX_CONFIG_STRING, MacAddr, MaskCommand, MaskError,
     ReserveCommand,
 };
-use ata::{AddressWidth, AtaCommand, Registers, Transfer};
+use ata::{AddressWidth, AtaCommand, Lba, Registers, SectorCount, Transfer};
 
 use crate::acl::Acl;
 use crate::drop_reason::DropReason;
@@ -102,9 +102,9 @@ impl Export {
             return Err(refusal);
         }
         let io = BdevIo::of(transfer);
-        let is_abortable = io.sectors > u16::from(limits.max_sectors())
+        let is_abortable = io.sectors > limits.max_transfer()
             || transfer.is_write && (self.is_read_only() || frame_len < PAYLOAD_OFFSET + io.data_len());
-        let is_inside = io.lba.checked_add(u64::from(io.sectors)).is_some_and(|end| end <= self.sectors());
+        let is_inside = io.lba.fits(io.sectors, self.sectors());
         let is_online = self.state() == ExportState::Online;
         if is_abortable || !is_inside || !is_online {
             return Err(failed(is_online, is_abortable));
@@ -127,7 +127,7 @@ impl Export {
             return Err(IoOutcome::DeviceFault);
         }
         // SPDK checks the ranges of a TRIM.
-        let is_inside = io.lba.checked_add(u64::from(io.sectors)).is_some_and(|end| end <= self.sectors());
+        let is_inside = io.lba.fits(io.sectors, self.sectors());
         if matches!(io.op, BdevOp::Read | BdevOp::Write) && !is_inside {
             return Err(IoOutcome::OutOfRange);
         }
@@ -172,8 +172,8 @@ impl Export {
             }
             AtaCommand::Flush => Disposition::Submit(BdevIo {
                 op: BdevOp::Flush,
-                lba: 0,
-                sectors: 0,
+                lba: Lba(0),
+                sectors: SectorCount(0),
                 width: AddressWidth::Lba48,
             }),
             AtaCommand::Identify => Disposition::Reply(Reply::identify()),

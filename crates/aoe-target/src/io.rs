@@ -1,7 +1,7 @@
 //! An I/O for a bdev, and its outcome: the boundary between the protocol and the disk.
 
-use aoe_wire::{ATA_LEN, SECTOR_BYTES};
-use ata::{AddressWidth, Transfer};
+use aoe_wire::ATA_LEN;
+use ata::{AddressWidth, Lba, SectorCount, Transfer};
 
 /// Offset of sector data in a frame, for reads and writes alike: a multiple of 4, not of 512.
 pub const PAYLOAD_OFFSET: usize = ATA_LEN;
@@ -43,9 +43,9 @@ pub struct BdevIo {
     /// The operation.
     pub op: BdevOp,
     /// First sector (512 bytes); 0 for a flush.
-    pub lba: u64,
+    pub lba: Lba,
     /// Number of sectors (512 bytes each), 1 to 16; 0 for a flush. For the others the length of the payload.
-    pub sectors: u16,
+    pub sectors: SectorCount,
     /// Width of the address registers, in which the reply returns the next sector.
     pub width: AddressWidth,
 }
@@ -61,7 +61,7 @@ impl BdevIo {
     #[inline]
     #[must_use]
     pub fn data_len(&self) -> usize {
-        usize::from(self.sectors) * SECTOR_BYTES
+        self.sectors.bytes()
     }
 
     /// A copy, field by field. A rare arm that is given this one leaves the original in registers.

@@ -38,7 +38,8 @@ pub mod vlan;
 
 pub use aoe_wire::{AddressError, AoeError, MacAddr, Shelf, ShelfSlot, Slot};
 pub use ata::{
-    AddressWidth, Features, Health, Identity, IdentityError, Range, Ranges, SMART_BYTES, Transfer,
+    AddressWidth, Features, Health, Identity, IdentityError, Lba, Range, Ranges, SMART_BYTES, SectorCount,
+    Transfer,
 };
 
 pub use acl::Acl;

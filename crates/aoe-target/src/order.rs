@@ -22,6 +22,7 @@
 //! All memory is there from the start. A read or write that meets nobody costs the same whatever the table holds.
 
 use aoe_wire::MacAddr;
+use ata::{Lba, SectorCount};
 
 use crate::export::ExportId;
 use crate::io::{BdevIo, BdevOp};
@@ -98,11 +99,11 @@ struct Bucket {
 /// What is written for each request.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    first: u64,
+    first: Lba,
     export: ExportId,
     source: MacAddr,
     /// Length of the payload.
-    sectors: u16,
+    sectors: SectorCount,
     bucket: u16,
     op: Kind,
     next: u32,
@@ -124,7 +125,7 @@ enum Kind {
 #[derive(Debug)]
 struct Rare<T> {
     /// End of its sectors.
-    end: u64,
+    end: Lba,
     /// Earlier requests that it waits for.
     blockers: u32,
     /// Its number among those that waited; 0 for one that did not.
@@ -145,7 +146,7 @@ struct Rare<T> {
 impl<T> Default for Rare<T> {
     fn default() -> Self {
         Self {
-            end: 0,
+            end: Lba(0),
             blockers: 0,
             sequence: 0,
             copies: 0,
@@ -159,9 +160,9 @@ impl<T> Default for Rare<T> {
 }
 
 #[inline(always)]
-fn bucket_of(export: ExportId, first: u64) -> usize {
+fn bucket_of(export: ExportId, first: Lba) -> usize {
     // A number of exports far apart, so that their disks' beginnings are.
-    let granule = (first / GRANULE) as usize;
+    let granule = (first.0 / GRANULE) as usize;
     granule.wrapping_add((export.0 as usize).wrapping_mul(0x9e37_79b1)) & MASK
 }
 
@@ -174,10 +175,10 @@ impl<T> OrderTable<T> {
     pub fn new(capacity: usize) -> Self {
         let count = u32::try_from(capacity).expect("far fewer mbufs than 2^32");
         let slot = |place| Slot {
-            first: 0,
+            first: Lba(0),
             export: ExportId(0),
             source: MacAddr([0; 6]),
-            sectors: 0,
+            sectors: SectorCount(0),
             bucket: 0,
             op: Kind::Read,
             next: if place < count { place + 1 } else { 0 },
@@ -210,7 +211,7 @@ impl<T> OrderTable<T> {
             _ => return None,
         };
         let place = self.free;
-        if place == 0 || u64::from(io.sectors) > GRANULE {
+        if place == 0 || u64::from(io.sectors.0) > GRANULE {
             return None;
         }
         if met | self.wide != 0 {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use ata::SectorCount;
+
 /// The number DPDK gives a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId(pub u16);
@@ -175,6 +177,13 @@ impl PortLimits {
     #[must_use]
     pub const fn max_sectors(self) -> u8 {
         self.max_sectors
+    }
+
+    /// [`PortLimits::max_sectors`] as what a command's number of sectors is held against.
+    #[inline(always)]
+    #[must_use]
+    pub const fn max_transfer(self) -> SectorCount {
+        SectorCount(self.max_sectors as u16)
     }
 
     /// Bytes of the longest frame, without FCS and VLAN tag: the MTU and the Ethernet header.

@@ -2,9 +2,9 @@
 
 use aoe_wire::{
     ATA_LEN, AoeCommand, AoeError, AtaArgs, CONFIG_LEN, ConfigCommand, ConfigRepr, HEADER_LEN, Header,
-    HeaderRepr, KEYED_STATUS_LEN, MASK_LEN, MIN_FRAME, MacAddr, MaskError, RESERVE_LEN, SECTOR_BYTES, Tag,
+    HeaderRepr, KEYED_STATUS_LEN, MASK_LEN, MIN_FRAME, MacAddr, MaskError, RESERVE_LEN, Tag,
 };
-use ata::{AddressWidth, IDENTIFY_BYTES, Registers, write_identify};
+use ata::{AddressWidth, IDENTIFY_BYTES, Lba, Registers, SectorCount, write_identify};
 
 use crate::drop_reason::DropReason;
 use crate::export::Export;
@@ -48,15 +48,15 @@ enum Kind {
     /// to its end.
     State { reply: StateReply, error: Option<AoeError>, entries: u16, unpadded: u16 },
     /// ATA registers, before so many sectors of data.
-    Registers { registers: Registers, lba: Option<Lba>, data_sectors: u16 },
+    Registers { registers: Registers, next: Option<Next>, data: SectorCount },
     /// ATA registers and the IDENTIFY page.
     Identify,
 }
 
 /// The sector after an I/O, in the registers that the command used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Lba {
-    lba: u64,
+struct Next {
+    lba: Lba,
     width: AddressWidth,
 }
 
@@ -111,7 +111,7 @@ impl Reply {
     #[inline]
     #[must_use]
     pub(crate) const fn registers(registers: Registers) -> Self {
-        Self { kind: Kind::Registers { registers, lba: None, data_sectors: 0 } }
+        Self { kind: Kind::Registers { registers, next: None, data: SectorCount(0) } }
     }
 
     /// The answer to IDENTIFY DEVICE.
@@ -125,9 +125,9 @@ impl Reply {
     #[inline(always)]
     #[must_use]
     pub fn transferred(is_write: bool, io: &BdevIo) -> Self {
-        let lba = Some(Lba { lba: io.lba.wrapping_add(u64::from(io.sectors)), width: io.width });
-        let data_sectors = if is_write { 0 } else { io.sectors };
-        Self { kind: Kind::Registers { registers: Registers::SUCCESS, lba, data_sectors } }
+        let next = Some(Next { lba: io.lba.end(io.sectors), width: io.width });
+        let data = if is_write { SectorCount(0) } else { io.sectors };
+        Self { kind: Kind::Registers { registers: Registers::SUCCESS, next, data } }
     }
 
     /// The answer of a bdev that failed.
@@ -143,8 +143,8 @@ impl Reply {
             (IoOutcome::Ok, BdevOp::Read) => Self::transferred(false, io),
             (IoOutcome::Ok, BdevOp::Write) => Self::transferred(true, io),
             (outcome, op) => {
-                let (registers, lba, data_sectors) = completed_rarely(op, outcome);
-                Self { kind: Kind::Registers { registers, lba, data_sectors } }
+                let (registers, next, data) = completed_rarely(op, outcome);
+                Self { kind: Kind::Registers { registers, next, data } }
             }
         }
     }
@@ -154,7 +154,7 @@ impl Reply {
     #[must_use]
     pub fn frame_len(&self) -> usize {
         let unpadded = match self.kind {
-            Kind::Registers { data_sectors, .. } => ATA_LEN + usize::from(data_sectors) * SECTOR_BYTES,
+            Kind::Registers { data, .. } => ATA_LEN + data.bytes(),
             Kind::Identify => ATA_LEN + IDENTIFY_BYTES,
             Kind::Refused(_) => HEADER_LEN,
             Kind::Config { string_len, .. } => CONFIG_LEN + usize::from(string_len),
@@ -169,7 +169,7 @@ impl Reply {
     #[must_use]
     pub fn emit_len(&self) -> usize {
         match self.kind {
-            Kind::Registers { data_sectors: 1.., .. } => ATA_LEN,
+            Kind::Registers { data: SectorCount(1..), .. } => ATA_LEN,
             _ => self.frame_len(),
         }
     }
@@ -214,8 +214,8 @@ impl Reply {
         let (header, argument) = Header::view_mut(frame).ok()?;
         header.turn_into_reply(port_mac, export.address(), self.aoe_error());
         match self.kind {
-            Kind::Registers { registers, lba, .. } => {
-                let padding = write_registers(argument, registers, lba)?;
+            Kind::Registers { registers, next, .. } => {
+                let padding = write_registers(argument, registers, next)?;
                 // Before data there is none; else it has one length, which takes two stores and no call.
                 if let Ok(padding) = <&mut [u8; MIN_FRAME - ATA_LEN]>::try_from(padding) {
                     *padding = [0; MIN_FRAME - ATA_LEN];
@@ -244,26 +244,27 @@ impl Reply {
 
 /// The registers, LBA registers and sectors of data after what is no read or write, or has failed.
 #[cold]
-fn completed_rarely(op: BdevOp, outcome: IoOutcome) -> (Registers, Option<Lba>, u16) {
+fn completed_rarely(op: BdevOp, outcome: IoOutcome) -> (Registers, Option<Next>, SectorCount) {
     // SMART RETURN STATUS has its verdict in LBA registers 1 and 2.
-    let status = |lba| (Registers::SUCCESS, Some(Lba { lba, width: AddressWidth::Lba28 }), 0);
+    const NONE: SectorCount = SectorCount(0);
+    let status = |lba| (Registers::SUCCESS, Some(Next { lba: Lba(lba), width: AddressWidth::Lba28 }), NONE);
     match (outcome, op) {
         (IoOutcome::Ok, BdevOp::Read | BdevOp::Write | BdevOp::Flush | BdevOp::Trim) => {
-            (Registers::SUCCESS, None, 0)
+            (Registers::SUCCESS, None, NONE)
         }
         (IoOutcome::Ok, BdevOp::SmartStatus) => status(SMART_HEALTHY),
         (IoOutcome::Failing, _) => status(SMART_FAILING),
-        (IoOutcome::Ok, BdevOp::SmartData | BdevOp::SmartThresholds) => (Registers::SUCCESS, None, 1),
-        (IoOutcome::MediaError, BdevOp::Read) => (Registers::UNCORRECTABLE, None, 0),
-        (IoOutcome::MediaError | IoOutcome::DeviceFault, _) => (Registers::DEVICE_FAULT, None, 0),
-        (IoOutcome::OutOfRange, _) => (Registers::NOT_FOUND, None, 0),
-        (IoOutcome::Aborted, _) => (Registers::ABORTED, None, 0),
+        (IoOutcome::Ok, BdevOp::SmartData | BdevOp::SmartThresholds) => (Registers::SUCCESS, None, SectorCount(1)),
+        (IoOutcome::MediaError, BdevOp::Read) => (Registers::UNCORRECTABLE, None, NONE),
+        (IoOutcome::MediaError | IoOutcome::DeviceFault, _) => (Registers::DEVICE_FAULT, None, NONE),
+        (IoOutcome::OutOfRange, _) => (Registers::NOT_FOUND, None, NONE),
+        (IoOutcome::Aborted, _) => (Registers::ABORTED, None, NONE),
     }
 }
 
 /// Fills in the registers; returns what follows them.
 #[inline(always)]
-fn write_registers(argument: &mut [u8], registers: Registers, lba: Option<Lba>) -> Option<&mut [u8]> {
+fn write_registers(argument: &mut [u8], registers: Registers, next: Option<Next>) -> Option<&mut [u8]> {
     let (args, rest) = AtaArgs::view_mut(argument).ok()?;
     args.clear_reserved();
     args.feature_error = registers.error;
@@ -271,10 +272,10 @@ fn write_registers(argument: &mut [u8], registers: Registers, lba: Option<Lba>) 
     if let Some(count) = registers.count {
         args.count = count;
     }
-    match lba {
-        Some(Lba { lba, width: AddressWidth::Lba48 }) => args.set_lba48(lba),
+    match next {
+        Some(Next { lba, width: AddressWidth::Lba48 }) => args.set_lba48(lba.0),
         // The step past the last 28-bit address wraps to 0.
-        Some(Lba { lba, width: AddressWidth::Lba28 }) => args.set_lba28(lba),
+        Some(Next { lba, width: AddressWidth::Lba28 }) => args.set_lba28(lba.0),
         None => {}
     }
     Some(rest)

@@ -122,7 +122,7 @@ fn reads_and_writes_at_every_count_and_edge() {
                             };
                             let op_due = if writes { BdevOp::Write } else { BdevOp::Read };
                             assert_eq!(
-                                (op, u128::from(lba), sectors),
+                                (op, u128::from(lba.0), sectors.0),
                                 (op_due, first, u16::from(count)),
                                 "{case:?}"
                             );

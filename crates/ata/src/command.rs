@@ -1,5 +1,7 @@
 //! The opcode table, and the decoding of registers to commands.
 
+use crate::sectors::{Lba, SectorCount};
+
 /// The width of a command's address in the LBA registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressWidth {
@@ -108,9 +110,9 @@ pub struct Transfer {
     /// The sectors are stored; else they are returned.
     pub is_write: bool,
     /// First sector.
-    pub lba: u64,
+    pub lba: Lba,
     /// Number of sectors, 1 to 255.
-    pub sectors: u16,
+    pub sectors: SectorCount,
     /// Width of the address registers.
     pub width: AddressWidth,
 }
@@ -123,18 +125,18 @@ pub enum AtaCommand {
     /// Return `sectors` (1 to 255) of 512 bytes from `lba` on. Not yet held against the size of the disk.
     Read {
         /// First sector.
-        lba: u64,
+        lba: Lba,
         /// Number of sectors, at least 1.
-        sectors: u16,
+        sectors: SectorCount,
         /// Width of the address registers.
         width: AddressWidth,
     },
     /// Store `sectors` (1 to 255) of 512 bytes from `lba` on. Not yet held against the size of the disk.
     Write {
         /// First sector.
-        lba: u64,
+        lba: Lba,
         /// Number of sectors, at least 1.
-        sectors: u16,
+        sectors: SectorCount,
         /// Width of the address registers.
         width: AddressWidth,
     },
@@ -214,8 +216,8 @@ impl Taskfile {
             Some(Operation::Write) => true,
             _ => return None,
         };
-        let sectors = u16::from(self.count);
-        (sectors != 0).then(|| Transfer { is_write, lba: self.address(width), sectors, width })
+        let sectors = SectorCount(u16::from(self.count));
+        (self.count != 0).then(|| Transfer { is_write, lba: self.address(width), sectors, width })
     }
 
     /// Every command but a read or write of something.
@@ -264,10 +266,10 @@ impl Taskfile {
     }
 
     #[inline(always)]
-    fn address(self, width: AddressWidth) -> u64 {
+    fn address(self, width: AddressWidth) -> Lba {
         match width {
-            AddressWidth::Lba28 => self.lba & 0x0fff_ffff,
-            AddressWidth::Lba48 => self.lba,
+            AddressWidth::Lba28 => Lba(self.lba & 0x0fff_ffff),
+            AddressWidth::Lba48 => Lba(self.lba),
         }
     }
 }
@@ -290,12 +292,13 @@ mod tests {
 
     #[test]
     fn opcode_decides_the_width() {
-        let (lba28, lba48) = (0x0433_2211, LBA);
+        let (lba28, lba48) = (Lba(0x0433_2211), Lba(LBA));
+        let (two, most) = (SectorCount(2), SectorCount(255));
         let (short, long) = (AddressWidth::Lba28, AddressWidth::Lba48);
-        assert_eq!(decode(0x20, 2, LBA), AtaCommand::Read { lba: lba28, sectors: 2, width: short });
-        assert_eq!(decode(0x24, 2, LBA), AtaCommand::Read { lba: lba48, sectors: 2, width: long });
-        assert_eq!(decode(0x30, 255, LBA), AtaCommand::Write { lba: lba28, sectors: 255, width: short });
-        assert_eq!(decode(0x34, 255, LBA), AtaCommand::Write { lba: lba48, sectors: 255, width: long });
+        assert_eq!(decode(0x20, 2, LBA), AtaCommand::Read { lba: lba28, sectors: two, width: short });
+        assert_eq!(decode(0x24, 2, LBA), AtaCommand::Read { lba: lba48, sectors: two, width: long });
+        assert_eq!(decode(0x30, 255, LBA), AtaCommand::Write { lba: lba28, sectors: most, width: short });
+        assert_eq!(decode(0x34, 255, LBA), AtaCommand::Write { lba: lba48, sectors: most, width: long });
     }
 
     #[test]
@@ -411,8 +414,8 @@ mod tests {
                 decode(command, count, lba)
             {
                 let bits = if width == AddressWidth::Lba28 { 28 } else { 48 };
-                prop_assert!(lba < 1 << bits);
-                prop_assert!((1..=255).contains(&sectors));
+                prop_assert!(lba < Lba(1 << bits));
+                prop_assert!((1..=255).contains(&sectors.0));
             }
         }
     }

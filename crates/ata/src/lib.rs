@@ -21,12 +21,14 @@ mod command;
 mod identify;
 mod ranges;
 mod registers;
+mod sectors;
 mod smart;
 
 pub use command::{AddressWidth, AtaCommand, OPCODES, Opcode, Operation, Smart, Taskfile, Transfer};
 pub use identify::{Features, IDENTIFY_BYTES, Identity, IdentityError, write_identify};
 pub use ranges::{Range, Ranges};
 pub use registers::{Registers, error, status};
+pub use sectors::{Lba, SectorCount};
 pub use smart::Health;
 
 /// Bytes of a page that SMART returns.

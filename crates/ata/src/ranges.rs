@@ -1,5 +1,7 @@
 //! The ranges of DATA SET MANAGEMENT: which sectors an initiator no longer needs.
 
+use crate::sectors::{Lba, SectorCount};
+
 /// Bytes of an entry: 48 bits of LBA and 16 of length, little endian.
 const ENTRY: usize = 8;
 
@@ -7,17 +9,17 @@ const ENTRY: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     /// First sector, 48 bits.
-    pub lba: u64,
+    pub lba: Lba,
     /// Number of sectors, 1 to 65535.
-    pub sectors: u16,
+    pub sectors: SectorCount,
 }
 
 impl Range {
     /// The sector after the last. Never overflows: it is below 2^48 + 2^16.
     #[inline]
     #[must_use]
-    pub const fn end(&self) -> u64 {
-        self.lba + self.sectors as u64
+    pub const fn end(&self) -> Lba {
+        self.lba.end(self.sectors)
     }
 }
 
@@ -43,9 +45,10 @@ impl<'a> Ranges<'a> {
             let entry: &[u8; ENTRY] = self.0.get(start..)?.first_chunk()?;
             at = at.checked_add(1)?;
             let [a, b, c, d, e, f, low, high] = *entry;
-            let sectors = u16::from_le_bytes([low, high]);
-            if sectors > 0 {
-                return Some((Range { lba: u64::from_le_bytes([a, b, c, d, e, f, 0, 0]), sectors }, at));
+            let sectors = SectorCount(u16::from_le_bytes([low, high]));
+            if sectors != SectorCount(0) {
+                let lba = Lba(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]));
+                return Some((Range { lba, sectors }, at));
             }
         }
     }
@@ -55,7 +58,7 @@ impl<'a> Ranges<'a> {
     pub fn within(&self, sectors: u64) -> bool {
         let mut from = 0;
         while let Some((range, next)) = self.next_from(from) {
-            if range.end() > sectors {
+            if !range.lba.fits(range.sectors, sectors) {
                 return false;
             }
             from = next;
@@ -79,8 +82,8 @@ mod tests {
         let bytes = payload(&[(7, 0), (0x1234_5678_9abc, 0xffff), (0, 0), (1, 2)]);
         let ranges = Ranges::new(&bytes);
         let (first, next) = ranges.next_from(0).unwrap();
-        assert_eq!((first, next), (Range { lba: 0x1234_5678_9abc, sectors: 0xffff }, 2));
-        assert_eq!(ranges.next_from(next), Some((Range { lba: 1, sectors: 2 }, 4)));
+        assert_eq!((first, next), (Range { lba: Lba(0x1234_5678_9abc), sectors: SectorCount(0xffff) }, 2));
+        assert_eq!(ranges.next_from(next), Some((Range { lba: Lba(1), sectors: SectorCount(2) }, 4)));
         assert_eq!(ranges.next_from(4), None);
         assert_eq!(ranges.next_from(u16::MAX), None);
         assert_eq!(Ranges::new(&bytes[..15]).next_from(0), None, "half an entry is none");

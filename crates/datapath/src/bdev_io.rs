@@ -3,7 +3,7 @@
 //! A read, write or flush is one I/O. A write whose reply says that it is durable may be two ([`SyncPolicy`]), TRIM is one
 //! for each of its ranges, and SMART turns the drive's log into the requested page: [`Next`] says which of these is left.
 
-use aoe_target::{BdevIo, BdevOp, Export, Health, IoOutcome, PAYLOAD_OFFSET, Ranges, SMART_BYTES};
+use aoe_target::{BdevIo, BdevOp, Export, Health, IoOutcome, Lba, PAYLOAD_OFFSET, Ranges, SMART_BYTES, SectorCount};
 use dpdk::Mbuf;
 use spdk::{CompletionQueue, CurrentThread, HealthLog, Io, IoChannel, IoKind, Outcome, Sectors};
 
@@ -59,7 +59,7 @@ fn first(
     io: &BdevIo,
     frame: &Mbuf,
 ) -> Todo {
-    let sectors = Sectors { first: export.first_sector() + io.lba, count: u32::from(io.sectors) };
+    let sectors = on_bdev(export, io.lba, io.sectors);
     let submit = |kind, next| Todo::Submit(Io { kind, sectors, payload: PAYLOAD }, next);
     match io.op {
         BdevOp::Read => submit(IoKind::Read, Next::Reply),
@@ -73,6 +73,12 @@ fn first(
             submit(IoKind::Health, Next::Smart)
         }
     }
+}
+
+/// The sectors of the bdev under those of the export: the one place where addresses of the two meet.
+#[inline(always)]
+fn on_bdev(export: &Export, lba: Lba, count: SectorCount) -> Sectors {
+    Sectors { first: export.first_sector() + lba.0, count: u32::from(count.0) }
 }
 
 /// What is done next, after an I/O that has ended well.
@@ -111,8 +117,7 @@ fn trim(export: &Export, sync: SyncPolicy, io: &BdevIo, frame: &Mbuf, from: u16)
     };
     match Ranges::new(payload).next_from(from) {
         Some((range, next)) => {
-            let sectors =
-                Sectors { first: export.first_sector() + range.lba, count: u32::from(range.sectors) };
+            let sectors = on_bdev(export, range.lba, range.sectors);
             Todo::Submit(Io { kind: IoKind::Unmap, sectors, payload: PAYLOAD }, Next::Unmap(next))
         }
         None if from == 0 || sync == SyncPolicy::Nothing => Todo::Reply(IoOutcome::Ok),

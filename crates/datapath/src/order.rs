@@ -9,7 +9,7 @@
 //! mbufs and no more.
 
 use aoe_target::{
-    BdevIo, BdevOp, DropReason, Entry, ExportId, IoOutcome, MacAddr, OrderTable, PAYLOAD_OFFSET, Place,
+    BdevIo, BdevOp, DropReason, Entry, ExportId, IoOutcome, Lba, MacAddr, OrderTable, PAYLOAD_OFFSET, Place,
     Ranges,
 };
 use dpdk::{Mbuf, tsc};
@@ -230,16 +230,16 @@ pub(crate) fn answer_for_copy(
 }
 
 /// The sectors of a request; of TRIM, from its first to its last.
-fn range_of(io: &BdevIo, frame: &Mbuf) -> (u64, u64) {
+fn range_of(io: &BdevIo, frame: &Mbuf) -> (Lba, Lba) {
     if io.op != BdevOp::Trim {
         // Admission has checked the sum.
-        return (io.lba, io.lba + u64::from(io.sectors));
+        return (io.lba, io.lba.end(io.sectors));
     }
     let ranges = Ranges::new(data_of(io, frame).unwrap_or_default());
-    let (mut first, mut end, mut entry) = (u64::MAX, 0, 0);
+    let (mut first, mut end, mut entry) = (Lba(u64::MAX), Lba(0), 0);
     while let Some((range, next)) = ranges.next_from(entry) {
         first = first.min(range.lba);
-        end = end.max(range.lba + u64::from(range.sectors));
+        end = end.max(range.end());
         entry = next;
     }
     (first.min(end), end)

@@ -1,6 +1,6 @@
 //! Step three, admission, of features that only some disks have: TRIM, SMART and the write cache.
 
-use ata::{AddressWidth, Ranges, Registers, Smart};
+use ata::{AddressWidth, Lba, Ranges, Registers, SectorCount, Smart};
 
 use super::Disposition;
 use crate::export::Export;
@@ -27,7 +27,8 @@ impl Export {
         if blocks > u16::from(self.features_on(limits).trim_blocks) {
             return answer(Registers::ABORTED);
         }
-        let io = BdevIo { op: BdevOp::Trim, lba: 0, sectors: blocks, width: AddressWidth::Lba48 };
+        let sectors = SectorCount(blocks);
+        let io = BdevIo { op: BdevOp::Trim, lba: Lba(0), sectors, width: AddressWidth::Lba48 };
         let end = PAYLOAD_OFFSET + io.data_len();
         // Bytes behind the frame in its buffer do not count.
         let payload = frame_head.get(PAYLOAD_OFFSET..end).filter(|_| end <= frame_len);
@@ -45,8 +46,8 @@ impl Export {
     #[inline(never)]
     pub(super) fn admit_smart(&self, smart: Smart) -> Disposition {
         // The drive fills a page for each of them.
-        let submit =
-            |op| Disposition::Submit(BdevIo { op, lba: 0, sectors: 1, width: AddressWidth::Lba28 });
+        let width = AddressWidth::Lba28;
+        let submit = |op| Disposition::Submit(BdevIo { op, lba: Lba(0), sectors: SectorCount(1), width });
         match smart {
             _ if !self.has_smart() => answer(Registers::ABORTED),
             Smart::Enable if self.initiator_state().smart => answer(Registers::SUCCESS),

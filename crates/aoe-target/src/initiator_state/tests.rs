@@ -302,8 +302,8 @@ fn reservation_types_say_who_writes_and_who_reads() {
         state.apply(&set(1, kind, 1));
         let guard = Acl::build(&[], &[], &state, false).unwrap();
         let width = ata::AddressWidth::Lba48;
-        let read = ata::AtaCommand::Read { lba: 0, sectors: 1, width };
-        let write = ata::AtaCommand::Write { lba: 0, sectors: 1, width };
+        let read = ata::AtaCommand::Read { lba: ata::Lba(0), sectors: ata::SectorCount(1), width };
+        let write = ata::AtaCommand::Write { lba: ata::Lba(0), sectors: ata::SectorCount(1), width };
         for (last, writes) in [(1, writers[0]), (2, writers[1]), (3, false)] {
             assert_eq!(guard.allows(mac(last), write), writes, "type {kind}, write by {last}");
             assert_eq!(guard.allows(mac(last), read), writes || others_read, "type {kind}, read by {last}");

@@ -1,5 +1,5 @@
 use aoe_wire::MacAddr;
-use ata::AddressWidth;
+use ata::{AddressWidth, Lba, SectorCount};
 use proptest::prelude::*;
 
 use super::{Entry, OrderTable, Place};
@@ -8,8 +8,12 @@ use crate::io::{BdevIo, BdevOp};
 
 const CAPACITY: usize = 100;
 
+fn lbas((first, end): (u64, u64)) -> (Lba, Lba) {
+    (Lba(first), Lba(end))
+}
+
 fn io(op: BdevOp, lba: u64, sectors: u16) -> BdevIo {
-    BdevIo { op, lba, sectors, width: AddressWidth::Lba48 }
+    BdevIo { op, lba: Lba(lba), sectors: SectorCount(sectors), width: AddressWidth::Lba48 }
 }
 
 fn mac(last: u8) -> MacAddr {
@@ -85,7 +89,7 @@ impl Model {
         let fast = self.table.enter(ExportId(new.export), &request, mac(new.source));
         let entry = match fast {
             Some(place) => Entry::Start(place),
-            None => self.table.enter_slowly(ExportId(new.export), &request, new.range, mac(new.source)),
+            None => self.table.enter_slowly(ExportId(new.export), &request, lbas(new.range), mac(new.source)),
         };
         let is_copy = self.known.iter().any(|known| known.has_order() && known.is_like(&new));
         let is_blocked = self.is_blocked(self.known.len(), &new);
@@ -275,7 +279,7 @@ fn a_retransmission_supersedes_the_copy_before_it() {
     let range = (5, 8);
     let place = table.enter(ExportId(0), &read, mac(1)).unwrap();
     let mut copy = |data, now, is_same_tag| {
-        let Entry::Copy(place) = table.enter_slowly(ExportId(0), &read, range, mac(1)) else {
+        let Entry::Copy(place) = table.enter_slowly(ExportId(0), &read, lbas(range), mac(1)) else {
             panic!("a copy")
         };
         table.park(place, (0, data), now, |old, new| old.1 / 10 == new.1 / 10, |_, _| is_same_tag)

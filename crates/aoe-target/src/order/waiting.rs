@@ -3,6 +3,7 @@
 use std::mem;
 
 use aoe_wire::MacAddr;
+use ata::{Lba, SectorCount};
 
 use super::{
     BUCKETS, Bucket, Entry, GRANULE, Kind, MASK, OrderTable, Place, RARE, RETRANSMISSION, Rare, Slot,
@@ -23,7 +24,7 @@ const NOWHERE: u16 = u16::MAX - 1;
 
 impl Slot {
     /// A request that is in no bucket.
-    fn outside(export: ExportId, source: MacAddr, op: Kind, first: u64, sectors: u16) -> Self {
+    fn outside(export: ExportId, source: MacAddr, op: Kind, first: Lba, sectors: SectorCount) -> Self {
         Self { first, export, source, sectors, bucket: NOWHERE, op, next: 0, prev: 0, watched: 0 }
     }
 }
@@ -35,12 +36,12 @@ impl<T> OrderTable<T> {
     pub(super) fn enter_beside(
         &mut self,
         export: ExportId,
-        first: u64,
-        sectors: u16,
+        first: Lba,
+        sectors: SectorCount,
         op: Kind,
         source: MacAddr,
     ) -> Option<Place> {
-        let end = first + u64::from(sectors);
+        let end = first.end(sectors);
         let bucket = bucket_of(export, first);
         for nth in [bucket.wrapping_sub(1) & MASK, bucket, (bucket + 1) & MASK] {
             let Bucket { head, changes } = self.buckets[nth];
@@ -52,7 +53,7 @@ impl<T> OrderTable<T> {
             let mut at = head;
             while at != 0 && left > 0 {
                 let slot = &self.slots[at as usize];
-                if slot.first < end && first < slot.first + u64::from(slot.sectors) && slot.export == export {
+                if slot.first < end && first < slot.first.end(slot.sectors) && slot.export == export {
                     return None;
                 }
                 at = slot.next;
@@ -95,7 +96,7 @@ impl<T> OrderTable<T> {
         &mut self,
         export: ExportId,
         io: &BdevIo,
-        range: (u64, u64),
+        range: (Lba, Lba),
         source: MacAddr,
     ) -> Entry {
         let op = match io.op {
@@ -112,7 +113,7 @@ impl<T> OrderTable<T> {
             return Entry::Full;
         }
         let mut new = Slot::outside(export, source, op, first, io.sectors);
-        let is_wide = op == Kind::Trim || end - first > GRANULE;
+        let is_wide = op == Kind::Trim || end.0 - first.0 > GRANULE;
         if is_wide {
             new.watched = RARE;
         }
@@ -180,7 +181,7 @@ impl<T> OrderTable<T> {
             // TRIM has its range in its data, and is not repeated under load.
             _ => return Err((parked, Place::NONE)),
         };
-        let (first, end) = (io.lba, io.lba + u64::from(io.sectors));
+        let (first, end) = (io.lba, io.lba.end(io.sectors));
         let like = Slot::outside(export, source, op, first, io.sectors);
         let original = self.original_of(&like, end);
         let copy = self.rare[original as usize].copies;
@@ -367,7 +368,7 @@ impl<T> OrderTable<T> {
     }
 
     /// The request in the table that `new`, with this end, is a copy of; 0 for none.
-    fn original_of(&self, new: &Slot, end: u64) -> u32 {
+    fn original_of(&self, new: &Slot, end: Lba) -> u32 {
         let (mut at, mut left) = (self.head_for(new, end), if new.changes() { usize::MAX } else { SEARCHED });
         while at != 0 && left > 0 {
             let slot = &self.slots[at as usize];
@@ -386,14 +387,14 @@ impl<T> OrderTable<T> {
     }
 
     /// The newest request in the chain that one with this end belongs to.
-    fn head_for(&self, slot: &Slot, end: u64) -> u32 {
+    fn head_for(&self, slot: &Slot, end: Lba) -> u32 {
         if is_wide(slot, end) { self.wide } else { self.buckets[bucket_of(slot.export, slot.first)].head }
     }
 
-    fn end_of(&self, place: u32) -> u64 {
+    fn end_of(&self, place: u32) -> Lba {
         let slot = &self.slots[place as usize];
         match self.rare[place as usize].end {
-            0 => slot.first + u64::from(slot.sectors),
+            Lba(0) => slot.first.end(slot.sectors),
             end => end,
         }
     }
@@ -423,7 +424,7 @@ impl<T> OrderTable<T> {
         let own = self.slots[place as usize];
         let end = self.end_of(place);
         // Those that start in a granule of its own, or in the one before, which reach into the next one at most.
-        let granules = end.div_ceil(GRANULE).saturating_sub(own.first / GRANULE);
+        let granules = end.0.div_ceil(GRANULE).saturating_sub(own.first.0 / GRANULE);
         let count = usize::try_from(granules).map_or(BUCKETS, |granules| BUCKETS.min(granules + 1));
         let first_bucket = bucket_of(own.export, own.first).wrapping_sub(1);
         for nth in 0..=count {
@@ -491,8 +492,8 @@ impl<T> OrderTable<T> {
 }
 
 /// Whether a request with this end does not fit the granules.
-fn is_wide(slot: &Slot, end: u64) -> bool {
-    slot.op == Kind::Trim || end - slot.first > GRANULE
+fn is_wide(slot: &Slot, end: Lba) -> bool {
+    slot.op == Kind::Trim || end.0 - slot.first.0 > GRANULE
 }
 
 impl Slot {

@@ -41,7 +41,7 @@ fn ours(frame: &[u8], export: &Export, limits: PortLimits) -> Expected {
                 BdevOp::Trim => 't',
                 BdevOp::SmartData | BdevOp::SmartThresholds | BdevOp::SmartStatus => 'h',
             };
-            Expected::Submit(operation, io.lba, usize::from(io.sectors))
+            Expected::Submit(operation, io.lba.0, usize::from(io.sectors.0))
         }
         Disposition::Reply(reply) => {
             let mut buffer = frame.to_vec();

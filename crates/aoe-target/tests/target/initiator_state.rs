@@ -7,7 +7,7 @@ use aoe_target::{
     Acl, BdevIo, BdevOp, Disposition, DropReason, Export, InitiatorState, IoOutcome, MacAddr, PortLimits,
     Reply, Request, StateReply,
 };
-use ata::AddressWidth;
+use ata::{AddressWidth, Lba, SectorCount};
 use proptest::prelude::*;
 
 use crate::frames::{INITIATOR, PORT, ata, ata_write, config, export, jumbo, request};
@@ -259,7 +259,7 @@ proptest! {
 fn a_request_that_waited_is_held_against_the_acl_of_the_moment_it_starts() {
     let other = MacAddr([2, 0, 0, 0, 0, 9]);
     let holder = MacAddr(INITIATOR);
-    let io = |op| BdevIo { op, lba: 0, sectors: 1, width: AddressWidth::Lba48 };
+    let io = |op| BdevIo { op, lba: Lba(0), sectors: SectorCount(1), width: AddressWidth::Lba48 };
     let outcomes = |export: &Export, source| {
         [BdevOp::Read, BdevOp::Flush, BdevOp::Write, BdevOp::Trim]
             .map(|op| export.recheck(&io(op), source).err())

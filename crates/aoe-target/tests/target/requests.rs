@@ -4,7 +4,7 @@ use aoe_target::{
     BdevIo, BdevOp, Disposition, DropReason, Export, ExportCounters, ExportState, IoOutcome, MacAddr,
     PortLimits, Reply, Request, RequestKind, Shelf, ShelfSlot, Slot,
 };
-use ata::AddressWidth;
+use ata::{AddressWidth, Lba, SectorCount};
 
 use crate::frames::{INITIATOR, PORT, SECTORS, ata, ata_write, config, export, jumbo, request, with_config};
 
@@ -107,12 +107,14 @@ fn frames_for_other_stations_are_told_apart() {
     assert!(!parse(&frame).unwrap().is_for(PORT), "another multicast group");
 }
 
+fn io(op: BdevOp, lba: u64, sectors: u16, width: AddressWidth) -> BdevIo {
+    BdevIo { op, lba: Lba(lba), sectors: SectorCount(sectors), width }
+}
+
 #[test]
 fn reads_and_writes_are_submitted() {
-    let long =
-        |op, lba, sectors| Disposition::Submit(BdevIo { op, lba, sectors, width: AddressWidth::Lba48 });
-    let short =
-        |op, lba, sectors| Disposition::Submit(BdevIo { op, lba, sectors, width: AddressWidth::Lba28 });
+    let long = |op, lba, sectors| Disposition::Submit(io(op, lba, sectors, AddressWidth::Lba48));
+    let short = |op, lba, sectors| Disposition::Submit(io(op, lba, sectors, AddressWidth::Lba28));
     assert_eq!(admit(&export(), &ata(0x24, 16, SECTORS - 16)), long(BdevOp::Read, SECTORS - 16, 16));
     assert_eq!(admit(&export(), &ata(0x20, 1, 0xe000_0005)), short(BdevOp::Read, 5, 1));
     assert_eq!(admit(&export(), &ata_write(0x34, 2, 7, 2)), long(BdevOp::Write, 7, 2));
@@ -120,7 +122,7 @@ fn reads_and_writes_are_submitted() {
     for flush in [0xe7, 0xea] {
         assert_eq!(admit(&export(), &ata(flush, 0, 0)), long(BdevOp::Flush, 0, 0));
     }
-    let io = BdevIo { op: BdevOp::Write, lba: 7, sectors: 16, width: AddressWidth::Lba48 };
+    let io = io(BdevOp::Write, 7, 16, AddressWidth::Lba48);
     assert_eq!((io.data_len(), aoe_target::PAYLOAD_OFFSET), (8192, 36));
 }
 
