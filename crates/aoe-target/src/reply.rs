@@ -254,7 +254,9 @@ fn completed_rarely(op: BdevOp, outcome: IoOutcome) -> (Registers, Option<Next>,
         }
         (IoOutcome::Ok, BdevOp::SmartStatus) => status(SMART_HEALTHY),
         (IoOutcome::Failing, _) => status(SMART_FAILING),
-        (IoOutcome::Ok, BdevOp::SmartData | BdevOp::SmartThresholds) => (Registers::SUCCESS, None, SectorCount(1)),
+        (IoOutcome::Ok, BdevOp::SmartData | BdevOp::SmartThresholds) => {
+            (Registers::SUCCESS, None, SectorCount(1))
+        }
         (IoOutcome::MediaError, BdevOp::Read) => (Registers::UNCORRECTABLE, None, NONE),
         (IoOutcome::MediaError | IoOutcome::DeviceFault, _) => (Registers::DEVICE_FAULT, None, NONE),
         (IoOutcome::OutOfRange, _) => (Registers::NOT_FOUND, None, NONE),

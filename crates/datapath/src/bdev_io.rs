@@ -3,7 +3,9 @@
 //! A read, write or flush is one I/O. A write whose reply says that it is durable may be two ([`SyncPolicy`]), TRIM is one
 //! for each of its ranges, and SMART turns the drive's log into the requested page: [`Next`] says which of these is left.
 
-use aoe_target::{BdevIo, BdevOp, Export, Health, IoOutcome, Lba, PAYLOAD_OFFSET, Ranges, SMART_BYTES, SectorCount};
+use aoe_target::{
+    BdevIo, BdevOp, Export, Health, IoOutcome, Lba, PAYLOAD_OFFSET, Ranges, SMART_BYTES, SectorCount,
+};
 use dpdk::Mbuf;
 use spdk::{CompletionQueue, CurrentThread, HealthLog, Io, IoChannel, IoKind, Outcome, Sectors};
 
@@ -52,13 +54,7 @@ pub(crate) fn submit(
 
 /// What is done first for a request that the export has admitted.
 #[inline(always)]
-fn first(
-    export: &Export,
-    channel: &IoChannel,
-    sync: SyncPolicy,
-    io: &BdevIo,
-    frame: &Mbuf,
-) -> Todo {
+fn first(export: &Export, channel: &IoChannel, sync: SyncPolicy, io: &BdevIo, frame: &Mbuf) -> Todo {
     let sectors = on_bdev(export, io.lba, io.sectors);
     let submit = |kind, next| Todo::Submit(Io { kind, sectors, payload: PAYLOAD }, next);
     match io.op {

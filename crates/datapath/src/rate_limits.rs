@@ -115,10 +115,6 @@ impl RateLimits {
 fn bytes_of(io: &BdevIo) -> u64 {
     match io.op {
         BdevOp::Read | BdevOp::Write => io.data_len() as u64,
-        BdevOp::Flush
-        | BdevOp::Trim
-        | BdevOp::SmartData
-        | BdevOp::SmartThresholds
-        | BdevOp::SmartStatus => 0,
+        BdevOp::Flush | BdevOp::Trim | BdevOp::SmartData | BdevOp::SmartThresholds | BdevOp::SmartStatus => 0,
     }
 }

@@ -6,8 +6,7 @@
 //! another I/O to `continuations`, and those past their deadline to `overdue`.
 
 use aoe_target::{
-    BdevIo, BdevOp, DropReason, Export, ExportId, IoOutcome, PAYLOAD_OFFSET, Reply, Request, Transfer,
-    VlanId,
+    BdevIo, BdevOp, DropReason, Export, ExportId, IoOutcome, PAYLOAD_OFFSET, Reply, Request, Transfer, VlanId,
 };
 use dpdk::{Burst, Mbuf, RxMbuf};
 use spdk::{CompletionQueue, CurrentThread};

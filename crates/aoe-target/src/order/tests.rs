@@ -302,7 +302,7 @@ fn a_flush_has_no_order() {
     let write = table.enter(ExportId(0), &io(BdevOp::Write, 0, 8), mac(1)).unwrap();
     let flush = io(BdevOp::Flush, 0, 0);
     assert_eq!(table.enter(ExportId(0), &flush, mac(1)), None);
-    let entry = table.enter_slowly(ExportId(0), &flush, (0, 0), mac(1));
+    let entry = table.enter_slowly(ExportId(0), &flush, lbas((0, 0)), mac(1));
     assert_eq!(entry, Entry::Start(Place::NONE));
     assert!(!table.leave_unmet(Place::NONE));
     table.leave(Place::NONE);
@@ -322,7 +322,9 @@ fn without_room_a_newer_copy_takes_the_place_of_an_older_one() {
     table.retag(place, [1; 4]);
     assert_eq!(table.tag(place), Some([1; 4]));
 
-    let Entry::Copy(copy) = table.enter_slowly(export, &read, (8, 16), mac(1)) else { panic!("a copy") };
+    let Entry::Copy(copy) = table.enter_slowly(export, &read, lbas((8, 16)), mac(1)) else {
+        panic!("a copy")
+    };
     assert_eq!(table.park(copy, (2, 2), 0, |_, _| true, |_, _| false), None);
     assert_eq!(replace(&mut table, 1, (3, 3), 99), Err(((3, 3), Place::NONE)), "both may be waited for");
     assert_eq!(replace(&mut table, 1, (4, 2), 99), Ok(((2, 2), copy)), "the same tag");

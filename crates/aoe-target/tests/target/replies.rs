@@ -76,7 +76,12 @@ fn a_28_bit_reply_keeps_the_device_nibble() {
     let (buffer, _) = emitted(Reply::completed(&submitted(&frame), IoOutcome::Ok), &export(), &frame, 600);
     assert_eq!(buffer[28..34], [0x00, 0x01, 0x00, 0xe0, 0, 0]);
     // At the very end of the 28-bit range the address wraps; nobody reads it.
-    let io = BdevIo { op: BdevOp::Read, lba: Lba(0x0fff_ffff), sectors: SectorCount(1), width: AddressWidth::Lba28 };
+    let io = BdevIo {
+        op: BdevOp::Read,
+        lba: Lba(0x0fff_ffff),
+        sectors: SectorCount(1),
+        width: AddressWidth::Lba28,
+    };
     let frame = ata(0x20, 1, 0xefff_ffff);
     let (buffer, _) = emitted(Reply::completed(&io, IoOutcome::Ok), &export(), &frame, 600);
     assert_eq!(buffer[28..34], [0, 0, 0, 0xe0, 0, 0]);

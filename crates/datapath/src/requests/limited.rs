@@ -1,8 +1,8 @@
 //! Requests that wait for the limits on the rates of their export or initiator.
 
 use aoe_target::{
-    BdevIo, DropReason, DropsOfInitiator, ExportId, ExportKey, ExportState, InitiatorDrop, InitiatorDropEntry,
-    MacAddr, Place, Transfer,
+    BdevIo, DropReason, DropsOfInitiator, ExportId, ExportKey, ExportState, InitiatorDrop,
+    InitiatorDropEntry, MacAddr, Place, Transfer,
     qos::{Held, Limits},
 };
 use dpdk::Mbuf;

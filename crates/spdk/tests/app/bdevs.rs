@@ -195,7 +195,9 @@ impl Bench {
     fn ended(&self) -> Vec<(u32, Outcome, Vec<u8>)> {
         self.queue.advance();
         std::iter::from_fn(|| self.queue.poll())
-            .map(|done| (*done.context(), done.outcome(), done.frame().data()[usize::from(PAYLOAD)..].to_vec()))
+            .map(|done| {
+                (*done.context(), done.outcome(), done.frame().data()[usize::from(PAYLOAD)..].to_vec())
+            })
             .collect()
     }
 }
