@@ -1,6 +1,7 @@
 //! Calls over SPDK's Unix socket ([`crate::json_rpc`]), each with a deadline.
 
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -92,6 +93,13 @@ pub struct Client {
     path: PathBuf,
     timeout: Duration,
     exchange: Exchange,
+}
+
+/// For what only the socket knows, such as the process at its other end.
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
 }
 
 impl Client {

@@ -1,0 +1,178 @@
+//! What may be asked for over HTTP, and the answers.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+
+use crate::access::Access;
+use crate::exposition::Format;
+use crate::history::{History, INTERVAL};
+use crate::log::log;
+use crate::metrics::{self, InitiatorSeries, Own};
+use crate::status;
+use crate::target::Target;
+
+/// The header by which Prometheus says how long it waits.
+const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
+
+/// Part of that time which is left for the way back.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// The page loads nothing but its own files, and no other page may show it in a frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The page's files, which hold no data: path, type, content.
+const FILES: [(&str, &str, &str); 4] = [
+    ("/", "text/html; charset=utf-8", include_str!("page/index.html")),
+    ("/status.css", "text/css; charset=utf-8", include_str!("page/status.css")),
+    ("/status.js", "text/javascript; charset=utf-8", include_str!("page/status.js")),
+    ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
+];
+
+/// All that requests share.
+#[derive(Debug)]
+pub(crate) struct Site {
+    target: Target,
+    access: Arc<Access>,
+    timeout: Duration,
+    history: Mutex<History>,
+    initiators: Mutex<InitiatorSeries>,
+    failed_scrapes: AtomicU64,
+    refused_connections: AtomicU64,
+}
+
+impl Site {
+    pub(crate) fn new(target: Target, access: Arc<Access>, timeout: Duration, initiators: usize) -> Self {
+        Self {
+            target,
+            access,
+            timeout,
+            history: Mutex::default(),
+            initiators: Mutex::new(InitiatorSeries::new(initiators)),
+            failed_scrapes: AtomicU64::new(0),
+            refused_connections: AtomicU64::new(0),
+        }
+    }
+
+    /// Who may ask.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Counts a connection that was closed because there were too many.
+    pub(crate) fn connection_refused(&self) {
+        self.refused_connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes samples for the page, for ever.
+    pub(crate) async fn sample(&self) {
+        loop {
+            let answer = self.target.snapshot(self.timeout).await;
+            let line = locked(&self.history).push(answer, SystemTime::now());
+            if let Some(line) = line {
+                log(&line);
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// The answer to a request.
+    pub(crate) async fn answer<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let mut response = self.respond(&request.into_parts().0).await;
+        for (name, value) in [
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (header::CACHE_CONTROL, "no-store"),
+            (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        ] {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        Ok(response)
+    }
+
+    async fn respond(&self, request: &Parts) -> Response<Full<Bytes>> {
+        let value = |name: HeaderName| request.headers.get(name).map(HeaderValue::as_bytes);
+        if ![Method::GET, Method::HEAD].contains(&request.method) {
+            let mut refusal = plain(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Only GET and HEAD are allowed: nothing can be changed here.\n",
+            );
+            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return refusal;
+        }
+        if !self.access.serves_host(value(header::HOST)) {
+            return plain(
+                StatusCode::MISDIRECTED_REQUEST,
+                "Without a token, only requests to a loopback address or to localhost are answered.\n",
+            );
+        }
+        let path = request.uri.path();
+        if let Some((_, kind, content)) = FILES.iter().find(|(name, ..)| *name == path) {
+            return text(StatusCode::OK, kind, Bytes::from_static(content.as_bytes()));
+        }
+        if !["/metrics", "/status.json"].contains(&path) {
+            return plain(
+                StatusCode::NOT_FOUND,
+                "There are /, the status page, and /metrics, for Prometheus.\n",
+            );
+        }
+        if !self.access.admits(value(header::AUTHORIZATION)) {
+            let mut refusal =
+                plain(StatusCode::UNAUTHORIZED, "A token is required: Authorization: Bearer TOKEN\n");
+            refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return refusal;
+        }
+        let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
+        if path == "/metrics" {
+            self.metrics(Format::accepted(header("accept")), self.deadline(header(SCRAPE_TIMEOUT))).await
+        } else {
+            let document = status::document(&locked(&self.history), self.target.socket(), SystemTime::now());
+            text(StatusCode::OK, "application/json", document.to_string().into())
+        }
+    }
+
+    async fn metrics(&self, format: Format, within: Duration) -> Response<Full<Bytes>> {
+        let answer = self.target.snapshot(within).await;
+        if answer.is_err() {
+            self.failed_scrapes.fetch_add(1, Ordering::Relaxed);
+        }
+        let own = Own {
+            refused_connections: self.refused_connections.load(Ordering::Relaxed),
+            failed_scrapes: self.failed_scrapes.load(Ordering::Relaxed),
+        };
+        let exposition = metrics::exposition(format, &answer, &mut locked(&self.initiators), Some(own));
+        text(StatusCode::OK, format.content_type(), exposition.into())
+    }
+
+    /// How long the target has: less than the scraper waits.
+    fn deadline(&self, scraper_waits: Option<&str>) -> Duration {
+        let seconds: Option<f64> = scraper_waits.and_then(|seconds| seconds.parse().ok());
+        let theirs = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let left = theirs.map(|theirs| theirs.saturating_sub(MARGIN).max(theirs / 2));
+        left.map_or(self.timeout, |left| left.min(self.timeout))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn plain(status: StatusCode, sentence: &'static str) -> Response<Full<Bytes>> {
+    text(status, "text/plain; charset=utf-8", Bytes::from_static(sentence.as_bytes()))
+}
+
+fn text(status: StatusCode, kind: &'static str, content: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(content));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
