@@ -341,6 +341,15 @@ impl Bdev {
         &self.inner.info
     }
 
+    /// The file beneath of which an fdatasync has failed that its flushes and durable writes need, with the errno: they fail
+    /// from then on. Files whose bdevs sync by themselves are not among them ([`crate::file::failure`]).
+    #[must_use]
+    pub fn failed_file(&self) -> Option<(&FileBeneath, i32)> {
+        // `open_as` made `files` from these, in their order, or left it empty.
+        let unsynced = self.inner.info.files.iter().filter(|file| !file.is_synced());
+        unsynced.zip(&self.inner.files).find_map(|(file, synced)| Some((file, synced.failure()?)))
+    }
+
     /// Whether `name` is its name or an alias now.
     pub fn is_called(&self, _: AppThread<'_>, name: &str) -> bool {
         let Ok(name) = CString::new(name) else { return false };

@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    error::{EAGAIN, Error, Result},
+    error::{EAGAIN, EIO, Error, Result},
     synced_file::SyncedFile,
 };
 
@@ -146,7 +146,7 @@ impl<L: Default> FdSync<L> {
                 continue;
             }
             let Some(covered) = select(&group.waiting, group.file.has_failed()) else {
-                group.file.end(false);
+                group.file.end(Ok(()));
                 group.state.set(State::Idle);
                 continue;
             };
@@ -160,7 +160,7 @@ impl<L: Default> FdSync<L> {
                 self.in_flight_count += 1;
                 self.counts.syncs += 1;
             } else {
-                group.file.end(false);
+                group.file.end(Ok(()));
                 group.state.set(State::Idle);
                 if code == -EAGAIN {
                     refuse(&group.waiting, covered, Refused::Later);
@@ -194,7 +194,9 @@ impl<L: Default> FdSync<L> {
         let place = usize::try_from(number).ok().and_then(|number| self.in_flight.get_mut(number));
         let Covered { group, requests } = place.and_then(Option::take)?;
         self.in_flight_count -= 1;
-        group.gives_way.set(group.file.end(result != 0));
+        // A negative errno.
+        let errno = i32::try_from(result.saturating_neg()).unwrap_or(EIO);
+        group.gives_way.set(group.file.end(if result == 0 { Ok(()) } else { Err(errno) }));
         group.state.set(State::Idle);
         if has_more(&group.waiting) {
             self.want(&group);
@@ -209,7 +211,7 @@ impl<L> Drop for FdSync<L> {
         unsafe { spdk_sys::spdk_shim_fdsync_close(self.raw.as_ptr()) };
         // A queue that is dropped has no requests, so there are none. If there were, nobody would know the result.
         for covered in self.in_flight.iter().flatten() {
-            covered.group.file.end(true);
+            covered.group.file.end(Err(EIO));
         }
     }
 }

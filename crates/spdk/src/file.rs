@@ -73,7 +73,14 @@ pub fn create(app: AppThread<'_>, options: &FileBdevOptions) -> Result<(), FileE
     if crate::Bdev::own_name(app, &options.name).is_some() {
         return Err(taken(&options.name));
     }
-    io_uring_available()?;
+    io_uring_available().inspect_err(|error| {
+        let name = &options.name;
+        // Who asked for the bdev may have SPDK's own one made in its place, as kvadd does.
+        side::log(
+            spdk_sys::SPDK_LOG_WARN,
+            &format!("bdev {name} is not made: {error}; SPDK's aio can serve its file"),
+        );
+    })?;
     let options = &defaults::complete(options);
     let uuid = options.uuid.as_deref().map(CString::new).transpose();
     let uuid = uuid.map_err(|_| bad_uuid(options))?;

@@ -56,4 +56,5 @@ pub use kernel_io::kernel_io_in_flight;
 pub use pending::Pending;
 pub use sectors::{SECTOR_BYTES, Sectors};
 pub use subsystem::{Finished, Initialized, Subsystem};
+pub use synced_file::any_file_sync_failed;
 pub use thread::{Poller, Thread};

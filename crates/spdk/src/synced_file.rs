@@ -10,7 +10,7 @@ use std::{
     },
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
     },
 };
 
@@ -23,8 +23,8 @@ pub(crate) struct SyncedFile {
     in_flight: AtomicBool,
     /// Another lcore was refused meanwhile.
     contended: AtomicBool,
-    /// An fdatasync has failed. Stays: see [`SyncedFile::end`].
-    failed: AtomicBool,
+    /// The errno of the first fdatasync that failed, or 0. Stays: see [`SyncedFile::end`].
+    failure: AtomicI32,
 }
 
 /// The identity of a file: that of a block device is its number, wherever its node lies.
@@ -32,6 +32,16 @@ type Identity = (bool, u64, u64);
 
 /// The open ones. Looked up when a bdev is opened, by the control plane.
 static OPEN: Mutex<BTreeMap<Identity, Weak<SyncedFile>>> = Mutex::new(BTreeMap::new());
+
+/// Whether an fdatasync of any has failed since the start.
+static ANY_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Whether an fdatasync that a FLUSH or a durable write waited for has failed since the start of the program, of whatever bdev.
+/// Without one, no [`crate::Bdev`] has to be asked.
+#[must_use]
+pub fn any_file_sync_failed() -> bool {
+    ANY_FAILED.load(Ordering::Relaxed)
+}
 
 impl SyncedFile {
     /// Opens the file to sync it. Returns the one that is open already, if it is the same file.
@@ -52,7 +62,7 @@ impl SyncedFile {
             file,
             in_flight: AtomicBool::new(false),
             contended: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
+            failure: AtomicI32::new(0),
         });
         open.insert(identity, Arc::downgrade(&this));
         Ok(this)
@@ -73,12 +83,15 @@ impl SyncedFile {
         may
     }
 
-    /// The fdatasync that the caller began has ended. A failure stays: the kernel reports a failed write-back to one fdatasync
-    /// and drops the data (fsync(2)), so the next one would succeed without them. Returns whether another lcore was refused
-    /// meanwhile, to which the caller leaves the next turn.
-    pub(crate) fn end(&self, failed: bool) -> bool {
-        if failed {
-            self.failed.store(true, Ordering::Relaxed);
+    /// The fdatasync that the caller began has ended; `Err` is an errno. A failure stays: the kernel reports a failed write-back
+    /// to one fdatasync and drops the data (fsync(2)), so the next one would succeed without them. Returns whether another lcore
+    /// was refused meanwhile, to which the caller leaves the next turn.
+    pub(crate) fn end(&self, result: Result<(), i32>) -> bool {
+        if let Err(errno) = result
+            && !self.has_failed()
+        {
+            self.failure.store(errno, Ordering::Relaxed);
+            ANY_FAILED.store(true, Ordering::Relaxed);
         }
         let contended = self.contended.swap(false, Ordering::Relaxed);
         self.in_flight.store(false, Ordering::Release);
@@ -88,7 +101,12 @@ impl SyncedFile {
     /// Whether an fdatasync has failed since the file was opened. Certain between [`SyncedFile::begin`] and
     /// [`SyncedFile::end`].
     pub(crate) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
+        self.failure().is_some()
+    }
+
+    /// The errno of the first fdatasync that failed.
+    pub(crate) fn failure(&self) -> Option<i32> {
+        Some(self.failure.load(Ordering::Relaxed)).filter(|errno| *errno != 0)
     }
 }
 
@@ -118,12 +136,12 @@ mod tests {
         let path = file.path().to_str().unwrap();
         let [one, other] = [SyncedFile::open(path).unwrap(), SyncedFile::open(path).unwrap()];
         assert!(one.begin() && !other.begin());
-        assert!(one.end(false), "the other one was refused");
+        assert!(one.end(Ok(())), "the other one was refused");
         assert!(other.begin() && !other.has_failed());
-        assert!(!other.end(true), "nobody was");
-        assert!(one.begin() && one.has_failed());
-        one.end(false);
-        assert!(other.has_failed(), "a success after it changes nothing");
+        assert!(!other.end(Err(5)), "nobody was");
+        assert!(one.begin() && one.has_failed() && any_file_sync_failed());
+        one.end(Ok(()));
+        assert_eq!(other.failure(), Some(5), "a success after it changes nothing");
         drop((one, other));
         assert!(!SyncedFile::open(path).unwrap().has_failed());
     }

@@ -319,9 +319,16 @@ fn features_of(info: &BdevInfo, first_sector: u64) -> Features {
 /// Logs how a file is served.
 fn log_file(file: &FileBeneath) {
     let (bdev, path) = (file.bdev.as_str(), file.path.as_str());
-    if let Some(access) = &file.access {
-        let io = if access.buffered { "buffered" } else { "direct" };
-        tracing::info!(bdev, path, io, sync = access.sync, "a file or block device by io_uring");
+    match &file.access {
+        Some(access) => {
+            let io = if access.buffered { "buffered" } else { "direct" };
+            tracing::info!(bdev, path, io, sync = access.sync, "a file or block device by io_uring");
+        }
+        None => tracing::info!(
+            bdev,
+            path,
+            "a file or block device by SPDK's own bdev, which fdatasync makes durable"
+        ),
     }
 }
 

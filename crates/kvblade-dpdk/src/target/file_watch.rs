@@ -13,8 +13,8 @@ const AT_ONCE: usize = 8;
 pub(super) struct FileWatch {
     /// The name of the bdev that was looked at last.
     last: String,
-    /// Bdevs whose size could not be taken over, which is logged once.
-    refused: BTreeSet<String>,
+    /// Bdevs whose size could not be taken over, since their files became shorter, with the reason. It is logged once.
+    refused: BTreeMap<String, String>,
     /// Bdevs that failed to bring writes to stable media, with the reason.
     failed: BTreeMap<String, String>,
 }
@@ -29,10 +29,11 @@ impl FileWatch {
                 Ok(_) => {
                     self.refused.remove(*name);
                 }
-                Err(error) if self.refused.insert((*name).to_owned()) => {
-                    tracing::warn!(bdev = name, "its file has changed its size: {error}");
+                Err(error) => {
+                    if self.refused.insert((*name).to_owned(), error.to_string()).is_none() {
+                        tracing::warn!(bdev = name, "its file has changed its size: {error}");
+                    }
                 }
-                Err(_) => {}
             }
             match spdk::file::failure(app, name) {
                 Some(reason) => self.failed.insert((*name).to_owned(), reason),
@@ -40,19 +41,19 @@ impl FileWatch {
             };
         }
         self.last = looked_at.last().map_or_else(String::new, |name| (*name).to_owned());
-        self.refused.retain(|name| names.contains(name));
+        self.refused.retain(|name, _| names.contains(name));
         self.failed.retain(|name, _| names.contains(name));
     }
 
     /// Whether a file has failed to keep what was written.
     pub(super) fn has_failed(&self) -> bool {
-        !self.failed.is_empty()
+        !self.failed.is_empty() || !self.refused.is_empty()
     }
 
-    /// The reason, if one of these files has failed to keep what was written.
+    /// The reason, if one of these files has failed to keep what was written, or became shorter.
     pub(super) fn failure_among(&self, files: &[FileBeneath]) -> Option<String> {
         files.iter().find_map(|file| {
-            let why = self.failed.get(&file.bdev)?;
+            let Some(why) = self.failed.get(&file.bdev) else { return self.refused.get(&file.bdev).cloned() };
             Some(format!(
                 "'{}' failed to keep what was written ({why}): what it is to make durable fails until its bdev {} is made anew, \
                  or bdev_file_rescan has clear_failure",

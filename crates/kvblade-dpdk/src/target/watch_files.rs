@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aoe_target::ExportKey;
-use spdk::{AppThread, Poller};
+use spdk::{AppThread, Bdev, Poller};
 
 use super::control_plane::{Target, with};
 
@@ -41,11 +41,24 @@ impl Target {
 
     /// The exports on files that failed, with the reason.
     fn exports_on_failed_files(&self) -> BTreeMap<ExportKey, String> {
-        if !self.file_watch.has_failed() {
+        if !self.file_watch.has_failed() && !spdk::any_file_sync_failed() {
             return BTreeMap::new();
         }
-        let reason =
-            |key: &ExportKey| self.file_watch.failure_among(&self.resources.get(key)?.bdev()?.info().files);
+        let reason = |key: &ExportKey| {
+            let bdev = self.resources.get(key)?.bdev()?;
+            self.file_watch.failure_among(&bdev.info().files).or_else(|| failed_flush(bdev))
+        };
         self.resources.keys().filter_map(|key| Some((*key, reason(key)?))).collect()
     }
+}
+
+/// The reason, if a file failed to keep what was written and the exports flush it themselves, as that of SPDK's aio bdev.
+fn failed_flush(bdev: &Bdev) -> Option<String> {
+    let (file, errno) = bdev.failed_file()?;
+    let error = std::io::Error::from_raw_os_error(errno);
+    Some(format!(
+        "'{}' failed to keep what was written (fdatasync: {error}): what it is to make durable fails until all exports of the file \
+         have been deleted and created again",
+        file.path
+    ))
 }

@@ -43,11 +43,14 @@ impl Drop for Loop {
 }
 
 /// A mounted file system.
-struct Mount(PathBuf);
+pub(crate) struct Mount(pub(crate) PathBuf);
 
 impl Mount {
-    fn new(lab: &Lab, words: &[&str]) -> Self {
-        let place = lab.path("mount");
+    pub(crate) fn new(lab: &Lab, words: &[&str]) -> Self {
+        Self::at(lab.path("mount"), words)
+    }
+
+    pub(crate) fn at(place: PathBuf, words: &[&str]) -> Self {
         fs::create_dir(&place).unwrap();
         lab::run(Command::new(require("mount")).args(words).arg(&place)).unwrap();
         Self(place)
@@ -205,6 +208,14 @@ fn where_linux_has_no_io_uring_a_file_is_served_by_spdks_aio_and_the_log_says_wh
     prints(&lab, &["kvadd", "1", "2", "t0", &file]);
     let bdev = rpc.call("bdev_get_bdevs", json!({ "name": "file1.2" }))[0].clone();
     assert_eq!(bdev["driver_specific"]["aio"]["filename"], json!(file), "{bdev}");
+    let log = target.log();
+    for words in [
+        "bdev file1.2 is not made: io_uring can't be used",
+        "by SPDK's own bdev, which fdatasync makes durable",
+    ] {
+        let line = log.lines().find(|line| line.contains(words));
+        assert!(line.is_some_and(|line| line.contains("file1.2")), "{log}");
+    }
     target.stop();
 }
 

@@ -89,7 +89,9 @@ impl Channel {
             self.unsynced.borrow_mut().push(request);
             return self.list();
         }
-        if request.operation() != Operation::Read && self.disk.refuses_writes() {
+        if request.operation() != Operation::Read
+            && (self.disk.refuses_writes() || self.disk.ends_before(request.end()))
+        {
             return request.complete(Err(EIO));
         }
         let mut waiting = self.waiting.borrow_mut();

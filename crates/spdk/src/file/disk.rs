@@ -23,6 +23,8 @@ pub(super) struct Disk {
     sync: SyncMode,
     opened: Opened,
     syncs: Syncs,
+    /// Bytes that the file had when it was looked at last.
+    end: AtomicU64,
     counts: Counts,
 }
 
@@ -72,7 +74,8 @@ impl Disk {
         let mut options = options.clone();
         options.filename = opened.path.display().to_string();
         let sync = options.sync.unwrap_or_default();
-        Ok(Self { options, sync, opened, syncs: Syncs::new(), counts: Counts::default() })
+        let end = AtomicU64::new(opened.bytes);
+        Ok(Self { options, sync, opened, syncs: Syncs::new(), end, counts: Counts::default() })
     }
 
     pub(super) fn options(&self) -> &FileBdevOptions {
@@ -99,12 +102,25 @@ impl Disk {
 
     /// Its blocks, as far as Linux knows at the moment; waits for nothing.
     pub(super) fn known_blocks(&self) -> std::io::Result<u64> {
-        known_size(&self.opened).map(|bytes| self.opened.blocks(bytes))
+        known_size(&self.opened).map(|bytes| self.blocks_of(bytes))
     }
 
     /// Its blocks now.
     pub(super) fn blocks_now(&self) -> std::io::Result<u64> {
-        size(&self.opened.file).map(|bytes| self.opened.blocks(bytes))
+        size(&self.opened.file).map(|bytes| self.blocks_of(bytes))
+    }
+
+    /// The blocks of a size that was found.
+    fn blocks_of(&self, bytes: u64) -> u64 {
+        self.end.store(bytes, Ordering::Relaxed);
+        self.opened.blocks(bytes)
+    }
+
+    /// Whether the file ended before this byte when it was looked at last. Linux would make it longer by a write there, with zeroes
+    /// in place of what was cut off.
+    #[inline]
+    pub(super) fn ends_before(&self, byte: u64) -> bool {
+        byte > self.end.load(Ordering::Relaxed)
     }
 
     /// Whether writes fail, since completed ones may be lost and no later fdatasync would say so. Of a bdev without sync, only

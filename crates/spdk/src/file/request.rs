@@ -118,10 +118,16 @@ impl Request {
         self.fields().channel
     }
 
-    /// Bytes to read or write.
+    /// Bytes to read, write, give up or zero.
     #[inline]
     pub(super) fn bytes(&self) -> u64 {
         self.fields().given.bytes
+    }
+
+    /// The byte of the file behind the last one that it concerns.
+    #[inline]
+    pub(super) fn end(&self) -> u64 {
+        self.fields().given.offset.saturating_add(self.bytes())
     }
 
     #[inline]
