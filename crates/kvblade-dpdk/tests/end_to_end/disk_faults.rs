@@ -49,7 +49,11 @@ fn answers(initiator: &mut Initiator, mut missing: BTreeSet<u32>) -> Vec<(u8, u8
     while !missing.is_empty() {
         let frame = initiator.receive_raw(PATIENCE).unwrap().expect("each is answered");
         let reply = Reply::parse(&frame).unwrap();
+        // Another initiator at this interface asks the other export.
         let Body::Ata(registers) = &reply.body else { continue };
+        if reply.address == OTHER {
+            continue;
+        }
         assert!(missing.remove(&reply.tag), "answered twice: {reply:?}");
         answers.push((registers.status, registers.error));
     }
@@ -212,14 +216,17 @@ fn disks_that_hang_are_degraded_until_they_go_on_and_others_are_served() {
     let disks = ["file", "beneath"].map(|name| FaultyFile::mount(&lab, name, BYTES));
     // Its fdatasyncs wait in the kernel where no signal ends them, as on a disk that is suspended.
     let device = Loop::attach(disks[1].text());
+    let device_path = device.0.clone();
     let exports = [
         format!("1.1={},sync=group", disks[0].text()),
         "1.2=malloc:1M".into(),
-        format!("1.3={},sync=group", device.0),
+        format!("1.3={device_path},sync=group"),
     ];
     let mut options = vec!["--io-timeout", "2"];
     exports.iter().for_each(|export| options.extend(["-e", export.as_str()]));
     let target = lab.start(&options);
+    // Dropped first, if the test fails: a process whose fdatasync hangs does not end.
+    let (device, disks) = (device, disks);
     let mut rpc = target.rpc();
     let mut initiator = lab.initiator(0);
     let hanging = HANGING.map(|address| find(&mut initiator, address));
@@ -260,7 +267,9 @@ fn disks_that_hang_are_degraded_until_they_go_on_and_others_are_served() {
         });
     }
     until("all to be over", || rpc.under_way() == 0);
-    assert!(initiator.receive_raw(QUIET).unwrap().is_none(), "a second answer");
+    while let Some(frame) = initiator.receive_raw(QUIET).unwrap() {
+        assert_eq!(Reply::parse(&frame).unwrap().address, OTHER, "a second answer");
+    }
     for export in &hanging {
         initiator.write(export, 800, &DATA).unwrap();
         let mut page = [0; DATA.len()];
@@ -268,4 +277,5 @@ fn disks_that_hang_are_degraded_until_they_go_on_and_others_are_served() {
         assert_eq!(page, DATA);
     }
     target.stop();
+    drop((device, disks));
 }
