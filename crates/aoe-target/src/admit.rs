@@ -107,7 +107,7 @@ impl Export {
         let is_inside = io.lba.fits(io.sectors, self.sectors());
         let is_online = self.state() == ExportState::Online;
         if is_abortable || !is_inside || !is_online {
-            return Err(failed(is_online, is_abortable));
+            return Err(failed(self.state(), is_abortable));
         }
         Ok(io)
     }
@@ -170,6 +170,7 @@ impl Export {
             _ if self.state() == ExportState::Offline => {
                 Disposition::Reply(Reply::registers(Registers::DEVICE_FAULT))
             }
+            _ if self.state() == ExportState::Held => Disposition::Drop(DropReason::ExportHeld),
             AtaCommand::Flush => Disposition::Submit(BdevIo {
                 op: BdevOp::Flush,
                 lba: Lba(0),
@@ -261,14 +262,16 @@ const fn defer(whole: bool) -> Disposition {
     if whole { Disposition::Defer } else { Disposition::Drop(DropReason::ConfigSplit) }
 }
 
-/// A read or write that fails: a disk that is gone comes first, a range beyond its end last.
+/// A read or write that fails: a disk that is gone comes first, a range beyond its end last. While the export is held, its
+/// options may be other ones soon, so nothing is decided by them.
 #[cold]
 #[inline(never)]
-fn failed(is_online: bool, is_abortable: bool) -> Refusal {
-    Refusal::Reply(Reply::registers(match (is_online, is_abortable) {
-        (false, _) => Registers::DEVICE_FAULT,
-        (true, true) => Registers::ABORTED,
-        (true, false) => Registers::NOT_FOUND,
+fn failed(state: ExportState, is_abortable: bool) -> Refusal {
+    Refusal::Reply(Reply::registers(match (state, is_abortable) {
+        (ExportState::Held, _) => return Refusal::Drop(DropReason::ExportHeld),
+        (ExportState::Offline, _) => Registers::DEVICE_FAULT,
+        (ExportState::Online, true) => Registers::ABORTED,
+        (ExportState::Online, false) => Registers::NOT_FOUND,
     }))
 }
 

@@ -30,6 +30,12 @@ macro_rules! counters {
             pub fn merge(&mut self, other: &Self) {
                 $( self.$field += other.$field; )+
             }
+
+            /// What was counted after `before`, an earlier state of these counters.
+            #[must_use]
+            pub fn since(&self, before: &Self) -> Self {
+                Self { $( $field: self.$field.saturating_sub(before.$field), )+ }
+            }
         }
     };
 }

@@ -4,7 +4,7 @@
 macro_rules! drop_reasons {
     ( $( $variant:ident, $name:literal, $sentence:literal; )+ ) => {
         /// The reason for which a frame was dropped, or a reply not sent.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum DropReason {
             $( #[doc = $sentence] $variant, )+
         }
@@ -50,6 +50,7 @@ drop_reasons! {
     DeferredFull, "deferred_full", "Too many requests that may change an export's initiator state are deferred at once.";
     NotStored, "not_stored", "A change of an export's initiator state could not be written to disk, so it was not made.";
     ExportFull, "export_full", "The export has as many requests in flight as its bdev and its initiators may hold mbufs.";
+    ExportHeld, "export_held", "The export's bdev or options are being exchanged; the initiator repeats the request.";
     RateLimited, "rate_limited", "The request is beyond a limit on the rate of its export or initiator, and as many of its initiator wait as may.";
     CopyInFlight, "copy_in_flight", "A later copy of the request arrived before it was answered: that one is answered.";
     OrderFull, "order_full", "More requests are in flight on this lcore than it can keep in order.";
@@ -99,6 +100,16 @@ impl DropCounters {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine += theirs;
         }
+    }
+
+    /// What was counted after `before`, an earlier state of these counters.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let mut since = *self;
+        for (count, before) in since.0.iter_mut().zip(before.0) {
+            *count = count.saturating_sub(before);
+        }
+        since
     }
 
     /// Reason and count, zeroes included, in the order of [`DropReason::ALL`].

@@ -41,6 +41,9 @@ pub enum ExportState {
     /// The bdev was removed while exported. Every ATA command is answered with a device fault at once, so that
     /// initiators fail the I/O and do not wait; query/config is still answered.
     Offline,
+    /// Its bdev or its options are being exchanged: every ATA command is dropped, and its initiator repeats it;
+    /// query/config is still answered. Requests that were admitted before go on.
+    Held,
 }
 
 /// A disk under a shelf and slot, as one lcore knows it. Address, ports, VLAN and id are fixed for its life, because

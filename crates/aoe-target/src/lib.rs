@@ -24,6 +24,8 @@ pub mod admit;
 pub mod counters;
 pub mod drop_reason;
 pub mod export;
+pub mod histogram;
+pub mod initiator_activity;
 pub mod initiator_drops;
 pub mod initiator_hash;
 pub mod initiator_state;
@@ -47,6 +49,8 @@ pub use admit::{Disposition, Refusal};
 pub use counters::{ExportCounters, PortCounters};
 pub use drop_reason::{DropCounters, DropReason};
 pub use export::{Export, ExportId, ExportKey, ExportState, Settings};
+pub use histogram::{Histogram, Histograms};
+pub use initiator_activity::{InitiatorActivities, InitiatorActivity};
 pub use initiator_drops::{DropsOfInitiator, InitiatorDrop, InitiatorDropEntry, InitiatorDrops};
 pub use initiator_hash::InitiatorHash;
 pub use initiator_state::{

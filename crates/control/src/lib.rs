@@ -9,6 +9,8 @@
 pub mod backing_file;
 pub mod error;
 pub mod file_bdev;
+pub mod health;
+pub mod histogram_report;
 pub mod initiator_state;
 pub mod initiators;
 pub mod lifecycle;
@@ -27,19 +29,21 @@ mod value;
 pub use aoe_target::{AddressError, ExportKey, MacAddr, Shelf, ShelfSlot, Slot, VlanId};
 pub use backing_file::BackingFile;
 pub use error::{ErrorCode, RpcError};
-pub use initiators::InitiatorStats;
+pub use initiators::{InitiatorStats, Seen};
 pub use lifecycle::{Effect, Event, Lifecycle, Refusal, Round, Stage, Task};
 pub use options::ExportOptions;
 pub use port::{PortChanges, PortInfo, PortRef, PortTable};
 pub use rate_limits::RateLimits;
 pub use rbd::RbdImage;
-pub use registry::{Deletion, Record, Registry, unknown_bdev};
+pub use registry::{Deletion, Record, Registry, cannot_change, unknown_bdev};
 pub use report::{
-    BdevNames, ExportInfo, ExportList, ExportPort, ExportStats, LcoreStats, ListedExport, PortStats, Stats,
+    Baseline, BdevNames, ExportInfo, ExportList, ExportPort, ExportStats, LcoreStats, ListedExport,
+    PortStats, Stats,
 };
 pub use request::{
-    Action, Announce, ClearInitiatorState, CreateExport, DeleteExport, GetExports, GetInitiators, GetStats,
-    Method, SetQos, StatePart,
+    Action, Announce, ClearInitiatorState, CreateExport, DeleteExport, EnableHistogram, GetExports,
+    GetHealth, GetHistogram, GetInitiators, GetStats, Method, ReplaceBdev, ResetStats, SetQos, StatePart,
+    UpdateExport,
 };
 pub use served_bdev::{ServedBdev, ServedFile, Use};
 pub use value::bytes_of;

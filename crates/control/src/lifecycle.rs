@@ -21,6 +21,8 @@ pub enum Stage {
     Offline,
     /// Its bdev has come back: the lcores open channels, and answer with a device fault until all have one.
     Rebinding,
+    /// Its bdev or its options are being exchanged: initiators repeat what they ask until that is done.
+    Changing,
     /// It is deleted: it takes no new requests, and ends when those in flight are answered.
     Draining,
     /// It could not be created: it is taken back from the lcores that have it.
@@ -42,6 +44,16 @@ pub enum Task {
     Attach,
     /// Serve the export by the attached channel.
     Resume,
+    /// Open a channel into the bdev that the export is to go on with.
+    OpenOther,
+    /// Drop new requests, and report when nothing is in flight.
+    Hold,
+    /// Bring to stable media what the bdev has completed.
+    Settle,
+    /// Serve the export by the other channel.
+    Exchange,
+    /// Serve the export as before: it is not exchanged.
+    Release,
     /// Leave ports.
     LeavePorts,
     /// Take no new request, and report when nothing is in flight.
@@ -74,6 +86,10 @@ pub enum Event {
     Degraded,
     /// Its bdev answers again.
     Recovered,
+    /// A caller has it go on with another bdev or other options: the other bdev is open.
+    Change,
+    /// The bdev that it is to go on with is being removed.
+    OtherBdevRemoved,
     /// A caller has it leave some of its ports.
     LeavePorts,
     /// A caller deletes it.
@@ -111,6 +127,13 @@ pub enum Effect {
     ServedAgain,
     /// The bdev could not be attached: it is tried again.
     NotAttached,
+    /// It is served by the other bdev, with the other options, on every lcore: these take the place of those before, and the
+    /// caller of the change is answered.
+    Changed,
+    /// The caller of the change gets an error: the export is served as before, or is not served any more.
+    RefuseChange(Refusal),
+    /// The control plane closes its handle of the bdev that the export does not go on with.
+    CloseOther,
     /// The caller that had it leave ports is answered: it has left them.
     LeftPorts,
     /// The first caller of a deletion that waits is answered: the export takes no new requests, and without `force` none is
@@ -159,6 +182,16 @@ pub struct Lifecycle {
     /// Every lcore has reported that it takes no new requests, and the deletion is forced.
     withdrawn: bool,
     drained: bool,
+    /// A caller of a change waits.
+    change_called: bool,
+    /// The lcores go on with the other bdev now: there is no way back.
+    exchanging: bool,
+    /// The lcores go back to what was before.
+    releasing: bool,
+    /// The other bdev was removed.
+    other_removed: bool,
+    /// While it is being changed: its bdev leaves requests without an answer.
+    degraded: bool,
 }
 
 impl Lifecycle {
@@ -191,6 +224,11 @@ impl Lifecycle {
             forced: false,
             withdrawn: false,
             drained: false,
+            change_called: false,
+            exchanging: false,
+            releasing: false,
+            other_removed: false,
+            degraded: false,
         }
     }
 
@@ -210,6 +248,7 @@ impl Lifecycle {
             Stage::Degraded => "degraded",
             Stage::Offline => "offline",
             Stage::Rebinding => "rebinding",
+            Stage::Changing => "changing",
             Stage::Draining if self.withdrawn => "quarantined",
             Stage::Draining | Stage::Ended => "deleting",
             Stage::RollingBack => "rolling-back",
@@ -231,7 +270,7 @@ impl Lifecycle {
     /// Whether it takes requests and its bdev is there.
     #[must_use]
     pub const fn serves(&self) -> bool {
-        matches!(self.stage, Stage::Serving | Stage::Degraded)
+        matches!(self.stage, Stage::Serving | Stage::Degraded | Stage::Changing)
     }
 
     /// Whether it belongs into a saved configuration.
@@ -239,7 +278,12 @@ impl Lifecycle {
     pub const fn is_kept(&self) -> bool {
         matches!(
             self.stage,
-            Stage::Waiting | Stage::Serving | Stage::Degraded | Stage::Offline | Stage::Rebinding
+            Stage::Waiting
+                | Stage::Serving
+                | Stage::Degraded
+                | Stage::Changing
+                | Stage::Offline
+                | Stage::Rebinding
         )
     }
 
@@ -254,6 +298,8 @@ impl Lifecycle {
     pub const fn busy(&self, force: bool) -> Option<&'static str> {
         match self.stage {
             Stage::Preparing | Stage::RollingBack => Some("created"),
+            Stage::Changing if force && !self.exchanging => None,
+            Stage::Changing => Some("changed"),
             Stage::Draining if force && !self.forced => None,
             Stage::Draining | Stage::Ended => Some("deleted"),
             _ if self.leave_called => Some("deleted"),
@@ -264,7 +310,13 @@ impl Lifecycle {
     /// Whether a caller waits, so that [`Event::Late`] matters.
     #[must_use]
     pub const fn has_caller(&self) -> bool {
-        self.create_called || self.delete_called
+        self.create_called || self.delete_called || self.change_called
+    }
+
+    /// Whether [`Event::Change`] may come.
+    #[must_use]
+    pub const fn may_change(&self) -> bool {
+        matches!(self.stage, Stage::Serving | Stage::Degraded) && !self.leave_called
     }
 
     /// Carries out one event. An event that does not fit the stage changes nothing, but for a deletion, which is refused.
@@ -282,7 +334,18 @@ impl Lifecycle {
             }
             Event::Degraded if self.stage == Stage::Serving => self.stage = Stage::Degraded,
             Event::Recovered if self.stage == Stage::Degraded => self.stage = Stage::Serving,
+            Event::Degraded | Event::Recovered if self.stage == Stage::Changing => {
+                self.degraded = event == Event::Degraded;
+            }
             Event::BdevBack | Event::Degraded | Event::Recovered => {}
+            Event::Change if self.may_change() => {
+                self.degraded = self.stage == Stage::Degraded;
+                (self.stage, self.change_called) = (Stage::Changing, true);
+                (self.exchanging, self.releasing, self.other_removed) = (false, false, false);
+                self.run(Task::OpenOther, &mut effects);
+            }
+            Event::Change => effects.extend([Effect::RefuseChange(Refusal::Busy), Effect::CloseOther]),
+            Event::OtherBdevRemoved => self.other_removed |= self.stage == Stage::Changing,
             Event::LeavePorts if self.stage == Stage::Waiting => effects.push(Effect::LeftPorts),
             Event::LeavePorts if self.busy(false).is_none() => {
                 self.leave_called = true;
@@ -348,6 +411,19 @@ impl Lifecycle {
                 effects.push(Effect::NotAttached);
                 self.go_offline(effects);
             }
+            (Stage::Changing, Task::OpenOther | Task::Hold | Task::Settle) if self.releasing => {}
+            (Stage::Changing, Task::OpenOther) if self.goes_on(done) => self.run(Task::Hold, effects),
+            (Stage::Changing, Task::Hold) if self.goes_on(done) => self.run(Task::Settle, effects),
+            (Stage::Changing, Task::Settle) if self.goes_on(done) => {
+                self.exchanging = true;
+                self.run(Task::Exchange, effects);
+            }
+            (Stage::Changing, Task::OpenOther | Task::Hold | Task::Settle) => self.release(effects),
+            (Stage::Changing, Task::Exchange) => self.changed(effects),
+            (Stage::Changing, Task::Release) => {
+                self.stage = if self.degraded { Stage::Degraded } else { Stage::Serving };
+                self.refuse_change(Refusal::Failed, effects);
+            }
             (_, Task::LeavePorts) => {
                 self.leave_called = false;
                 effects.push(Effect::LeftPorts);
@@ -360,6 +436,37 @@ impl Lifecycle {
             // What the event after it has undone.
             _ => {}
         }
+    }
+
+    /// Whether a change goes on after a step that was done or not.
+    const fn goes_on(&self, done: bool) -> bool {
+        done && !self.other_removed
+    }
+
+    /// The lcores serve it as before a change that is not to be.
+    fn release(&mut self, effects: &mut Vec<Effect>) {
+        self.releasing = true;
+        self.run(Task::Release, effects);
+    }
+
+    /// Every lcore serves it by the other bdev.
+    fn changed(&mut self, effects: &mut Vec<Effect>) {
+        self.stage = if self.degraded { Stage::Degraded } else { Stage::Serving };
+        self.exchanging = false;
+        self.change_called = false;
+        effects.push(Effect::Changed);
+        if self.other_removed {
+            self.go_offline(effects);
+        }
+    }
+
+    /// The change is not made: the caller is answered, unless it was, and what was opened for it is closed.
+    fn refuse_change(&mut self, why: Refusal, effects: &mut Vec<Effect>) {
+        if self.change_called {
+            self.change_called = false;
+            effects.push(Effect::RefuseChange(why));
+        }
+        effects.push(Effect::CloseOther);
     }
 
     fn try_end(&mut self, effects: &mut Vec<Effect>) {
@@ -404,6 +511,12 @@ impl Lifecycle {
     fn bdev_removed(&mut self, effects: &mut Vec<Effect>) {
         match self.stage {
             Stage::Serving | Stage::Degraded | Stage::Rebinding => self.go_offline(effects),
+            // Its bdev is being given up.
+            Stage::Changing if self.exchanging => {}
+            Stage::Changing => {
+                self.refuse_change(Refusal::Failed, effects);
+                self.go_offline(effects);
+            }
             // The creation is rolled back when the lcores have reported; their channels keep the bdev until then.
             Stage::Preparing | Stage::Draining | Stage::RollingBack => self.close_bdev(effects),
             Stage::Waiting | Stage::Offline | Stage::Ended => {}
@@ -418,6 +531,11 @@ impl Lifecycle {
             Stage::Waiting => {
                 self.stage = Stage::Ended;
                 return effects.extend([Effect::Deleted, Effect::Free]);
+            }
+            Stage::Changing => {
+                self.refuse_change(Refusal::Forced, effects);
+                self.stage = Stage::Draining;
+                self.run(Task::Drain, effects);
             }
             Stage::Draining if self.delete_called => effects.push(Effect::RefuseDelete(Refusal::Forced)),
             Stage::Draining => {}
@@ -438,6 +556,11 @@ impl Lifecycle {
         if self.stage == Stage::Draining && self.delete_called && !self.forced {
             self.delete_called = false;
             effects.push(Effect::RefuseDelete(Refusal::Late));
+        }
+        if self.stage == Stage::Changing && self.change_called && !self.exchanging && !self.releasing {
+            self.change_called = false;
+            effects.push(Effect::RefuseChange(Refusal::Late));
+            self.release(effects);
         }
         if self.stage == Stage::RollingBack && self.create_called {
             self.create_called = false;

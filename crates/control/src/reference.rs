@@ -17,12 +17,18 @@ pub fn generated_by(document: &str) -> String {
 }
 
 /// The methods in the form of SPDK's `schema/schema.json`: `objects`, of which there are none, and `methods`, each with
-/// its `params`.
+/// its `params` and, beyond that form, its `description`.
 #[must_use]
 pub fn schema() -> String {
     let methods: Vec<Value> = methods()
         .iter()
-        .map(|method| json!({ "name": method.name, "params": method.fields.iter().map(param).collect::<Value>() }))
+        .map(|method| {
+            json!({
+                "name": method.name,
+                "description": method.description,
+                "params": method.fields.iter().map(param).collect::<Value>(),
+            })
+        })
         .collect();
     let schema = json!({ "objects": [], "methods": methods });
     format!("{schema:#}\n")

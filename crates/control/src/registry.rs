@@ -5,6 +5,7 @@
 //! taken until the life says otherwise, so two requests can't cross. All of it runs on SPDK's app thread.
 
 mod bdevs;
+mod change;
 mod record;
 mod waiting;
 
@@ -19,6 +20,7 @@ use crate::rate_limits::RateLimits;
 use crate::request::{Announce, CreateExport, DeleteExport};
 use crate::served_bdev::ServedBdev;
 
+pub use change::cannot_change;
 pub use record::Record;
 use record::place;
 
@@ -137,6 +139,9 @@ impl Registry {
     pub fn set_limits(&mut self, key: ExportKey, limits: RateLimits) {
         if let Some(record) = self.get_mut(key) {
             record.options.limits = limits;
+            if let Some(next) = &mut record.next {
+                next.options.limits = limits;
+            }
         }
     }
 
@@ -208,7 +213,7 @@ impl Registry {
             }
         }
         if reason.is_none() {
-            self.check_sharing(request, &bdev)?;
+            self.check_sharing(request, &bdev, None)?;
         }
         let place = self.exports.iter().position(Option::is_none).unwrap_or(self.exports.len());
         let id = u32::try_from(place)
@@ -241,6 +246,7 @@ impl Registry {
             options: request.options.clone(),
             life,
             reason,
+            next: None,
         });
         self.note_stage(id.0);
         self.get(key).ok_or_else(|| RpcError::new(ErrorCode::Internal, "the export is not in the list"))

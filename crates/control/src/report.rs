@@ -1,5 +1,6 @@
 //! Answers of the RPC server: the exports, the counters, and the calls that would restore the present state.
 
+mod baseline;
 mod list;
 mod stats;
 
@@ -11,6 +12,7 @@ use crate::options::ExportOptions;
 use crate::port::{PortInfo, PortTable};
 use crate::registry::{Record, Registry};
 use crate::request::{CreateExport, Method};
+pub use baseline::Baseline;
 pub use list::{ExportList, ListedExport};
 pub use stats::{ExportStats, LcoreStats, PortStats, Stats};
 

@@ -1,5 +1,9 @@
 //! The methods of the RPC server and what each takes: one row of [`with_methods`](crate::with_methods) and one struct for each.
 
+mod change;
+mod histogram;
+mod list;
+
 use aoe_target::{Shelf, ShelfSlot, Slot, VlanId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +15,9 @@ use crate::port::PortRef;
 use crate::rate_limits::RateLimits;
 use crate::schema::{self, Field, Fields};
 use crate::value;
+pub use change::{OptionChanges, ReplaceBdev, UpdateExport};
+pub use histogram::{EnableHistogram, GetHistogram};
+pub use list::{GetExports, ListedState};
 
 /// Passes every method to a macro: the struct of its parameters and its name, and where it was renamed, its name in the
 /// release before, which is still accepted. Their order is that of the documentation.
@@ -19,11 +26,17 @@ macro_rules! with_methods {
     ($callback:ident) => {
         $callback! {
             CreateExport = "aoe_create_export";
+            UpdateExport = "aoe_update_export";
+            ReplaceBdev = "aoe_replace_bdev";
             DeleteExport = "aoe_delete_export";
             GetExports = "aoe_get_exports";
             ClearInitiatorState = "aoe_clear_initiator_state", formerly "aoe_clear_claims";
             Announce = "aoe_announce";
             GetStats = "aoe_get_stats";
+            ResetStats = "aoe_reset_stats";
+            GetHealth = "aoe_get_health";
+            EnableHistogram = "aoe_enable_histogram";
+            GetHistogram = "aoe_get_histogram";
             SetQos = "aoe_set_qos";
             GetInitiators = "aoe_get_initiators";
         }
@@ -167,13 +180,6 @@ pub struct DeleteExport {
     pub force: bool,
 }
 
-/// Lists the exports, with the initiator state of each.
-///
-/// Exports that were deleted by force are listed as `quarantined`, with the number of their requests in flight, until their
-/// bdevs have answered these.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct GetExports {}
-
 /// Clears the initiator state of an export: its config string, MAC mask list and reservation, or one of them.
 ///
 /// An export whose state file was damaged answers nobody until all of its state is cleared. The answer is `true`, once
@@ -235,6 +241,20 @@ pub struct Announce {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GetStats {}
 
+/// Has the counters of `aoe_get_stats` begin anew.
+///
+/// The answer is `true`. Numbers of what is so now, such as requests in flight, and the drops of `aoe_get_initiators` stay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResetStats {}
+
+/// Reports whether all is well: a verdict, and the reasons for it.
+///
+/// The verdict is `ok`, `warning` or `failure`: the gravest severity among the reasons, where `note` counts as `ok`. Each reason
+/// has its `severity`, a `kind` for programs, its `subject` (an export, a port, an lcore, a device or the machine) and a `text`.
+/// Drops count from the call before on, if that was at least 60 s ago, else from the one before that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GetHealth {}
+
 /// Sets the limits on the rates of an export, in place of those that it has.
 ///
 /// A limit that is left out is lifted. The answer is `true`, once the limits hold on every lcore; requests that wait go on by
@@ -259,10 +279,14 @@ pub struct SetQos {
     pub limits: RateLimits,
 }
 
-/// Lists the initiators whose requests were dropped although they broke no rule, with the numbers of drops.
+/// Lists the initiators of each export: since when they are seen, and the drops of those that broke no rule.
 ///
-/// `export_full`: the export had too many in flight; `rate_limited`: a limit on rates. A table of 1024 initiators on each lcore
-/// tells them apart; the drops of those that it had no place for stand under `others`.
+/// `first_seen_seconds` and `last_seen_seconds`: so many seconds ago. `messages`: requests other than reads and writes.
+/// `outstanding`: requests at the bdev now. `retransmissions`: copies of requests in flight. `largest_frame`: bytes of the largest read
+/// or write, with its reply; reads and writes are seen in samples, one a second, so that they cost nothing. `requests`: all
+/// requests to the bdev, where the export is timed (`aoe_enable_histogram`). `export_full` and `rate_limited`: drops because the export had
+/// too many in flight, or for a limit on rates. Tables of 1024 initiators on each lcore tell them apart; the drops of those that
+/// had no place stand under `others`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GetInitiators {}
 

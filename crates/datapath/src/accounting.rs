@@ -20,11 +20,11 @@ use spdk::CompletionQueue;
 use crate::{
     admission::{Admission, NotAdmitted, Unended, source},
     backing::Backing,
-    budget::Room,
     deadline::{Deadlines, Tick, Timeout},
     fence::Fences,
     inflight::InFlight,
     port_queue::PortQueue,
+    timing::Timings,
 };
 
 /// An lcore's account of its requests in flight.
@@ -33,6 +33,7 @@ pub(crate) struct Accounting {
     admission: Admission,
     deadlines: Deadlines,
     fences: Fences,
+    timings: Timings,
 }
 
 impl Accounting {
@@ -42,6 +43,7 @@ impl Accounting {
             admission: Admission::new(requests),
             deadlines: Deadlines::new(tsc::now(), tsc::hz()),
             fences: Fences::default(),
+            timings: Timings::default(),
         }
     }
 
@@ -121,24 +123,30 @@ impl Accounting {
         backing.ended();
         queue.end_request();
         if backing.load().is_watched() {
-            self.end_watched(id, backing, queue.room(), fenced, frame.first_bytes());
+            self.end_watched(id, backing, queue, fenced, frame);
         }
     }
 
-    /// The end of a request to an export that is tracked or has a fence. `head` is the first bytes of its frame.
+    /// The end of a request to an export that is tracked or timed, or has a fence.
     #[cold]
     #[inline(never)]
     fn end_watched(
         &mut self,
         id: ExportId,
         backing: &mut Backing,
-        room: Room,
+        queue: &PortQueue,
         fenced: bool,
-        head: Option<[u8; 12]>,
+        frame: &Mbuf,
     ) {
+        let room = queue.room();
+        if backing.load().is_timed()
+            && let Some(head) = frame.first_bytes()
+        {
+            self.timings.ended(id, &head, queue.mac().0);
+        }
         if backing.load().is_tracked() {
             // A request's frame has its headers.
-            if let Some(head) = head {
+            if let Some(head) = frame.first_bytes() {
                 self.admission.ended(source(&head), id);
             }
             if room.is_ample(backing.load()) {
@@ -163,6 +171,11 @@ impl Accounting {
         if is_pending && let Some(backing) = backing {
             backing.set_fenced(true);
         }
+    }
+
+    /// The histograms of exports that are timed.
+    pub(crate) fn timings(&mut self) -> &mut Timings {
+        &mut self.timings
     }
 
     /// Counts a drop of an initiator that broke no rule.

@@ -39,7 +39,7 @@ pub(crate) enum NotAdmitted {
     Elsewhere(u16),
     /// It is dropped, or answered at once.
     Refused(Refusal),
-    /// It must ask for its rate before it starts.
+    /// It must ask for its rate before it starts, or is timed.
     Limited,
 }
 
@@ -73,7 +73,8 @@ impl Admission {
         if room.is_short(backing.load().unlimited()) {
             self.admit_short(export, backing, unended, room, initiator)?;
         }
-        if backing.load().is_limited() { Err(NotAdmitted::Limited) } else { Ok(()) }
+        let load = backing.load();
+        if load.is_limited() || load.is_timed() { Err(NotAdmitted::Limited) } else { Ok(()) }
     }
 
     /// Decides on a request that does not have room by the first rule.

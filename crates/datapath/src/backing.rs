@@ -22,7 +22,7 @@ pub(crate) enum SyncPolicy {
 }
 
 impl SyncPolicy {
-    fn of(info: &BdevInfo) -> Self {
+    pub(crate) fn of(info: &BdevInfo) -> Self {
         match info.flush {
             FlushMethod::Nothing => Self::Nothing,
             FlushMethod::NvmeCommand if info.fua => Self::Fua,
@@ -101,6 +101,21 @@ impl Backing {
     /// Decides again what is done before a write is answered: when the export's state changes, not for each write.
     pub(crate) fn set_sync(&mut self, syncs_writes: bool) {
         self.sync = if syncs_writes { self.needed_sync } else { SyncPolicy::Nothing };
+    }
+
+    /// Whether completed writes may be in a volatile cache that a flush empties.
+    pub(crate) fn holds_volatile_writes(&self) -> bool {
+        self.sync == SyncPolicy::Nothing && self.needed_sync != SyncPolicy::Nothing
+    }
+
+    /// Has its requests go by another channel. Nothing is in flight on the one before, so it closes.
+    pub(crate) fn exchange(&mut self, channel: IoChannel, needed_sync: SyncPolicy) {
+        (self.channel, self.needed_sync) = (Some(channel), needed_sync);
+    }
+
+    /// Its bdev has another time for a request.
+    pub(crate) fn set_timeout(&mut self, timeout: Timeout) {
+        self.timeout = timeout;
     }
 
     /// Has its requests go to a bdev that has come back.
@@ -185,6 +200,11 @@ impl Backing {
     /// Says whether its rates are limited.
     pub(crate) fn set_limited(&mut self, limited: bool) {
         self.load.set_limited(limited);
+    }
+
+    /// Says whether its requests are timed.
+    pub(crate) fn set_timed(&mut self, timed: bool) {
+        self.load.set_timed(timed);
     }
 
     /// Says whether the requests of each initiator are counted.

@@ -72,7 +72,7 @@ impl Room {
     }
 }
 
-/// An export's requests in flight on an lcore, with a flag in each of the four highest bits. A flag makes the load larger than
+/// An export's requests in flight on an lcore, with a flag in each of the five highest bits. A flag makes the load larger than
 /// any capacity, so that [`Room::is_short`] looks at all with one comparison.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Load(u32);
@@ -82,7 +82,8 @@ impl Load {
     const FENCED: u32 = 1 << 30;
     const ELSEWHERE: u32 = 1 << 29;
     const LIMITED: u32 = 1 << 28;
-    const FLAGS: u32 = Self::TRACKED | Self::FENCED | Self::ELSEWHERE | Self::LIMITED;
+    const TIMED: u32 = 1 << 27;
+    const FLAGS: u32 = Self::TRACKED | Self::FENCED | Self::ELSEWHERE | Self::LIMITED | Self::TIMED;
 
     /// Requests in flight.
     #[inline(always)]
@@ -109,7 +110,16 @@ impl Load {
     /// Whether the end of a request takes more than counting it.
     #[inline(always)]
     pub(crate) fn is_watched(self) -> bool {
-        self.0 & (Self::TRACKED | Self::FENCED) != 0
+        self.0 & (Self::TRACKED | Self::FENCED | Self::TIMED) != 0
+    }
+
+    /// Whether its requests are timed ([`crate::timing`]).
+    pub(crate) fn is_timed(self) -> bool {
+        self.0 & Self::TIMED != 0
+    }
+
+    pub(crate) fn set_timed(&mut self, timed: bool) {
+        self.0 = self.0 & !Self::TIMED | if timed { Self::TIMED } else { 0 };
     }
 
     /// Another lcore owns the export ([`crate::owner`]).
@@ -126,9 +136,10 @@ impl Load {
         self.0 = self.0 & !Self::LIMITED | if limited { Self::LIMITED } else { 0 };
     }
 
-    /// The same load, as if its rates were not limited.
+    /// The same load, as if its rates were not limited and its requests not timed.
     pub(crate) fn unlimited(mut self) -> Self {
         self.set_limited(false);
+        self.set_timed(false);
         self
     }
 

@@ -12,8 +12,10 @@ use crate::{
     owner::Owners,
 };
 
+mod exchange;
 mod lifecycle;
 
+use exchange::Exchange;
 pub use lifecycle::AddError;
 
 /// An lcore's exports.
@@ -34,6 +36,10 @@ pub(crate) struct Exports {
     draining: Vec<Draining>,
     /// Offline exports whose channel is still open.
     offline: Vec<Closing>,
+    /// What exports are about to go on with.
+    exchanges: Vec<Exchange>,
+    /// Held exports that have requests in flight.
+    held: Vec<Closing>,
 }
 
 /// An export that takes no new requests, until nothing is in flight on it.
@@ -69,6 +75,8 @@ impl Exports {
             prepared: Vec::new(),
             draining: Vec::new(),
             offline: Vec::new(),
+            exchanges: Vec::new(),
+            held: Vec::new(),
         }
     }
 
@@ -93,7 +101,7 @@ impl Exports {
     /// Whether an export waits to be reaped.
     #[inline]
     pub(crate) fn is_reaping(&self) -> bool {
-        !self.draining.is_empty() || !self.offline.is_empty()
+        !self.draining.is_empty() || !self.offline.is_empty() || !self.held.is_empty()
     }
 
     /// Where a request goes that came in by `port`, in `vlan` or outside of any, for `address`.

@@ -3,15 +3,15 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use aoe_target::{
-    Acl, DropsOfInitiator, Export, ExportCounters, ExportId, ExportKey, InitiatorDropEntry, InitiatorState,
-    MacAddr, PortId, PortLimits, Ports, ShelfSlot, StateReply, qos::Limits,
+    Acl, DropsOfInitiator, Export, ExportCounters, ExportId, ExportKey, Histograms, InitiatorDropEntry,
+    InitiatorState, MacAddr, PortId, PortLimits, Ports, ShelfSlot, StateReply, qos::Limits,
 };
 use dpdk::{RxInterrupts, tsc};
 use spdk::{Bdev, CurrentThread};
 
 use crate::{
     AddError, Deferred, DeferredSender, Degraded, DegradedChanges, ExportSlice, Idle, PortQueue,
-    PortQueueStats, TurnCount, pacing::Yields, requests::Requests,
+    PortQueueStats, SeenInitiator, TurnCount, pacing::Yields, requests::Requests,
 };
 
 /// Turns between two looks at the clock, a power of two. A turn takes microseconds, and deadlines have seconds.
@@ -268,9 +268,87 @@ impl Lcore {
         self.requests.exports.take_offline(key, done);
     }
 
+    /// First step of an exchange: opens the channel that the export is to go on with, as `export`, which has its key, address
+    /// and ports.
+    ///
+    /// # Errors
+    /// [`AddError`]; the lcore is as it was then.
+    pub fn open_other(&mut self, export: Box<Export>, bdev: &Bdev) -> Result<(), AddError> {
+        self.requests.exports.open_other(export, bdev, &self.requests.bdevs)
+    }
+
+    /// Second step: drops new requests from now on, and calls `done` when nothing is in flight; at once if there is no such
+    /// export here. Requests that wait for a limit on rates go on without.
+    pub fn hold(&mut self, key: impl Into<ExportKey>, done: impl FnOnce() + 'static) {
+        let key = key.into();
+        self.requests.lift_limits(key);
+        self.requests.exports.hold(key, done);
+    }
+
+    /// Third step, on a held export: has the bdev bring to stable media what it has completed. `done` gets whether it has.
+    pub fn settle(&mut self, key: impl Into<ExportKey>, done: impl FnOnce(bool) + 'static) {
+        let (requests, queues, key) = (&mut self.requests, &mut self.queues, key.into());
+        CurrentThread::with(|thread| requests.settle(thread, queues, key, done));
+    }
+
+    /// Last step: serves the export by the other channel. Returns the export before: its memory is freed where it was made.
+    pub fn exchange(&mut self, key: impl Into<ExportKey>) -> Option<Box<Export>> {
+        let key = key.into();
+        let before = self.requests.exports.exchange(key);
+        self.requests.apply_limits(key);
+        before
+    }
+
+    /// Ends an exchange that is not to be: serves the export as before. Returns the export that is not needed.
+    pub fn release(&mut self, key: impl Into<ExportKey>) -> Option<Box<Export>> {
+        let key = key.into();
+        let unneeded = self.requests.exports.release(key);
+        self.requests.apply_limits(key);
+        unneeded
+    }
+
+    /// Serves an export with other options that concern neither its sectors nor its bdev. Returns the one before, or, if there
+    /// is no such export here, this one: its memory is freed where it was made.
+    pub fn configure(&mut self, export: Box<Export>) -> Box<Export> {
+        let key = export.key();
+        let before = self.requests.exports.configure(export);
+        self.requests.apply_limits(key);
+        before
+    }
+
+    /// Times the requests of an export from now on, into these histograms, or no longer. Returns the histograms before, or, if
+    /// there is no such export here, these: their memory is freed where it was made.
+    pub fn time(
+        &mut self,
+        key: impl Into<ExportKey>,
+        histograms: Option<Box<Histograms>>,
+    ) -> Option<Box<Histograms>> {
+        self.requests.time(key.into(), histograms)
+    }
+
+    /// Takes the histograms of an export that is gone, if it was timed.
+    pub fn time_no_longer(&mut self, key: impl Into<ExportKey>) -> Option<Box<Histograms>> {
+        self.requests.time_no_longer(key.into())
+    }
+
+    /// Copies the histograms of an export that is timed. Whether it is. Does not allocate.
+    pub fn copy_histograms(&mut self, key: impl Into<ExportKey>, to: &mut Histograms) -> bool {
+        self.requests.copy_histograms(key.into(), to)
+    }
+
     /// Sets limits on the rates of an export, in place of those that it has. Requests that wait go on by them.
     pub fn limit(&mut self, key: impl Into<ExportKey>, limits: Limits) {
         self.requests.limit(key.into(), limits);
+    }
+
+    /// Looks at the requests in flight, for [`Lcore::initiators`]. Does not allocate.
+    pub fn sample_initiators(&mut self) {
+        self.requests.sample_initiators();
+    }
+
+    /// The initiators that were seen, at most 1024, in no order. Allocates: for the control plane, at its pace.
+    pub fn initiators(&mut self) -> Vec<SeenInitiator> {
+        self.requests.initiators()
     }
 
     /// The drops of each initiator that is told apart, and those of the others. Allocates: for the control plane, at its

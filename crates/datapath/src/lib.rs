@@ -52,6 +52,7 @@ mod rate_limits;
 mod remote;
 mod requests;
 mod tag;
+mod timing;
 mod turn_count;
 
 pub use deferred::{Deferred, DeferredSender, MAX_DEFERRED, deferred_channel};
@@ -67,4 +68,5 @@ pub use lcore::{Lcore, Snapshot};
 pub use pacing::{RX_BUDGET, RX_BURST};
 pub use port_queue::{PortQueue, PortQueueStats};
 pub use remote::Remote;
+pub use requests::SeenInitiator;
 pub use turn_count::TurnCount;

@@ -6,7 +6,8 @@
 //! another I/O to `continuations`, and those past their deadline to `overdue`.
 
 use aoe_target::{
-    BdevIo, BdevOp, DropReason, Export, ExportId, IoOutcome, PAYLOAD_OFFSET, Reply, Request, Transfer, VlanId,
+    BdevIo, BdevOp, DropReason, Export, ExportId, InitiatorActivities, IoOutcome, PAYLOAD_OFFSET, Reply,
+    Request, Transfer, VlanId,
 };
 use dpdk::{Burst, Mbuf, RxMbuf};
 use spdk::{CompletionQueue, CurrentThread};
@@ -28,12 +29,19 @@ use crate::{
     tag,
 };
 
+use settle::Settling;
+
 mod continuations;
+mod initiators;
 mod limited;
 mod messages;
 mod overdue;
 mod refused;
+mod settle;
+mod timed;
 mod waiting;
+
+pub use initiators::SeenInitiator;
 
 /// An lcore's exports, and the requests to them.
 #[derive(Debug)]
@@ -47,6 +55,8 @@ pub(crate) struct Requests {
     fanouts: Fanouts,
     deferred: DeferredRequests,
     degraded_changes: DegradedChanges,
+    settling: Settling,
+    activities: InitiatorActivities,
 }
 
 impl Requests {
@@ -65,6 +75,8 @@ impl Requests {
             fanouts: Fanouts::new(),
             deferred: DeferredRequests::default(),
             degraded_changes: DegradedChanges::default(),
+            settling: Settling::default(),
+            activities: initiators::table(),
         })
     }
 

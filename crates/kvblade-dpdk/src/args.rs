@@ -17,6 +17,7 @@ use crate::eal_options::{EalOptions, looks_like_eal_option};
 use crate::export_spec::{self, ExportSpec};
 use crate::interfaces;
 use crate::launch_error::LaunchError;
+use crate::management::access::SocketAccess;
 use crate::payload_alignment::PayloadAlignment;
 use crate::settings::Settings;
 use options::Options;
@@ -121,6 +122,11 @@ impl Options {
             strict: self.strict || file.strict.unwrap_or(false),
             rpc_socket,
             rpc_connections: self.rpc_connections.or(file.rpc_connections).unwrap_or(RPC_CONNECTIONS_DEFAULT),
+            rpc_access: SocketAccess {
+                mode: self.rpc_mode.or(file.rpc_mode),
+                group: self.rpc_group.or(file.rpc_group),
+            },
+            audit_log: self.audit_log.or(file.audit_log).map(absolute_audit_log).transpose()?,
             state_dir: self.state_dir.or(file.state_dir).unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
             mtu: self.mtu.or(file.mtu),
             mbufs: self.mbufs.or(file.mbufs).unwrap_or(MBUFS_DEFAULT),
@@ -134,6 +140,13 @@ impl Options {
             log_level: self.log_level.or(file.log_level),
         })
     }
+}
+
+/// The working directory may change.
+fn absolute_audit_log(path: std::path::PathBuf) -> Result<std::path::PathBuf, LaunchError> {
+    std::path::absolute(&path).map_err(|error| {
+        LaunchError::usage(format!("--audit-log '{}': {error}: give a path", path.display()))
+    })
 }
 
 /// What clap found, in one sentence.

@@ -9,6 +9,7 @@ use crate::eal_options::EalOptions;
 use crate::export_spec::ExportSpec;
 use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
+use crate::management::access::SocketAccess;
 use crate::payload_alignment::PayloadAlignment;
 
 /// A command line, completed from the settings file and consistent in itself. Files and ports have not been checked.
@@ -32,6 +33,10 @@ pub(crate) struct CommandLine {
     pub(crate) rpc_socket: PathBuf,
     /// `--rpc-connections`.
     pub(crate) rpc_connections: usize,
+    /// `--rpc-mode` and `--rpc-group`.
+    pub(crate) rpc_access: SocketAccess,
+    /// `--audit-log`, absolute.
+    pub(crate) audit_log: Option<PathBuf>,
     /// `--state-dir`.
     pub(crate) state_dir: PathBuf,
     /// `--mtu`, in bytes of Ethernet payload, for ports without a Linux interface behind them.

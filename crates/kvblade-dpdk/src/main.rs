@@ -93,7 +93,11 @@ fn run() -> Result<ExitCode, LaunchError> {
     logging::start(command.log_level)?;
     let mut management = None;
     if purpose == Purpose::Serve {
-        management = Some(Management::start(command.rpc_connections)?);
+        management = Some(Management::start(
+            command.rpc_connections,
+            command.rpc_access,
+            command.audit_log.as_deref(),
+        )?);
         reload::start(argv, &command)?;
         service_manager().tell("STATUS=starting");
     }

@@ -4,8 +4,11 @@
 //! this program are carried out on the app's thread, and the text of their answers is made and sent here. Calls of SPDK's
 //! methods are passed on to SPDK's own server, which listens beside.
 
+pub(crate) mod access;
+mod audit;
 mod client;
 mod connections;
+mod peer;
 mod request;
 mod spdk_calls;
 
@@ -23,14 +26,17 @@ use control::{Action, ErrorCode};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::SigSet;
 use nix::unistd::{Pid, gettid};
-use rustix::net::{Shutdown, shutdown, sockopt};
+use rustix::net::{Shutdown, shutdown};
 use serde_json::Value;
 
 use crate::answer::Reply;
 use crate::cpus;
 use crate::launch_error::LaunchError;
+use access::SocketAccess;
+use audit::Audit;
 use client::Service;
 use connections::Connections;
+use peer::Peer;
 use spdk_calls::{SpdkCalls, error_answer};
 
 /// Time after a failed accept: descriptors may be used up.
@@ -47,22 +53,30 @@ struct Open {
     lock: Flock<File>,
     listener: UnixListener,
     connections: Arc<Connections>,
+    audit: Option<Arc<Audit>>,
 }
 
 /// The thread that takes new connections, before there is a socket.
 pub(crate) struct Management {
     thread: Pid,
     connections: Arc<Connections>,
+    access: SocketAccess,
+    audit: Option<Arc<Audit>>,
     begin: SyncSender<(UnixListener, Arc<Service>)>,
 }
 
 impl Management {
-    /// Starts the thread, for that many clients at a time. Call it before EAL binds threads to CPUs: the clients' threads inherit
-    /// its CPUs.
+    /// Starts the thread, for that many clients at a time who have this access, and the audit log at `audit_log`. Call it before
+    /// EAL binds threads to CPUs: the clients' threads inherit its CPUs.
     ///
     /// # Errors
-    /// One sentence, if the system has no thread to give.
-    pub(crate) fn start(limit: usize) -> Result<Self, LaunchError> {
+    /// One sentence, if the system has no thread to give, or the audit log can't be opened.
+    pub(crate) fn start(
+        limit: usize,
+        access: SocketAccess,
+        audit_log: Option<&Path>,
+    ) -> Result<Self, LaunchError> {
+        let audit = audit_log.map(Audit::start).transpose()?.map(Arc::new);
         let failed = |error: &dyn std::error::Error| {
             LaunchError::environment(format!("the thread for --rpc-socket: {error}"))
         };
@@ -79,13 +93,16 @@ impl Management {
         };
         thread::Builder::new().name("management".into()).spawn(run).map_err(|error| failed(&error))?;
         let thread = thread.recv().map_err(|error| failed(&error))?;
-        Ok(Self { thread, connections, begin })
+        Ok(Self { thread, connections, access, audit, begin })
     }
 
     /// Takes the thread off the CPUs of `lcores`, which poll.
     pub(crate) fn leave(&self, lcores: &BTreeSet<u32>) {
         if let Err(error) = cpus::leave(self.thread, lcores) {
             tracing::warn!("the threads of the management socket may run on an lcore's CPU: {error}");
+        }
+        if let Some(audit) = &self.audit {
+            audit.leave(lcores);
         }
     }
 
@@ -110,10 +127,12 @@ impl Management {
             .map_err(|(_, error)| failed(&format_args!("another process listens there ({error})")))?;
         remove(path);
         let listener = UnixListener::bind(path).map_err(|error| failed(&error))?;
+        self.access.apply(path).map_err(|sentence| failed(&sentence))?;
         let accepted = listener.try_clone().map_err(|error| failed(&error))?;
-        let service = Service::new(Box::new(carry_out), SpdkCalls::at(spdk_socket));
+        let service = Service::new(Box::new(carry_out), SpdkCalls::at(spdk_socket), self.audit.clone());
         self.begin.send((accepted, Arc::new(service))).map_err(|error| failed(&error))?;
-        let open = Open { path: path.to_owned(), lock, listener, connections: self.connections };
+        let (connections, audit) = (self.connections, self.audit);
+        let open = Open { path: path.to_owned(), lock, listener, connections, audit };
         *OPEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
         Ok(())
     }
@@ -134,8 +153,11 @@ pub(crate) fn stop() {
 /// After [`stop`]: waits until the last answers are sent, `limit` at most.
 pub(crate) fn finish(limit: Duration) {
     let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(Open { connections, lock, .. }) = open {
+    if let Some(Open { connections, lock, audit, .. }) = open {
         connections.wait_for_calls(limit);
+        if let Some(audit) = audit {
+            audit.flush(limit);
+        }
         drop(lock);
     }
 }
@@ -178,22 +200,14 @@ fn accept(socket: &Receiver<(UnixListener, Arc<Service>)>, connections: &Arc<Con
 
 /// Serves a client on a thread of its own, if there is a place for it.
 fn begin(mut stream: UnixStream, service: &Arc<Service>, connections: &Arc<Connections>) -> io::Result<()> {
-    let process = process_of(&stream);
-    let Ok(place) = connections.admit(stream.try_clone()?, process.clone()) else {
+    let peer = Peer::of(&stream);
+    let Ok(place) = connections.admit(stream.try_clone()?, peer.to_string()) else {
         let message =
             "all connections have calls in progress: try again later, or allow more (--rpc-connections)";
         stream.set_nonblocking(true)?;
         return stream.write_all(&error_answer(&Value::Null, ErrorCode::Busy.number(), message));
     };
     let service = Arc::clone(service);
-    let serve = move || service.serve(&stream, &place, &process);
+    let serve = move || service.serve(&stream, &place, &peer);
     thread::Builder::new().name("rpc".into()).stack_size(STACK).spawn(serve).map(drop)
-}
-
-/// The process at the other end, for the log.
-fn process_of(stream: &UnixStream) -> String {
-    let Ok(peer) = sockopt::socket_peercred(stream) else { return "unknown".into() };
-    let pid = peer.pid.as_raw_nonzero();
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    format!("{} (process {pid}, user {})", name.trim_end(), peer.uid.as_raw())
 }

@@ -173,6 +173,8 @@ fn needs_restart(started: &CommandLine, now: &CommandLine) -> Vec<&'static str> 
         ("config", started.config != now.config),
         ("rpc-socket", started.rpc_socket != now.rpc_socket),
         ("rpc-connections", started.rpc_connections != now.rpc_connections),
+        ("rpc-mode or rpc-group", started.rpc_access != now.rpc_access),
+        ("audit-log", started.audit_log != now.audit_log),
         ("state-dir", started.state_dir != now.state_dir),
         ("mtu", started.mtu != now.mtu),
         ("mbufs", started.mbufs != now.mbufs),
@@ -199,7 +201,7 @@ mod tests {
             "-l 1 --interface eth1 --mtu 9000 -e 1.1=malloc:1M --log-level debug --hugepages auto",
         );
         assert_eq!(needs_restart(&started, &exports), Vec::<&str>::new(), "exports and levels are applied");
-        let all = "-l 2 -i eth2 -a 01:00.0 -c /a --rpc-socket /b --rpc-connections 9 --state-dir /c --mtu 1500 --mbufs 8191 --io-timeout 20 --spread off \
+        let all = "-l 2 -i eth2 -a 01:00.0 -c /a --rpc-socket /b --rpc-connections 9 --rpc-mode 600 --audit-log /d --state-dir /c --mtu 1500 --mbufs 8191 --io-timeout 20 --spread off \
                    --idle pause --payload-alignment 4";
         assert_eq!(
             needs_restart(&started, &command_line(all)),
@@ -210,6 +212,8 @@ mod tests {
                 "config",
                 "rpc-socket",
                 "rpc-connections",
+                "rpc-mode or rpc-group",
+                "audit-log",
                 "state-dir",
                 "mtu",
                 "mbufs",

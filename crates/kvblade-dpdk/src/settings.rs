@@ -17,6 +17,7 @@ use crate::export_spec::{ExportSpec, PciAddress};
 use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
 use crate::launch_error::LaunchError;
+use crate::management::access;
 use crate::payload_alignment::PayloadAlignment;
 
 use crate::distribution::DistributionOption;
@@ -33,6 +34,9 @@ pub(crate) struct Settings {
     pub(crate) strict: Option<bool>,
     pub(crate) rpc_socket: Option<PathBuf>,
     pub(crate) rpc_connections: Option<usize>,
+    pub(crate) rpc_mode: Option<u32>,
+    pub(crate) rpc_group: Option<u32>,
+    pub(crate) audit_log: Option<PathBuf>,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) mtu: Option<u16>,
     pub(crate) mbufs: Option<u32>,
@@ -57,6 +61,9 @@ struct File {
     strict: Option<bool>,
     rpc_socket: Option<Spanned<PathBuf>>,
     rpc_connections: Option<Spanned<i64>>,
+    rpc_mode: Option<Spanned<String>>,
+    rpc_group: Option<Spanned<Scalar>>,
+    audit_log: Option<Spanned<PathBuf>>,
     state_dir: Option<Spanned<PathBuf>>,
     mtu: Option<Spanned<i64>>,
     mbufs: Option<Spanned<i64>>,
@@ -131,6 +138,11 @@ impl File {
             rpc_connections: place.optional("rpc-connections", self.rpc_connections.as_ref(), |number| {
                 values::parse_rpc_connections(&number.to_string())
             })?,
+            rpc_mode: place.optional("rpc-mode", self.rpc_mode.as_ref(), |text| access::parse_mode(text))?,
+            rpc_group: place.optional("rpc-group", self.rpc_group.as_ref(), |group| {
+                access::parse_group(&group.to_string())
+            })?,
+            audit_log: place.optional("audit-log", self.audit_log.as_ref(), absolute)?,
             state_dir: place.optional("state-dir", self.state_dir.as_ref(), absolute)?,
             mtu: place.optional("mtu", self.mtu.as_ref(), |mtu| values::parse_mtu(&mtu.to_string()))?,
             mbufs: place

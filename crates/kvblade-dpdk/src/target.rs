@@ -6,6 +6,7 @@ mod announce;
 mod backlog;
 mod bdevs;
 mod calls;
+mod change;
 mod control_plane;
 mod create;
 mod degraded;
@@ -15,6 +16,8 @@ mod effects;
 mod file_watch;
 mod gathered;
 mod gatherings;
+mod health;
+mod histogram;
 mod initiator_state;
 mod lcores;
 mod loading;
@@ -37,7 +40,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use aoe_target::ShelfSlot;
-use control::{Action, Registry};
+use control::{Action, Baseline, Registry};
 use datapath::Remote;
 use dpdk::EalStarted;
 use serde_json::Value;
@@ -161,6 +164,9 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         read_claims: ReadClaims::default(),
         operations: Operations::default(),
         scans: Scans::default(),
+        baseline: Baseline::default(),
+        health: health::HealthWatch::default(),
+        timed: BTreeSet::new(),
         waiting: Waiting::default(),
         watch: None,
         watchdog: None,
@@ -219,11 +225,17 @@ pub(crate) fn act(action: Action, answer: Answer) {
     // Without a target the answer is dropped, which answers with an error.
     with(move |target| match action {
         Action::CreateExport(request) => target.create(request, answer),
+        Action::UpdateExport(request) => target.update_export(&request, answer),
+        Action::ReplaceBdev(request) => target.replace_bdev(&request, answer),
         Action::DeleteExport(request) => target.delete(&request, answer),
-        Action::GetExports(_) => target.scan_for(Wanted::List, answer),
+        Action::GetExports(request) => target.scan_for(Wanted::List(request), answer),
         Action::ClearInitiatorState(request) => target.clear_initiator_state(&request, answer),
         Action::Announce(request) => target.announce(request, answer),
         Action::GetStats(_) => target.scan_for(Wanted::Stats, answer),
+        Action::ResetStats(_) => target.scan_for(Wanted::Reset, answer),
+        Action::GetHealth(_) => target.scan_for(Wanted::Health, answer),
+        Action::EnableHistogram(request) => target.enable_histogram(&request, answer),
+        Action::GetHistogram(request) => target.get_histogram(&request, answer),
         Action::SetQos(request) => target.set_qos(&request, answer),
         Action::GetInitiators(_) => target.list_initiators(answer),
     });
@@ -265,6 +277,8 @@ impl Target {
             watchdog.look(&self.lcores, self.registry.len(), self.ports.len());
             self.look_for_degraded();
             self.look_for_late_scans();
+            // For aoe_get_initiators. An lcore without requests in flight has nothing to look at.
+            self.lcores.post(|lcore| lcore.sample_initiators());
         }
     }
 }

@@ -378,7 +378,11 @@ impl ControlPlane {
             Effect::NotAttached => self.lives[export].back_at = Some(now + 30),
             Effect::ServedAgain => {}
             Effect::Free => self.freed(export, now),
-            Effect::LeftPorts | Effect::Wait => {
+            Effect::LeftPorts
+            | Effect::Wait
+            | Effect::Changed
+            | Effect::RefuseChange(_)
+            | Effect::CloseOther => {
                 self.broken =
                     Some(format!("export {export} has an effect that nothing asked for: {effect:?}"));
             }
@@ -481,6 +485,8 @@ fn carry_out(
     match (task, given) {
         (Task::Prepare, Some((export, bdev))) => done(lcore.prepare(export, &bdev).is_ok()),
         (Task::Attach, Some((export, bdev))) => done(lcore.attach(export, &bdev).is_ok()),
+        // No event of a plan leads to a change.
+        (Task::OpenOther | Task::Hold | Task::Settle | Task::Exchange | Task::Release, _) => done(false),
         (Task::Prepare | Task::Attach | Task::LeavePorts, _) => done(false),
         (Task::Serve | Task::Resume, _) => done(lcore.serve(key).is_ok()),
         (Task::TakeOffline, _) => lcore.take_offline(key, move || done(true)),

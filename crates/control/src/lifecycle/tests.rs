@@ -27,6 +27,8 @@ fn moves() -> impl Strategy<Value = Move> {
             Just(Event::Degraded),
             Just(Event::Recovered),
             Just(Event::LeavePorts),
+            Just(Event::Change),
+            Just(Event::OtherBdevRemoved),
             Just(Event::Delete { force: false }),
             Just(Event::Delete { force: true }),
             Just(Event::Late),
@@ -47,6 +49,10 @@ struct Glue {
     deletes: u32,
     delete_answers: u32,
     leaves: u32,
+    changes: u32,
+    change_answers: u32,
+    others_opened: u32,
+    others_closed: u32,
     bdev_opened: u32,
     bdev_closed: u32,
     freed: u32,
@@ -67,6 +73,10 @@ impl Glue {
             deletes: 0,
             delete_answers: 0,
             leaves: 0,
+            changes: 0,
+            change_answers: 0,
+            others_opened: 0,
+            others_closed: 0,
             bdev_opened: u32::from(!waits),
             bdev_closed: 0,
             freed: 0,
@@ -81,12 +91,19 @@ impl Glue {
             Event::BdevBack if before.may_rebind() => self.bdev_opened += 1,
             Event::Delete { .. } => self.deletes += 1,
             Event::LeavePorts => self.leaves += 1,
+            Event::Change => {
+                self.changes += 1;
+                self.others_opened += 1;
+            }
             _ => {}
         }
         let effects = self.life.step(event);
         if before.stage() == Stage::Ended {
-            let refused = vec![Effect::RefuseDelete(Refusal::Busy)];
-            assert!(effects.is_empty() || effects == refused, "{event:?} after the end: {effects:?}");
+            let refused = [
+                vec![Effect::RefuseDelete(Refusal::Busy)],
+                vec![Effect::RefuseChange(Refusal::Busy), Effect::CloseOther],
+            ];
+            assert!(effects.is_empty() || refused.contains(&effects), "{event:?} after the end: {effects:?}");
         }
         for effect in effects {
             self.execute(effect);
@@ -106,6 +123,15 @@ impl Glue {
             Effect::Deleted | Effect::RefuseDelete(_) => self.delete_answers += 1,
             Effect::LeftPorts => self.leaves -= 1,
             Effect::CloseBdev => self.bdev_closed += 1,
+            Effect::Changed => {
+                self.change_answers += 1;
+                // The other bdev is the export's now.
+                self.others_closed += 1;
+                self.bdev_closed += 1;
+                self.bdev_opened += 1;
+            }
+            Effect::RefuseChange(_) => self.change_answers += 1,
+            Effect::CloseOther => self.others_closed += 1,
             Effect::Free => self.freed += 1,
             Effect::Wait => self.waited += 1,
             Effect::ServedAgain | Effect::NotAttached => {}
@@ -114,6 +140,8 @@ impl Glue {
 
     fn check(&self) {
         assert!(self.freed <= 1, "an id is freed once");
+        assert!(self.change_answers <= self.changes && self.others_closed <= self.others_opened);
+        assert!(self.others_opened <= self.others_closed + 1, "one change at a time");
         assert!(self.create_answers <= self.creates && self.delete_answers <= self.deletes + self.leaves);
         assert!(self.bdev_closed <= self.bdev_opened && self.bdev_opened <= self.bdev_closed + 1);
         assert_eq!(self.freed == 1, self.life.stage() == Stage::Ended);
@@ -179,6 +207,7 @@ proptest! {
         prop_assert_eq!(glue.create_answers, glue.creates);
         prop_assert_eq!(glue.delete_answers, glue.deletes + glue.leaves);
         prop_assert_eq!(glue.bdev_opened, glue.bdev_closed);
+        prop_assert_eq!((glue.change_answers, glue.others_closed), (glue.changes, glue.others_opened));
         prop_assert_eq!(glue.freed, 1);
     }
 }
@@ -319,6 +348,102 @@ fn a_degraded_export_serves_on_and_recovers() {
     assert_eq!((life.name(), life.serves()), ("degraded", true));
     assert_eq!(life.step(Event::Recovered), []);
     assert_eq!(life.name(), "online");
+}
+
+fn round_of(effects: &[Effect]) -> Round {
+    let run = effects
+        .iter()
+        .find_map(|effect| if let Effect::Run(_, round) = effect { Some(*round) } else { None });
+    run.expect("a task")
+}
+
+#[test]
+fn no_lcore_goes_on_with_another_bdev_before_nothing_is_in_flight_at_the_one_before() {
+    let mut life = served();
+    let opens = life.step(Event::Change);
+    assert_eq!((tasks(&opens), life.name()), (vec![Task::OpenOther], "changing"));
+    let holds = report_all(&mut life, &opens, true);
+    assert_eq!(tasks(&holds), [Task::Hold]);
+    assert_eq!(
+        life.step(Event::Reported { round: round_of(&holds), done: true }),
+        [],
+        "another lcore has some"
+    );
+    let settles = life.step(Event::Reported { round: round_of(&holds), done: true });
+    assert_eq!(tasks(&settles), [Task::Settle]);
+    let exchanges = report_all(&mut life, &settles, true);
+    assert_eq!(tasks(&exchanges), [Task::Exchange]);
+    assert_eq!(life.busy(true), Some("changed"), "there is no way back");
+    assert_eq!(life.step(Event::Late), []);
+    assert_eq!(report_all(&mut life, &exchanges, true), [Effect::Changed]);
+    assert_eq!(life.stage(), Stage::Serving);
+}
+
+#[test]
+fn a_change_that_fails_or_takes_too_long_leaves_the_export_as_it_was() {
+    for steps in 0..3 {
+        let mut life = served();
+        assert_eq!(life.step(Event::Degraded), []);
+        let mut effects = life.step(Event::Change);
+        for _ in 0..steps {
+            effects = report_all(&mut life, &effects, true);
+        }
+        let releases = report_all(&mut life, &effects, false);
+        assert_eq!((tasks(&releases), life.stage()), (vec![Task::Release], Stage::Changing));
+        let end = report_all(&mut life, &releases, true);
+        assert_eq!(end, [Effect::RefuseChange(Refusal::Failed), Effect::CloseOther]);
+        assert_eq!(life.stage(), Stage::Degraded, "as before");
+    }
+    // Requests in flight are not answered.
+    let mut life = served();
+    let opens = life.step(Event::Change);
+    let holds = report_all(&mut life, &opens, true);
+    let late = life.step(Event::Late);
+    assert_eq!((late[0], tasks(&late)), (Effect::RefuseChange(Refusal::Late), vec![Task::Release]));
+    assert_eq!(report_all(&mut life, &holds, true), [], "too late");
+    assert_eq!(report_all(&mut life, &late, true), [Effect::CloseOther]);
+    assert_eq!(life.stage(), Stage::Serving);
+}
+
+#[test]
+fn bdevs_that_are_removed_during_a_change_are_let_go() {
+    // The other one, before and after there is a way back.
+    let mut life = served();
+    let opens = life.step(Event::Change);
+    assert_eq!(life.step(Event::OtherBdevRemoved), []);
+    let releases = report_all(&mut life, &opens, true);
+    assert_eq!(tasks(&releases), [Task::Release]);
+    let mut life = served();
+    let mut effects = life.step(Event::Change);
+    for _ in 0..3 {
+        effects = report_all(&mut life, &effects, true);
+    }
+    assert_eq!(life.step(Event::OtherBdevRemoved), []);
+    assert_eq!(life.step(Event::BdevRemoved), [], "it is being given up");
+    let end = report_all(&mut life, &effects, true);
+    assert_eq!(
+        (&end[..2], tasks(&end)),
+        (&[Effect::Changed, Effect::CloseBdev][..], vec![Task::TakeOffline])
+    );
+    // Its own.
+    let mut life = served();
+    let opens = life.step(Event::Change);
+    let end = life.step(Event::BdevRemoved);
+    let expected = [Effect::RefuseChange(Refusal::Failed), Effect::CloseOther, Effect::CloseBdev];
+    assert_eq!((&end[..3], tasks(&end)), (&expected[..], vec![Task::TakeOffline]));
+    assert_eq!(report_all(&mut life, &opens, true), []);
+    assert_eq!(life.stage(), Stage::Offline);
+}
+
+#[test]
+fn force_deletes_an_export_whose_change_waits_for_its_bdev() {
+    let mut life = served();
+    let opens = life.step(Event::Change);
+    report_all(&mut life, &opens, true);
+    assert_eq!(life.step(Event::Delete { force: false }), [Effect::RefuseDelete(Refusal::Busy)]);
+    let effects = life.step(Event::Delete { force: true });
+    assert_eq!(effects[..2], [Effect::RefuseChange(Refusal::Forced), Effect::CloseOther]);
+    assert_eq!(tasks(&effects), [Task::Drain, Task::Confirm]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use aoe_target::ExportKey;
 use super::{Record, Registry};
 use crate::error::RpcError;
 use crate::lifecycle::Stage;
+use crate::options::ExportOptions;
 use crate::request::CreateExport;
 use crate::served_bdev::{Neighbour, ServedBdev, Use, check_beside, check_quarantine};
 
@@ -16,6 +17,13 @@ impl Registry {
         let of_bdev =
             exports.filter(|record| record.bdev.name == own_name && record.stage() != Stage::Waiting);
         of_bdev.map(|record| record.key).collect()
+    }
+
+    /// The exports that are about to go on with the bdev of that own name.
+    #[must_use]
+    pub fn about_to_use(&self, own_name: &str) -> Vec<ExportKey> {
+        let is_next = |record: &&Record| record.next.as_ref().is_some_and(|next| next.bdev.name == own_name);
+        self.exports.iter().flatten().filter(is_next).map(|record| record.key).collect()
     }
 
     /// The bdev of that own name has a new size, in sectors of 512 bytes. Returns its exports whose size changes. An export with
@@ -57,7 +65,7 @@ impl Registry {
         let record = self.get(key).filter(|record| record.life.may_rebind()).ok_or_else(none)?;
         let request = self.request_of(record);
         let sectors = bdev.sectors_for(&request.bdev_name, &request.options)?;
-        self.check_sharing(&request, bdev)?;
+        self.check_sharing(&request, bdev, None)?;
         let record = self.get_mut(key).ok_or_else(none)?;
         record.bdev = bdev.clone();
         record.sectors = sectors;
@@ -90,20 +98,29 @@ impl Registry {
     /// Whether no export that is served writes the bdev of that own name.
     #[must_use]
     pub fn is_not_written(&self, own_name: &str) -> bool {
-        self.uses(own_name).all(|record| record.options.read_only)
+        self.uses(own_name).all(|options| options.read_only)
     }
 
-    fn uses(&self, own_name: &str) -> impl Iterator<Item = &Record> {
-        let exports = self.exports.iter().flatten();
-        exports.filter(move |record| record.bdev.name == own_name && record.life.uses_bdev())
+    /// The options of the exports that use the bdev of that own name.
+    fn uses(&self, own_name: &str) -> impl Iterator<Item = &ExportOptions> {
+        let exports = self.exports.iter().flatten().filter(|record| record.life.uses_bdev());
+        let used = exports.flat_map(Record::uses);
+        used.filter(move |(bdev, _)| bdev.name == own_name).map(|(_, options)| options)
     }
 
-    /// Whether an export of this bdev may stand beside those that are served.
-    pub(super) fn check_sharing(&self, request: &CreateExport, bdev: &ServedBdev) -> Result<(), RpcError> {
-        let mut using = self.exports.iter().flatten().filter(|record| record.life.uses_bdev());
-        using.try_for_each(|record| {
-            let used = Use { address: record.address, options: &record.options };
-            let there = Neighbour { place: &record.place(), used, bdev: &record.bdev };
+    /// Whether an export of this bdev may stand beside those that are served, but for the one that it takes the place of.
+    pub(super) fn check_sharing(
+        &self,
+        request: &CreateExport,
+        bdev: &ServedBdev,
+        except: Option<ExportKey>,
+    ) -> Result<(), RpcError> {
+        let using = self.exports.iter().flatten().filter(|record| record.life.uses_bdev());
+        let others = using.filter(|record| except != Some(record.key));
+        let mut uses = others.flat_map(|record| record.uses().map(move |used| (record, used)));
+        uses.try_for_each(|(record, (used_bdev, options))| {
+            let used = Use { address: record.address, options };
+            let there = Neighbour { place: &record.place(), used, bdev: used_bdev };
             if !record.life.holds_address() {
                 check_quarantine(request, bdev, &there)?;
             }

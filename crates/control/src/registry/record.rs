@@ -20,6 +20,17 @@ pub struct Record {
     pub(super) options: ExportOptions,
     pub(super) life: Lifecycle,
     pub(super) reason: Option<String>,
+    /// What it is about to go on with.
+    pub(super) next: Option<Next>,
+}
+
+/// The bdev and options that an export is about to go on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Next {
+    pub(super) bdev_name: String,
+    pub(super) bdev: ServedBdev,
+    pub(super) sectors: u64,
+    pub(super) options: ExportOptions,
 }
 
 impl Record {
@@ -89,6 +100,21 @@ impl Record {
     /// As [`ExportOptions::identity`].
     pub fn identity(&self) -> Result<Identity, String> {
         self.options.identity(self.address, env!("CARGO_PKG_VERSION"))
+    }
+
+    /// The bdevs that it may have requests at, with the options by which it uses each: its own, and the one that it is about to
+    /// go on with.
+    pub(super) fn uses(&self) -> impl Iterator<Item = (&ServedBdev, &ExportOptions)> {
+        let next = self.next.as_ref().map(|next| (&next.bdev, &next.options));
+        std::iter::once((&self.bdev, &self.options)).chain(next)
+    }
+
+    /// It goes on with what it was about to go on with. False if that is nothing.
+    pub(super) fn take_next(&mut self) -> bool {
+        let Some(next) = self.next.take() else { return false };
+        let Next { bdev_name, bdev, sectors, options } = next;
+        (self.bdev_name, self.bdev, self.sectors, self.options) = (bdev_name, bdev, sectors, options);
+        true
     }
 
     /// Its address and VLAN, as messages name it: `1.2`, or `1.2 in VLAN 100`.

@@ -58,6 +58,19 @@ pub(crate) fn carry_out(registry: &mut Registry, key: ExportKey, effects: Vec<Ef
     }
 }
 
+/// As [`carry_out`], for effects of which the caller wants all.
+pub(crate) fn all_effects(registry: &mut Registry, key: ExportKey, effects: Vec<Effect>) -> Vec<Effect> {
+    let mut all = effects;
+    let mut done = 0;
+    while let Some(effect) = all.get(done).copied() {
+        done += 1;
+        if let Effect::Run(_, round) = effect {
+            all.extend(registry.step(key, Event::Reported { round, done: true }));
+        }
+    }
+    all
+}
+
 /// An event, and all that follows from it.
 pub(crate) fn happens(registry: &mut Registry, key: ExportKey, event: Event) {
     let effects = registry.step(key, event);

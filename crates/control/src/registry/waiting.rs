@@ -44,7 +44,7 @@ impl Registry {
         let record = self.get(key).filter(|record| record.stage() == Stage::Waiting).ok_or_else(none)?;
         let request = self.request_of(record);
         let sectors = bdev.sectors_for(&request.bdev_name, &request.options)?;
-        self.check_sharing(&request, bdev)?;
+        self.check_sharing(&request, bdev, None)?;
         let next = self.next_key(key.id);
         let record = self.get_mut(key).ok_or_else(none)?;
         record.key = next;
@@ -107,7 +107,8 @@ mod tests {
         wanted.options.length = Some(100);
         let id = registry.wait(&wanted, "no bdev 'b'").unwrap().key();
         assert_eq!(registry.waiting(), [id]);
-        let shown: serde_json::Value = serde_json::from_str(&ExportList::of(&registry).to_json()).unwrap();
+        let shown: serde_json::Value =
+            serde_json::from_str(&ExportList::of(&registry).to_json(&crate::GetExports::default())).unwrap();
         assert_eq!((&shown[0]["state"], &shown[0]["reason"]), (&"waiting".into(), &"no bdev 'b'".into()));
         assert!(!registry.set_reason(id, "no bdev 'b'"), "the same reason is nothing new");
         assert!(registry.set_reason(id, "it is too small"));

@@ -10,6 +10,7 @@ use super::{ExportInfo, list_of};
 use crate::initiator_state;
 use crate::port::PortTable;
 use crate::registry::{Record, Registry};
+use crate::request::GetExports;
 
 /// One export, copied so that its JSON can be made on another thread.
 #[derive(Debug, Clone)]
@@ -56,15 +57,17 @@ impl ExportList {
         Self { ports: registry.ports().clone(), exports: vec![exports], in_flight: BTreeMap::new() }
     }
 
-    /// The text of a list of [`ExportInfo`]: by address and VLAN, and behind them those that were deleted by force.
+    /// The text of a list of [`ExportInfo`] of the exports that are wanted: by address and VLAN, and behind them those that were
+    /// deleted by force.
     #[must_use]
-    pub fn to_json(&self) -> String {
-        let mut exports: Vec<&ListedExport> = self.exports.iter().flatten().collect();
+    pub fn to_json(&self, wanted: &GetExports) -> String {
+        let matching = |export: &&ListedExport| wanted.matches(&export.record);
+        let mut exports: Vec<&ListedExport> = self.exports.iter().flatten().filter(matching).collect();
         exports.sort_by_key(|export| {
             let record = &export.record;
             (!record.life().holds_address(), record.address(), record.options().vlan, record.key())
         });
-        list_of(exports.into_iter().map(|export| self.shown(export)))
+        list_of(wanted.page(exports.into_iter()).map(|export| self.shown(export)))
     }
 
     fn shown(&self, export: &ListedExport) -> Value {

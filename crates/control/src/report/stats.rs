@@ -54,12 +54,12 @@ pub struct PortStats {
 /// The counters of one export, summed over lcores.
 #[derive(Debug, Clone)]
 pub struct ExportStats {
-    key: ExportKey,
+    pub(super) key: ExportKey,
     address: ShelfSlot,
     vlan: Option<VlanId>,
     bdev_name: String,
     state: &'static str,
-    counters: ExportCounters,
+    pub(super) counters: ExportCounters,
 }
 
 impl ExportStats {

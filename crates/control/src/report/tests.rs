@@ -40,7 +40,7 @@ fn create(registry: &mut Registry, params: &Value) -> ExportKey {
 
 /// The answer to `aoe_get_exports`.
 fn list(registry: &Registry) -> Value {
-    serde_json::from_str(&ExportList::of(registry).to_json()).unwrap()
+    serde_json::from_str(&ExportList::of(registry).to_json(&crate::GetExports::default())).unwrap()
 }
 
 fn filled() -> (Registry, ExportKey, ExportKey) {
@@ -191,7 +191,7 @@ fn exports_deleted_by_force_are_listed_last_with_their_requests_in_flight() {
     }
     assert_eq!((registry.len(), registry.end_of_ids()), (1, 2));
     let list = ExportList { in_flight: [(one, 7)].into(), ..ExportList::of(&registry) };
-    let list: Value = serde_json::from_str(&list.to_json()).unwrap();
+    let list: Value = serde_json::from_str(&list.to_json(&crate::GetExports::default())).unwrap();
     let shown = |at: usize| (list[at]["slot"].as_u64(), list[at].get("in_flight").and_then(Value::as_u64));
     assert_eq!((shown(0), shown(1)), ((Some(2), None), (Some(1), Some(7))));
 }

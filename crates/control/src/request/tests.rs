@@ -145,7 +145,10 @@ fn what_is_left_out_has_its_default() {
         Action::decode(Announce::NAME, Some(&json!({"slot": 3}))),
         Ok(Action::Announce(Announce { shelf: None, slot: Some(Slot(3)) }))
     );
-    assert_eq!(Action::decode(GetExports::NAME, Some(&Value::Null)), Ok(Action::GetExports(GetExports {})));
+    assert_eq!(
+        Action::decode(GetExports::NAME, Some(&Value::Null)),
+        Ok(Action::GetExports(GetExports::default()))
+    );
     assert_eq!(Action::decode(GetStats::NAME, Some(&json!({}))), Ok(Action::GetStats(GetStats {})));
 }
 
@@ -237,7 +240,8 @@ fn bad_values_are_named_with_what_is_allowed() {
             &["unknown parameter 'bdev_name'", "shelf, slot, vlan, ports"],
         ),
         (Announce::NAME, json!({"shelf": 70000}), &["shelf is 70000", "0 to 65534"]),
-        (GetExports::NAME, json!({"all": 1}), &["unknown parameter 'all'", "takes no parameters"]),
+        (GetStats::NAME, json!({"all": 1}), &["unknown parameter 'all'", "takes no parameters"]),
+        (GetExports::NAME, json!({"all": 1}), &["unknown parameter 'all'", "the parameters are shelf, slot"]),
         (GetStats::NAME, json!({ long: 1 }), &["unknown parameter 'xxx", "takes no parameters"]),
     ] {
         let error = refusal(method, params.clone());

@@ -109,6 +109,7 @@ impl Exports {
     /// Drains an export: no new request finds it, those in flight are answered, then [`Exports::reap`] calls `done`. At
     /// once if there is no such export.
     pub(crate) fn remove(&mut self, key: ExportKey, done: impl FnOnce() + 'static) {
+        self.drop_other(key);
         let is_here = self.table.get(key.id).is_some_and(|export| export.key() == key);
         let served = if is_here { self.table.remove(key.id) } else { None };
         // An offline export may have a prepared one beside it.
@@ -138,6 +139,7 @@ impl Exports {
     /// on it, and [`Exports::reap`] calls `done`. At once if there is no such export.
     pub(crate) fn take_offline(&mut self, key: ExportKey, done: impl FnOnce() + 'static) {
         self.prepared.retain(|export| export.key() != key);
+        self.drop_other(key);
         match self.table.get_mut(key.id) {
             Some(export) if export.key() == key => export.set_state(ExportState::Offline),
             _ => return done(),
@@ -180,7 +182,9 @@ impl Exports {
         let served = self.table.get_mut(key.id).into_iter();
         let prepared = self.prepared.iter_mut().map(|export| &mut **export);
         let draining = self.draining.iter_mut().map(|draining| &mut *draining.export);
-        served.chain(draining).chain(prepared).filter(|export| export.key() == key).for_each(&mut change);
+        let others = self.exchanges.iter_mut().map(|exchange| &mut *exchange.export);
+        let all = served.chain(draining).chain(prepared).chain(others);
+        all.filter(|export| export.key() == key).for_each(&mut change);
     }
 
     /// The exports that drain, each with its requests in flight.
@@ -201,6 +205,8 @@ impl Exports {
         };
         let closed: Vec<Closing> =
             self.offline.extract_if(.., |closing| is_unused(backings, closing.export)).collect();
+        let answered: Vec<Closing> =
+            self.held.extract_if(.., |held| is_unused(backings, held.export)).collect();
         for closing in &closed {
             if let Some(backing) = backing_of(backings, closing.export) {
                 backing.close();
@@ -212,7 +218,7 @@ impl Exports {
             backings[draining.export.id().0 as usize] = None;
         }
         // Last: they may look at what is left.
-        let done = closed.into_iter().map(|closing| closing.done);
+        let done = closed.into_iter().chain(answered).map(|closing| closing.done);
         done.chain(drained.into_iter().map(|draining| draining.done)).for_each(|done| done());
     }
 }

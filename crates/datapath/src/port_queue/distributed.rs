@@ -18,6 +18,11 @@ impl PortQueue {
         self.distribution.as_ref().map(|part| part.owners())
     }
 
+    /// Whether all its replies come from its own address, so that a request's destination is not needed for its reply.
+    pub(crate) fn has_one_address(&self) -> bool {
+        !self.has_addresses
+    }
+
     /// Whether it serves requests to this address, too, which is another queue's.
     #[cold]
     pub(crate) fn serves_address(&self, destination: MacAddr) -> bool {

@@ -28,6 +28,10 @@ impl Requests {
             self.complete_late(context, &mut queues[context.queue], frame);
             return None;
         }
+        if context.next == Next::Settled {
+            self.settled(&context, outcome, &mut queues[context.queue], frame);
+            return None;
+        }
         if outcome != IoOutcome::Ok {
             return Some((frame, outcome));
         }

@@ -85,6 +85,11 @@ impl Requests {
             self.accounting.count_drop(export.key(), request.source, InitiatorDrop::ExportFull);
         }
         backing.counters().admitted(&request, &disposition);
+        let key = export.key();
+        if !matches!(disposition, Disposition::Drop(_)) {
+            self.saw_message(key, request.source);
+        }
+        let (export, backing) = self.exports.export_of(id);
         match disposition {
             Disposition::Submit(io) if make_room(&mut frame, &io) => {
                 self.admit_behind(thread, queue, id, io, request.source, frame);

@@ -4,7 +4,7 @@
 use aoe_target::{
     BdevIo, BdevOp, DropReason, ExportId, InitiatorDrop, IoOutcome, MacAddr, Place, Refusal, Reply,
 };
-use dpdk::Mbuf;
+use dpdk::{Mbuf, tsc};
 use spdk::CurrentThread;
 
 use super::{Requests, make_room};
@@ -13,6 +13,7 @@ use crate::{
     inflight::InFlight,
     order::{self, Behind, Parked},
     port_queue::PortQueue,
+    timing,
 };
 
 impl Requests {
@@ -26,9 +27,13 @@ impl Requests {
         id: ExportId,
         io: BdevIo,
         source: MacAddr,
-        frame: Mbuf,
+        mut frame: Mbuf,
     ) {
         let (export, backing) = self.exports.export_of(id);
+        if backing.load().is_timed() && queue.has_one_address() {
+            timing::stamp(&mut frame);
+            self.activities.seen(export.key(), source, tsc::now()).requests += 1;
+        }
         let deadline = self.accounting.deadline(backing);
         let parked = Parked { queue: queue.index(), io, frame, deadline };
         match self.order.enter_behind(id, source, parked) {
@@ -50,6 +55,9 @@ impl Requests {
                 let counters = backing.counters();
                 let counter = if is_copy { &mut counters.copies } else { &mut counters.order_waits };
                 *counter += 1;
+                if is_copy {
+                    self.activities.seen(export.key(), source, tsc::now()).retransmissions += 1;
+                }
                 if let Some(old) = superseded {
                     self.accounting.end(id, backing, queue, (old.deadline, false), &old.frame);
                     queue.drop(old.frame, DropReason::CopyInFlight);
@@ -78,6 +86,7 @@ impl Requests {
             match self.order.take_over(id, source, request) {
                 Ok(unneeded) => {
                     backing.counters().copies += 1;
+                    self.activities.seen(export.key(), source, tsc::now()).retransmissions += 1;
                     return queue.drop(unneeded, DropReason::CopyInFlight);
                 }
                 Err(same) => frame = same,

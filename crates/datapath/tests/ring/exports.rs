@@ -18,6 +18,8 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ("a_wildcard_write_reaches_no_export", wildcard_write),
     ("an_export_is_prepared_then_served_and_messages_for_an_earlier_one_do_nothing", phases),
     ("a_bdev_that_comes_back_is_attached_then_served", comes_back),
+    ("an_export_goes_on_with_another_channel_when_it_has_answered_what_it_has", exchanged),
+    ("an_exchange_that_is_not_to_be_leaves_the_export_as_it_was", released),
     ("advertisements_go_to_everybody", advertisements),
 ];
 
@@ -73,6 +75,83 @@ fn offline() -> Step {
             assert_eq!(status(&replies[3]), (0x40, 0), "the other export goes on");
         },
     )
+}
+
+/// Has the file's export have writes in flight, and be held behind them, with another channel open.
+fn hold(bench: &mut Bench, held: impl FnOnce() + 'static) {
+    for tag in 0..40 {
+        assert!(bench.send(&frames::write(2, tag, u64::from(tag) * 16, &pattern(tag, 16))));
+    }
+    let before = bench.received();
+    while bench.received() < before + 40 {
+        bench.lcore.turn();
+    }
+    assert!(bench.lcore.in_flight() > 0, "the file's writes are in flight");
+    let file = bench.file.clone();
+    bench.lcore.open_other(export(1, "1.2", &file), &file).expect("a channel");
+    bench.lcore.hold(ExportId(1), held);
+    assert!(bench.send(&frames::read(2, 98, 0, 1)), "it comes too early");
+    assert!(bench.send(&frames::flush(2, 99)), "so does this");
+}
+
+fn held_drops(bench: &Bench) -> u64 {
+    bench.lcore.snapshot().queues.iter().map(|queue| queue.drops.get(DropReason::ExportHeld)).sum()
+}
+
+/// One sector of what [`hold`] has written.
+fn reads_back() -> Step {
+    exchange(
+        |bench| assert!(bench.send(&frames::read(2, 100, 16, 1))),
+        1,
+        |_, replies| {
+            assert_eq!(status(&replies[0]), (0x40, 0));
+            assert_eq!(replies[0][36..36 + 512], pattern(1, 16)[..512]);
+        },
+    )
+}
+
+fn exchanged() -> Step {
+    let held = Rc::new(Cell::new(false));
+    let noted = Rc::clone(&held);
+    chain(vec![
+        exchange(
+            move |bench| hold(bench, move || noted.set(true)),
+            40,
+            |_, replies| assert!(replies.iter().all(|reply| status(reply) == (0x40, 0))),
+        ),
+        silence(1000),
+        Box::new(move |bench, _| {
+            assert!(held.get(), "nothing is in flight");
+            assert_eq!(held_drops(bench), 2);
+            assert!(bench.lcore.exchange(ExportId(1)).is_some(), "the export before");
+            assert!(bench.lcore.exchange(ExportId(1)).is_none(), "once");
+            true
+        }),
+        reads_back(),
+    ])
+}
+
+fn released() -> Step {
+    let held = Rc::new(Cell::new(0));
+    let noted = Rc::clone(&held);
+    chain(vec![
+        exchange(
+            move |bench| {
+                hold(bench, move || noted.set(noted.get() + 1));
+                bench.lcore.turn();
+                assert!(bench.lcore.release(ExportId(1)).is_some(), "the export that is not needed");
+            },
+            40,
+            |_, replies| assert!(replies.iter().all(|reply| status(reply) == (0x40, 0))),
+        ),
+        silence(1000),
+        Box::new(move |bench, _| {
+            assert_eq!((held.get(), held_drops(bench)), (1, 2), "who waits is not left waiting");
+            assert!(bench.lcore.exchange(ExportId(1)).is_none(), "there is nothing to go on with");
+            true
+        }),
+        reads_back(),
+    ])
 }
 
 fn wildcard_write() -> Step {

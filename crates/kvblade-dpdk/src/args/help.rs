@@ -136,6 +136,14 @@ Each export has a file in it with the name of the export: 1.2, or 1.2@PORT with 
 Deleting an export keeps its file, and an export that is created again under the same name uses it. A damaged file is renamed \
 to NAME.damaged-1 (-2, ...); its export answers nobody, after a restart too, until aoe_clear_initiator_state clears it.";
 
+pub(super) const AUDIT_LOG: &str = "\
+Append a JSON line to this file for each call at the management socket that changes something.
+
+A line has the time (UTC), the user, group, process and program at the other end of the connection, the method, its parameters, \
+and the result: 'done', or 'refused' with the error. Parameters that are keys or passwords of SPDK's methods are not written. The \
+file is made with permissions for its owner alone, and anew when it was renamed or deleted. A call never waits for the file: lines \
+without room are lost, and their number is written. Calls at the socket of SPDK's own server (PATH.spdk) are not in it.";
+
 pub(super) const MTU: &str = "\
 MTU of ports that have no Linux interface behind them, in bytes of Ethernet payload; the default is that of the \
 port.

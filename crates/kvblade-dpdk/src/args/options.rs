@@ -10,6 +10,7 @@ use super::{help, values};
 use crate::distribution::DistributionOption;
 use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
+use crate::management::access;
 use crate::payload_alignment::PayloadAlignment;
 
 #[derive(Debug, Parser)]
@@ -62,6 +63,18 @@ pub(super) struct Options {
     /// Connections to the management socket at a time, from 8 to 1024; the one that is idle longest makes room [default: 256]
     #[arg(long, value_name = "NUMBER", value_parser = values::parse_rpc_connections)]
     pub(super) rpc_connections: Option<usize>,
+
+    /// Permissions of the management socket, three octal digits such as 660 [default: by the umask; 660 with --rpc-group]
+    #[arg(long, value_name = "OCTAL", value_parser = access::parse_mode)]
+    pub(super) rpc_mode: Option<u32>,
+
+    /// Group of the management socket, by name or number: its members may do all that root may by it [default: the process's]
+    #[arg(long, value_name = "GROUP", value_parser = access::parse_group)]
+    pub(super) rpc_group: Option<u32>,
+
+    /// Append a JSON line to this file for each call at the management socket that changes something
+    #[arg(long, value_name = "FILE", long_help = help::AUDIT_LOG)]
+    pub(super) audit_log: Option<PathBuf>,
 
     /// Directory for initiator state: config strings, MAC masks, reservations [default: /var/lib/kvblade-dpdk]
     #[arg(long, value_name = "DIR", long_help = help::STATE_DIR)]

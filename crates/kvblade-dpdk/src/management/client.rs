@@ -2,13 +2,16 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use control::{Action, ErrorCode, RpcError};
 use serde_json::Value;
 
+use super::audit::{Audit, Outcome};
 use super::connections::Place;
+use super::peer::Peer;
 use super::request::{Incoming, Request};
 use super::spdk_calls::{SpdkCalls, error_answer};
 use crate::answer::Reply;
@@ -21,6 +24,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// Bytes of an answer that are sent at once.
 const PIECE: usize = 64 << 10;
 
+/// Bytes of an answer of SPDK's that may be an error: its messages are short.
+const ERROR_MAX: usize = 16 << 10;
+
 /// Bytes of answers that are made and not sent, for all clients. A further answer is refused.
 const UNSENT_MAX: usize = 256 << 20;
 
@@ -30,15 +36,21 @@ pub(super) struct Service {
     carry_out: Box<dyn Fn(Action, Reply) + Send + Sync>,
     spdk: SpdkCalls,
     unsent: AtomicUsize,
+    audit: Option<Arc<Audit>>,
 }
 
 impl Service {
-    pub(super) fn new(carry_out: Box<dyn Fn(Action, Reply) + Send + Sync>, spdk: SpdkCalls) -> Self {
-        Self { carry_out, spdk, unsent: AtomicUsize::new(0) }
+    pub(super) fn new(
+        carry_out: Box<dyn Fn(Action, Reply) + Send + Sync>,
+        spdk: SpdkCalls,
+        audit: Option<Arc<Audit>>,
+    ) -> Self {
+        Self { carry_out, spdk, unsent: AtomicUsize::new(0), audit }
     }
 
-    /// Serves a client until it goes, loses its place or does not read its answers. `process` names it in the log.
-    pub(super) fn serve(&self, stream: &UnixStream, place: &Place, process: &str) {
+    /// Serves a client until it goes, loses its place or does not read its answers.
+    pub(super) fn serve(&self, stream: &UnixStream, place: &Place, peer: &Peer) {
+        let process = &*peer.to_string();
         if let Err(error) = stream.set_write_timeout(Some(PIECE_LIMIT)) {
             return tracing::error!(client = process, %error, "a client can't be served");
         }
@@ -61,7 +73,7 @@ impl Service {
                     if !place.begin_call() {
                         return;
                     }
-                    self.answer(stream, request)
+                    self.answer(stream, peer, request)
                 }
                 Err(malformed) => {
                     let answer = error_answer(&Value::Null, malformed.code, &malformed.message);
@@ -83,31 +95,42 @@ impl Service {
     }
 
     /// Carries out a request and sends its answer.
-    fn answer(&self, stream: &UnixStream, request: Request) -> Result<(), Unsent> {
+    fn answer(&self, stream: &UnixStream, peer: &Peer, request: Request) -> Result<(), Unsent> {
+        let note = |outcome: Outcome| {
+            if let Some(audit) = &self.audit {
+                audit.note(peer, &request.method, request.params.as_ref(), &outcome);
+            }
+        };
         match Action::decode(&request.method, request.params.as_ref()) {
             Ok(action) => {
                 warn_of_former_name(&request.method);
-                self.answer_own(stream, &request.id, action)
-            }
-            Err(error) if error.code() != ErrorCode::MethodNotFound => {
-                send_error(stream, &request.id, error.code().number(), error.message())
+                self.answer_own(stream, &request.id, action, note)
             }
             // SPDK's list has the methods of which the start makes use.
             Err(error)
-                if request.method.starts_with("aoe_") && spdk::rpc::phases(&request.method).is_none() =>
+                if error.code() != ErrorCode::MethodNotFound
+                    || request.method.starts_with("aoe_") && spdk::rpc::phases(&request.method).is_none() =>
             {
+                note(refused(&error));
                 send_error(stream, &request.id, error.code().number(), error.message())
             }
-            Err(_) => self.answer_from_spdk(stream, &request),
+            Err(_) => self.answer_from_spdk(stream, &request, note),
         }
     }
 
-    fn answer_own(&self, stream: &UnixStream, id: &Value, action: Action) -> Result<(), Unsent> {
+    fn answer_own(
+        &self,
+        stream: &UnixStream,
+        id: &Value,
+        action: Action,
+        note: impl Fn(Outcome),
+    ) -> Result<(), Unsent> {
         let (reply, arrives) = Reply::channel();
         (self.carry_out)(action, reply);
         let made = arrives
             .recv()
             .unwrap_or_else(|_| Err(RpcError::new(ErrorCode::Internal, "the target gave this call up")));
+        note(made.as_ref().map_or_else(refused, |_| Outcome::Done));
         match made {
             Ok(make) => {
                 let result = make();
@@ -130,15 +153,24 @@ impl Service {
         }
     }
 
-    fn answer_from_spdk(&self, stream: &UnixStream, request: &Request) -> Result<(), Unsent> {
+    fn answer_from_spdk(
+        &self,
+        stream: &UnixStream,
+        request: &Request,
+        note: impl Fn(Outcome),
+    ) -> Result<(), Unsent> {
         let (mut sent, mut deadline) = (Ok(()), None);
+        let mut head = Vec::new();
         // SPDK's call goes on if the client has gone, and so its answer is read to the end.
         let result = self.spdk.call(request, |piece| {
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + ANSWER_LIMIT);
+            let room = ERROR_MAX - head.len();
+            head.extend_from_slice(piece.get(..room).unwrap_or(piece));
             if sent.is_ok() {
                 sent = send_piece(stream, piece, deadline);
             }
         });
+        note(outcome_of(&head, &result));
         sent?;
         match result {
             Ok(0) => {
@@ -148,6 +180,29 @@ impl Service {
             Ok(_) => Ok(()),
             Err(message) => send_error(stream, &request.id, ErrorCode::Busy.number(), &message),
         }
+    }
+}
+
+fn refused(error: &RpcError) -> Outcome {
+    Outcome::Refused { code: error.code().number().into(), message: error.message().to_owned() }
+}
+
+/// The end of a call of SPDK's, by the beginning of its answer. An answer that is longer than an error can be is a result.
+fn outcome_of(head: &[u8], result: &Result<usize, String>) -> Outcome {
+    let failed = |message: &str| Outcome::Refused {
+        code: ErrorCode::Internal.number().into(),
+        message: message.into(),
+    };
+    match result {
+        Err(message) => failed(message),
+        Ok(0) => failed("SPDK's server has closed the connection without an answer"),
+        Ok(_) => match serde_json::from_slice::<Value>(head) {
+            Ok(answer) if !answer["error"].is_null() => Outcome::Refused {
+                code: answer["error"]["code"].as_i64().unwrap_or_default(),
+                message: answer["error"]["message"].as_str().unwrap_or_default().to_owned(),
+            },
+            _ => Outcome::Done,
+        },
     }
 }
 

@@ -127,6 +127,11 @@ impl Started {
         (self.interface.as_ref().map(|interface| interface.name.clone()), self.mtu, self.mac.0)
     }
 
+    /// Whether it had a link when it was last looked at.
+    pub(crate) fn has_link(&self) -> bool {
+        self.link
+    }
+
     /// What has happened to its link and interface since the start.
     pub(crate) fn counted(&self) -> PortChanges {
         self.counted

@@ -45,6 +45,8 @@ fn every_example_in_the_delivered_file_is_right() {
     assert_eq!(settings.spread, Some(DistributionOption::default()));
     assert_eq!(settings.rpc_socket, Some(values::DEFAULT_RPC_SOCKET.into()));
     assert_eq!(settings.state_dir, Some(values::DEFAULT_STATE_DIR.into()));
+    assert_eq!((settings.rpc_mode, settings.rpc_group), (Some(0o660), Some(0)));
+    assert_eq!(settings.audit_log, Some("/var/log/kvblade-audit.json".into()));
     assert_eq!(settings.log_level, Some(LevelFilter::INFO));
     assert_eq!(settings.mtu, Some(9000));
     let [file, image, drive] = settings.exports.as_deref().expect("exports") else { panic!("{settings:?}") };
@@ -135,6 +137,9 @@ fn mistakes_name_file_line_key_and_what_is_allowed() {
         ("pci-devices = ['eth1']".into(), 1, &["pci-devices: ", "'eth1'", "DDDD:BB:DD.F"]),
         ("hugepages = 'some'".into(), 1, &["hugepages: ", "'some'", "none, auto"]),
         ("config = 'spdk.json'".into(), 1, &["config: ", "'spdk.json'", "absolute"]),
+        ("rpc-mode = '66'".into(), 1, &["rpc-mode: ", "three octal digits"]),
+        ("rpc-group = 'no such'".into(), 1, &["rpc-group: ", "'no such'", "a group of this machine"]),
+        ("audit-log = 'audit'".into(), 1, &["audit-log: ", "'audit'", "absolute"]),
         ("log-level = 'loud'".into(), 1, &["log-level: ", "off, error"]),
         ("payload-alignment = 8".into(), 1, &["payload-alignment: ", "auto, 4, 512 or 4096"]),
         ("spread = 'wide'".into(), 1, &["spread: ", "auto, off, rss"]),

@@ -29,6 +29,9 @@ impl Target {
     fn bdev_gone(&mut self, own_name: &str) {
         // SPDK lets the bdev go when its handles and the lcores' channels are closed.
         self.read_claims.release(own_name);
+        for key in self.registry.about_to_use(own_name) {
+            self.happens(key, Event::OtherBdevRemoved);
+        }
         for key in self.registry.of_bdev(own_name) {
             let was_served = self.registry.get(key).is_some_and(|record| record.life().serves());
             self.happens(key, Event::BdevRemoved);

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aoe_target::ExportKey;
-use control::Registry;
+use control::{Baseline, Registry};
 use spdk::{Finished, Poller};
 
 use super::degraded::DegradedExports;
 use super::file_watch::FileWatch;
 use super::gathered::{Caller, Gathered};
+use super::health::HealthWatch;
 use super::lcores::{Lcores, Undelivered};
 use super::operations::{Operations, Waiting};
 use super::read_claims::ReadClaims;
@@ -42,6 +43,11 @@ pub(super) struct Target {
     pub(super) read_claims: ReadClaims,
     pub(super) operations: Operations,
     pub(super) scans: Scans<Caller, Gathered>,
+    /// The counters at the last reset.
+    pub(super) baseline: Baseline,
+    pub(super) health: HealthWatch,
+    /// The exports whose requests are timed.
+    pub(super) timed: BTreeSet<ExportKey>,
     pub(super) waiting: Waiting,
     pub(super) watch: Option<Poller>,
     pub(super) watchdog: Option<Watchdog>,

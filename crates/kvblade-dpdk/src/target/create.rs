@@ -25,7 +25,7 @@ const EXAMINE_PATIENCE: Duration = Duration::from_secs(10);
 const EXAMINE_PERIOD: Duration = Duration::from_millis(10);
 
 /// The reason why an export is not created.
-enum Refusal {
+pub(super) enum Refusal {
     /// A module of SPDK examines its bdev.
     Examined(RpcError),
     /// The bdev does not exist, or not yet: volumes appear when their store has been read.
@@ -42,9 +42,15 @@ impl From<Refusal> for RpcError {
 }
 
 /// A bdev that is open for an export, and its description for the registry.
-struct Opened {
+pub(super) struct Opened {
     bdev: Bdev,
     served: ServedBdev,
+}
+
+impl Opened {
+    pub(super) fn into_parts(self) -> (Bdev, ServedBdev) {
+        (self.bdev, self.served)
+    }
 }
 
 impl From<RpcError> for Refusal {
@@ -124,7 +130,8 @@ impl Target {
         let request = self.request_of(key)?;
         let opened = self.open(&request, last)?;
         let own_name = opened.served.name.clone();
-        let resumed = self.registry.resume(key, &opened.served).and_then(|record| export_of(record, &opened));
+        let resumed = self.registry.resume(key, &opened.served);
+        let resumed = resumed.and_then(|record| export_of(record, opened.bdev.info()));
         match resumed {
             Ok(export) => {
                 self.begin(export, opened.bdev, None);
@@ -146,7 +153,8 @@ impl Target {
         let request = self.request_of(key)?;
         let opened = self.open(&request, last)?;
         let own_name = opened.served.name.clone();
-        let back = self.registry.bdev_back(key, &opened.served).and_then(|record| export_of(record, &opened));
+        let back = self.registry.bdev_back(key, &opened.served);
+        let back = back.and_then(|record| export_of(record, opened.bdev.info()));
         match back {
             Ok(mut export) => {
                 self.state_manager.equip(&mut export);
@@ -179,7 +187,7 @@ impl Target {
             Ok(_) => self.registry.create(request, &opened.served),
             Err(message) => Err(RpcError::new(ErrorCode::Internal, message)),
         };
-        match admitted.and_then(|record| export_of(record, &opened)) {
+        match admitted.and_then(|record| export_of(record, opened.bdev.info())) {
             Ok(export) => Ok((export, opened.bdev)),
             Err(error) => {
                 drop(opened);
@@ -190,7 +198,7 @@ impl Target {
     }
 
     /// Opens the bdev of an export that is about to be served, and checks it.
-    fn open(&mut self, request: &CreateExport, last: bool) -> Result<Opened, Refusal> {
+    pub(super) fn open(&mut self, request: &CreateExport, last: bool) -> Result<Opened, Refusal> {
         let name = request.bdev_name.as_str();
         let found =
             AppThread::with(|app| Bdev::own_name(app, name)).map_err(|error| open_failed(name, &error))?;
@@ -277,7 +285,7 @@ impl Target {
 }
 
 /// The export as lcores serve it.
-fn export_of(record: &Record, opened: &Opened) -> Result<Export, RpcError> {
+pub(super) fn export_of(record: &Record, info: &BdevInfo) -> Result<Export, RpcError> {
     let identity = record.identity().map_err(|message| RpcError::new(ErrorCode::Internal, message))?;
     let (key, options) = (record.key(), record.options());
     let mut export = Export::new(key.id, record.address(), record.ports(), record.sectors(), identity)
@@ -291,7 +299,7 @@ fn export_of(record: &Record, opened: &Opened) -> Result<Export, RpcError> {
             buffer_count: options.buffers.unwrap_or(Export::DEFAULT_BUFFER_COUNT),
             io_timeout: options.io_timeout(),
             limits: options.limits.limits(),
-            features: features_of(opened.bdev.info(), options.offset),
+            features: features_of(info, options.offset),
             allow: options.allow.clone().into(),
             deny: options.deny.clone().into(),
         };

@@ -47,6 +47,9 @@ impl Target {
             Effect::RefuseCreate(why) => self.refuse_creation(key, why),
             Effect::ServedAgain => self.served_again(key),
             Effect::NotAttached => self.not_attached(key),
+            Effect::Changed => self.changed(key),
+            Effect::RefuseChange(why) => self.refuse_change(key, why),
+            Effect::CloseOther => self.close_other(key),
             Effect::LeftPorts => {
                 self.left_ports(key);
                 self.deletion_done(key);
@@ -91,6 +94,40 @@ impl Target {
                     move |core, result| report(core, result.map(|(outcome, _bdev)| outcome)),
                 );
             }
+            Task::OpenOther => {
+                let taken = self.resources.get_mut(&key).and_then(Resources::take_other);
+                lcores.run(
+                    move |lcore| {
+                        let Some((export, bdev)) = taken else {
+                            return (Err("its bdev is gone".into()), None);
+                        };
+                        let result = lcore.open_other(Box::new(export), &bdev);
+                        (result.map_err(|error| error.to_string()), Some(bdev))
+                    },
+                    move |core, result| report(core, result.map(|(outcome, _bdev)| outcome)),
+                );
+            }
+            Task::Hold => {
+                lcores.start(move |lcore, report| lcore.hold(key, move || report.give(Ok(()))), report);
+            }
+            Task::Settle => lcores.start(
+                move |lcore, report| {
+                    let failure = "its bdev has not brought to stable media what it has in its cache";
+                    lcore.settle(key, move |done| {
+                        report.give(if done { Ok(()) } else { Err(failure.to_owned()) });
+                    });
+                },
+                report,
+            ),
+            // The export before, or the one that is not needed, is freed on the app's thread.
+            Task::Exchange => lcores.run(
+                move |lcore| lcore.exchange(key),
+                move |core, result| report(core, result.map(drop).map(Ok)),
+            ),
+            Task::Release => lcores.run(
+                move |lcore| lcore.release(key),
+                move |core, result| report(core, result.map(drop).map(Ok)),
+            ),
             Task::Serve | Task::Resume => lcores.run(
                 // The export before is freed on the app's thread.
                 move |lcore| lcore.serve(key),
@@ -289,6 +326,7 @@ impl Target {
     fn freed(&mut self, key: ExportKey) {
         let failed = self.resources.remove(&key).is_some_and(|held| held.failure().is_some());
         self.state_manager.unregister(key);
+        self.time_no_longer(key);
         let Some(record) = self.registry.free(key) else { return self.holds_nothing(key) };
         if !failed {
             tracing::info!(export = %record.place(), bdev = %record.bdev_name(), "no longer served");
@@ -300,7 +338,7 @@ impl Target {
     }
 
     /// An effect for an export that lacks what the effect is about, which is a mistake of this file.
-    fn holds_nothing(&self, key: ExportKey) {
+    pub(super) fn holds_nothing(&self, key: ExportKey) {
         tracing::error!(
             export = key.id.0,
             generation = key.generation,

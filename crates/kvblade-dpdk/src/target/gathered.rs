@@ -4,17 +4,37 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aoe_target::{ExportCounters, ExportKey};
-use control::{ExportStats, LcoreStats, ListedExport};
+use control::{ExportStats, GetExports, InitiatorStats, LcoreStats, ListedExport, Record};
 
 use crate::answer::Answer;
 
 /// An answer that needs all exports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// That to `aoe_get_exports`.
-    List,
+    /// That to `aoe_get_exports`, of these exports.
+    List(GetExports),
     /// That to `aoe_get_stats`.
     Stats,
+    /// That to `aoe_reset_stats`.
+    Reset,
+    /// That to `aoe_get_health`.
+    Health,
+}
+
+impl Wanted {
+    /// Whether it needs the counters of exports.
+    pub(super) const fn needs_counters(&self) -> bool {
+        matches!(self, Self::Stats | Self::Reset)
+    }
+
+    /// Whether it needs this export itself.
+    pub(super) fn lists(&self, record: &Record) -> bool {
+        match self {
+            Self::List(wanted) => wanted.matches(record),
+            Self::Health => true,
+            Self::Stats | Self::Reset => false,
+        }
+    }
 }
 
 /// A call that waits for a scan.
@@ -30,6 +50,8 @@ pub(super) struct Gathered {
     pub(super) stats: Vec<Vec<ExportStats>>,
     pub(super) in_flight: BTreeMap<ExportKey, u64>,
     pub(super) lcores: Vec<LcoreStats>,
+    /// The initiators, where somebody wants them.
+    pub(super) initiators: InitiatorStats,
     /// Counters of the present slice, summed over the lcores that have reported.
     pub(super) counted: BTreeMap<ExportKey, ExportCounters>,
     /// The longest time that a slice took on an lcore, and the longest CPU time on the app's thread.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use aoe_target::ExportId;
+use aoe_target::{ExportId, Histograms};
 use control::{CreateExport, InitiatorStats};
 use spdk::Poller;
 
+use super::change::Configuring;
 use super::gatherings::Gatherings;
 use crate::answer::Answer;
 
@@ -16,6 +17,10 @@ pub(super) struct Operations {
     next: u64,
     postponed: BTreeMap<u64, Postponed>,
     limitings: Gatherings<Vec<u32>>,
+    configurings: Gatherings<Configuring>,
+    accesses: BTreeMap<u64, Answer>,
+    timings: Gatherings<Vec<u32>>,
+    histograms: Gatherings<Histograms>,
     initiators: Gatherings<InitiatorStats>,
 }
 
@@ -39,6 +44,31 @@ impl Operations {
     /// Limits on rates on their way to the lcores; those that could not be reached.
     pub(super) fn limitings(&mut self) -> &mut Gatherings<Vec<u32>> {
         &mut self.limitings
+    }
+
+    /// Options on their way to the lcores.
+    pub(super) fn configurings(&mut self) -> &mut Gatherings<Configuring> {
+        &mut self.configurings
+    }
+
+    /// Histograms on their way to the lcores; those that could not be reached.
+    pub(super) fn timings(&mut self) -> &mut Gatherings<Vec<u32>> {
+        &mut self.timings
+    }
+
+    /// Histograms on their way from the lcores.
+    pub(super) fn histograms(&mut self) -> &mut Gatherings<Histograms> {
+        &mut self.histograms
+    }
+
+    /// Keeps a call that waits until its lists of initiators hold.
+    pub(super) fn wait_for_access(&mut self, operation: u64, answer: Answer) {
+        self.accesses.insert(operation, answer);
+    }
+
+    /// Takes such a call to answer it.
+    pub(super) fn take_access(&mut self, operation: u64) -> Option<Answer> {
+        self.accesses.remove(&operation)
     }
 
     /// Drops of initiators on their way from the lcores.

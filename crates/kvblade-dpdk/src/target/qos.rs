@@ -1,13 +1,25 @@
 //! `aoe_set_qos` and `aoe_get_initiators`: limits on rates, and the drops of each initiator.
 
 use aoe_target::{DropsOfInitiator, InitiatorDropEntry};
-use control::{ErrorCode, RpcError, SetQos};
+use control::{ErrorCode, InitiatorStats, RpcError, Seen, SetQos};
+use datapath::SeenInitiator;
 use serde_json::Value;
 
 use super::control_plane::{Target, with};
 use super::gatherings::Reported;
 use super::lcores::Unreached;
 use crate::answer::Answer;
+
+/// What an lcore knows of initiators.
+type Listed = ((Vec<InitiatorDropEntry>, DropsOfInitiator), Vec<SeenInitiator>);
+
+/// Adds the initiators that an lcore has seen.
+pub(super) fn add_seen(stats: &mut InitiatorStats, all: &[SeenInitiator]) {
+    for SeenInitiator { activity, first_seen, last_seen } in all {
+        let seen = Seen::of(activity, *first_seen, *last_seen);
+        stats.add_seen(activity.export, activity.initiator, &seen);
+    }
+}
 
 impl Target {
     /// Carries out `aoe_set_qos`: lcores change the limits between two turns.
@@ -57,25 +69,23 @@ impl Target {
         let operation = self.operations.number();
         self.operations.initiators().start(operation, self.lcores.count(), answer);
         self.lcores.run(
-            |lcore| lcore.initiator_drops(),
-            move |core, drops| {
-                with(|target| target.initiators_listed(operation, core, drops));
+            |lcore| (lcore.initiator_drops(), lcore.initiators()),
+            move |core, listed| {
+                with(|target| target.initiators_listed(operation, core, listed));
             },
         );
     }
 
-    /// An lcore that can't be reached has dropped nothing.
-    fn initiators_listed(
-        &mut self,
-        operation: u64,
-        core: u32,
-        drops: Result<(Vec<InitiatorDropEntry>, DropsOfInitiator), Unreached>,
-    ) {
-        if let Err(Unreached) = drops {
-            tracing::error!(lcore = core, "an lcore has no drops of initiators: {Unreached}");
+    /// An lcore that can't be reached has dropped and seen nothing.
+    fn initiators_listed(&mut self, operation: u64, core: u32, listed: Result<Listed, Unreached>) {
+        if let Err(Unreached) = listed {
+            tracing::error!(lcore = core, "an lcore has no list of initiators: {Unreached}");
         }
-        let (entries, others) = drops.unwrap_or_default();
-        let reported = self.operations.initiators().report(operation, |stats| stats.add(&entries, &others));
+        let ((entries, others), seen) = listed.unwrap_or_default();
+        let reported = self.operations.initiators().report(operation, |stats| {
+            stats.add(&entries, &others);
+            add_seen(stats, &seen);
+        });
         match reported {
             Reported::Nothing => self.nothing_waits("drops of initiators", operation, core),
             Reported::Part => {}
@@ -84,7 +94,7 @@ impl Target {
     }
 
     /// A report came that no call waits for. While the target stops, calls have ended before their reports.
-    fn nothing_waits(&self, what: &'static str, operation: u64, core: u32) {
+    pub(super) fn nothing_waits(&self, what: &'static str, operation: u64, core: u32) {
         if self.stopping.is_none() {
             tracing::error!(what, operation, lcore = core, "an lcore reports on a call that there is not");
         }

@@ -22,6 +22,10 @@ pub(super) struct Resources {
     /// The export for the lcores, until it is given to them.
     export: Option<Export>,
     creation: Option<Answer>,
+    /// The bdev that it is about to go on with.
+    other: Option<Bdev>,
+    /// The call that has it go on with that.
+    change: Option<Answer>,
     /// Calls that delete it or have it leave ports, the oldest first.
     deletions: VecDeque<DeletionCall>,
     /// The first failure of a task, in words.
@@ -61,6 +65,32 @@ impl Resources {
         self.creation.take()
     }
 
+    /// It is about to go on with that bdev, as `export`.
+    pub(super) fn begin_change(&mut self, export: Export, bdev: Bdev, change: Answer) {
+        (self.export, self.other, self.change, self.failure) = (Some(export), Some(bdev), Some(change), None);
+    }
+
+    /// The export for the lcores, and the bdev that it is about to go on with, once.
+    pub(super) fn take_other(&mut self) -> Option<(Export, Bdev)> {
+        Some((self.export.take()?, self.other.clone()?))
+    }
+
+    /// It goes on with the other bdev, and the one before is closed. Returns the call that waits for that, if one does.
+    pub(super) fn go_on(&mut self) -> Option<Answer> {
+        self.bdev = self.other.take();
+        self.change.take()
+    }
+
+    /// The call that waits for a change, if one does.
+    pub(super) fn take_change(&mut self) -> Option<Answer> {
+        self.change.take()
+    }
+
+    /// It does not go on with the other bdev, which is closed.
+    pub(super) fn close_other(&mut self) {
+        (self.other, self.export) = (None, None);
+    }
+
     pub(super) fn add_deletion(&mut self, call: DeletionCall) {
         self.deletions.push_back(call);
     }
@@ -73,6 +103,11 @@ impl Resources {
     /// Notes a failure; the first one counts.
     pub(super) fn note_failure(&mut self, sentence: String) {
         self.failure.get_or_insert(sentence);
+    }
+
+    /// Takes the failure out: that of a change is over with it.
+    pub(super) fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
     }
 
     pub(super) fn failure(&self) -> Option<&str> {
@@ -94,7 +129,7 @@ impl Resources {
 
     /// Drops the calls that wait, which answers them with an error.
     pub(super) fn give_up_calls(&mut self) {
-        self.creation = None;
+        (self.creation, self.change) = (None, None);
         self.deletions.clear();
     }
 }

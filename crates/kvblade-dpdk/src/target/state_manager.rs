@@ -114,7 +114,15 @@ enum Job {
     Clear(StatePart, Answer),
     /// The export has left ports, so its file gets another name.
     Rename(String),
+    /// The operator's lists are other ones.
+    Access(Lists, Holds),
 }
+
+/// The operator's lists of the only initiators to answer, and of those never to answer.
+pub(super) type Lists = (Arc<[MacAddr]>, Arc<[MacAddr]>);
+
+/// Is called when other lists hold, or do not.
+pub(super) type Holds = Box<dyn FnOnce(Result<(), RpcError>)>;
 
 /// A request that an lcore deferred, and the index of the lcore.
 struct Request {
@@ -139,6 +147,7 @@ struct Change {
 enum End {
     Deferred(Request, StateReply),
     Clear(Answer),
+    Access(Holds),
     Nobody,
 }
 
@@ -247,6 +256,7 @@ impl StateManager {
             Job::Deferred(request) => End::Deferred(request, StateReply::Drop(DropReason::UnknownShelfSlot)),
             Job::Clear(_, answer) => End::Clear(answer),
             Job::Rename(_) => End::Nobody,
+            Job::Access(_, holds) => End::Access(holds),
         });
         for end in ends.chain(jobs) {
             match end {
@@ -254,6 +264,7 @@ impl StateManager {
                     self.answer(request, StateReply::Drop(DropReason::UnknownShelfSlot));
                 }
                 End::Clear(answer) => answer.refuse(&not_served()),
+                End::Access(holds) => holds(Err(not_served())),
                 End::Nobody => {}
             }
         }
@@ -262,6 +273,11 @@ impl StateManager {
     /// The export has left ports: its state goes to the file of its new name.
     pub(super) fn rename(&mut self, key: ExportKey, name: String) {
         self.enqueue(key, Job::Rename(name));
+    }
+
+    /// Has other lists of the operator hold: requests that were admitted by the lists before have ended when `holds` is called.
+    pub(super) fn set_access(&mut self, key: ExportKey, lists: Lists, holds: Holds) {
+        self.enqueue(key, Job::Access(lists, holds));
     }
 
     /// Clears a part of the state.
@@ -278,9 +294,9 @@ impl StateManager {
     pub(super) fn give_up_calls(&mut self) {
         for managed in self.managed.values_mut() {
             // An answer that is dropped is an error.
-            managed.queue.retain(|job| !matches!(job, Job::Clear(..)));
+            managed.queue.retain(|job| !matches!(job, Job::Clear(..) | Job::Access(..)));
             if let Some(change) = &mut managed.change
-                && matches!(change.end, End::Clear(_))
+                && matches!(change.end, End::Clear(_) | End::Access(_))
             {
                 change.end = End::Nobody;
             }
@@ -318,6 +334,8 @@ impl StateManager {
             (None, Job::Clear(_, answer)) => answer.refuse(&not_served()),
             // An export that waits for its bdev gets the state of its name when it is created.
             (None, Job::Rename(_)) => {}
+            // It gets the lists with its creation.
+            (None, Job::Access(_, holds)) => holds(Ok(())),
         }
     }
 
@@ -352,6 +370,23 @@ impl StateManager {
                 Job::Rename(name) => {
                     managed.name = name;
                     (managed.closed.clone(), End::Nobody)
+                }
+                Job::Access((allow, deny), holds) => {
+                    (managed.allow, managed.deny) = (allow, deny);
+                    self.changes += 1;
+                    let (number, closed) = (self.changes, managed.closed.clone());
+                    let end = End::Access(holds);
+                    managed.change = Some(Change {
+                        number,
+                        next: Arc::new(next),
+                        closed,
+                        waiting: 0,
+                        overdue: false,
+                        end,
+                    });
+                    // The lists are not a part of what is saved.
+                    self.follow_access(key, number);
+                    continue;
                 }
             };
             self.changes += 1;
@@ -388,6 +423,8 @@ impl StateManager {
             match change.end {
                 End::Deferred(request, _) => self.answer(request, StateReply::Drop(DropReason::NotStored)),
                 End::Clear(answer) => answer.refuse(&RpcError::new(ErrorCode::Internal, error.to_string())),
+                // Nothing was saved for it.
+                End::Access(holds) => holds(Ok(())),
                 End::Nobody => {}
             }
             self.log_failure(&error);
@@ -398,10 +435,21 @@ impl StateManager {
             Some(why) => Stored::Unknown(why.clone()),
         };
         self.store.saved.insert(managed.name.clone(), saved);
+        managed.change = Some(change);
+        self.follow_access(key, number);
+    }
+
+    /// Publishes what a change leads to: by a fence, if it changes who may use the export.
+    fn follow_access(&mut self, key: ExportKey, number: u64) {
+        let Some(managed) = self.managed.get_mut(&key) else {
+            return tracing::error!(export = key.id.0, number, "a change has no export");
+        };
+        let Some(change) = &managed.change else {
+            return tracing::error!(export = %managed.address, number, "a change is gone before its publication");
+        };
         let acl = Acl::build(&managed.allow, &managed.deny, &change.next, change.closed.is_some());
         let is_fence = acl != managed.acl;
         managed.acl = acl;
-        managed.change = Some(change);
         if is_fence { self.fence(key, number) } else { self.publish(key, number) }
     }
 
@@ -464,6 +512,7 @@ impl StateManager {
                 tracing::info!(export = %address, "initiator state cleared, by {}", ClearInitiatorState::NAME);
                 answer.give(&Value::Bool(true));
             }
+            End::Access(holds) => holds(Ok(())),
             End::Nobody => {}
         }
         if is_announced && is_ready() {

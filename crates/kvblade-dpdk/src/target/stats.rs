@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use aoe_target::ExportKey;
 use control::{
-    ErrorCode, ExportList, ExportStats, LcoreStats, ListedExport, PortStats, Record, RpcError, Stats,
+    Baseline, ErrorCode, ExportList, ExportStats, LcoreStats, ListedExport, PortStats, Record, RpcError,
+    Stats,
 };
-use datapath::{ExportSlice, Snapshot};
+use datapath::{ExportSlice, SeenInitiator, Snapshot};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 use spdk::AppThread;
@@ -16,6 +17,7 @@ use spdk::AppThread;
 use super::control_plane::{Target, with};
 use super::gathered::{Caller, Gathered, Wanted};
 use super::lcores::Unreached;
+use super::qos::add_seen;
 use super::resources::{CALL_PATIENCE, Resources};
 use super::scan::{IDS, Step};
 use crate::answer::Answer;
@@ -34,7 +36,7 @@ impl Target {
             return tracing::debug!(number, "a scan has ended before its next step");
         };
         match step {
-            Step::Slice(first) if self.is_wanted(number, Wanted::Stats) => {
+            Step::Slice(first) if self.wants(number, Wanted::needs_counters) => {
                 let slice = ExportSlice::starting_at(first);
                 self.lcores.run(
                     move |lcore| {
@@ -54,18 +56,25 @@ impl Target {
                     with(|target| target.scan(number));
                 });
             }
-            Step::Rest => self.lcores.run(
-                |lcore| (lcore.counters(), lcore.draining()),
-                move |core, rest| {
-                    with(|target| target.rest_counted(number, core, rest));
-                },
-            ),
+            Step::Rest => {
+                let for_health = self.wants(number, |wanted| *wanted == Wanted::Health);
+                self.lcores.run(
+                    move |lcore| {
+                        let initiators = if for_health { lcore.initiators() } else { Vec::new() };
+                        (lcore.counters(), lcore.draining(), initiators)
+                    },
+                    move |core, rest| {
+                        with(|target| target.rest_counted(number, core, rest));
+                    },
+                );
+            }
         }
     }
 
-    fn is_wanted(&mut self, number: u64, wanted: Wanted) -> bool {
+    /// Whether a caller of that scan wants this.
+    fn wants(&mut self, number: u64, what: impl Fn(&Wanted) -> bool) -> bool {
         let callers = self.scans.gathered(number).map(|(callers, _)| callers);
-        callers.is_some_and(|callers| callers.iter().any(|caller| caller.wanted == wanted))
+        callers.is_some_and(|callers| callers.iter().any(|caller| what(&caller.wanted)))
     }
 
     /// An lcore has counted a slice. One that can't be reached has counters of 0.
@@ -100,16 +109,16 @@ impl Target {
         AppThread::with(|app| self.follow_names(app, first)).unwrap_or_default();
         let records = || self.registry.among_ids(first, IDS);
         let Some((callers, gathered)) = self.scans.gathered(number) else { return };
-        let wants = |wanted| callers.iter().any(|caller: &Caller| caller.wanted == wanted);
-        if wants(Wanted::List) {
+        let matches = |record: &&Record| callers.iter().any(|caller: &Caller| caller.wanted.lists(record));
+        if callers.iter().any(|caller| matches!(caller.wanted, Wanted::List(_) | Wanted::Health)) {
             let listed = |record: &Record| ListedExport {
                 record: record.clone(),
                 state: self.state_manager.state_of(record.key()),
             };
-            gathered.list.push(records().map(listed).collect());
+            gathered.list.push(records().filter(matches).map(listed).collect());
         }
         let counted = std::mem::take(&mut gathered.counted);
-        if wants(Wanted::Stats) {
+        if callers.iter().any(|caller| caller.wanted.needs_counters()) {
             let served = records().filter(|record| record.life().holds_address());
             let of = |record: &Record| {
                 ExportStats::of(record, counted.get(&record.key()).copied().unwrap_or_default())
@@ -144,13 +153,14 @@ impl Target {
         &mut self,
         number: u64,
         core: u32,
-        rest: Result<(Snapshot, Vec<(ExportKey, u32)>), Unreached>,
+        rest: Result<(Snapshot, Vec<(ExportKey, u32)>, Vec<SeenInitiator>), Unreached>,
     ) {
         if let Err(unreached) = &rest {
             tracing::error!(lcore = core, "an lcore has no counters: {unreached}");
         }
         if let Some((_, gathered)) = self.scans.gathered(number) {
-            let (counters, draining) = rest.unwrap_or_default();
+            let (counters, draining, initiators) = rest.unwrap_or_default();
+            add_seen(&mut gathered.initiators, &initiators);
             gathered.lcores.push(stats_of(core, counters));
             for (key, requests) in draining {
                 *gathered.in_flight.entry(key).or_default() += u64::from(requests);
@@ -166,8 +176,8 @@ impl Target {
         }
     }
 
-    fn answer_all(&self, callers: Vec<Caller>, gathered: Gathered) {
-        let Gathered { list, stats, in_flight, lcores, counted: _, longest } = gathered;
+    fn answer_all(&mut self, callers: Vec<Caller>, gathered: Gathered) {
+        let Gathered { list, stats, in_flight, lcores, initiators, counted: _, longest } = gathered;
         tracing::debug!(
             slices = list.len().max(stats.len()),
             lcore_microseconds = longest.0.as_micros(),
@@ -176,12 +186,24 @@ impl Target {
         );
         let ports = self.registry.ports();
         let list = Arc::new(ExportList { ports: ports.clone(), exports: list, in_flight });
-        let stats = Arc::new(Stats { ports: ports.clone(), exports: stats, lcores });
+        let all = Stats { ports: ports.clone(), exports: stats, lcores };
+        let counted = callers.iter().any(|caller| caller.wanted.needs_counters());
+        let baseline = counted.then(|| Baseline::of(&all.exports, &all.lcores));
+        let since = Arc::new(all.clone().since(&self.baseline));
+        let all = Arc::new(all);
+        // Those who asked for the counters together with the reset get what was counted before it.
+        if callers.iter().any(|caller| caller.wanted == Wanted::Reset)
+            && let Some(baseline) = baseline
+        {
+            self.baseline = baseline;
+        }
         for Caller { wanted, answer } in callers {
-            let (list, stats) = (Arc::clone(&list), Arc::clone(&stats));
+            let (list, stats) = (Arc::clone(&list), Arc::clone(&since));
             match wanted {
-                Wanted::List => answer.give_text(move || list.to_json()),
+                Wanted::List(wanted) => answer.give_text(move || list.to_json(&wanted)),
                 Wanted::Stats => answer.give_text(move || stats.to_json()),
+                Wanted::Reset => answer.give(&Value::Bool(true)),
+                Wanted::Health => self.report_health(list, Arc::clone(&all), initiators.clone(), answer),
             }
         }
     }

@@ -82,6 +82,11 @@ impl Watchdog {
         Ok(Self { lcores: watched, notified: Notified::default(), _poller: poller })
     }
 
+    /// The lcores that do not turn.
+    pub(super) fn stuck(&self) -> Vec<u32> {
+        self.lcores.iter().filter(|watched| watched.is_stuck()).map(|watched| watched.core).collect()
+    }
+
     /// Looks at every lcore once, and reports to the service manager.
     pub(super) fn look(&mut self, lcores: &Lcores, exports: usize, ports: usize) {
         let now = Instant::now();
@@ -89,9 +94,8 @@ impl Watchdog {
         for (watched, lcore) in self.lcores.iter_mut().zip(lcores.iter()) {
             all_turn &= watched.look(lcore.turns(), now);
         }
-        let stuck: Vec<u32> =
-            self.lcores.iter().filter(|watched| watched.is_stuck()).map(|watched| watched.core).collect();
-        self.notified.update(service_manager(), &status(exports, ports, lcores.count(), &stuck), all_turn);
+        let status = status(exports, ports, lcores.count(), &self.stuck());
+        self.notified.update(service_manager(), &status, all_turn);
     }
 }
 

@@ -102,7 +102,7 @@ fn a_request_that_cannot_be_carried_out_is_refused_with_what_is_allowed() {
         ("aoe_delete_export", json!({ "shelf": 1 }), -32602, &["slot is missing"]),
         ("aoe_announce", json!({ "shelf": 9 }), -2, &["no export 9.*", "1.1"]),
         ("aoe_announce", json!({ "slot": 300 }), -32602, &["slot is 300"]),
-        ("aoe_get_exports", json!({ "shelf": 1 }), -32602, &["takes no parameters"]),
+        ("aoe_get_exports", json!({ "shelf": 65535 }), -32602, &["shelf is 65535", "from 0 to 65534"]),
         ("aoe_get_stats", json!({ "reset": true }), -32602, &["takes no parameters"]),
         ("aoe_nonsense", Value::Null, -32601, &[]),
     ] {

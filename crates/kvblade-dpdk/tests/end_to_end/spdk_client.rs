@@ -127,3 +127,51 @@ fn pypis_client_creates_lists_saves_and_loads() {
         target.stop();
     }
 }
+
+#[test]
+fn the_plugin_has_a_command_with_help_for_each_method() {
+    lab::needs_root!();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let lab = Lab::new(1500);
+    let plugin = lab.path("plugin");
+    fs::create_dir(&plugin).unwrap();
+    fs::copy(root.join("packaging/kvblade_rpc.py"), plugin.join("kvblade_rpc.py")).unwrap();
+    fs::copy(root.join("docs/reference/schema.json"), plugin.join("schema.json")).unwrap();
+    let target = lab.start(&[]);
+    let socket = lab.socket();
+    let rpc = |words: &[&str]| {
+        let mut command = Command::new(client("spdk-rpc"));
+        command.env("PYTHONPATH", &plugin).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.args(["-s", socket.to_str().unwrap(), "--plugin", "kvblade_rpc"]).args(words);
+        let output = command.output().unwrap();
+        let (text, error) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        (output.status.success(), text, error)
+    };
+    let called = |words: &[&str]| -> Value {
+        let (success, text, error) = rpc(words);
+        assert!(success, "{words:?}: {text}{error}");
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{words:?}: {text}"))
+    };
+    let (_, all, _) = rpc(&["--help"]);
+    for method in control::request::NAMES {
+        assert!(all.contains(method), "{method} is missing: {all}");
+        let (success, help, error) = rpc(&[method, "--help"]);
+        assert!(success && help.len() > 100, "{method}: {help}{error}");
+    }
+    assert_eq!(called(&["aoe_get_exports"]), json!([]));
+    assert_eq!(spdk_rpc(&lab, &["bdev_malloc_create", "-b", "m0", "8", "512"]), "m0\n");
+    let made =
+        called(&["aoe_create_export", "1", "2", "m0", "--read-only", "--buffers", "32", "--ports", "t0"]);
+    assert_eq!(
+        (&made["read_only"], &made["buffers"], &made["all_ports"]),
+        (&json!(true), &json!(32), &json!(false))
+    );
+    let changed = called(&["aoe_update_export", "1", "2", "--no-read-only", "--reset", "buffers"]);
+    assert_eq!((&changed["read_only"], &changed["buffers"]), (&json!(false), &json!(16)));
+    assert_eq!(called(&["aoe_get_health"])["verdict"].as_str().map(str::is_empty), Some(false));
+    let (success, text, error) = rpc(&["aoe_update_export", "1", "2", "--buffers", "1"]);
+    assert!(!success && text.contains("from 2 to 512"), "{text}{error}");
+    assert_eq!(called(&["aoe_delete_export", "1", "2"]), json!(true));
+    target.stop();
+}

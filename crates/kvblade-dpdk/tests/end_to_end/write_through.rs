@@ -84,7 +84,7 @@ fn each_write_to_a_file_is_flushed_once_unless_the_operator_said_otherwise() {
 }
 
 /// A library that takes every fdatasync of the program it is loaded into, and never completes it.
-fn fdatasyncs_that_never_end(lab: &Lab) -> std::path::PathBuf {
+pub(crate) fn fdatasyncs_that_never_end(lab: &Lab) -> std::path::PathBuf {
     let library = lab.path("hold_fdatasync.so");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/end_to_end/hold_fdatasync.c");
     lab::run(

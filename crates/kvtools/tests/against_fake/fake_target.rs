@@ -243,9 +243,16 @@ impl State {
                 }
                 Ok(true.into())
             }
-            Action::GetExports(_) => {
-                Ok(serde_json::from_str(&ExportList::of(&self.registry).to_json()).unwrap())
+            Action::GetExports(wanted) => {
+                Ok(serde_json::from_str(&ExportList::of(&self.registry).to_json(&wanted)).unwrap())
             }
+            // No command calls these.
+            Action::UpdateExport(_)
+            | Action::ReplaceBdev(_)
+            | Action::ResetStats(_)
+            | Action::EnableHistogram(_)
+            | Action::GetHistogram(_)
+            | Action::GetHealth(_) => Ok(Value::Null),
             Action::Announce(request) => self.registry.announced(&request).map(|_| true.into()),
             Action::GetStats(_) => Ok(serde_json::from_str(&Stats::default().to_json()).unwrap()),
             // Nobody keeps anything here.

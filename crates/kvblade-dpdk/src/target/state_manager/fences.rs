@@ -117,6 +117,7 @@ impl StateManager {
                 Job::Deferred(request) => End::Deferred(request, StateReply::Drop(DropReason::NotFenced)),
                 Job::Clear(_, answer) => End::Clear(answer),
                 Job::Rename(_) => End::Nobody,
+                Job::Access(_, holds) => End::Access(holds),
             });
         }
     }
@@ -125,6 +126,7 @@ impl StateManager {
         match end {
             End::Deferred(request, _) => self.answer(request, StateReply::Drop(DropReason::NotFenced)),
             End::Clear(answer) => answer.refuse(&not_fenced()),
+            End::Access(holds) => holds(Err(not_fenced())),
             End::Nobody => {}
         }
     }

@@ -1,0 +1,93 @@
+//! Before an export goes on with another bdev: what this bdev has completed is brought to stable media.
+//!
+//! No initiator asks for it: one that sends FLUSH CACHE later reaches the other bdev.
+
+use aoe_target::{AddressWidth, BdevIo, BdevOp, ExportKey, IoOutcome, Lba, MacAddr, Place, SectorCount};
+use dpdk::Mbuf;
+use spdk::{CurrentThread, Io, IoKind, Sectors};
+
+use super::Requests;
+use crate::{
+    inflight::{InFlight, Next, PAYLOAD},
+    port_queue::PortQueue,
+};
+
+/// Bytes of a frame without data.
+const FRAME: usize = 64;
+
+/// Exports whose bdevs are being flushed for the control plane, and who waits for that.
+#[derive(Default)]
+pub(super) struct Settling(Vec<(ExportKey, Box<dyn FnOnce(bool)>)>);
+
+impl std::fmt::Debug for Settling {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_list().entries(self.0.iter().map(|(key, _)| key)).finish()
+    }
+}
+
+impl Requests {
+    /// Flushes the bdev of an export on which nothing is in flight, unless all that was answered is durable. `done` gets whether
+    /// that is so then. A bdev that no flush can reach is left as it is: initiators can't make it durable either.
+    pub(crate) fn settle(
+        &mut self,
+        thread: CurrentThread<'_>,
+        queues: &mut [PortQueue],
+        key: ExportKey,
+        done: impl FnOnce(bool) + 'static,
+    ) {
+        let is_here = self.exports.get(key.id).is_some_and(|export| export.key() == key);
+        // An lcore without a queue has written nothing.
+        let Some(queue) = queues.first_mut().filter(|_| is_here) else { return done(true) };
+        let (_, backing) = self.exports.export_of(key.id);
+        if !backing.holds_volatile_writes() {
+            return done(true);
+        }
+        let Some(mut frame) = queue.alloc().filter(|frame| frame.room() >= FRAME) else { return done(false) };
+        if !frame.resize(FRAME) {
+            return done(false);
+        }
+        // The request is of no initiator.
+        frame.data_mut().fill(0);
+        let io = BdevIo {
+            op: BdevOp::Flush,
+            lba: Lba::default(),
+            sectors: SectorCount::default(),
+            width: AddressWidth::Lba48,
+        };
+        let deadline = self.accounting.deadline(backing);
+        let context = InFlight {
+            next: Next::Settled,
+            ..InFlight::new(queue.index(), key.id, Place::NONE, io, deadline)
+        };
+        let flush = Io { kind: IoKind::Flush, sectors: Sectors::default(), payload: PAYLOAD };
+        match backing.submit(thread, &self.bdevs, flush, frame, context) {
+            Ok(()) => {
+                self.accounting.begin(key.id, backing, queue, MacAddr([0; 6]), deadline);
+                self.settling.0.push((key, Box::new(done)));
+            }
+            Err(frame) => {
+                drop(frame);
+                done(false);
+            }
+        }
+    }
+
+    /// The flush has ended.
+    #[cold]
+    pub(super) fn settled(
+        &mut self,
+        context: &InFlight,
+        outcome: IoOutcome,
+        queue: &mut PortQueue,
+        frame: Mbuf,
+    ) {
+        let (export, backing) = self.exports.export_of(context.export);
+        let key = export.key();
+        self.accounting.end(context.export, backing, queue, (context.deadline, context.fenced), &frame);
+        drop(frame);
+        let place = self.settling.0.iter().position(|(of, _)| *of == key);
+        if let Some((_, done)) = place.map(|place| self.settling.0.swap_remove(place)) {
+            done(matches!(outcome, IoOutcome::Ok | IoOutcome::Aborted));
+        }
+    }
+}
