@@ -52,16 +52,16 @@ impl Accounting {
     /// # Errors
     /// See [`Admission::admit`].
     #[inline(always)]
-    pub(crate) fn admit(
+    pub(crate) fn admit<'a>(
         &mut self,
         export: &Export,
         backing: &mut Backing,
         queue: &PortQueue,
-        unended: Unended<'_>,
+        unended: impl FnOnce() -> Unended<'a>,
         initiator: MacAddr,
     ) -> Result<(), NotAdmitted> {
         if queue.room().is_short(backing.load()) {
-            self.admission.admit(export, backing, unended, queue.room(), initiator)
+            self.admission.admit(export, backing, unended(), queue.room(), initiator)
         } else {
             Ok(())
         }

@@ -63,11 +63,23 @@ fn first(export: &Export, channel: &IoChannel, sync: SyncPolicy, io: &BdevIo, fr
             let (kind, next) = write(sync, || channel.can_force(sectors, frame));
             submit(kind, next)
         }
+        _ => first_other(export, sync, io.again(), frame),
+    }
+}
+
+/// [`first`] of what is no read or write. Out of line, so that these two are told apart by two comparisons.
+#[cold]
+#[inline(never)]
+fn first_other(export: &Export, sync: SyncPolicy, io: BdevIo, frame: &Mbuf) -> Todo {
+    match io.op {
         BdevOp::Flush => flush(),
-        BdevOp::Trim => trim(export, sync, io, frame, 0),
+        BdevOp::Trim => trim(export, sync, &io, frame, 0),
         BdevOp::SmartData | BdevOp::SmartThresholds | BdevOp::SmartStatus => {
-            submit(IoKind::Health, Next::Smart)
+            let sectors = on_bdev(export, io.lba, io.sectors);
+            Todo::Submit(Io { kind: IoKind::Health, sectors, payload: PAYLOAD }, Next::Smart)
         }
+        // `first` has them.
+        BdevOp::Read | BdevOp::Write => Todo::Reply(IoOutcome::Aborted),
     }
 }
 
@@ -152,15 +164,7 @@ fn health_of(log: &HealthLog) -> Health {
 }
 
 /// What the reply says of an I/O's outcome.
-#[inline(always)]
 pub(crate) fn outcome_of(outcome: Outcome) -> IoOutcome {
-    // No lookup table in the way of what is usual.
-    if outcome == Outcome::Done { IoOutcome::Ok } else { failure_of(outcome) }
-}
-
-#[cold]
-#[inline(never)]
-fn failure_of(outcome: Outcome) -> IoOutcome {
     match outcome {
         Outcome::Done => IoOutcome::Ok,
         Outcome::MediaError => IoOutcome::MediaError,

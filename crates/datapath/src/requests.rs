@@ -10,7 +10,7 @@ use aoe_target::{
     Request, Transfer, VlanId,
 };
 use dpdk::{Burst, Mbuf, RxMbuf};
-use spdk::{CompletionQueue, CurrentThread};
+use spdk::{CompletionQueue, CurrentThread, Outcome};
 
 use crate::{
     accounting::Accounting,
@@ -87,28 +87,28 @@ impl Requests {
         let mut completed = false;
         while let Some(request) = self.bdevs.poll() {
             completed = true;
-            // Field by field, from where they lie: see `BdevIo::again`.
-            let context = request.context().again();
-            let mut outcome = bdev_io::outcome_of(request.outcome());
-            let mut frame = request.into_frame();
-            if context.next != Next::Reply {
-                match self.go_on(thread, queues, context.again(), outcome, frame) {
-                    Some(ended) => (frame, outcome) = ended,
-                    None => continue,
-                }
+            // Read where it lies, field by field. Rare arms get a copy of it.
+            let context = request.context();
+            let is_usual = context.next == Next::Reply && request.outcome() == Outcome::Done;
+            if !is_usual {
+                self.complete_rarely(thread, queues, request);
+                continue;
             }
             let (export, backing) = self.exports.export_of(context.export);
             let queue = &mut queues[context.queue];
-            self.accounting.end(context.export, backing, queue, (context.deadline, context.fenced), &frame);
+            let (deadline, fenced) = (context.deadline, context.fenced);
+            self.accounting.end(context.export, backing, queue, (deadline, fenced), request.frame());
             if !self.order.leave_unmet(context.place) {
-                self.finish_met(queues, context.again(), outcome, frame);
+                let context = context.again();
+                self.finish_met(queues, context, IoOutcome::Ok, request.into_frame());
                 continue;
             }
+            let (io, frame) = (context.io.again(), request.into_frame());
             // A copy of the code for each, without the other's cases.
-            match (outcome, context.io.op) {
-                (IoOutcome::Ok, BdevOp::Read) => answer(queue, export, backing, false, &context.io, frame),
-                (IoOutcome::Ok, BdevOp::Write) => answer(queue, export, backing, true, &context.io, frame),
-                _ => answer_other(queue, export, backing, context.io.again(), outcome, frame),
+            match io.op {
+                BdevOp::Read => answer(queue, export, backing, false, &io, frame),
+                BdevOp::Write => answer(queue, export, backing, true, &io, frame),
+                _ => answer_other(queue, export, backing, io.again(), IoOutcome::Ok, frame),
             }
         }
         if self.order.has_ready() {
@@ -225,7 +225,9 @@ impl Requests {
             Ok(io) => io,
             Err(refusal) => return Self::refuse(queue, export, backing, transfer.is_write, refusal, frame),
         };
-        let unended = (&mut self.bdevs, &self.order, &mut self.limits);
+        // In a closure: only a rare arm looks at them.
+        let (bdevs, order, limits) = (&mut self.bdevs, &self.order, &mut self.limits);
+        let unended = move || (bdevs, order, limits);
         match self.accounting.admit(export, backing, queue, unended, source) {
             Ok(()) => {}
             Err(NotAdmitted::Elsewhere(owner)) => return queue.hand_over(owner, frame),
@@ -248,10 +250,10 @@ impl Requests {
         // Begun before the bdev has it, so that nothing need be kept for it meanwhile.
         let deadline = self.accounting.deadline(backing);
         self.accounting.begin(id, backing, queue, source, deadline);
-        let context = InFlight::new(queue.index(), id, place, io, deadline);
+        let context = InFlight::new(queue.index(), id, place, io.again(), deadline);
         let submitted = bdev_io::submit(export, backing, thread, &self.bdevs, context.again(), frame);
         if let Err((outcome, frame)) = submitted {
-            self.fail_at_once(queue, context, outcome, frame);
+            self.fail_at_once(queue, context.again(), outcome, frame);
         }
     }
 

@@ -141,7 +141,6 @@ impl IoChannel {
         if !thread.is(&channel.owner) {
             return Err(frame);
         }
-        let (bytes, blocks) = channel.extent(io);
         let Some(place) = queue.inner().in_flight.next() else { return Err(frame) };
         let mut request = Submitted::new(frame, queue.head, self.inner, io, place.index, context)?;
         place.take(request.arg());
@@ -149,15 +148,18 @@ impl IoChannel {
         if channel.is_kernels {
             queue.inner().kernel_io.started();
         }
-        let Some(addresses) = request.cover(usize::from(io.payload), bytes) else {
-            request.finish(Outcome::Aborted);
-            return Ok(());
-        };
-        // `sector_io` counts what it sends from the frame.
-        if matches!(io.kind, IoKind::Read | IoKind::Write) && blocks.is_some() && channel.bounces(addresses) {
-            queue.inner().count_bounced();
+        // Apart from all others, whose cases are not looked at then: a read or write of whole blocks, by one iovec.
+        if (io.kind == IoKind::Read || io.kind == IoKind::Write)
+            && let Some(blocks) = channel.block_size.exact(io.sectors)
+            && let Some(address) = request.cover_piece(usize::from(io.payload), io.sectors.bytes())
+        {
+            if channel.bounces(address) {
+                queue.inner().count_bounced();
+            }
+            transfer(request, channel, io.kind == IoKind::Write, blocks);
+        } else {
+            start_covered(request, channel, io);
         }
-        start_as(request, channel, io.kind, blocks);
         Ok(())
     }
 }
@@ -205,19 +207,50 @@ impl fmt::Debug for IoChannel {
     }
 }
 
+/// Covers the bytes that an I/O moves, and starts it.
+#[cold]
+#[inline(never)]
+fn start_covered(mut request: Submitted, channel: &Channel, io: Io) {
+    let (bytes, blocks) = channel.extent(io);
+    let Some(addresses) = request.cover(usize::from(io.payload), bytes) else {
+        return request.finish(Outcome::Aborted);
+    };
+    // `sector_io` counts what it sends from the frame.
+    if matches!(io.kind, IoKind::Read | IoKind::Write) && blocks.is_some() && channel.bounces(addresses) {
+        request.queue().count_bounced();
+    }
+    start(request);
+}
+
+/// Hands a read or write of whole blocks to the bdev.
+#[inline(always)]
+fn transfer(mut request: Submitted, channel: &Channel, is_write: bool, blocks: Blocks) {
+    let (desc, ch) = channel.handles();
+    let (iov, iov_count) = (request.header_mut().iovs(), request.header().iov_count);
+    let Blocks { first, count } = blocks;
+    let arg = request.into_arg();
+    let code = if is_write {
+        // SAFETY: the conditions in `start`.
+        unsafe { spdk_sys::spdk_bdev_writev_blocks(desc, ch, iov, iov_count, first, count, Some(ended), arg) }
+    } else {
+        // SAFETY: the conditions in `start`.
+        unsafe { spdk_sys::spdk_bdev_readv_blocks(desc, ch, iov, iov_count, first, count, Some(ended), arg) }
+    };
+    if code != 0 {
+        // SAFETY: on an error SPDK has not taken the request, so `ended` does not get it.
+        refused(unsafe { Submitted::from_arg(arg) }, code);
+    }
+}
+
 /// Hands a request to the bdev, or to those that wait.
 fn start(request: Submitted) {
     let (io, channel) = (request.header().io, request.channel());
-    let (_, blocks) = channel.extent(io);
-    start_as(request, channel, io.kind, blocks);
-}
-
-/// [`start`] for a request whose channel, kind and range are at hand.
-#[inline(always)]
-fn start_as(mut request: Submitted, channel: &Channel, kind: IoKind, blocks: Option<Blocks>) {
     let (desc, ch) = channel.handles();
-    let (iov, iov_count) = (request.header_mut().iovs(), request.header().iov_count);
-    let Blocks { first, count } = match (kind, blocks) {
+    let kind = io.kind;
+    let Blocks { first, count } = match (kind, channel.extent(io).1) {
+        (IoKind::Read | IoKind::Write, Some(blocks)) => {
+            return transfer(request, channel, kind == IoKind::Write, blocks);
+        }
         (_, Some(blocks)) => blocks,
         (IoKind::Flush | IoKind::Health, None) => return start_other(request),
         // No block lies wholly in the range, so there is nothing to give up.
@@ -232,14 +265,6 @@ fn start_as(mut request: Submitted, channel: &Channel, kind: IoKind, blocks: Opt
     // iovecs, in the request's header, and the bytes they point to stay until `ended` runs, which gets `arg` once. SPDK
     // checks the range itself.
     let code = match kind {
-        // SAFETY: as above.
-        IoKind::Read => unsafe {
-            spdk_sys::spdk_bdev_readv_blocks(desc, ch, iov, iov_count, first, count, Some(ended), arg)
-        },
-        // SAFETY: as above.
-        IoKind::Write => unsafe {
-            spdk_sys::spdk_bdev_writev_blocks(desc, ch, iov, iov_count, first, count, Some(ended), arg)
-        },
         // SAFETY: as above.
         IoKind::Unmap => unsafe {
             spdk_sys::spdk_bdev_unmap_blocks(desc, ch, first, count, Some(ended), arg)

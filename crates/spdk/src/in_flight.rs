@@ -99,16 +99,14 @@ impl Channel {
     }
 
     /// The bytes of the frame that an I/O moves, and its range in blocks, where it is whole blocks.
-    #[inline(always)]
     pub(crate) fn extent(&self, io: Io) -> (usize, Option<Blocks>) {
-        // No `match`: it would be a jump table before each read and write.
-        if matches!(io.kind, IoKind::Read | IoKind::Write | IoKind::WriteFua) {
-            return (io.sectors.bytes(), self.block_size.exact(io.sectors));
-        }
         match io.kind {
+            IoKind::Read | IoKind::Write | IoKind::WriteFua => {
+                (io.sectors.bytes(), self.block_size.exact(io.sectors))
+            }
             IoKind::Unmap => (0, self.block_size.inside(io.sectors)),
             IoKind::Health => (HEALTH_LOG_BYTES, None),
-            IoKind::Read | IoKind::Write | IoKind::WriteFua | IoKind::Flush => (0, None),
+            IoKind::Flush => (0, None),
         }
     }
 
@@ -291,9 +289,17 @@ impl Submitted {
         look(&frame)
     }
 
+    /// Points an iovec at `bytes` bytes of the frame from `offset` on. Returns their address; `None` if they are none, or not
+    /// in the first segment.
+    #[inline(always)]
+    pub(crate) fn cover_piece(&mut self, offset: usize, bytes: usize) -> Option<usize> {
+        // SAFETY: as in `with_frame`; the bytes are not read here, and the header is not part of what `frame` reaches.
+        let frame = ManuallyDrop::new(unsafe { Mbuf::from_raw(self.0.cast()) });
+        self.header_mut().cover_piece(&frame, offset, bytes)
+    }
+
     /// Points the iovecs at `bytes` bytes of the frame from `offset` on. Returns their addresses, ORed; `None` if the frame
     /// does not hold them, or in more than [`MAX_SEGMENTS`] segments.
-    #[inline(always)]
     pub(crate) fn cover(&mut self, offset: usize, bytes: usize) -> Option<usize> {
         // SAFETY: as in `with_frame`; the bytes are not read here, and the header is not part of what `frame` reaches.
         let frame = ManuallyDrop::new(unsafe { Mbuf::from_raw(self.0.cast()) });
@@ -303,22 +309,18 @@ impl Submitted {
 
 impl Header {
     #[inline(always)]
-    fn cover(&mut self, frame: &Mbuf, offset: usize, bytes: usize) -> Option<usize> {
-        match frame.segments_raw().next() {
-            Some((start, length)) if bytes > 0 && offset + bytes <= length => {
-                let first = start.wrapping_add(offset);
-                self.iov[0].write(spdk_sys::iovec { iov_base: first.cast(), iov_len: bytes });
-                self.iov_count = 1;
-                Some(first.addr())
-            }
-            _ => self.cover_segments(frame, offset, bytes),
+    fn cover_piece(&mut self, frame: &Mbuf, offset: usize, bytes: usize) -> Option<usize> {
+        let (start, length) = frame.segments_raw().next()?;
+        if bytes == 0 || offset + bytes > length {
+            return None;
         }
+        let first = start.wrapping_add(offset);
+        self.iov[0].write(spdk_sys::iovec { iov_base: first.cast(), iov_len: bytes });
+        self.iov_count = 1;
+        Some(first.addr())
     }
 
-    /// [`Header::cover`] of bytes in several segments, or of none.
-    #[cold]
-    #[inline(never)]
-    fn cover_segments(&mut self, frame: &Mbuf, offset: usize, bytes: usize) -> Option<usize> {
+    fn cover(&mut self, frame: &Mbuf, offset: usize, bytes: usize) -> Option<usize> {
         let (mut left, mut skip) = (bytes, offset);
         let (mut count, mut addresses) = (0, 0);
         for (start, length) in frame.segments_raw() {

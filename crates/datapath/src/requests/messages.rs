@@ -71,7 +71,8 @@ impl Requests {
         mut frame: Mbuf,
     ) {
         let (export, backing) = self.exports.export_of(id);
-        let unended = (&mut self.bdevs, &self.order, &mut self.limits);
+        let (bdevs, order, limits) = (&mut self.bdevs, &self.order, &mut self.limits);
+        let unended = move || (bdevs, order, limits);
         if let Disposition::Submit(_) = &disposition {
             match self.accounting.admit(export, backing, queue, unended, request.source) {
                 // It may have to wait, for others or for its rate.
