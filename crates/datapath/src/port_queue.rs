@@ -234,31 +234,39 @@ impl PortQueue {
 
     /// Queues a frame that is complete but for its tag. Without the tag it must not leave its VLAN, so it is dropped if
     /// there is no room for it.
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, frame: Mbuf) {
         let frame = match frame.into_tx() {
             Ok(frame) => frame,
-            Err(frame) => return self.drop(frame, DropReason::NoRoom),
+            Err(frame) => return self.refuse(frame),
         };
+        let Tx::Queue(tx) = &mut self.tx else { return self.return_reply(frame) };
         let bytes = frame.frame_len() as u64;
-        let pushed = match &mut self.tx {
-            Tx::Queue(tx) => tx.push(frame).map(|()| {
+        match tx.push(frame) {
+            Ok(()) => {
                 self.counters.tx_frames += 1;
                 self.counters.tx_bytes += bytes;
-            }),
-            // It counts where it is sent.
-            Tx::Returned(ring) => ring.push(frame),
-        };
-        if let Err(frame) = pushed {
-            self.refuse(frame);
+            }
+            Err(frame) => self.refuse(frame.into_mbuf()),
         }
     }
 
-    /// Drops a reply for which there is no place. There are as many places as its mempool has mbufs; only frames of other
-    /// pools could exceed that.
+    /// [`PortQueue::send`] of a detached queue. The reply counts where it is sent.
     #[cold]
-    fn refuse(&mut self, frame: TxMbuf) {
-        self.drop(frame.into_mbuf(), DropReason::NoRoom);
+    #[inline(never)]
+    fn return_reply(&mut self, frame: TxMbuf) {
+        let Tx::Returned(ring) = &mut self.tx else { return self.refuse(frame.into_mbuf()) };
+        if let Err(frame) = ring.push(frame) {
+            self.refuse(frame.into_mbuf());
+        }
+    }
+
+    /// Drops a reply for whose tag there is no room, or for which there is no place. There are as many places as its mempool
+    /// has mbufs; only frames of other pools could exceed that.
+    #[cold]
+    #[inline(never)]
+    fn refuse(&mut self, frame: Mbuf) {
+        self.drop(frame, DropReason::NoRoom);
     }
 
     /// Frees a frame that gets no answer, and counts why.
