@@ -38,17 +38,22 @@ impl BdevOp {
 
 /// An I/O that passed every check: it lies within the disk, within what the port can carry, and, for a write,
 /// its data is all there.
+///
+/// Without padding, so that a copy moves its fields and nothing else, and they stay in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, packed(4))]
 pub struct BdevIo {
-    /// The operation.
-    pub op: BdevOp,
     /// First sector (512 bytes); 0 for a flush.
     pub lba: Lba,
     /// Number of sectors (512 bytes each), 1 to 16; 0 for a flush. For the others the length of the payload.
     pub sectors: SectorCount,
+    /// The operation.
+    pub op: BdevOp,
     /// Width of the address registers, in which the reply returns the next sector.
     pub width: AddressWidth,
 }
+
+const _: () = assert!(size_of::<BdevIo>() == 12);
 
 impl BdevIo {
     /// The I/O of a read or write. It holds what its fields promise once it has been checked.

@@ -7,7 +7,7 @@ use aoe_target::{
     BdevIo, BdevOp, Export, Health, IoOutcome, Lba, PAYLOAD_OFFSET, Ranges, SMART_BYTES, SectorCount,
 };
 use dpdk::Mbuf;
-use spdk::{CompletionQueue, CurrentThread, HealthLog, Io, IoChannel, IoKind, Outcome, Sectors};
+use spdk::{CompletionQueue, CurrentThread, HealthLog, Io, IoKind, Outcome, Sectors};
 
 use crate::{
     backing::{Backing, SyncPolicy},
@@ -36,50 +36,53 @@ pub(crate) fn submit(
     context: InFlight,
     frame: Mbuf,
 ) -> Result<(), (IoOutcome, Mbuf)> {
-    let todo = match backing.channel() {
-        Some(channel) => first(export, channel, backing.sync(), &context.io, &frame),
-        None => Todo::Reply(IoOutcome::DeviceFault),
+    let is_write = match context.io.op {
+        BdevOp::Read => false,
+        BdevOp::Write => true,
+        _ => return submit_other(export, backing, thread, bdevs, context, frame),
     };
-    match todo {
-        Todo::Submit(io, next) => {
-            if io.kind == IoKind::WriteFua {
-                backing.counters().fua_writes += 1;
-            }
-            let submitted = backing.submit(thread, bdevs, io, frame, InFlight { next, ..context });
-            submitted.map_err(|frame| (IoOutcome::DeviceFault, frame))
-        }
-        Todo::Reply(outcome) => Err((outcome, frame)),
+    let Some(channel) = backing.channel() else { return Err((IoOutcome::DeviceFault, frame)) };
+    let sectors = on_bdev(export, context.io.lba, context.io.sectors);
+    let (kind, next) = if is_write {
+        write(backing.sync(), || channel.can_force(sectors, &frame))
+    } else {
+        (IoKind::Read, Next::Reply)
+    };
+    if kind == IoKind::WriteFua {
+        backing.counters().fua_writes += 1;
     }
+    let io = Io { kind, sectors, payload: PAYLOAD };
+    let submitted = backing.submit(thread, bdevs, io, frame, InFlight { next, ..context });
+    submitted.map_err(|frame| (IoOutcome::DeviceFault, frame))
 }
 
-/// What is done first for a request that the export has admitted.
-#[inline(always)]
-fn first(export: &Export, channel: &IoChannel, sync: SyncPolicy, io: &BdevIo, frame: &Mbuf) -> Todo {
-    let sectors = on_bdev(export, io.lba, io.sectors);
-    let submit = |kind, next| Todo::Submit(Io { kind, sectors, payload: PAYLOAD }, next);
-    match io.op {
-        BdevOp::Read => submit(IoKind::Read, Next::Reply),
-        BdevOp::Write => {
-            let (kind, next) = write(sync, || channel.can_force(sectors, frame));
-            submit(kind, next)
-        }
-        _ => first_other(export, sync, io.again(), frame),
-    }
-}
-
-/// [`first`] of what is no read or write. Out of line, so that these two are told apart by two comparisons.
+/// [`submit`] of what is no read or write.
 #[cold]
 #[inline(never)]
-fn first_other(export: &Export, sync: SyncPolicy, io: BdevIo, frame: &Mbuf) -> Todo {
-    match io.op {
-        BdevOp::Flush => flush(),
-        BdevOp::Trim => trim(export, sync, &io, frame, 0),
+fn submit_other(
+    export: &Export,
+    backing: &mut Backing,
+    thread: CurrentThread<'_>,
+    bdevs: &CompletionQueue<InFlight>,
+    context: InFlight,
+    frame: Mbuf,
+) -> Result<(), (IoOutcome, Mbuf)> {
+    let io = &context.io;
+    let todo = match io.op {
+        BdevOp::Trim => trim(export, backing.sync(), io, &frame, 0),
         BdevOp::SmartData | BdevOp::SmartThresholds | BdevOp::SmartStatus => {
             let sectors = on_bdev(export, io.lba, io.sectors);
             Todo::Submit(Io { kind: IoKind::Health, sectors, payload: PAYLOAD }, Next::Smart)
         }
-        // `first` has them.
-        BdevOp::Read | BdevOp::Write => Todo::Reply(IoOutcome::Aborted),
+        // `submit` has the first two.
+        BdevOp::Read | BdevOp::Write | BdevOp::Flush => flush(),
+    };
+    match todo {
+        Todo::Submit(io, next) => {
+            let submitted = backing.submit(thread, bdevs, io, frame, InFlight { next, ..context });
+            submitted.map_err(|frame| (IoOutcome::DeviceFault, frame))
+        }
+        Todo::Reply(outcome) => Err((outcome, frame)),
     }
 }
 

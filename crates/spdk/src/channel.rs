@@ -158,7 +158,7 @@ impl IoChannel {
             }
             transfer(request, channel, io.kind == IoKind::Write, blocks);
         } else {
-            start_covered(request, channel, io);
+            start_covered(request);
         }
         Ok(())
     }
@@ -210,7 +210,8 @@ impl fmt::Debug for IoChannel {
 /// Covers the bytes that an I/O moves, and starts it.
 #[cold]
 #[inline(never)]
-fn start_covered(mut request: Submitted, channel: &Channel, io: Io) {
+fn start_covered(mut request: Submitted) {
+    let (io, channel) = (request.header().io, request.channel());
     let (bytes, blocks) = channel.extent(io);
     let Some(addresses) = request.cover(usize::from(io.payload), bytes) else {
         return request.finish(Outcome::Aborted);
