@@ -194,7 +194,7 @@ function makeCharts() {
       picture.append(element);
     };
     label(2, 12, "start", "");
-    label(0, HEIGHT + 13, "start", "1 hour ago");
+    label(0, HEIGHT + 13, "start", "");
     label(WIDTH, HEIGHT + 13, "end", "now");
     figure.append(caption, picture);
     at("charts").append(figure);
@@ -202,6 +202,8 @@ function makeCharts() {
 }
 
 function drawCharts(points, now) {
+  // From the first point on, in whole minutes and never less than five: a young exporter has little to show.
+  const minutes = Math.min(60, Math.max(5, Math.ceil((now - (points[0]?.[0] ?? now)) / 60000)));
   CHARTS.forEach(([title, words, least, lines], number) => {
     const picture = at("charts").children[number].querySelector("svg");
     const known = points.filter((point) => point.length > 1);
@@ -211,7 +213,7 @@ function drawCharts(points, now) {
       let pen = "M";
       for (const point of points) {
         if (point.length === 1) { pen = "M"; continue; }
-        const x = WIDTH * (1 - (now - point[0]) / HOUR);
+        const x = WIDTH * (1 - (now - point[0]) / (minutes * 60000));
         const y = HEIGHT - point[place] / top * (HEIGHT - 2) - 1;
         path += `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
         pen = "L";
@@ -221,8 +223,10 @@ function drawCharts(points, now) {
       const values = known.map((point) => point[place]);
       return `${name} now ${words(values[values.length - 1])}, at most ${words(Math.max(...values))}`;
     });
-    picture.querySelector("text").textContent = words(top);
-    picture.setAttribute("aria-label", `${title} in the last hour: ${summary.join("; ")}`);
+    const [scale, from] = picture.querySelectorAll("text");
+    scale.textContent = words(top);
+    from.textContent = minutes === 60 ? "1 hour ago" : `${minutes} minutes ago`;
+    picture.setAttribute("aria-label", `${title} in the last ${minutes === 60 ? "hour" : `${minutes} minutes`}: ${summary.join("; ")}`);
   });
   const means = [];
   for (let end = now; end > now - HOUR; end -= HOUR / 12) {

@@ -106,7 +106,7 @@ fn a_browser_shows_health_exports_and_curves_in_both_themes() {
         "offline: its bdev is gone",
         "2 exports",
         "aria-sort=\"ascending\"",
-        "aria-label=\"Throughput in the last hour: read now ",
+        "aria-label=\"Throughput in the last 5 minutes: read now ",
         "02:00:00:00:00:07",
         "40.0 %",
     ] {
