@@ -92,7 +92,7 @@ fn while_stopped(target: &Target, work: impl FnOnce()) {
 
 #[test]
 fn an_fdatasync_that_fails_takes_all_writes_of_its_group_with_it_and_every_later_one() {
-    const GROUP: u64 = 16;
+    const GROUP: usize = 16;
     lab::needs_root!();
     let lab = Lab::new(9000);
     let disk = FaultyFile::mount(&lab, "faulty", BYTES);
@@ -106,14 +106,14 @@ fn an_fdatasync_that_fails_takes_all_writes_of_its_group_with_it_and_every_later
 
     // All of them end while no lcore looks, so that one fdatasync is to cover them.
     disk.hold(Operation::Write);
-    let tags = send_writes(&mut initiator, &export, 1, GROUP);
+    let tags = send_writes(&mut initiator, &export, 1, GROUP as u64);
     disk.wait_for_held(tags.len());
     disk.fail(Operation::Sync, Errno::EIO);
     while_stopped(&target, || {
         disk.heal(Operation::Write);
         disk.release();
     });
-    assert_eq!(answers(&mut initiator, tags), [FAULT; GROUP as usize]);
+    assert_eq!(answers(&mut initiator, tags), [FAULT; GROUP]);
     let file = shown(&mut rpc, "file1.1");
     assert_eq!((&file["fdatasyncs"], &file["largest_group"]), (&json!(syncs + 1), &json!(GROUP)), "{file}");
 

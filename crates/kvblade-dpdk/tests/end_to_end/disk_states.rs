@@ -115,14 +115,14 @@ fn blocks_that_were_never_written_read_as_zeroes_and_a_write_to_them_is_durable_
     let mut initiator = lab.initiator(0);
     let mut expected = [0; BLOCK];
     expected[3 * SECTOR..4 * SECTOR].fill(0x3c);
-    for number in 0..exports.len() {
+    for (number, shown) in exports.iter().enumerate() {
         let export = find(&mut initiator, slot(number));
         let mut block = [0xff; BLOCK];
         initiator.read(&export, 0, &mut block).unwrap();
-        assert_eq!(block, [0; BLOCK], "{}", exports[number]);
+        assert_eq!(block, [0; BLOCK], "{shown}");
         initiator.write(&export, 3, &[0x3c; SECTOR]).unwrap();
         initiator.read(&export, 0, &mut block).unwrap();
-        assert_eq!(block, expected, "{}", exports[number]);
+        assert_eq!(block, expected, "{shown}");
     }
     for (kind, system) in &systems {
         let after = system.after_power_failure(&lab, kind);
