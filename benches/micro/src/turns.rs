@@ -94,10 +94,7 @@ pub fn run_every(every: u32, mut step: impl FnMut(&mut Turns) -> bool + 'static)
 impl Turns {
     fn new() -> Self {
         let (number, peer) = ring_port(ring_lab::eal(), "wire", 64).expect("a ring port");
-        let pool = |name| {
-            Mempool::new(ring_lab::eal(), name, 1023, datapath::private_size(), 9216, None)
-                .expect("memory for mbufs")
-        };
+        let pool = |name| ring_lab::mempool(name, 1023, 9216);
         let mut ports = Vec::new();
         let queue = ring_lab::port_queue(&mut ports, number, &pool("port"));
         let lcore = Lcore::new(vec![queue]).expect("an lcore");

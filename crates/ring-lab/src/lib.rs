@@ -13,4 +13,4 @@ pub mod frames;
 mod port;
 
 pub use app::run;
-pub use port::{eal, export, open, port_queue, stop};
+pub use port::{eal, export, filled, mempool, open, port_queue, start, stop};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aoe_target::{Export, ExportId, Identity, MacAddr, PortId, PortLimits, Ports, ShelfSlot};
 use datapath::PortQueue;
-use dpdk::{EalStarted, Mempool, Port, PortConfig};
+use dpdk::{EalStarted, Mbuf, Mempool, Port, PortConfig};
 use spdk::{AppThread, Bdev};
 
 use crate::frames;
@@ -36,15 +36,42 @@ pub fn stop(code: i32) {
     AppThread::with(|app| app.stop(code)).expect("the app's thread");
 }
 
+/// A mempool of so many mbufs, each with room for a frame of `room` bytes.
+///
+/// # Panics
+/// Without memory for it.
+#[must_use]
+pub fn mempool(name: &str, mbufs: u32, room: u16) -> Arc<Mempool> {
+    Mempool::new(eal(), name, mbufs, datapath::private_size(), room, None).expect("memory for mbufs")
+}
+
+/// Starts port `number` with a queue pair for each mempool.
+///
+/// # Panics
+/// If it does not start.
+#[must_use]
+pub fn start(number: u16, mempools: Vec<Arc<Mempool>>) -> Port {
+    let config = PortConfig { mempools, rx_descriptors: 256, tx_descriptors: 256, mtu: None };
+    Port::start(eal(), number, &config).expect("a ring port starts")
+}
+
+/// The mbuf with these bytes. `None` if it has no room for them.
+#[must_use]
+pub fn filled(mut frame: Mbuf, bytes: &[u8]) -> Option<Mbuf> {
+    if !frame.resize(bytes.len()) {
+        return None;
+    }
+    frame.data_mut().copy_from_slice(bytes);
+    Some(frame)
+}
+
 /// Starts port `number`, which has one queue pair, keeps it in `ports`, and returns its queue: with an MTU of 9000,
 /// and [`frames::TARGET`] for its address.
 ///
 /// # Panics
 /// If the port does not start.
 pub fn port_queue(ports: &mut Vec<Port>, number: u16, pool: &Arc<Mempool>) -> PortQueue {
-    let config =
-        PortConfig { mempools: vec![Arc::clone(pool)], rx_descriptors: 256, tx_descriptors: 256, mtu: None };
-    let port = Port::start(eal(), number, &config).expect("a ring port starts");
+    let port = start(number, vec![Arc::clone(pool)]);
     let queues = port.take_queues(0).expect("its one queue pair is there");
     assert!(port.take_queues(0).is_none(), "a queue pair is handed out once");
     ports.push(port);

@@ -16,11 +16,13 @@ use crate::{
     dice::Dice,
     disk::Disk,
     plan::{Event, ExportPlan, Plan},
+    state_directory::StateDirectory,
     target,
 };
 
 mod states;
 
+pub(crate) use states::state_name;
 use states::{Publication, States};
 
 /// Ticks that a message or a report takes at most.
@@ -152,6 +154,11 @@ impl ControlPlane {
     /// What has happened since this was asked last.
     pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
+    }
+
+    /// The directory in which initiator state is saved.
+    pub(crate) fn state_directory(&self) -> &StateDirectory {
+        self.states.directory()
     }
 
     /// When something happens here next.
@@ -362,7 +369,13 @@ impl ControlPlane {
                 self.lives[export].again = Some(30);
             }
             Effect::Deleted => match self.answer(export) {
-                Some(Call::Deletion { forced }) => self.notices.push(Notice::Deleted { export, forced }),
+                Some(Call::Deletion { forced }) => {
+                    if forced {
+                        // Its state is that of the next export at its address from now on.
+                        self.states.unregister(self.lives[export].key);
+                    }
+                    self.notices.push(Notice::Deleted { export, forced });
+                }
                 _ => self.broken = Some(format!("export {export} was deleted for nobody")),
             },
             Effect::RefuseDelete(_) => {

@@ -8,12 +8,25 @@ use crate::plan::{ExportPlan, Op, Operation, Plan};
 const LATE: u64 = 2_600;
 const SECOND: u64 = 1_000;
 
-/// What a request and its copy have in common: initiator, export, first sector, sectors, and whether it writes. A write with other
-/// data looks like a copy, too, until the one before it has ended, and fails with that.
-type Likeness = (usize, usize, u64, u64, bool);
+/// What a request and its copy have in common: initiator, export, first sector, sectors, operation and data.
+type Likeness = (usize, usize, u64, u64, Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Read,
+    /// Each write has data of its own; a flush has no copies.
+    Own(u32),
+    /// The gap between its ranges.
+    Trim(u64),
+}
 
 fn likeness(op: &Op) -> Likeness {
-    (op.initiator, op.export, op.lba, op.sectors, op.changes())
+    let kind = match op.operation {
+        Operation::Read => Kind::Read,
+        Operation::Trim { gap } => Kind::Trim(gap),
+        _ => Kind::Own(op.id),
+    };
+    (op.initiator, op.export, op.lba, op.sectors, kind)
 }
 
 /// Since when requests wait, by their numbers.
@@ -64,7 +77,7 @@ impl Waits {
 
     /// A whole copy of a request has arrived.
     pub(crate) fn arrived(&mut self, op: &Op, now: u64) {
-        if self.timeouts[op.export].is_some() && !matches!(op.operation, Operation::Reserve { .. }) {
+        if self.timeouts[op.export].is_some() && !op.sets_state() {
             let like = likeness(op);
             let others = self.since.iter().filter(|(id, (_, other))| **id != op.id && *other == like);
             let others: Vec<u32> = others.map(|(id, _)| *id).collect();

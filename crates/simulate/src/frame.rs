@@ -2,8 +2,9 @@
 
 use aoe_initiator::{
     ShelfSlot,
-    wire::{AtaRequest, ConfigCommand, Envelope, Mac, ata, config_frame, opcode, reserve_frame},
+    wire::{AtaRequest, ConfigCommand, Envelope, Mac, ata, command, config_frame, opcode, reserve_frame},
 };
+use aoe_target::MacAddr;
 use ring_lab::frames;
 
 use crate::{
@@ -17,10 +18,29 @@ const CUSTOMER_TAG: [u8; 2] = [0x81, 0x00];
 const DATA_SET_MANAGEMENT: u8 = 0x06;
 const TRIM: u8 = 1;
 const FORCE_SET: u8 = 2;
+/// Of MAC mask requests.
+const EDIT: u8 = 1;
+const ADD: u8 = 1;
+/// More initiators than any plan has.
+const EVERYBODY: u32 = 0b1111;
 
 /// An initiator's address.
 pub(crate) fn mac(initiator: usize) -> [u8; 6] {
     [2, 0, 0, 0, 1, u8::try_from(initiator).unwrap_or(u8::MAX)]
+}
+
+/// An address that no initiator has, by which a request's change of initiator state is known.
+pub(crate) fn mark(op: u32) -> [u8; 6] {
+    let [a, b, c, d] = op.to_be_bytes();
+    [2, 0xff, a, b, c, d]
+}
+
+/// The request whose [`mark`] this is.
+pub(crate) fn request_of(mac: &MacAddr) -> Option<u32> {
+    match mac.0 {
+        [2, 0xff, op @ ..] => Some(u32::from_be_bytes(op)),
+        _ => None,
+    }
 }
 
 /// An export's address.
@@ -60,8 +80,19 @@ pub(crate) fn request(op: &Op, export: &ExportPlan, tag: u32) -> Vec<u8> {
             request.frame(&envelope, &block)
         }
         Operation::Reserve { holders } => {
-            let macs: Vec<Mac> = members(holders).map(|initiator| Mac(mac(initiator))).collect();
+            let own = (holders > 0).then(|| mark(op.id));
+            let macs: Vec<Mac> = members(holders).map(mac).chain(own).map(Mac).collect();
             reserve_frame(&envelope, FORCE_SET, &macs)
+        }
+        Operation::Config => {
+            let string = content(op.id, usize::from(export.slot), 0);
+            config_frame(&envelope, ConfigCommand::ForceSet, &string)
+        }
+        Operation::Mask => {
+            let added = members(EVERYBODY).map(mac).chain([mark(op.id)]);
+            let directives: Vec<u8> = added.flat_map(|mac| [&[0, ADD][..], &mac].concat()).collect();
+            let count = u8::try_from(directives.len() / 8).unwrap_or(u8::MAX);
+            envelope.frame(command::MASK, &[&[0, EDIT, 0, count][..], &directives].concat())
         }
     }
 }

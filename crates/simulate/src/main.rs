@@ -19,8 +19,10 @@ mod options;
 mod parent;
 mod plan;
 mod questions;
+mod registers;
 mod rules;
 mod shrink;
+mod state_directory;
 mod target;
 mod world;
 

@@ -107,6 +107,10 @@ pub(crate) enum Operation {
     Reserve {
         holders: u32,
     },
+    /// Sets the export's config string to one of its own.
+    Config,
+    /// Adds every initiator and an address of its own to the export's mask list.
+    Mask,
 }
 
 /// A request that an initiator makes.
@@ -127,6 +131,11 @@ impl Op {
     /// Whether it writes sectors or gives them up.
     pub(crate) fn changes(&self) -> bool {
         matches!(self.operation, Operation::Write | Operation::Trim { .. })
+    }
+
+    /// Whether it changes initiator state.
+    pub(crate) fn sets_state(&self) -> bool {
+        matches!(self.operation, Operation::Reserve { .. } | Operation::Config | Operation::Mask)
     }
 
     /// Its ranges: first sector and number.
@@ -197,7 +206,7 @@ pub(crate) struct Plan {
     /// Chance of an lcore to stand still for a while.
     pub(crate) stall: u64,
     pub(crate) overlap: bool,
-    /// Chance that a change of initiator state is not saved.
+    /// Chance that a step of a save of initiator state fails.
     pub(crate) not_stored: u64,
     pub(crate) exports: Vec<ExportPlan>,
     pub(crate) initiators: Vec<InitiatorPlan>,

@@ -10,7 +10,7 @@ use aoe_target::{
     Export, ExportId, ExportKey, Identity, MacAddr, PortId, PortLimits, Ports, ShelfSlot, VlanId,
 };
 use datapath::{DistributeBy, DistributedPort, Distribution, Lcore, PortQueue, Snapshot};
-use dpdk::{Mempool, PeerRing, Port, PortConfig, ring_port_with_queues};
+use dpdk::{Mempool, PeerRing, Port, ring_port_with_queues};
 use ring_lab::{eal, frames};
 use spdk::{AppThread, Bdev, BdevInfo, Durability, FlushMethod, simulated::Device};
 
@@ -79,15 +79,8 @@ impl Target {
             let (port_number, ends) =
                 ring_port_with_queues(eal(), &name, RING, *queues).expect("a ring port");
             peers.extend(ends);
-            let pool = Mempool::new(eal(), &name, plan.mbufs, datapath::private_size(), MTU + 36, None);
-            let pool = pool.expect("memory for mbufs");
-            let config = PortConfig {
-                mempools: vec![Arc::clone(&pool); usize::from(*queues)],
-                rx_descriptors: 256,
-                tx_descriptors: 256,
-                mtu: None,
-            };
-            ports.push(Port::start(eal(), port_number, &config).expect("a ring port starts"));
+            let pool = ring_lab::mempool(&name, plan.mbufs, MTU + 36);
+            ports.push(ring_lab::start(port_number, vec![Arc::clone(&pool); usize::from(*queues)]));
             pools.push(pool);
         }
         let port_queues = port_queues(plan, &ports, &pools);
@@ -104,12 +97,8 @@ impl Target {
     /// descriptor left.
     pub(crate) fn deliver(&self, queue: usize, bytes: &[u8]) -> bool {
         let pool = self.pools.get(queue).unwrap_or(&self.pools[0]);
-        let Some(mut frame) = pool.alloc() else { return false };
-        if !frame.resize(bytes.len()) {
-            return false;
-        }
-        frame.data_mut().copy_from_slice(bytes);
-        self.peers[queue].send(frame).is_ok()
+        let frame = pool.alloc().and_then(|frame| ring_lab::filled(frame, bytes));
+        frame.is_some_and(|frame| self.peers[queue].send(frame).is_ok())
     }
 
     /// The next frame that this lcore sent.

@@ -7,20 +7,25 @@ use std::{
     rc::Rc,
 };
 
+use aoe_target::InitiatorState;
+use control::initiator_state;
 use datapath::RX_BURST;
 use spdk::simulated;
+use state_store::{Store, Stored};
 
 use crate::{
-    control_plane::{ControlPlane, Notice},
+    control_plane::{self, ControlPlane, Notice},
     deadlines::Waits,
     dice::Dice,
     frame,
     history::{History, Promise},
     initiators::{Action, Initiators},
     link::{Carried, Link},
-    plan::{Event, ExportPlan, Op, Operation, Plan, Unmapped},
+    plan::{Event, ExportPlan, Op, Plan, Unmapped},
     questions::Questions,
+    registers::Registers,
     rules::Rules,
+    state_directory::Contents,
     target::Target,
 };
 
@@ -36,6 +41,8 @@ const STALL: u64 = 64;
 /// Ticks after which idle lcores look at their clocks, and the turns that this takes.
 const LOOK: u64 = 500;
 const LOOK_TURNS: u64 = 64;
+/// Losses of power that are tried at each step of a save.
+const STATE_CUTS: u64 = 3;
 
 /// What a run was made of, for its summary.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,6 +91,7 @@ struct World {
     initiators: Initiators,
     questions: Questions,
     history: History,
+    registers: Registers,
     rules: Rules,
     waits: Waits,
     ops: BTreeMap<u32, Op>,
@@ -115,8 +123,8 @@ pub(crate) fn run(plan: Plan, number: u64, trace: bool) -> Result<Summary, Strin
         // A part of a block stays as it is.
         trim_zeros: export.disk.unmapped == Unmapped::Zeros && export.disk.sectors_per_block == 1,
     });
-    // Requests to an export that follows another, and reservations, get errors that are no fault.
-    let reserved = plan.ops.iter().filter(|op| matches!(op.operation, Operation::Reserve { .. }));
+    // Requests to an export that follows another, and reservations, get errors that are no fault; changes of state may not be saved.
+    let reserved = plan.ops.iter().filter(|op| op.sets_state());
     let followed = (0..).zip(&plan.exports).filter(|(_, export)| export.follows.is_some());
     let changing = plan.events.iter().map(|(_, export, _)| *export);
     let changing = changing.chain(reserved.map(|op| op.export)).chain(followed.map(|(export, _)| export));
@@ -131,6 +139,7 @@ pub(crate) fn run(plan: Plan, number: u64, trace: bool) -> Result<Summary, Strin
         initiators: Initiators::new(&plan),
         questions: Questions::new(&plan),
         history: History::new(&plan.ops, promises.collect()),
+        registers: Registers::new(&plan.ops, |export| plan.exports[export].slot),
         rules: Rules::default(),
         waits: Waits::new(&plan),
         ops: plan.ops.iter().map(|op| (op.id, *op)).collect(),
@@ -149,6 +158,7 @@ pub(crate) fn run(plan: Plan, number: u64, trace: bool) -> Result<Summary, Strin
     world.serve()?;
     world.finish_all()?;
     world.history.check()?;
+    world.registers.check()?;
     world.end()
 }
 
@@ -251,6 +261,7 @@ impl World {
         }
         self.turn_all()?;
         self.busy |= self.control.tick(self.now())?;
+        self.cut_saves()?;
         self.take_notices();
         self.complete()
     }
@@ -349,6 +360,7 @@ impl World {
         let Carried { op, tag, initiator, bytes, .. } = frame;
         self.history.began(op, at);
         let export = &self.plan.exports[self.ops[&op].export];
+        self.registers.began(&self.ops[&op], export.slot, at);
         let tci = frame::tci(&self.plan.initiators[initiator], export.vlan);
         let copies = self.send(op, initiator, tag, tci, bytes);
         self.note(|| {
@@ -398,6 +410,7 @@ impl World {
             self.history.copy_arrived(frame.op);
             match self.ops.get(&frame.op) {
                 Some(op) => {
+                    self.registers.arrived(op, self.plan.exports[op.export].slot);
                     self.rules.arrived(op, at);
                     self.waits.arrived(op, self.now());
                 }
@@ -452,6 +465,39 @@ impl World {
             for (export, disk) in self.target.disks.iter().enumerate() {
                 for lba in 0..crate::plan::SECTORS {
                     self.history.survived(export, lba, disk.borrow().survivor(lba, dice, cut), at)?;
+                }
+            }
+            let contents = self.control.state_directory().contents();
+            self.cut_state(&contents, at)?;
+        }
+        Ok(())
+    }
+
+    /// What would a loss of power at each step of the saves of this tick have left?
+    fn cut_saves(&mut self) -> Result<(), String> {
+        for contents in self.control.state_directory().take_trail() {
+            let at = self.moment();
+            self.cut_state(&contents, at)?;
+        }
+        Ok(())
+    }
+
+    /// Opens what losses of power would leave of the state directory, as the program does.
+    fn cut_state(&mut self, contents: &Contents, at: u64) -> Result<(), String> {
+        let dice = self.plan.dice("state directory");
+        for cut in 0..STATE_CUTS {
+            let survivor = contents.survivor(dice, at * STATE_CUTS + cut);
+            let opened =
+                Store::of(survivor, initiator_state::from_payload).map_err(|error| error.to_string())?;
+            if let Some(damaged) = opened.set_aside.first() {
+                return Err(format!("a loss of power at {at} leaves damaged initiator state: {damaged:?}"));
+            }
+            let slots: BTreeSet<u8> = self.plan.exports.iter().map(|export| export.slot).collect();
+            for slot in slots {
+                match opened.stored.get(&control_plane::state_name(slot)) {
+                    None => self.registers.survived(slot, &InitiatorState::default(), at)?,
+                    Some(Stored::Intact(state)) => self.registers.survived(slot, state, at)?,
+                    Some(Stored::Unknown(why)) => return Err(format!("state of slot {slot}: {why}")),
                 }
             }
         }

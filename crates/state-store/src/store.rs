@@ -1,8 +1,8 @@
 //! The directory: a lock for one writer and one file for each export. Damaged files are set aside.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
 
+use crate::directory::{Directory, LockedDirectory, Written};
 use crate::name;
 use crate::record;
 
@@ -18,10 +19,8 @@ const LOCK: &str = "lock";
 
 /// A state directory that this process may write to.
 #[derive(Debug)]
-pub struct Store {
-    path: PathBuf,
-    directory: File,
-    _lock: Flock<File>,
+pub struct Store<D = LockedDirectory> {
+    directory: D,
 }
 
 /// The state of an export that the directory has.
@@ -49,9 +48,9 @@ pub struct SetAside {
 
 /// A store with its contents.
 #[derive(Debug)]
-pub struct Opened<T> {
+pub struct Opened<T, D = LockedDirectory> {
     /// The store.
-    pub store: Store,
+    pub store: Store<D>,
     /// By the name that [`name::of_export`] makes. Exports that are not in it never had state saved.
     pub stored: BTreeMap<String, Stored<T>>,
     /// The files that were found damaged now.
@@ -116,20 +115,28 @@ impl Store {
             Errno::EWOULDBLOCK => OpenError::InUse(path.to_owned()),
             error => unusable("it can't be locked")(error.into()),
         })?;
-        let store = Self { path: path.to_owned(), directory, _lock: lock };
-        store.read_all(decode).map_err(unusable("it can't be read"))
+        Store::of(LockedDirectory::new(path, directory, lock), decode).map_err(unusable("it can't be read"))
+    }
+}
+
+impl<D: Directory> Store<D> {
+    /// Reads what is in a directory that nobody else writes to. `decode` as for [`Store::open`].
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn of<T>(directory: D, decode: impl Fn(&str) -> Result<T, String>) -> io::Result<Opened<T, D>> {
+        Self { directory }.read_all(decode)
     }
 
-    fn read_all<T>(self, decode: impl Fn(&str) -> Result<T, String>) -> io::Result<Opened<T>> {
+    fn read_all<T>(self, decode: impl Fn(&str) -> Result<T, String>) -> io::Result<Opened<T, D>> {
         let mut stored = BTreeMap::new();
         let mut marks = BTreeMap::new();
         let mut set_aside = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let Ok(file) = entry?.file_name().into_string() else { continue };
+        for file in self.directory.names()? {
             if let Some(name) = name::set_aside_from(&file) {
                 marks.insert(name.to_owned(), file);
             } else if name::is_export(&file) {
-                let read = read(&self.path.join(&file)).and_then(|bytes| {
+                let read = self.directory.read(&file, LARGEST).and_then(|bytes| {
                     record::decode(&bytes).map_err(|damage| damage.to_string()).and_then(&decode)
                 });
                 match read {
@@ -144,7 +151,7 @@ impl Store {
                 }
             } else if file.starts_with('.') && file.ends_with(".new") {
                 // A crash ended this save before its rename. The next save for the export truncates what can't be removed.
-                fs::remove_file(self.path.join(file)).ok();
+                self.directory.remove(&file).ok();
             }
         }
         for (name, file) in marks {
@@ -156,18 +163,18 @@ impl Store {
     /// Renames a damaged file; `None` if that can't be done.
     fn set_aside(&self, name: &str) -> Option<PathBuf> {
         let aside = (1u32..)
-            .map(|number| self.path.join(format!("{name}{}{number}", name::SET_ASIDE)))
-            .find(|path| fs::symlink_metadata(path).is_err())?;
-        fs::rename(self.path.join(name), &aside).ok()?;
+            .map(|number| format!("{name}{}{number}", name::SET_ASIDE))
+            .find(|aside| !self.directory.has(aside))?;
+        self.directory.rename(name, &aside).ok()?;
         // If this fails, a crash may bring the damaged file back under its name, where the next start finds it again.
-        self.directory.sync_all().ok();
-        Some(aside)
+        self.directory.sync().ok();
+        Some(self.directory.path(&aside))
     }
 
     /// The directory.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn directory(&self) -> &D {
+        &self.directory
     }
 
     /// Replaces the payload of `name`, wholly or not at all, and returns when the new one would survive a power failure.
@@ -177,46 +184,30 @@ impl Store {
     /// [`SaveError`]. The state saved before is in effect then. Only if the last step failed (making the rename durable),
     /// a restart may find the new state.
     pub fn save(&self, name: &str, payload: &str) -> Result<(), SaveError> {
-        let temporary = self.path.join(format!(".{name}.new"));
-        let path = self.path.join(name);
+        let temporary = format!(".{name}.new");
         let failed = |what| {
-            let path = path.clone();
+            let path = self.directory.path(name);
             move |error| SaveError { path, what, error }
         };
         if !name::is_export(name) || payload.len() > record::PAYLOAD_MAX {
             return Err(failed("it can't be saved")(io::ErrorKind::InvalidInput.into()));
         }
-        let written = write_durably(&temporary, &record::encode(payload))
+        let written = self
+            .directory
+            .write(&temporary, &record::encode(payload))
+            .and_then(Written::sync)
             .map_err(failed("it can't be written"))
-            .and_then(|()| fs::rename(&temporary, &path).map_err(failed("it can't be put in its place")));
+            .and_then(|()| {
+                self.directory.rename(&temporary, name).map_err(failed("it can't be put in its place"))
+            });
         if written.is_err() {
             // A partial file must not take up the rest of a full disk. The error of the write is the one that is returned.
-            fs::remove_file(&temporary).ok();
+            self.directory.remove(&temporary).ok();
         }
         written?;
-        self.directory.sync_all().map_err(failed("its directory can't be synced"))
+        self.directory.sync().map_err(failed("its directory can't be synced"))
     }
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// A file's bytes, if there are not more than a file of ours has.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let limit = record::PAYLOAD_MAX + 100;
-    let unreadable = |error: io::Error| format!("it can't be read: {error}");
-    // Not a FIFO, on which opening would wait.
-    if !fs::symlink_metadata(path).map_err(unreadable)?.is_file() {
-        return Err("it is no plain file".into());
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > limit {
-        return Err(format!("it has more than {limit} bytes"));
-    }
-    Ok(bytes)
-}
+/// The bytes that a file of ours has at most.
+const LARGEST: usize = record::PAYLOAD_MAX + 100;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aoe_target::DropReason;
 use datapath::{DegradedChanges, Lcore};
 use dpdk::{Mbuf, Mempool, PeerRing, Port, ring_port};
-use ring_lab::{eal, export, port_queue};
+use ring_lab::{eal, export, mempool, port_queue};
 use spdk::Bdev;
 
 /// Frames each ring holds, less one.
@@ -46,10 +46,9 @@ impl Bench {
     /// Fresh port, lcore and pools; bdevs m0 and f0 exported.
     pub(crate) fn set_up() -> Self {
         let (number, peer) = ring_port(eal(), "wire", RING).expect("a ring port");
-        let make = |name, size| Mempool::new(eal(), name, size, datapath::private_size(), 9216, None);
-        let pool = make("port", MBUFS).expect("memory for mbufs");
-        let outside = make("outside", 1023).expect("memory for mbufs");
-        let second_pool = make("second", 1023).expect("memory for mbufs");
+        let pool = mempool("port", MBUFS, 9216);
+        let outside = mempool("outside", 1023, 9216);
+        let second_pool = mempool("second", 1023, 9216);
         let mut ports = Vec::new();
         let mut lcore = Lcore::new(vec![port_queue(&mut ports, number, &pool)]).expect("an lcore");
         let malloc = ring_lab::open("m0");
@@ -130,8 +129,6 @@ impl Bench {
     }
 }
 
-fn filled(mut frame: Mbuf, bytes: &[u8]) -> Mbuf {
-    assert!(frame.resize(bytes.len()));
-    frame.data_mut().copy_from_slice(bytes);
-    frame
+fn filled(frame: Mbuf, bytes: &[u8]) -> Mbuf {
+    ring_lab::filled(frame, bytes).expect("room for any frame")
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aoe_target::{DropReason, MacAddr, PortId, PortLimits, ShelfSlot};
 use datapath::distribute::owner_of;
 use datapath::{DistributeBy, Distribution, DistributionCounters, Lcore, PortQueue};
-use dpdk::{Mempool, PeerRing, Port, PortConfig, ring_port_with_queues};
+use dpdk::{Mempool, PeerRing, Port, ring_port_with_queues};
 use ring_lab::export;
 use ring_lab::frames::{self, tag};
 
@@ -46,15 +46,8 @@ struct Pair {
 impl Pair {
     fn new(bench: &Bench, name: &str, by: &DistributeBy, capacity: u32) -> Self {
         let (number, peers) = ring_port_with_queues(ring_lab::eal(), name, 256, 2).expect("a ring port");
-        let pool =
-            Mempool::new(ring_lab::eal(), name, MBUFS, datapath::private_size(), 9216, None).expect("memory");
-        let config = PortConfig {
-            mempools: vec![Arc::clone(&pool), Arc::clone(&pool)],
-            rx_descriptors: 256,
-            tx_descriptors: 256,
-            mtu: None,
-        };
-        let port = Port::start(ring_lab::eal(), number, &config).expect("a ring port starts");
+        let pool = ring_lab::mempool(name, MBUFS, 9216);
+        let port = ring_lab::start(number, vec![Arc::clone(&pool); 2]);
         let limits = PortLimits::for_mtu(9000).expect("9000 is enough");
         let parts =
             Distribution::over(ring_lab::eal(), PortId(number), 2, by, capacity, None).expect("two rings");

@@ -10,7 +10,7 @@ use aoe_target::{
 };
 use datapath::distribute::owner_of;
 use datapath::{DistributeBy, DistributedPort, Distribution, Lcore, PortQueue, PortQueueStats};
-use dpdk::{Mempool, PeerRing, Port, PortConfig, ring_port};
+use dpdk::{Mempool, PeerRing, Port, ring_port};
 use ring_lab::export;
 use ring_lab::frames::{self, DATA, flush, pattern, read, status, tag, write};
 use spdk::Bdev;
@@ -62,15 +62,8 @@ impl TwoPorts {
         for lcore in 0..2 {
             let name = format!("two{lcore}");
             let (number, peer) = ring_port(ring_lab::eal(), &name, 256).expect("a ring port");
-            let pool = Mempool::new(ring_lab::eal(), &name, MBUFS, datapath::private_size(), 9216, None);
-            let pool = pool.expect("memory");
-            let config = PortConfig {
-                mempools: vec![Arc::clone(&pool)],
-                rx_descriptors: 256,
-                tx_descriptors: 256,
-                mtu: None,
-            };
-            ports.push(Port::start(ring_lab::eal(), number, &config).expect("a ring port starts"));
+            let pool = ring_lab::mempool(&name, MBUFS, 9216);
+            ports.push(ring_lab::start(number, vec![Arc::clone(&pool)]));
             distributed.push(DistributedPort {
                 port: PortId(number),
                 lcores: vec![lcore],
@@ -120,9 +113,8 @@ impl TwoPorts {
 
     /// Sends a frame to a port, in an mbuf of the port, as a NIC does.
     fn send(&self, port: usize, bytes: &[u8]) {
-        let mut frame = self.pools[port].alloc().expect("an mbuf");
-        assert!(frame.resize(bytes.len()));
-        frame.data_mut().copy_from_slice(bytes);
+        let frame = self.pools[port].alloc().expect("an mbuf");
+        let mut frame = ring_lab::filled(frame, bytes).expect("room for any frame");
         frame.data_mut()[..6].copy_from_slice(&MACS[port]);
         self.peers[port].send(frame).expect("room in the ring");
     }

@@ -55,7 +55,7 @@ impl Target {
                 self.deletion_done(key);
             }
             Effect::Deleted => {
-                self.log_quarantine(key);
+                self.note_quarantine(key);
                 self.deletion_done(key);
             }
             Effect::RefuseDelete(why) => self.refuse_deletion(key, why),
@@ -274,7 +274,7 @@ impl Target {
         }
     }
 
-    fn log_quarantine(&self, key: ExportKey) {
+    fn note_quarantine(&mut self, key: ExportKey) {
         if let Some(record) = self.registry.get(key).filter(|record| !record.life().holds_address()) {
             let (place, bdev) = (record.place(), record.bdev_name());
             tracing::warn!(
@@ -282,6 +282,9 @@ impl Target {
                 bdev,
                 "deleted by force: requests that the bdev has not answered are quarantined until it has"
             );
+            // The state saved for the address is the next export's from now on. A change of this one, which may have waited for its
+            // bdev, would take its place.
+            self.state_manager.unregister(key);
         }
     }
 

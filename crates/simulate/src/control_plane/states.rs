@@ -1,5 +1,6 @@
 //! The state manager: it decides on the requests that lcores defer, saves, publishes, and answers, as
-//! `kvblade-dpdk` `target/state_manager.rs` does. Saves take their time, and some fail.
+//! `kvblade-dpdk` `target/state_manager.rs` does. Saves go through the real state store, one after the other as by its writer; they
+//! take their time, and some fail.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -7,9 +8,11 @@ use std::{
 };
 
 use aoe_target::{Acl, DropReason, Export, ExportKey, InitiatorState, MacAddr, StateReply};
+use control::initiator_state;
 use datapath::{Deferred, Lcore, deferred_channel};
+use state_store::{Store, name};
 
-use crate::dice::Dice;
+use crate::{dice::Dice, frame::SHELF, state_directory::StateDirectory};
 
 /// Ticks that a save takes at most.
 const SLOWEST_SAVE: u64 = 60;
@@ -60,13 +63,23 @@ struct Managed {
 /// See the module.
 pub(super) struct States {
     dice: Dice,
-    not_stored: u64,
+    directory: StateDirectory,
+    store: Store<StateDirectory>,
+    /// The end of the writer's last save.
+    writes_until: u64,
+    /// Saves in progress of exports that are gone: the writer's they are all the same.
+    orphans: VecDeque<(u64, u8, Arc<InitiatorState>)>,
     mailboxes: Vec<Receiver<Deferred>>,
     managed: BTreeMap<ExportKey, Managed>,
     saved: BTreeMap<u8, Arc<InitiatorState>>,
     changes: u64,
     publications: Vec<Publication>,
     answers: Vec<(usize, Deferred, StateReply)>,
+}
+
+/// The name under which the state of the export with this slot is saved.
+pub(crate) fn state_name(slot: u8) -> String {
+    name::of_export(&format!("{SHELF}.{slot}"), None, None)
 }
 
 fn acl_of(state: &InitiatorState) -> Option<Arc<Acl>> {
@@ -80,9 +93,14 @@ impl States {
             lcore.defer_to(sender);
             receiver
         };
+        let directory = StateDirectory::new(dice, not_stored);
+        let opened = Store::of(directory.clone(), initiator_state::from_payload);
         Self {
             dice,
-            not_stored,
+            store: opened.expect("an empty directory").store,
+            directory,
+            writes_until: 0,
+            orphans: VecDeque::new(),
             mailboxes: lcores.iter_mut().map(mailbox).collect(),
             managed: BTreeMap::new(),
             saved: BTreeMap::new(),
@@ -90,6 +108,11 @@ impl States {
             publications: Vec::new(),
             answers: Vec::new(),
         }
+    }
+
+    /// The directory in which state is saved.
+    pub(super) fn directory(&self) -> &StateDirectory {
+        &self.directory
     }
 
     pub(super) fn take_publications(&mut self) -> Vec<Publication> {
@@ -107,11 +130,13 @@ impl States {
             Step::Fencing { limit, .. } => Some(limit).filter(|limit| *limit < u64::MAX),
             Step::Publishing { .. } => None,
         };
-        self.managed.values().filter_map(due).min()
+        let orphan = self.orphans.front().map(|(until, ..)| *until);
+        self.managed.values().filter_map(due).chain(orphan).min()
     }
 
     pub(super) fn is_quiet(&self) -> bool {
-        self.managed.values().all(|managed| managed.change.is_none() && managed.queue.is_empty())
+        let is_idle = |managed: &Managed| managed.change.is_none() && managed.queue.is_empty();
+        self.orphans.is_empty() && self.managed.values().all(is_idle)
     }
 
     /// Takes charge of an export that is being created.
@@ -132,6 +157,9 @@ impl States {
     /// Gives up an export that no lcore has.
     pub(super) fn unregister(&mut self, key: ExportKey) {
         let Some(managed) = self.managed.remove(&key) else { return };
+        if let Some(Change { step: Step::Saving { until }, next, .. }) = &managed.change {
+            self.orphans.push_back((*until, managed.slot, Arc::clone(next)));
+        }
         let requester = managed.change.and_then(|change| change.requester);
         let requests = requester.map(|(request, _)| request).into_iter().chain(managed.queue);
         for (lcore, deferred) in requests {
@@ -153,6 +181,11 @@ impl States {
                 busy = true;
                 self.enqueue(lcore, deferred, now);
             }
+        }
+        while let Some((_, slot, state)) = self.orphans.pop_front_if(|(until, ..)| *until <= now) {
+            busy = true;
+            // Nobody waits for its outcome.
+            self.save(slot, &state);
         }
         let keys: Vec<ExportKey> = self.managed.keys().copied().collect();
         for key in keys {
@@ -193,7 +226,8 @@ impl States {
                 continue;
             }
             self.changes += 1;
-            let until = now + self.dice.below(SLOWEST_SAVE, &[self.changes, 0]);
+            let until = self.writes_until.max(now) + self.dice.below(SLOWEST_SAVE, &[self.changes, 0]);
+            self.writes_until = until;
             managed.change = Some(Change {
                 number: self.changes,
                 next: Arc::new(next),
@@ -224,7 +258,11 @@ impl States {
     fn saved(&mut self, key: ExportKey, now: u64) {
         let Some(managed) = self.managed.get_mut(&key) else { return };
         let Some(change) = &mut managed.change else { return };
-        if self.dice.permille(self.not_stored, &[change.number, 1]) {
+        let (slot, next) = (managed.slot, Arc::clone(&change.next));
+        let is_saved = self.save(slot, &next);
+        let Some(managed) = self.managed.get_mut(&key) else { return };
+        let Some(change) = &mut managed.change else { return };
+        if !is_saved {
             let requester = managed.change.take().and_then(|change| change.requester);
             if let Some(((lcore, deferred), _)) = requester {
                 self.answers.push((lcore, deferred, StateReply::Drop(DropReason::NotStored)));
@@ -242,6 +280,11 @@ impl States {
         } else {
             self.publish(key);
         }
+    }
+
+    /// Whether it could be saved.
+    fn save(&self, slot: u8, state: &InitiatorState) -> bool {
+        self.store.save(&state_name(slot), &initiator_state::to_payload(state)).is_ok()
     }
 
     fn publish(&mut self, key: ExportKey) {

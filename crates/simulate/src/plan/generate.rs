@@ -80,7 +80,7 @@ pub(crate) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
         ports: distribute && parts.with(Part::Ports) && dice.below(2, &[112]) == 0,
         stall: parts.chance(Part::Stall, 600),
         overlap,
-        not_stored: if dice.below(3, &[111]) == 0 { 300 } else { 0 },
+        not_stored: if dice.below(3, &[111]) == 0 { 90 } else { 0 },
         questions: questions(&parts, exports.len(), initiators.len(), last),
         exports,
         initiators,
@@ -182,6 +182,7 @@ struct Requests {
     spread: u64,
     trims: bool,
     reserves: bool,
+    sets_state: bool,
 }
 
 impl Requests {
@@ -194,6 +195,7 @@ impl Requests {
             spread: dice.within((2, SECTORS), &[2]),
             trims: parts.sometimes(Part::Trim, 2),
             reserves: parts.sometimes(Part::Fence, 3),
+            sets_state: parts.sometimes(Part::State, 3),
         }
     }
 
@@ -220,6 +222,8 @@ impl Requests {
                 let holders = if roll(7, 3) == 0 { 0 } else { 1 + roll(8, all) };
                 (Operation::Reserve { holders: u32::try_from(holders).unwrap_or(0) }, 0)
             }
+            6 if self.sets_state => (Operation::Config, 0),
+            7 if self.sets_state && roll(9, 2) == 0 => (Operation::Mask, 0),
             2..=23 => (Operation::Write, 1 + roll(1, MOST_SECTORS)),
             _ => (Operation::Read, 1 + roll(1, MOST_SECTORS)),
         };

@@ -55,10 +55,12 @@ pub(crate) enum Part {
     LargeBlocks,
     /// Files whose writes share fdatasyncs.
     GroupCommit,
+    /// Config strings and mask lists are set.
+    State,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::Overlap,
         Self::OverlapAcross,
         Self::Hang,
@@ -84,6 +86,7 @@ impl Part {
         Self::Shrink,
         Self::LargeBlocks,
         Self::GroupCommit,
+        Self::State,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -113,6 +116,7 @@ impl Part {
             Self::Shrink => "shrink",
             Self::LargeBlocks => "large-blocks",
             Self::GroupCommit => "group-commit",
+            Self::State => "state",
         }
     }
 }

@@ -86,8 +86,12 @@ impl World {
             return Err(format!("{replies} replies to {arrived} copies of tag {tag:08x} of request {op}"));
         }
         let op = self.ops[&op];
-        let is_reserve = matches!(op.operation, Operation::Reserve { .. });
-        let command = if is_reserve { command::RESERVE } else { command::ATA };
+        let command = match op.operation {
+            Operation::Reserve { .. } => command::RESERVE,
+            Operation::Config => command::CONFIG,
+            Operation::Mask => command::MASK,
+            _ => command::ATA,
+        };
         if (reply.address, reply.command) != (address(&self.plan.exports[op.export]), command) {
             return Err(format!("a reply to request {} is another's: {reply:?}", op.id));
         }
@@ -135,6 +139,8 @@ impl World {
         self.note(|| format!("request {} is over{}", op.id, if failed { ", with an error" } else { "" }));
         self.initiators.remove(op.id);
         self.history.ended(&op, at, !failed, data)?;
+        let slot = self.plan.exports[op.export].slot;
+        self.registers.ended(&op, slot, at, !failed)?;
         self.forget(op.id);
         Ok(())
     }
