@@ -54,6 +54,12 @@ pub struct Place(u32);
 impl Place {
     /// The place of a request that has no order: a flush, a question about health.
     pub const NONE: Self = Self(0);
+
+    /// Its number: 0 for none, at most the table's capacity.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// What becomes of a request that met others.

@@ -13,8 +13,9 @@ use aoe_target::{
     Ranges,
 };
 use dpdk::{Mbuf, tsc};
+use spdk::Pending;
 
-use crate::deadline::Tick;
+use crate::{deadline::Tick, inflight::InFlight};
 
 /// Where the tag lies in a frame without a VLAN tag.
 const TAG: std::ops::Range<usize> = 20..24;
@@ -97,8 +98,7 @@ impl Order {
     /// Has a request for which there is no room take the place of an earlier copy that waits, and of its deadline, or have
     /// its original answered under its tag. Returns the frame that is not needed any more. Takes no mbuf and changes no count.
     ///
-    /// The data of a write in flight are the bdev's, and can't be compared with a copy's. So only a read is answered under another
-    /// tag.
+    /// `is_copy_of`: whether the original of a suspected copy, by its place, is at a bdev with the same data.
     ///
     /// # Errors
     /// The request's frame, if it is no copy, or not known to be one.
@@ -107,6 +107,7 @@ impl Order {
         export: ExportId,
         source: MacAddr,
         request: Parked,
+        is_copy_of: impl FnOnce(Place, &Parked) -> bool,
     ) -> Result<Mbuf, Mbuf> {
         let (io, now) = (request.io, self.now());
         let replaced = self.table.replace(
@@ -125,13 +126,17 @@ impl Order {
                 }
                 Ok(old.frame)
             }
-            Err((request, original)) => match tag_of(&request.frame).and_then(|tag| tag.first_chunk()) {
-                Some(tag) if original != Place::NONE && io.op == BdevOp::Read => {
-                    self.table.retag(original, *tag);
-                    Ok(request.frame)
+            Err((request, original)) => {
+                let is_copy =
+                    original != Place::NONE && (io.op == BdevOp::Read || is_copy_of(original, &request));
+                match tag_of(&request.frame).and_then(|tag| tag.first_chunk()) {
+                    Some(tag) if is_copy => {
+                        self.table.retag(original, *tag);
+                        Ok(request.frame)
+                    }
+                    _ => Err(request.frame),
                 }
-                _ => Err(request.frame),
-            },
+            }
         }
     }
 
@@ -158,16 +163,20 @@ impl Order {
         self.table.leave(place);
     }
 
-    /// The copies of a request are due when it is. `reschedule` takes note of each one's former deadline and of this one.
+    /// The copies of a request that a bdev has are due when it is. `reschedule` takes note of each one's former deadline and of
+    /// this one. A suspected copy with other data is another request, and keeps its own time.
     pub(crate) fn copies_are_due(
         &mut self,
-        original: Place,
+        original: &Pending<'_, InFlight>,
         due: Tick,
         mut reschedule: impl FnMut(Tick, Tick),
     ) {
-        self.table.for_each_copy(original, |copy| {
-            reschedule(copy.deadline, due);
-            copy.deadline = due;
+        let InFlight { place, io, .. } = original.context();
+        self.table.for_each_copy(place, |copy| {
+            if is_copy(&io, copy, original) {
+                reschedule(copy.deadline, due);
+                copy.deadline = due;
+            }
         });
     }
 
@@ -253,6 +262,12 @@ fn data_of<'a>(io: &BdevIo, frame: &'a Mbuf) -> Option<&'a [u8]> {
 /// Whether a request that waits is repeated by a newer one, of the same kind, on the same queue: each counts its own.
 fn is_repeated(io: &BdevIo, old: &Parked, new: &Parked) -> bool {
     old.queue == new.queue && (io.op == BdevOp::Read || is_data_same(io, &old.frame, &new.frame))
+}
+
+/// Whether a suspected copy is one, of a request that a bdev has. That reads a write's data, as this does.
+pub(crate) fn is_copy(io: &BdevIo, copy: &Parked, original: &Pending<'_, InFlight>) -> bool {
+    io.op == BdevOp::Read
+        || original.with_given(|frame| is_data_same(io, &copy.frame, frame)).unwrap_or(false)
 }
 
 /// Whether two requests of the same kind carry the same data. Data in several segments count as different.

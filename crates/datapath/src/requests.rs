@@ -29,12 +29,14 @@ use crate::{
     tag,
 };
 
+use original::Originals;
 use settle::Settling;
 
 mod continuations;
 mod initiators;
 mod limited;
 mod messages;
+mod original;
 mod overdue;
 mod refused;
 mod settle;
@@ -49,6 +51,7 @@ pub(crate) struct Requests {
     pub(crate) exports: Exports,
     pub(crate) bdevs: CompletionQueue<InFlight>,
     order: Order,
+    originals: Originals,
     accounting: Accounting,
     limits: RateLimits,
     pacing: Pacing,
@@ -69,6 +72,7 @@ impl Requests {
             exports: Exports::new(),
             bdevs: CompletionQueue::new(capacity)?,
             order: Order::new(capacity),
+            originals: Originals::new(capacity),
             accounting: Accounting::new(capacity),
             limits: RateLimits::new(capacity),
             pacing: Pacing::default(),

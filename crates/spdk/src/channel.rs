@@ -50,7 +50,7 @@ use dpdk::Mbuf;
 
 use crate::{
     Bdev, CurrentThread, FlushMethod, Thread,
-    error::{EAGAIN, EINVAL, ENOMEM, ENOTSUP, Error, Result},
+    error::{ChannelError, EAGAIN, EINVAL, ENOMEM, ENOTSUP, Error, Result},
     fdsync::{FdSync, FileSyncs},
     file_flush,
     in_flight::{Channel, Io, IoKind, Outcome, QueueHead, Slot, Submitted, outcome_of_io},
@@ -71,13 +71,13 @@ impl IoChannel {
     /// A way into `bdev` for the current SPDK thread, whose requests come back by `queue`. Allocates.
     ///
     /// # Errors
-    /// `EINVAL` outside an SPDK thread, or for a bdev whose blocks are not 512 bytes times a power of two; `ENOMEM` if the
-    /// bdev can't make one (removed, or out of resources), or without memory for the buffers of sector I/O.
-    pub fn open<C: Copy>(bdev: &Bdev, queue: &CompletionQueue<C>) -> Result<Self> {
+    /// [`ChannelError::BlockSize`] for a bdev whose blocks are not 512, 1024, 2048 or 4096 bytes. `EINVAL` outside an SPDK thread;
+    /// `ENOMEM` if the bdev can't make one (removed, or out of resources), or without memory for the buffers of sector I/O.
+    pub fn open<C: Copy>(bdev: &Bdev, queue: &CompletionQueue<C>) -> std::result::Result<Self, ChannelError> {
         let failed = Error { call: "spdk_bdev_get_io_channel", errno: ENOMEM };
-        let invalid = Error { errno: EINVAL, ..failed };
-        let owner = Thread::current().ok_or(invalid)?;
-        let block_size = BlockSize::new(bdev.info().block_size).ok_or(invalid)?;
+        let owner = Thread::current().ok_or(Error { errno: EINVAL, ..failed })?;
+        let bytes = bdev.info().block_size;
+        let block_size = BlockSize::new(bytes).ok_or(ChannelError::BlockSize(bytes))?;
         if block_size.sectors() > 1 {
             queue.inner().sector_buffers.make()?;
         }
@@ -438,7 +438,15 @@ impl<C: Copy> CompletionQueue<C> {
         self.inner().in_flight.count()
     }
 
-    /// Calls `look` with each request in flight, in no order. Those that have ended and wait for
+    /// Calls `look` with the request that has this index among those in flight; `None` if none has. It keeps its index until another
+    /// one ends.
+    pub fn look_at<R>(&mut self, index: u32, look: impl FnOnce(&Pending<'_, C>) -> R) -> Option<R> {
+        let arg = self.inner().in_flight.get(index)?;
+        // SAFETY: as in `for_each_in_flight`.
+        Some(look(&unsafe { Pending::new(arg) }))
+    }
+
+    /// Calls `look` with each request in flight, by their indices from 0 on. Those that have ended and wait for
     /// [`CompletionQueue::poll`] are among them.
     pub fn for_each_in_flight(&mut self, mut look: impl FnMut(&mut Pending<'_, C>)) {
         self.inner().in_flight.for_each(|arg| {

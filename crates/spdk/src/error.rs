@@ -12,6 +12,19 @@ pub struct Error {
     pub errno: i32,
 }
 
+/// Why there is no way into a bdev.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChannelError {
+    /// Its blocks, of so many bytes, are none that this crate reads and writes by sectors.
+    #[error(
+        "the bdev has blocks of {0} bytes: only blocks of 512, 1024, 2048 or 4096 bytes can be read and written"
+    )]
+    BlockSize(u32),
+    /// SPDK's refusal.
+    #[error(transparent)]
+    Refused(#[from] Error),
+}
+
 /// The result of a call that SPDK can refuse.
 pub type Result<T> = std::result::Result<T, Error>;
 

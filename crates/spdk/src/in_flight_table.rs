@@ -54,7 +54,12 @@ impl InFlightTable {
         moved
     }
 
-    /// Calls `look` with each request.
+    /// The request with this index.
+    pub(crate) fn get(&self, index: u32) -> Option<*mut c_void> {
+        (index < self.count.get()).then(|| self.requests[index as usize].get())
+    }
+
+    /// Calls `look` with each request, from index 0 on.
     pub(crate) fn for_each(&self, mut look: impl FnMut(*mut c_void)) {
         for request in self.requests.iter().take(self.count.get() as usize) {
             look(request.get());
@@ -87,6 +92,8 @@ mod tests {
             }
             let mut found = Vec::new();
             table.for_each(|request| found.push(request));
+            assert!((0u32..).zip(&found).all(|(index, request)| table.get(index) == Some(*request)));
+            assert_eq!(table.get(table.count()), None);
             found.sort();
             let mut expected: Vec<_> = indices.iter().map(|(request, _)| *request).collect();
             expected.sort();

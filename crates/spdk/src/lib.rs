@@ -48,7 +48,7 @@ pub use bdev::{Bdev, BdevEvent, BdevInfo, after_examine};
 pub use channel::{Completed, CompletionQueue, IoChannel};
 pub use current_thread::CurrentThread;
 pub use durability::{Durability, FileAccess, FileBeneath, FlushMethod, NVME_HAS_ENABLE_FLUSH};
-pub use error::{Error, Result};
+pub use error::{ChannelError, Error, Result};
 pub use fdsync::FileSyncs;
 pub use health::{HEALTH_LOG_BYTES, HealthLog};
 pub use in_flight::{Io, IoKind, MAX_SEGMENTS, Outcome, private_size};

@@ -5,7 +5,7 @@ use std::{ffi::c_void, marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
 
 use dpdk::Mbuf;
 
-use crate::in_flight::{Slot, Submitted};
+use crate::in_flight::{IoKind, Slot, Submitted};
 
 /// A request in flight, seen from outside: the bdev keeps its payload.
 #[derive(Debug)]
@@ -54,6 +54,17 @@ impl<C: Copy> Pending<'_, C> {
         let head = usize::from(self.request.header().io.payload);
         // SAFETY: the bdev has the bytes from the payload on, and only those before are read.
         unsafe { self.request.with_frame(|frame| copy.copy_head_from(frame, head)) }
+    }
+
+    /// Calls `look` with the frame, payload included. `None` if the bdev may write its bytes: for a read or a log page.
+    pub fn with_given<R>(&self, look: impl FnOnce(&Mbuf) -> R) -> Option<R> {
+        let is_given = match self.request.header().io.kind {
+            IoKind::Write | IoKind::WriteFua | IoKind::Flush | IoKind::Unmap => true,
+            IoKind::Read | IoKind::Health => false,
+        };
+        // SAFETY: what a bdev writes to its medium it only reads, and it looks at no byte of a flush or an unmap; so nobody
+        // writes these bytes, and `look` can't.
+        is_given.then(|| unsafe { self.request.with_frame(look) })
     }
 
     /// The first bytes of the frame. `None` if they reach into the payload, or the frame is shorter.

@@ -10,11 +10,8 @@ use std::{
 use crate::{
     error::{ENOMEM, Error, Result},
     miscompares::Miscompares,
-    sectors::SECTOR_BYTES,
+    sectors::{BLOCK_BYTES_MAX, SECTOR_BYTES},
 };
-
-/// Bytes of the largest block.
-pub(crate) const BLOCK_BYTES_MAX: usize = 4096;
 
 /// Bytes of a buffer: the covering blocks of a read of 16 sectors, which starts and ends within a block; or a block as
 /// it was and as it will be.

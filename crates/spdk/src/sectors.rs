@@ -30,7 +30,10 @@ pub(crate) struct Blocks {
     pub(crate) count: u64,
 }
 
-/// The size of a bdev's blocks: 512 bytes times a power of two.
+/// Bytes of the largest block: the buffers of sector I/O hold two.
+pub(crate) const BLOCK_BYTES_MAX: usize = 4096;
+
+/// The size of a bdev's blocks: 512 bytes times a power of two, up to [`BLOCK_BYTES_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BlockSize {
     /// A block is so many sectors: 1 shifted left by this.
@@ -38,10 +41,12 @@ pub(crate) struct BlockSize {
 }
 
 impl BlockSize {
-    /// `None` for a size that is not 512 bytes times a power of two.
+    /// `None` for another size.
     pub(crate) fn new(bytes: u32) -> Option<Self> {
         let sectors = bytes / 512;
-        (bytes.is_multiple_of(512) && sectors.is_power_of_two()).then(|| Self { shift: sectors.ilog2() })
+        let is_size =
+            bytes.is_multiple_of(512) && sectors.is_power_of_two() && bytes as usize <= BLOCK_BYTES_MAX;
+        is_size.then(|| Self { shift: sectors.ilog2() })
     }
 
     /// Sectors of a block.
@@ -160,8 +165,8 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_are_no_power_of_two_sectors_are_refused() {
-        for bytes in [0, 1, 256, 511, 520, 768, 1536, 4160] {
+    fn sizes_that_are_no_power_of_two_sectors_or_larger_than_a_buffer_are_refused() {
+        for bytes in [0, 1, 256, 511, 520, 768, 1536, 4160, 8192, 16384, 1 << 31] {
             assert_eq!(BlockSize::new(bytes), None, "{bytes}");
         }
     }

@@ -252,7 +252,7 @@ impl<T> OrderTable<T> {
         Some((Place(found), self.slots[found as usize].export))
     }
 
-    /// Calls `visit` with what is parked for each copy of a request, also of a write whose data differ.
+    /// Calls `visit` with what is parked for each suspected copy of a request, also of a write whose data differ.
     pub fn for_each_copy(&mut self, Place(original): Place, mut visit: impl FnMut(&mut T)) {
         let mut copy = self.rare[original as usize].copies;
         while copy != 0 {

@@ -18,7 +18,7 @@ pub enum AddError {
     Table(#[from] TableError),
     /// Its bdev gives this lcore no channel.
     #[error("no I/O channel: {0}")]
-    Channel(#[from] spdk::Error),
+    Channel(#[from] spdk::ChannelError),
     /// It is not here, or it was not prepared: the message is for an earlier export of its id.
     #[error("export {} of generation {} is not here", .0.id.0, .0.generation)]
     Unknown(ExportKey),

@@ -51,7 +51,7 @@ impl Requests {
             request.set_context(InFlight { next: Next::Answered, ..context });
             request.cancel();
             accounting.overdue(due);
-            order.copies_are_due(context.place, due, |from, to| accounting.reschedule(from, to));
+            order.copies_are_due(request, due, |from, to| accounting.reschedule(from, to));
             if backing.expired(now) {
                 degraded_changes.count();
             }

@@ -83,7 +83,11 @@ impl Requests {
         if refusal == Refusal::Drop(DropReason::ExportFull) && make_room(&mut frame, &io) {
             let deadline = self.accounting.deadline(backing);
             let request = Parked { queue: queue.index(), io, frame, deadline };
-            match self.order.take_over(id, source, request) {
+            let (originals, bdevs) = (&mut self.originals, &mut self.bdevs);
+            let is_copy_of = |place, copy: &Parked| {
+                originals.is_at_bdev(bdevs, place, |original| order::is_copy(&io, copy, original))
+            };
+            match self.order.take_over(id, source, request, is_copy_of) {
                 Ok(unneeded) => {
                     backing.counters().copies += 1;
                     self.activities.seen(export.key(), source, tsc::now()).retransmissions += 1;

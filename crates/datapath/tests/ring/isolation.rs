@@ -10,7 +10,7 @@ use crate::script::{Scenario, Step, chain};
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     ("a_bdev_that_does_not_answer_leaves_mbufs_to_other_exports", || {
-        chain(vec![flood(), others(), repeated(), late()])
+        chain(vec![flood(), others(), repeated(), repeated_writes(), late()])
     }),
     ("a_request_past_its_deadline_is_answered_once_with_a_fault", || {
         chain(vec![faults(), late_completions()])
@@ -107,6 +107,35 @@ fn repeated() -> Step {
     })
 }
 
+/// An initiator that has what the export advertises in flight, as writes, and repeats them.
+const WRITER: u8 = 6;
+/// The tag of the first write's last copy; those of the others follow.
+const NEWEST_WRITES: u32 = 9000;
+
+/// A write of the writer: the `nth`, with data that its number stands for.
+fn written(tag: u32, nth: u32, data: u32) -> Vec<u8> {
+    from(WRITER, frames::write(3, tag, u64::from(1100 + nth), &frames::pattern(data, 1)))
+}
+
+/// An initiator that keeps to what is advertised sends all of its writes again, twice. It has no mbuf left for a copy, but none is
+/// needed. A write with other data is none.
+fn repeated_writes() -> Step {
+    Box::new(|bench, _| {
+        let dropped = bench.drops(DropReason::ExportFull);
+        let copies = bench.drops(DropReason::CopyInFlight);
+        for first_tag in [NEWEST_WRITES - 200, NEWEST_WRITES - 100, NEWEST_WRITES] {
+            for nth in 0..ADVERTISED {
+                arrives(bench, &written(first_tag + nth, nth, nth));
+            }
+        }
+        assert_eq!(bench.drops(DropReason::ExportFull), dropped);
+        assert_eq!(bench.drops(DropReason::CopyInFlight), copies + 2 * u64::from(ADVERTISED));
+        arrives(bench, &written(NEWEST_WRITES + 100, 0, 1));
+        assert_eq!(bench.drops(DropReason::ExportFull), dropped + 1, "a further request");
+        true
+    })
+}
+
 /// Requests past their deadline that the bdev has, and those that wait for them.
 const OVERDUE: usize = 4;
 const WAITING: usize = 2;
@@ -178,11 +207,12 @@ fn late_completions() -> Step {
     })
 }
 
-/// The late bdev answers what it was given, and nothing is left over. The request that was repeated is answered once, under
-/// the newest tag.
+/// The late bdev answers what it was given, and nothing is left over. The requests that were repeated are answered once, under
+/// their newest tags.
 fn late() -> Step {
     let mut due = None;
     let mut newest = 0;
+    let mut writes = BTreeSet::new();
     Box::new(move |bench, arrived| {
         let due = due.get_or_insert_with(|| bench.lcore.in_flight());
         for reply in arrived {
@@ -191,10 +221,14 @@ fn late() -> Step {
                 assert!(![REPEATED, NEWEST - 1].contains(&tag(&reply)), "an older tag");
                 newest += u32::from(tag(&reply) == NEWEST);
             }
+            if reply[5] == 0x10 + WRITER {
+                assert!(writes.insert(tag(&reply)), "a second answer");
+            }
             *due -= 1;
         }
         *due == 0 && {
             assert_eq!(newest, 1);
+            assert!(writes.iter().copied().eq(NEWEST_WRITES..NEWEST_WRITES + ADVERTISED), "{writes:?}");
             true
         }
     })

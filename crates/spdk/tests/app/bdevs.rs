@@ -7,8 +7,8 @@ use std::sync::Arc;
 use dpdk::Mempool;
 use serde_json::json;
 use spdk::{
-    AppThread, Bdev, BdevEvent, CompletionQueue, CurrentThread, Durability, FlushMethod, Io, IoChannel,
-    IoKind, Outcome, Sectors, Thread,
+    AppThread, Bdev, BdevEvent, ChannelError, CompletionQueue, CurrentThread, Durability, FlushMethod, Io,
+    IoChannel, IoKind, Outcome, Sectors, Thread,
 };
 
 use crate::step::{Step, asks, chain, once, turns, until};
@@ -31,6 +31,7 @@ pub(crate) fn all() -> Vec<(&'static str, Step)> {
         ("a_channel_may_be_dropped_on_another_thread_of_its_reactor", dropped_elsewhere()),
         ("io_goes_through_the_frame_and_comes_back_once", io()),
         ("a_closed_channel_holds_nothing", closed()),
+        ("a_bdev_with_blocks_larger_than_a_buffer_gets_no_channel", large_blocks()),
         ("a_descriptor_that_only_reads_flushes_nothing_and_writes_nothing", read_only()),
     ]
 }
@@ -301,6 +302,34 @@ fn closed() -> Step {
         }),
         once(|| assert!(!crate::step::list().contains(&"m4".to_owned()))),
     ])
+}
+
+fn large_blocks() -> Step {
+    let blocks = |block_size: u32| {
+        let params = json!({ "name": "m5", "num_blocks": 64, "block_size": block_size });
+        let made = asks("bdev_malloc_create", params, move |answer| {
+            assert_eq!(answer["result"], json!("m5"));
+            let bdev = crate::step::open("m5", true, |_| ()).expect("it is there");
+            let queue = CompletionQueue::<u32>::new(1024).expect("an aio context");
+            let opened = IoChannel::open(&bdev, &queue).map(drop);
+            if block_size <= 4096 {
+                assert_eq!(opened, Ok(()));
+                return;
+            }
+            let refused = opened.expect_err("no buffer holds two blocks");
+            assert_eq!(refused, ChannelError::BlockSize(block_size));
+            let message = refused.to_string();
+            assert!(
+                message.contains("8192 bytes") && message.contains("512, 1024, 2048 or 4096"),
+                "{message}"
+            );
+        });
+        let deleted = asks("bdev_malloc_delete", json!({ "name": "m5" }), |answer| {
+            assert_eq!(answer["result"], json!(true));
+        });
+        chain(vec![made, deleted])
+    };
+    chain(vec![blocks(4096), blocks(8192)])
 }
 
 fn read_only() -> Step {
