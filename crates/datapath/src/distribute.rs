@@ -182,6 +182,13 @@ impl Distribution {
         matches!(&self.by, DistributeBy::Address(addresses) if addresses.contains(&address))
     }
 
+    /// The port has the address `new` in place of `old`, if that is one of several.
+    pub(crate) fn change_address(&mut self, old: MacAddr, new: MacAddr) {
+        if let DistributeBy::Address(addresses) = &mut self.by {
+            addresses.iter_mut().filter(|address| **address == old).for_each(|address| *address = new);
+        }
+    }
+
     /// Whether the port has several addresses.
     pub(crate) fn has_addresses(&self) -> bool {
         matches!(self.by, DistributeBy::Address(_))

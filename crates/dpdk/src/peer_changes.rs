@@ -57,6 +57,11 @@ pub(crate) fn guard(gates: &Arc<Gates>) -> Result<()> {
     Ok(())
 }
 
+/// Leaves these gates to the caller: no pass opens them any more, until [`guard`] is called again.
+pub(crate) fn release(gates: &Arc<Gates>) {
+    ports().retain(|port| !std::ptr::eq(port.as_ptr(), Arc::as_ptr(gates)));
+}
+
 /// Holds the interrupt thread outside of the PMD, for control functions that do the same work as it. `None` if no port was
 /// ever guarded.
 pub(crate) fn hold_for_control() -> Option<Held> {
@@ -86,9 +91,11 @@ extern "C" fn hold(_: *mut c_void) {
     let guarded: Vec<Arc<Gates>> = {
         let mut ports = ports();
         ports.retain(|port| port.strong_count() > 0);
-        ports.iter().filter_map(Weak::upgrade).collect()
+        let guarded: Vec<Arc<Gates>> = ports.iter().filter_map(Weak::upgrade).collect();
+        // Under the lock, so that gates that were released stay as their owner wants them.
+        guarded.iter().for_each(|gates| gates.open());
+        guarded
     };
-    guarded.iter().for_each(|gates| gates.open());
     thread::sleep(PERIOD);
     guarded.iter().for_each(|gates| {
         while !gates.close() {

@@ -17,6 +17,7 @@ use crate::{
     eal::EalStarted,
     error::{Error, Result, check},
     flow::{self, Refused},
+    peer_changes,
     started_port::StartedPort,
 };
 
@@ -228,8 +229,43 @@ impl Port {
             return Err(failed(EEXIST));
         }
         set_up(&control, number, self.started.config(), self.started.used_for())?;
+        if self.started.is_made_promiscuous() {
+            // SAFETY: rte_eth_promiscuous_enable (rte_ethdev.h) checks the number.
+            let code = unsafe { dpdk_sys::rte_eth_promiscuous_enable(number) };
+            check("rte_eth_promiscuous_enable", code)?;
+        }
         self.started.reopen();
         Ok(())
+    }
+
+    /// Stops and starts a memif port whose link is down: DPDK's PMD connects a client to its server at the start only. The link
+    /// comes up when the server has answered.
+    ///
+    /// The PMD's connect(2) blocks while more connections than the server's backlog wait to be accepted.
+    ///
+    /// # Errors
+    /// `EAGAIN` while a thread is in a burst of a queue: then call it again, soon. `ENOTSUP` for ports of other PMDs. After any
+    /// other error, such as that of a server that does not listen, the port's queues neither receive nor send until a call
+    /// succeeds.
+    pub fn connect_again(&self) -> Result<()> {
+        let _control = Control::lock();
+        let failed = |errno| Error { call: "rte_eth_dev_start", errno };
+        let gates = self.started.peered_gates().ok_or(failed(ENOTSUP))?;
+        peer_changes::release(gates);
+        if !gates.close() {
+            return Err(failed(EAGAIN));
+        }
+        // EAL's interrupt thread works on the connection, as the stop and the start do.
+        let held = peer_changes::hold_for_control();
+        // SAFETY: rte_eth_dev_stop (rte_ethdev.h) checks the number, and asks that no thread is in a burst function of the port:
+        // the gates are closed, and nobody opens them. A port that is stopped stays so.
+        let code = unsafe { dpdk_sys::rte_eth_dev_stop(self.number()) };
+        check("rte_eth_dev_stop", code)?;
+        // SAFETY: rte_eth_dev_start (rte_ethdev.h) asks for a configured port with all queues set up, which `set_up` made.
+        let code = unsafe { dpdk_sys::rte_eth_dev_start(self.number()) };
+        check("rte_eth_dev_start", code)?;
+        drop(held);
+        peer_changes::guard(gates)
     }
 
     /// The port's number.

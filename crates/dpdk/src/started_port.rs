@@ -194,6 +194,14 @@ impl StartedPort {
         }
     }
 
+    /// The gates of a memif port's queues. `None` for a port of another PMD.
+    pub(crate) fn peered_gates(&self) -> Option<&Arc<Gates>> {
+        match &self.kind {
+            Kind::Peered(gates) => Some(gates),
+            _ => None,
+        }
+    }
+
     /// After the port was made again: its queues have new sockets and empty rings, and may be used.
     pub(crate) fn reopen(&self) {
         self.find_sockets();
@@ -231,6 +239,11 @@ impl StartedPort {
     /// Makes the end of the port revert its promiscuous mode.
     pub(crate) fn note_promiscuous(&self) {
         self.made_promiscuous.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`StartedPort::note_promiscuous`] was called.
+    pub(crate) fn is_made_promiscuous(&self) -> bool {
+        self.made_promiscuous.load(Ordering::Relaxed)
     }
 
     /// Makes the end of the port remove its flow rules.

@@ -2,6 +2,7 @@
 
 mod data_room;
 mod distribute;
+mod memif_client;
 mod options;
 pub(crate) mod packet_ring;
 mod planned;
@@ -20,12 +21,13 @@ use dpdk::{EalStarted, Mempool, Port, PortUse};
 use crate::bdev_requirements::across_nodes;
 use crate::distribution::{self, Way};
 use crate::idle::IdleOption;
+use memif_client::MemifClient;
 pub(crate) use options::PortOptions;
 use packet_ring::arguments_of;
 use planned::Planned;
 use pools::Pools;
 pub(crate) use started::Started;
-use started::{Behind, Vdev, largest_mtu};
+use started::{Behind, Peer, Vdev, largest_mtu};
 
 /// PMDs whose ports have a link while another process is connected to them.
 const PEERED: [&str; 2] = ["net_memif", "net_vhost"];
@@ -158,16 +160,18 @@ fn start_one(
 impl Running {
     /// The port with what becomes of its link and interface.
     fn into_started(self, planned: &Planned<'_>, options: &PortOptions) -> Started {
-        let Planned { info, plan, mbufs, known, ring, .. } = planned;
+        let Planned { info, mbufs, known, ring, .. } = planned;
         let largest_mtu = ring.map_or(u16::MAX, |ring| u16::try_from(ring.largest_mtu()).unwrap_or(u16::MAX));
         let largest_mtu = largest_mtu.min(self::largest_mtu(mbufs.data_room));
         let interface = info.interface_index.zip(known.netif.clone());
         let behind = interface.map(|interface| {
             let vdev = ring.and(arguments_of(&info.name, &options.vdevs)).and_then(Vdev::parse);
-            Behind::new(interface, largest_mtu, !matches!(plan.way, Way::Macs(_)), vdev)
+            Behind::new(interface, largest_mtu, vdev)
         });
-        let awaits_peer = PEERED.contains(&info.driver.as_str());
-        Started::new(known, self.alignment, awaits_peer, behind, self.port)
+        let peer = PEERED
+            .contains(&info.driver.as_str())
+            .then(|| Peer { client: MemifClient::of(&info.name, &info.driver, &options.vdevs) });
+        Started::new(known, self.alignment, peer, behind, self.port)
     }
 }
 

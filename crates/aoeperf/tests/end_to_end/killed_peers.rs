@@ -1,7 +1,5 @@
 //! Ends of a memif connection that are killed while frames are on their way.
 
-use std::io::Write;
-use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,10 +8,9 @@ use aoe_initiator::{Initiator, Link, Retransmit, ShelfSlot};
 use lab::vdev::{JUMBO_ROOM, Role, af_packet, memif};
 use lab::{Daemon, DpdkFiles, Namespace, Veth, until};
 use nix::sys::signal::Signal;
-use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{PATIENCE, Target, target_program, turn};
+use crate::{PATIENCE, Target, aoeperf, target_program, turn};
 
 const ADDRESS: ShelfSlot = ShelfSlot::new(1, 1);
 
@@ -62,12 +59,57 @@ fn peers_that_are_killed_under_load_do_no_harm_to_the_target() {
     target.stop();
 }
 
-/// The frames that the memif port has received.
+/// The frames that the memif port behind an interface's has received.
 fn rx_frames(target: &Target) -> u64 {
-    let mut stream = UnixStream::connect(target.directory.path().join("rpc")).unwrap();
-    stream.write_all(br#"{"jsonrpc":"2.0","id":1,"method":"aoe_get_stats"}"#).unwrap();
-    let answer = serde_json::Deserializer::from_reader(stream).into_iter::<Value>().next().unwrap().unwrap();
-    answer["result"]["ports"][1]["rx_frames"].as_u64().unwrap()
+    rx_frames_of(target, 1)
+}
+
+/// The frames that a port has received.
+fn rx_frames_of(target: &Target, port: usize) -> u64 {
+    target.call("aoe_get_stats")["ports"][port]["rx_frames"].as_u64().unwrap()
+}
+
+/// The target is the client of a server that is killed and started again; each server does a verified load.
+#[test]
+fn a_target_that_is_a_memif_client_is_connected_to_the_next_server_too() {
+    lab::needs_root!();
+    let _turn = turn();
+    let directory = TempDir::new().unwrap();
+    let socket = directory.path().join("memif");
+    let server = [memif(0, &socket, Role::Server, JUMBO_ROOM, 10)];
+    let client = [memif(0, &socket, Role::Client, JUMBO_ROOM, 10)];
+    let initiator_dpdk = DpdkFiles::new("ape2e-server");
+    let load = |seconds: &str| {
+        let options =
+            format!("--mtu 9000 -t {seconds} -w randrw -q 16 --verify --no-progress --warmup 0 --wait 60");
+        let options: Vec<&str> = options.split(' ').collect();
+        aoeperf(None, initiator_dpdk.prefix(), &server, &options, directory.path())
+    };
+    let mut first = Daemon::start(&mut load("600")).unwrap();
+    until("the server to listen", PATIENCE, || {
+        first.check_running().unwrap_or_else(|error| panic!("{error}"));
+        socket.exists()
+    });
+    let target = Target::start(None, TempDir::new().unwrap(), &client, &["1.1=malloc:8M"], " ready ");
+    for kill in 1..=3 {
+        until("the target to be connected", PATIENCE, || {
+            first.check_running().unwrap_or_else(|error| panic!("server {kill}: {error}"));
+            target.daemon.log().unwrap().matches("link up").count() >= kill
+        });
+        let before = rx_frames_of(&target, 0);
+        until("the load", PATIENCE, || rx_frames_of(&target, 0) >= before + 100);
+        first.signal(Signal::SIGKILL).unwrap();
+        first.wait(PATIENCE).unwrap();
+        until("the link to be down", PATIENCE, || {
+            target.daemon.log().unwrap().matches("link down").count() >= kill
+        });
+        // A server that was killed leaves its socket's file.
+        std::fs::remove_file(&socket).unwrap();
+        first = Daemon::start(&mut load(if kill == 3 { "1" } else { "600" })).unwrap();
+    }
+    let status = first.wait(PATIENCE).unwrap();
+    assert_eq!(status.code(), Some(0), "{}\n{}", first.log().unwrap(), target.daemon.log().unwrap());
+    target.stop();
 }
 
 /// A server that is killed leaves its socket's file.

@@ -93,6 +93,15 @@ impl Target {
         aoeperf(namespace, self.initiator_dpdk.prefix(), vdevs, options, self.directory.path())
     }
 
+    /// The result of one of its methods without parameters.
+    #[track_caller]
+    fn call(&self, method: &str) -> Value {
+        let socket = self.directory.path().join("rpc");
+        let mut answer =
+            lab::json_rpc::call(&socket, method, &Value::Null).unwrap_or_else(|error| panic!("{error}"));
+        answer["result"].take()
+    }
+
     /// SIGTERM; it must end with 0.
     #[track_caller]
     fn stop(mut self) {

@@ -1,10 +1,6 @@
 //! Many initiators and many exports: what keeps to the budgets is never dropped, and what does not is dropped fairly, counted,
 //! and costs no memory.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-
 use lab::Daemon;
 use lab::vdev::{Role, memif};
 use serde_json::{Value, json};
@@ -22,21 +18,6 @@ struct Outcome {
     report: Value,
     /// Of the target's resident memory, KiB: after two thirds of the load, and at its end.
     memory: [u64; 2],
-}
-
-fn call(socket: &Path, method: &str) -> Value {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(json!({ "jsonrpc": "2.0", "id": 1, "method": method }).to_string().as_bytes()).unwrap();
-    let (mut answer, mut piece) = (Vec::new(), [0; 1 << 16]);
-    loop {
-        let length = stream.read(&mut piece).unwrap();
-        assert_ne!(length, 0, "{method} is not answered");
-        answer.extend_from_slice(&piece[..length]);
-        if let Ok(whole) = serde_json::from_slice::<Value>(&answer) {
-            return whole["result"].clone();
-        }
-    }
 }
 
 fn of(value: &Value, name: &str) -> u64 {
@@ -61,7 +42,7 @@ fn configuration(directory: &TempDir, calls: Vec<Value>) -> String {
 /// Runs aoeperf against a target with these options, over memif.
 fn measure(directory: TempDir, target_options: &[&str], options: &str) -> Outcome {
     let socket = directory.path().join("memif");
-    let (rpc, out) = (directory.path().join("rpc"), directory.path().join("out"));
+    let out = directory.path().join("out");
     let server = memif(0, &socket, Role::Server, ROOM, RING);
     let target_options = [&["--mtu", "1500"], target_options].concat();
     let target = Target::start_with(None, directory, &[server], &target_options, " port started ");
@@ -79,7 +60,7 @@ fn measure(directory: TempDir, target_options: &[&str], options: &str) -> Outcom
     initiator.wait_for_log(" total ", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     let mut stats = Value::Null;
     lab::until("nothing to be in flight", PATIENCE, || {
-        stats = call(&rpc, "aoe_get_stats");
+        stats = target.call("aoe_get_stats");
         stats["lcores"][0]["in_flight"] == 0
     });
     let memory = [during[during.len() * 2 / 3], memory(&target.daemon)];

@@ -115,6 +115,9 @@ impl PortQueue {
         if self.mac == old {
             self.mac = new;
         }
+        if let Some(part) = &mut self.distribution {
+            part.change_address(old, new);
+        }
         self.limits = limits;
     }
 }

@@ -4,6 +4,7 @@ use aoe_target::{MacAddr, PortLimits};
 use control::PortChanges;
 use dpdk::{Interface, Port};
 
+use super::memif_client::MemifClient;
 use super::options::FRAME_OVERHEAD;
 use crate::args::values::MTU_MIN;
 
@@ -12,8 +13,8 @@ pub(crate) struct Started {
     number: u16,
     name: String,
     alignment: usize,
-    /// The link is up only while another process is connected to the port.
-    awaits_peer: bool,
+    /// The other process, without which the link is down.
+    peer: Option<Peer>,
     interface: Option<Behind>,
     /// The link as it was when the port was last looked at.
     link: bool,
@@ -24,6 +25,12 @@ pub(crate) struct Started {
     port: Port,
 }
 
+/// Another process that a port is connected to.
+pub(super) struct Peer {
+    /// What the port does to be connected, if it is a client.
+    pub(super) client: Option<MemifClient>,
+}
+
 /// The Linux interface behind a port.
 pub(super) struct Behind {
     pub(super) index: u32,
@@ -31,8 +38,6 @@ pub(super) struct Behind {
     pub(super) name: String,
     /// The largest MTU that the port's rings and mbufs have room for.
     pub(super) largest_mtu: u16,
-    /// The port has one MAC address, that of the interface.
-    pub(super) takes_its_mac: bool,
     /// How to make the port again, where its PMD can: an af_packet port's vdev.
     pub(super) vdev: Option<Vdev>,
     /// It was deleted, or is in another network namespace now.
@@ -61,13 +66,8 @@ pub(crate) struct Changes {
 }
 
 impl Behind {
-    pub(super) fn new(
-        (index, name): (u32, String),
-        largest_mtu: u16,
-        takes_its_mac: bool,
-        vdev: Option<Vdev>,
-    ) -> Self {
-        Self { index, name, largest_mtu, takes_its_mac, vdev, gone: false, failure: None }
+    pub(super) fn new((index, name): (u32, String), largest_mtu: u16, vdev: Option<Vdev>) -> Self {
+        Self { index, name, largest_mtu, vdev, gone: false, failure: None }
     }
 }
 
@@ -91,7 +91,7 @@ impl Started {
     pub(super) fn new(
         known: &control::PortInfo,
         alignment: usize,
-        awaits_peer: bool,
+        peer: Option<Peer>,
         interface: Option<Behind>,
         port: Port,
     ) -> Self {
@@ -99,7 +99,7 @@ impl Started {
             number: known.number,
             name: known.name.clone(),
             alignment,
-            awaits_peer,
+            peer,
             interface,
             link: false,
             mac: MacAddr(known.mac),
@@ -141,7 +141,7 @@ impl Started {
     /// up by the hand of an operator.
     pub(crate) fn is_worth_waiting_for(&self) -> bool {
         match &self.interface {
-            None => !self.awaits_peer && !self.link_up(),
+            None => self.peer.is_none() && !self.link_up(),
             Some(interface) => {
                 Interface::by_index(interface.index).is_ok_and(|seen| seen.up && !seen.running)
             }
@@ -163,7 +163,7 @@ impl Started {
     /// Takes the link at the end of the start as seen, and warns if it is down.
     pub(crate) fn note_start(&mut self) {
         self.link = self.link_up();
-        if self.link || self.awaits_peer {
+        if self.link || self.peer.is_some() {
             return;
         }
         match &self.interface {
@@ -195,6 +195,9 @@ impl Started {
                 tracing::warn!(port = %self.name, "link down: replies wait until it is up");
             }
         }
+        if !up && let Some(client) = self.peer.as_mut().and_then(|peer| peer.client.as_mut()) {
+            client.look(&self.name, &self.port);
+        }
         changes.advertise &= up;
         changes
     }
@@ -220,7 +223,8 @@ impl Started {
             changes.shown = true;
         }
         let mtu = u16::try_from(seen.mtu).unwrap_or(u16::MAX);
-        let mac = if behind.takes_its_mac { MacAddr(seen.mac) } else { self.mac };
+        // One of several addresses, if lcores have addresses of their own.
+        let mac = MacAddr(seen.mac);
         if mtu == self.mtu && mac == self.mac {
             return;
         }
@@ -358,7 +362,7 @@ mod tests {
 
     #[test]
     fn limits_follow_the_mtu_as_far_as_there_is_room() {
-        let behind = |largest| Behind::new((1, "t0".into()), largest, true, None);
+        let behind = |largest| Behind::new((1, "t0".into()), largest, None);
         let sectors = |largest, mtu| behind(largest).limits("p", mtu, true).max_sectors();
         assert_eq!([1500, 9000, 65535].map(|mtu| sectors(9000, mtu)), [2, 16, 16]);
         assert_eq!(sectors(largest_mtu(2048), 9000), 3);

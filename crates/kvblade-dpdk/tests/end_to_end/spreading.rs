@@ -160,6 +160,28 @@ fn each_lcore_has_a_station_address_which_is_a_path() {
 }
 
 #[test]
+fn with_an_address_for_each_lcore_the_interfaces_new_one_takes_the_place_of_its_old_one() {
+    lab::needs_root!();
+    let lab = lab_of_initiators();
+    let target = lab.start_command(command(&lab, &["--spread", "macs", "-e", "1.1=malloc:8M"]));
+    let mut initiator = lab.initiator(0);
+    find(&mut initiator, ADDRESS);
+    let addresses = |initiator: &mut Initiator| -> BTreeSet<String> {
+        paths(initiator).iter().map(|path| path.mac.to_string()).collect()
+    };
+    let mut expected = addresses(&mut initiator);
+    let own = target.rpc().call("aoe_get_stats", Value::Null)["ports"][0]["mac"].as_str().unwrap().to_owned();
+    assert!(expected.remove(&own) && expected.len() == 1, "{expected:?} and {own}");
+    let new = "02:00:00:00:00:78";
+    lab.far.ip(&["link", "set", "dev", "t0", "address", new]).unwrap();
+    expected.insert(new.into());
+    until("both lcores to answer, one from the new address", || addresses(&mut initiator) == expected);
+    let found = paths(&mut initiator);
+    load_both(&lab, [&found[0], &found[1]]);
+    target.stop();
+}
+
+#[test]
 fn a_way_that_the_port_can_not_go_is_refused() {
     lab::needs_root!();
     let lab = Lab::new(1500);
