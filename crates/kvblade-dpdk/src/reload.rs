@@ -45,7 +45,7 @@ pub(crate) fn start(argv: Vec<OsString>, command: &CommandLine) -> Result<(), La
     let mut signals = Signals::new([SIGHUP]).map_err(failed)?;
     let started = command.clone();
     let wait = move || {
-        let mut applied = started.clone();
+        let mut applied = Applied { command: started.clone(), failed_limits: Vec::new() };
         for _ in signals.forever() {
             while !SERVING.load(Ordering::Relaxed) {
                 std::thread::sleep(START_PERIOD);
@@ -56,7 +56,7 @@ pub(crate) fn start(argv: Vec<OsString>, command: &CommandLine) -> Result<(), La
             }
             service_manager().tell_reloading();
             match reload(&argv, &started, &applied) {
-                Ok(command) => applied = command,
+                Ok(now) => applied = now,
                 Err(sentence) => tracing::error!("SIGHUP: {sentence}; nothing was changed"),
             }
             // The status line follows at the next look at the lcores.
@@ -66,9 +66,17 @@ pub(crate) fn start(argv: Vec<OsString>, command: &CommandLine) -> Result<(), La
     std::thread::Builder::new().name("reload".into()).spawn(wait).map(drop).map_err(failed)
 }
 
-/// Reads the settings and applies them. `started` is the command line that the program started with, and `applied` the
-/// one whose exports there are now. Returns the new one.
-fn reload(argv: &[OsString], started: &CommandLine, applied: &CommandLine) -> Result<CommandLine, String> {
+/// What the last reading of the settings has led to.
+struct Applied {
+    /// The command line whose exports there are now.
+    command: CommandLine,
+    /// Parameters of `aoe_set_qos` with which the call has failed: the exports are there, with other limits on some lcores.
+    failed_limits: Vec<Value>,
+}
+
+/// Reads the settings and applies them. `started` is the command line that the program started with.
+fn reload(argv: &[OsString], started: &CommandLine, applied: &Applied) -> Result<Applied, String> {
+    let Applied { command: applied, failed_limits } = applied;
     let command = match args::parse(argv.iter().cloned(), "") {
         Ok(Invocation::Serve(command)) => *command,
         Ok(_) => return Err("the command line is not one that serves".into()),
@@ -78,7 +86,7 @@ fn reload(argv: &[OsString], started: &CommandLine, applied: &CommandLine) -> Re
     let mut client =
         Client::connect(&command_socket(started), DEFAULT_TIMEOUT).map_err(|error| error.to_string())?;
     let before = before.that_are_there(&mut client).map_err(|error| error.to_string())?;
-    let changes = Changes::between(&before, &after);
+    let changes = Changes::between(&before, &after, failed_limits);
     if let Err(why) = spdk::file::io_uring_available() {
         for bdev in changes.added_files_by_aio() {
             tracing::warn!(
@@ -98,7 +106,7 @@ fn reload(argv: &[OsString], started: &CommandLine, applied: &CommandLine) -> Re
     if !needs_restart.is_empty() {
         tracing::warn!("SIGHUP: changes of {} take effect at the next start", needs_restart.join(", "));
     }
-    let failed = apply(&mut client, &changes);
+    let Failed { calls: failed, limits: failed_limits } = apply(&mut client, &changes);
     tracing::info!(
         added = changes.added_exports.len(),
         removed = changes.removed_exports.len(),
@@ -106,7 +114,7 @@ fn reload(argv: &[OsString], started: &CommandLine, applied: &CommandLine) -> Re
         failed,
         "SIGHUP: the settings were read again"
     );
-    Ok(command)
+    Ok(Applied { command, failed_limits })
 }
 
 /// The socket of the running program, which a change of the file does not move.
@@ -123,9 +131,16 @@ fn calls(command: &CommandLine) -> Result<Calls, String> {
     Ok(Calls::of(&launch.document))
 }
 
-/// Makes the calls, in an order that frees names and addresses before they are used again. Returns the number of failed calls,
-/// which the next SIGHUP repeats.
-fn apply(client: &mut Client, changes: &Changes) -> usize {
+/// Calls that failed, which the next SIGHUP repeats.
+#[derive(Default)]
+struct Failed {
+    calls: usize,
+    /// The parameters of those of `aoe_set_qos`, whose exports do not tell.
+    limits: Vec<Value>,
+}
+
+/// Makes the calls, in an order that frees names and addresses before they are used again.
+fn apply(client: &mut Client, changes: &Changes) -> Failed {
     let removals = changes
         .removed_exports
         .iter()
@@ -134,11 +149,14 @@ fn apply(client: &mut Client, changes: &Changes) -> usize {
     let bdevs = changes.added_bdevs.iter().map(|call| (call.method.clone(), call.params.clone()));
     let exports = changes.added_exports.iter().map(|params| (CreateExport::NAME.to_owned(), params.clone()));
     let limits = changes.limited_exports.iter().map(|params| (SetQos::NAME.to_owned(), params.clone()));
-    let mut failed = 0;
+    let mut failed = Failed::default();
     for (method, params) in removals.chain(bdev_removals).chain(bdevs).chain(exports).chain(limits) {
         if let Err(error) = call(client, &method, &params) {
             tracing::error!("SIGHUP: {method} {params}: {error}");
-            failed += 1;
+            failed.calls += 1;
+            if method == SetQos::NAME {
+                failed.limits.push(params);
+            }
         }
     }
     failed

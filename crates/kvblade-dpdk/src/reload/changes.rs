@@ -75,8 +75,9 @@ impl Calls {
 }
 
 impl Changes {
-    /// The calls from `before` to `after`. An export whose bdev is created anew is created anew too.
-    pub(super) fn between(before: &Calls, after: &Calls) -> Self {
+    /// The calls from `before` to `after`. An export whose bdev is created anew is created anew too. `failed` are parameters of
+    /// `aoe_set_qos` of `before` with which the call has failed: those that are wanted still are repeated.
+    pub(super) fn between(before: &Calls, after: &Calls, failed: &[Value]) -> Self {
         let only_in = |these: &[Call], others: &[Call]| -> Vec<Call> {
             these.iter().filter(|call| !others.contains(call)).cloned().collect()
         };
@@ -89,7 +90,10 @@ impl Changes {
             these.iter().filter(|export| !others.contains(export) || !stays(export)).cloned().collect()
         };
         let mut removed_exports = exports_only_in(&before.exports, &after.exports);
-        let mut limited_exports = Vec::new();
+        let unchanged =
+            after.exports.iter().filter(|export| before.exports.contains(export) && stays(export));
+        let mut limited_exports: Vec<Value> =
+            unchanged.map(limit_params).filter(|params| failed.contains(params)).collect();
         let mut added_exports = exports_only_in(&after.exports, &before.exports);
         added_exports.retain(|added| {
             let same = |removed: &Value| stays(removed) && without_limits(removed) == without_limits(added);
@@ -186,7 +190,7 @@ mod tests {
             made("aio1.2", file_bdev::CREATE_AIO),
             made("file1.3", file_bdev::CREATE),
         ];
-        let changes = Changes::between(&Calls::default(), &calls(&after, &[]));
+        let changes = Changes::between(&Calls::default(), &calls(&after, &[]), &[]);
         assert_eq!(changes.added_files_by_aio().collect::<Vec<_>>(), ["file1.1"]);
     }
 
@@ -205,7 +209,7 @@ mod tests {
     #[test]
     fn what_is_the_same_stays() {
         let same = calls(&[bdev("a", "/a")], &[export(1, "a")]);
-        assert_eq!(Changes::between(&same, &same), Changes::default());
+        assert_eq!(Changes::between(&same, &same, &[]), Changes::default());
     }
 
     #[test]
@@ -213,7 +217,7 @@ mod tests {
         let before = calls(&[bdev("a", "/a"), bdev("b", "/b")], &[export(1, "a"), export(2, "b")]);
         let after = calls(&[bdev("b", "/b"), bdev("c", "/c")], &[export(2, "b"), export(3, "c")]);
         assert_eq!(
-            Changes::between(&before, &after),
+            Changes::between(&before, &after, &[]),
             Changes {
                 removed_exports: vec![export(1, "a")],
                 removed_bdevs: vec![bdev("a", "/a")],
@@ -229,7 +233,7 @@ mod tests {
         let before =
             calls(&[bdev("a", "/a"), bdev("b", "/b")], &[export(1, "a"), export(2, "b"), export(3, "a")]);
         let after = calls(&[bdev("a", "/other"), bdev("b", "/b")], &before.exports);
-        let changes = Changes::between(&before, &after);
+        let changes = Changes::between(&before, &after, &[]);
         assert_eq!(changes.removed_exports, [export(1, "a"), export(3, "a")]);
         assert_eq!(changes.added_exports, changes.removed_exports);
         assert_eq!(
@@ -243,7 +247,8 @@ mod tests {
         let before = calls(&[bdev("a", "/a")], &[export(1, "a")]);
         let mut changed = export(1, "a");
         changed["buffers"] = 64.into();
-        let changes = Changes::between(&before, &calls(&[bdev("a", "/a")], std::slice::from_ref(&changed)));
+        let changes =
+            Changes::between(&before, &calls(&[bdev("a", "/a")], std::slice::from_ref(&changed)), &[]);
         assert_eq!((changes.removed_exports, changes.added_exports), (vec![export(1, "a")], vec![changed]));
         assert_eq!((changes.removed_bdevs, changes.added_bdevs), (vec![], vec![]));
     }
@@ -261,6 +266,7 @@ mod tests {
             Changes::between(
                 &calls(&[bdev("a", "/a")], &[export(before)]),
                 &calls(&[bdev("a", "/a")], &[export(after)]),
+                &[],
             )
         };
         let set = |limits: Value| {
@@ -274,6 +280,23 @@ mod tests {
         let both = changes(some, json!({ "iops": 200, "buffers": 64 }));
         assert_eq!((both.removed_exports.len(), both.added_exports.len()), (1, 1));
         assert!(both.limited_exports.is_empty());
+    }
+
+    #[test]
+    fn limits_that_an_lcore_has_not_got_are_repeated_as_long_as_they_are_wanted() {
+        let limited = |iops: u32, bdev_path: &str| {
+            let mut export = export(1, "a");
+            export["iops"] = iops.into();
+            calls(&[bdev("a", bdev_path)], &[export])
+        };
+        let set = |iops: u32| json!({ "shelf": 1, "slot": 1, "iops": iops });
+        let (now, failed) = (limited(100, "/a"), [set(100)]);
+        let again = |after: &Calls, failed: &[Value]| Changes::between(&now, after, failed).limited_exports;
+        assert_eq!(again(&now, &failed), failed);
+        assert_eq!(again(&limited(200, "/a"), &failed), [set(200)], "others by now");
+        assert_eq!(again(&limited(100, "/b"), &failed), [] as [Value; 0], "the export is made anew");
+        assert_eq!(again(&calls(&[], &[]), &failed), [] as [Value; 0], "it is gone");
+        assert_eq!(again(&now, &[set(300)]), [] as [Value; 0], "of before the last change");
     }
 
     #[test]
