@@ -6,16 +6,16 @@
 use aoe_target::{
     Cursor, Export, ExportCounters, ExportId, ExportKey, PortId, Route, Scan, ShelfSlot, Table, VlanId, Vlans,
 };
+use spdk::IoChannel;
 
 use crate::{
-    backing::{Backing, Overdue},
+    backing::{Backing, Overdue, SyncPolicy},
     owner::Owners,
 };
 
 mod exchange;
 mod lifecycle;
 
-use exchange::Exchange;
 pub use lifecycle::AddError;
 
 /// An lcore's exports.
@@ -46,6 +46,14 @@ pub(crate) struct Exports {
 struct Draining {
     export: Box<Export>,
     done: Box<dyn FnOnce()>,
+}
+
+/// What an export is about to go on with.
+#[derive(Debug)]
+struct Exchange {
+    export: Box<Export>,
+    channel: IoChannel,
+    needed_sync: SyncPolicy,
 }
 
 /// A channel that closes when nothing is in flight on it.

@@ -51,6 +51,7 @@ mod port_queue;
 mod rate_limits;
 mod remote;
 mod requests;
+mod settling;
 mod tag;
 mod timing;
 mod turn_count;

@@ -5,6 +5,8 @@
 //! to `waiting`, those beyond a limit on rates to `limited`, those that no bdev carries out to `refused`, those that need
 //! another I/O to `continuations`, and those past their deadline to `overdue`.
 
+use std::hash::{BuildHasher, RandomState};
+
 use aoe_target::{
     BdevIo, BdevOp, DropReason, Export, ExportId, InitiatorActivities, IoOutcome, PAYLOAD_OFFSET, Reply,
     Request, Transfer, VlanId,
@@ -26,11 +28,11 @@ use crate::{
     pacing::{Pacing, RX_BURST},
     port_queue::PortQueue,
     rate_limits::RateLimits,
+    settling::Settling,
     tag,
 };
 
 use original::Originals;
-use settle::Settling;
 
 mod continuations;
 mod initiators;
@@ -80,7 +82,7 @@ impl Requests {
             deferred: DeferredRequests::default(),
             degraded_changes: DegradedChanges::default(),
             settling: Settling::default(),
-            activities: initiators::table(),
+            activities: InitiatorActivities::new(RandomState::new().hash_one(capacity)),
         })
     }
 

@@ -17,6 +17,7 @@ mod file_watch;
 mod gathered;
 mod gatherings;
 mod health;
+mod health_watch;
 mod histogram;
 mod initiator_state;
 mod lcores;
@@ -165,7 +166,7 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         operations: Operations::default(),
         scans: Scans::default(),
         baseline: Baseline::default(),
-        health: health::HealthWatch::default(),
+        health: health_watch::HealthWatch::default(),
         timed: BTreeSet::new(),
         waiting: Waiting::default(),
         watch: None,

@@ -4,6 +4,7 @@ use aoe_target::{ExportKey, Identity, PortSet, Ports, ShelfSlot, VlanId};
 
 use crate::lifecycle::{Lifecycle, Stage};
 use crate::options::ExportOptions;
+use crate::request::GetExports;
 use crate::served_bdev::ServedBdev;
 
 /// An export in the control plane.
@@ -92,6 +93,20 @@ impl Record {
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
+    }
+
+    /// Whether it has all properties of the exports that `aoe_get_exports` is to list.
+    #[must_use]
+    pub fn is_wanted(&self, wanted: &GetExports) -> bool {
+        let bdev = &self.bdev;
+        let is_called = |name: &str| {
+            name == self.bdev_name || name == bdev.name || (!name.is_empty() && name == bdev.uuid)
+        };
+        wanted.shelf.is_none_or(|shelf| shelf == self.address.shelf)
+            && wanted.slot.is_none_or(|slot| slot == self.address.slot)
+            && (wanted.vlan.is_none() || wanted.vlan == self.options.vlan)
+            && wanted.bdev_name.as_deref().is_none_or(is_called)
+            && wanted.state.is_none_or(|state| state.name() == self.life.name())
     }
 
     /// The names in its IDENTIFY page.

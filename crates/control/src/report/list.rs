@@ -61,7 +61,7 @@ impl ExportList {
     /// deleted by force.
     #[must_use]
     pub fn to_json(&self, wanted: &GetExports) -> String {
-        let matching = |export: &&ListedExport| wanted.matches(&export.record);
+        let matching = |export: &&ListedExport| export.record.is_wanted(wanted);
         let mut exports: Vec<&ListedExport> = self.exports.iter().flatten().filter(matching).collect();
         exports.sort_by_key(|export| {
             let record = &export.record;

@@ -4,7 +4,6 @@ use aoe_target::{Shelf, Slot, VlanId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::registry::Record;
 use crate::value;
 
 /// Most exports of one page.
@@ -61,7 +60,9 @@ pub enum ListedState {
 }
 
 impl ListedState {
-    const fn name(self) -> &'static str {
+    /// Its word in answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Creating => "creating",
@@ -78,20 +79,6 @@ impl ListedState {
 }
 
 impl GetExports {
-    /// Whether an export has all wanted properties.
-    #[must_use]
-    pub fn matches(&self, record: &Record) -> bool {
-        let bdev = record.bdev();
-        let is_called = |name: &str| {
-            name == record.bdev_name() || name == bdev.name || (!name.is_empty() && name == bdev.uuid)
-        };
-        self.shelf.is_none_or(|shelf| shelf == record.address().shelf)
-            && self.slot.is_none_or(|slot| slot == record.address().slot)
-            && (self.vlan.is_none() || self.vlan == record.options().vlan)
-            && self.bdev_name.as_deref().is_none_or(is_called)
-            && self.state.is_none_or(|state| state.name() == record.life().name())
-    }
-
     /// The page out of exports that match.
     pub fn page<T>(&self, matching: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
         let most = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);

@@ -7,16 +7,8 @@
 use aoe_target::{Export, ExportKey, ExportState};
 use spdk::{Bdev, CompletionQueue, IoChannel};
 
-use super::{AddError, Closing, Exports, backing_of};
+use super::{AddError, Closing, Exchange, Exports, backing_of};
 use crate::{backing::SyncPolicy, deadline::Timeout, inflight::InFlight};
-
-/// What an export is about to go on with.
-#[derive(Debug)]
-pub(super) struct Exchange {
-    pub(super) export: Box<Export>,
-    channel: IoChannel,
-    needed_sync: SyncPolicy,
-}
 
 impl Exports {
     /// Opens the channel that the export is to go on with, as `export`. Requests do not see it before [`Exports::exchange`].

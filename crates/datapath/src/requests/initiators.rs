@@ -1,9 +1,8 @@
 //! The initiators of exports: who was seen, and what of each is in flight.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use aoe_target::{ExportKey, InitiatorActivities, InitiatorActivity, MacAddr, PAYLOAD_OFFSET};
+use aoe_target::{ExportKey, InitiatorActivity, MacAddr, PAYLOAD_OFFSET};
 use dpdk::tsc;
 
 use super::Requests;
@@ -18,11 +17,6 @@ pub struct SeenInitiator {
     pub first_seen: Duration,
     /// How long ago it was last seen.
     pub last_seen: Duration,
-}
-
-/// A table for an lcore, with a random seed.
-pub(super) fn table() -> InitiatorActivities {
-    InitiatorActivities::new(RandomState::new().hash_one(0))
 }
 
 impl Requests {

@@ -15,16 +15,6 @@ use crate::{
 /// Bytes of a frame without data.
 const FRAME: usize = 64;
 
-/// Exports whose bdevs are being flushed for the control plane, and who waits for that.
-#[derive(Default)]
-pub(super) struct Settling(Vec<(ExportKey, Box<dyn FnOnce(bool)>)>);
-
-impl std::fmt::Debug for Settling {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_list().entries(self.0.iter().map(|(key, _)| key)).finish()
-    }
-}
-
 impl Requests {
     /// Flushes the bdev of an export on which nothing is in flight, unless all that was answered is durable. `done` gets whether
     /// that is so then. A bdev that no flush can reach is left as it is: initiators can't make it durable either.
@@ -63,7 +53,7 @@ impl Requests {
         match backing.submit(thread, &self.bdevs, flush, frame, context) {
             Ok(()) => {
                 self.accounting.begin(key.id, backing, queue, MacAddr([0; 6]), deadline);
-                self.settling.0.push((key, Box::new(done)));
+                self.settling.begin(key, Box::new(done));
             }
             Err(frame) => {
                 drop(frame);
@@ -85,8 +75,7 @@ impl Requests {
         let key = export.key();
         self.accounting.end(context.export, backing, queue, (context.deadline, context.fenced), &frame);
         drop(frame);
-        let place = self.settling.0.iter().position(|(of, _)| *of == key);
-        if let Some((_, done)) = place.map(|place| self.settling.0.swap_remove(place)) {
+        if let Some(done) = self.settling.end(key) {
             done(matches!(outcome, IoOutcome::Ok | IoOutcome::Aborted));
         }
     }

@@ -17,13 +17,6 @@ use super::resources::{CALL_PATIENCE, Resources};
 use super::start_state::is_ready;
 use crate::answer::Answer;
 
-/// A call that waits until lcores have other options of an export.
-#[derive(Default)]
-pub(super) struct Configuring {
-    /// Lcores that could not be reached.
-    unreached: Vec<u32>,
-}
-
 impl Target {
     /// Carries out `aoe_update_export`.
     pub(super) fn update_export(&mut self, request: &UpdateExport, answer: Answer) {
@@ -125,18 +118,18 @@ impl Target {
         before: &ExportOptions,
         options: &ExportOptions,
     ) {
-        let reported = self.operations.configurings().report(operation, |configuring| {
+        let reported = self.operations.configurings().report(operation, |unreached| {
             if configured.is_err() {
-                configuring.unreached.push(core);
+                unreached.push(core);
             }
         });
         match reported {
             Reported::Nothing => self.nothing_waits("options", operation, core),
             Reported::Part => {}
-            Reported::Whole(Configuring { unreached }, answer) if unreached.is_empty() => {
+            Reported::Whole(unreached, answer) if unreached.is_empty() => {
                 self.change_access(key, before, options, answer);
             }
-            Reported::Whole(Configuring { unreached }, answer) => answer.refuse(&RpcError::new(
+            Reported::Whole(unreached, answer) => answer.refuse(&RpcError::new(
                 ErrorCode::NoMemory,
                 format!("lcores {unreached:?} have not got the options ({Unreached}): repeat the call"),
             )),

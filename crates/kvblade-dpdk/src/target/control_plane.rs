@@ -10,7 +10,7 @@ use spdk::{Finished, Poller};
 use super::degraded::DegradedExports;
 use super::file_watch::FileWatch;
 use super::gathered::{Caller, Gathered};
-use super::health::HealthWatch;
+use super::health_watch::HealthWatch;
 use super::lcores::{Lcores, Undelivered};
 use super::operations::{Operations, Waiting};
 use super::read_claims::ReadClaims;

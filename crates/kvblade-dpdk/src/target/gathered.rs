@@ -30,7 +30,7 @@ impl Wanted {
     /// Whether it needs this export itself.
     pub(super) fn lists(&self, record: &Record) -> bool {
         match self {
-            Self::List(wanted) => wanted.matches(record),
+            Self::List(wanted) => record.is_wanted(wanted),
             Self::Health => true,
             Self::Stats | Self::Reset => false,
         }

@@ -7,7 +7,6 @@ use aoe_target::{ExportId, Histograms};
 use control::{CreateExport, InitiatorStats};
 use spdk::Poller;
 
-use super::change::Configuring;
 use super::gatherings::Gatherings;
 use crate::answer::Answer;
 
@@ -17,7 +16,7 @@ pub(super) struct Operations {
     next: u64,
     postponed: BTreeMap<u64, Postponed>,
     limitings: Gatherings<Vec<u32>>,
-    configurings: Gatherings<Configuring>,
+    configurings: Gatherings<Vec<u32>>,
     accesses: BTreeMap<u64, Answer>,
     timings: Gatherings<Vec<u32>>,
     histograms: Gatherings<Histograms>,
@@ -46,8 +45,8 @@ impl Operations {
         &mut self.limitings
     }
 
-    /// Options on their way to the lcores.
-    pub(super) fn configurings(&mut self) -> &mut Gatherings<Configuring> {
+    /// Options on their way to the lcores; those that could not be reached.
+    pub(super) fn configurings(&mut self) -> &mut Gatherings<Vec<u32>> {
         &mut self.configurings
     }
 
