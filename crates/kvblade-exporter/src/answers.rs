@@ -89,6 +89,20 @@ pub(crate) struct ExportPort {
     pub(crate) netif: Option<String>,
 }
 
+/// The answer to `aoe_get_health`.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Health {
+    pub(crate) reasons: Vec<HealthReason>,
+}
+
+/// One reason of its verdict.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct HealthReason {
+    pub(crate) severity: String,
+    pub(crate) subject: String,
+    pub(crate) text: String,
+}
+
 /// The answer to `aoe_get_initiators`.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Initiators {

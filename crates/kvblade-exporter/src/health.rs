@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::answers;
 use crate::history::{History, grown};
 use crate::snapshot::Snapshot;
 
@@ -49,10 +50,15 @@ impl Health {
             health.add(Verdict::Warning, "kvblade-dpdk has not been asked yet".into());
             return health;
         };
-        health.states(newest);
+        match &newest.health {
+            Some(of_target) => health.adopt(of_target),
+            None => health.states(newest),
+        }
         if let Some((before, newest)) = history.pair() {
             health.faults(before, newest);
-            health.drops(before, newest);
+            if newest.health.is_none() {
+                health.drops(before, newest);
+            }
         }
         health
     }
@@ -60,6 +66,18 @@ impl Health {
     fn add(&mut self, verdict: Verdict, reason: String) {
         self.verdict = self.verdict.max(verdict);
         self.reasons.push(reason);
+    }
+
+    /// Takes over what the target finds itself. What is only worth knowing has no place here.
+    fn adopt(&mut self, of_target: &answers::Health) {
+        for reason in &of_target.reasons {
+            let verdict = match reason.severity.as_str() {
+                "failure" => Verdict::Failure,
+                "warning" => Verdict::Warning,
+                _ => continue,
+            };
+            self.add(verdict, format!("{}: {}", reason.subject, reason.text));
+        }
     }
 
     fn states(&mut self, newest: &Snapshot) {
@@ -172,6 +190,19 @@ mod tests {
                 "port eth1 dropped 9 frames (no_mbuf): no mbuf was free"
             ]
         );
+    }
+
+    #[test]
+    fn the_targets_own_verdict_takes_the_place_of_a_look_at_states_and_drops() {
+        let answer = serde_json::json!({"verdict": "warning", "reasons": [
+            {"severity": "warning", "kind": "link_down", "subject": "eth1", "text": "the port has no link"},
+            {"severity": "note", "kind": "one_path", "subject": "1.1", "text": "one path"},
+        ]});
+        let mut snapshot = example(7);
+        snapshot.health = Some(serde_json::from_value(answer).unwrap());
+        let expected =
+            Health { verdict: Verdict::Warning, reasons: vec!["eth1: the port has no link".to_owned()] };
+        assert_eq!(health(vec![Ok(snapshot.clone()), Ok(snapshot)]), expected);
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Site {
     /// Takes samples for the page, for ever.
     pub(crate) async fn sample(&self) {
         loop {
-            let answer = self.target.snapshot(self.timeout).await;
+            let answer = self.target.snapshot(self.timeout, true).await;
             let line = locked(&self.history).push(answer, SystemTime::now());
             if let Some(line) = line {
                 log(&line);
@@ -141,7 +141,7 @@ impl Site {
     }
 
     async fn metrics(&self, format: Format, within: Duration) -> Response<Full<Bytes>> {
-        let answer = self.target.snapshot(within).await;
+        let answer = self.target.snapshot(within, false).await;
         if answer.is_err() {
             self.failed_scrapes.fetch_add(1, Ordering::Relaxed);
         }

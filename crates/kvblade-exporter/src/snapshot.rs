@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::answers::{Counts, ExportInfo, Initiators, Stats, counts};
+use crate::answers::{Counts, ExportInfo, Health, Initiators, Stats, counts};
 use crate::process::Process;
 
 /// One answer of the target to all calls of a scrape.
@@ -22,6 +22,8 @@ pub(crate) struct Snapshot {
     pub(crate) initiators: Option<InitiatorCounts>,
     /// The target's process, if it is in sight.
     pub(crate) process: Option<Process>,
+    /// If it was asked for, and the target has the method.
+    pub(crate) health: Option<Health>,
 }
 
 /// What distinguishes the series of exports. Exports that agree in it (the same bdev at the same address on other ports, or in
@@ -127,6 +129,7 @@ impl Snapshot {
             lcores,
             initiators: initiators.map(initiator_counts),
             process,
+            health: None,
         }
     }
 }

@@ -142,6 +142,9 @@ fn initiators(counts: &InitiatorCounts) -> Value {
             "mac": id.mac,
             "export": format!("{}.{}", id.shelf, id.slot),
             "vlan": id.vlan,
+            "requests": counts.get("requests"),
+            "retransmissions": counts.get("retransmissions"),
+            "outstanding": counts.get("outstanding"),
             "export_full": drops(counts, "export_full"),
             "rate_limited": drops(counts, "rate_limited"),
         })

@@ -37,6 +37,7 @@ pub(crate) struct Target {
 #[derive(Debug)]
 struct Ask {
     deadline: Instant,
+    with_health: bool,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -57,17 +58,17 @@ impl Target {
         &self.socket
     }
 
-    /// A new snapshot.
+    /// A new snapshot. `with_health` asks for the target's own verdict too, which costs it as much as all the rest.
     ///
     /// # Errors
     /// A sentence, if the target does not answer within that time, or not as it should.
-    pub(crate) async fn snapshot(&self, within: Duration) -> Answer {
+    pub(crate) async fn snapshot(&self, within: Duration, with_health: bool) -> Answer {
         let silent = || {
             let socket = self.socket.display();
             format!("kvblade-dpdk at '{socket}' has not answered within {} s", within.as_secs_f32())
         };
         let (answer, answered) = oneshot::channel();
-        match self.asks.try_send(Ask { deadline: Instant::now() + within, answer }) {
+        match self.asks.try_send(Ask { deadline: Instant::now() + within, with_health, answer }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
                 return Err(format!("{WAITING_MAX} scrapes wait for an answer already"));
@@ -88,7 +89,7 @@ impl Target {
 /// A sentence, if the target does not answer.
 pub(crate) fn take_once(socket: &Path, within: Duration, with_initiators: bool) -> Result<Snapshot, String> {
     let mut calls = Calls { socket: socket.to_owned(), with_initiators, client: None };
-    calls.snapshot(Instant::now() + within).map_err(|error| error.to_string())
+    calls.snapshot(Instant::now() + within, false).map_err(|error| error.to_string())
 }
 
 /// The thread's state.
@@ -106,7 +107,9 @@ impl Calls {
             let mut waiting: Vec<Ask> = std::iter::once(first).chain(asks.try_iter()).collect();
             waiting.retain(|ask| ask.deadline > now && !ask.answer.is_closed());
             let Some(deadline) = waiting.iter().map(|ask| ask.deadline).max() else { continue };
-            let answer = self.snapshot(deadline).map(Arc::new).map_err(|error| error.to_string());
+            let with_health = waiting.iter().any(|ask| ask.with_health);
+            let answer =
+                self.snapshot(deadline, with_health).map(Arc::new).map_err(|error| error.to_string());
             for ask in waiting {
                 // One who has given up takes no answer.
                 ask.answer.send(answer.clone()).unwrap_or_default();
@@ -114,18 +117,18 @@ impl Calls {
         }
     }
 
-    fn snapshot(&mut self, deadline: Instant) -> Result<Snapshot, ClientError> {
+    fn snapshot(&mut self, deadline: Instant, with_health: bool) -> Result<Snapshot, ClientError> {
         let was_connected = self.client.is_some();
-        match self.attempt(deadline) {
+        match self.attempt(deadline, with_health) {
             // The target was started anew since the last call, or has closed the connection that was idle longest.
             Err(ClientError::Closed { .. } | ClientError::Broken { .. }) if was_connected => {
-                self.attempt(deadline)
+                self.attempt(deadline, with_health)
             }
             other => other,
         }
     }
 
-    fn attempt(&mut self, deadline: Instant) -> Result<Snapshot, ClientError> {
+    fn attempt(&mut self, deadline: Instant, with_health: bool) -> Result<Snapshot, ClientError> {
         let asked = Instant::now();
         // Only a connection on which every call succeeded is kept.
         let mut client = match self.client.take() {
@@ -139,9 +142,15 @@ impl Calls {
         } else {
             None
         };
+        let health = match with_health.then(|| call(&mut client, deadline, "aoe_get_health")) {
+            Some(Ok(health)) => Some(health),
+            // A target of an earlier release.
+            None | Some(Err(ClientError::NoMethod { .. })) => None,
+            Some(Err(error)) => return Err(error),
+        };
         let process = Process::at(&client);
         self.client = Some(client);
-        Ok(Snapshot::of(asked, stats, infos, initiators, process))
+        Ok(Snapshot { health, ..Snapshot::of(asked, stats, infos, initiators, process) })
     }
 }
 
@@ -212,7 +221,7 @@ mod tests {
             let ask = || {
                 let target = Arc::clone(&target);
                 tokio::spawn(async move {
-                    target.snapshot(Duration::from_secs(60)).await.unwrap().lcores[&0]["turns"]
+                    target.snapshot(Duration::from_secs(60), false).await.unwrap().lcores[&0]["turns"]
                 })
             };
             let first = ask();
@@ -241,7 +250,7 @@ mod tests {
         let _queued = UnixStream::connect(&path).unwrap();
         let target = Target::start(&path, false).unwrap();
         for _ in 0..2 {
-            let refusal = wait(target.snapshot(SHORT)).unwrap_err();
+            let refusal = wait(target.snapshot(SHORT, false)).unwrap_err();
             assert!(
                 refusal.contains(path.to_str().unwrap()) && refusal.contains("within 0.3 s"),
                 "{refusal}"
@@ -255,7 +264,7 @@ mod tests {
         let path = directory.path().join("rpc");
         serve(&path, |_, _| r#"{"exports":7}"#.into());
         let target = Target::start(&path, false).unwrap();
-        let refusal = wait(target.snapshot(Duration::from_secs(60))).unwrap_err();
+        let refusal = wait(target.snapshot(Duration::from_secs(60), false)).unwrap_err();
         assert!(refusal.starts_with("aoe_get_stats: the answer makes no sense"), "{refusal}");
         let nobody = take_once(&directory.path().join("none"), SHORT, false).unwrap_err();
         assert!(nobody.starts_with("cannot reach kvblade-dpdk at"), "{nobody}");

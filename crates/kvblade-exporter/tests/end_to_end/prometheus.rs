@@ -182,6 +182,9 @@ fn every_query_of_the_dashboard_and_the_rules_has_an_answer_from_a_target_under_
         seen.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
     agrees_with_the_target(&exporter, far);
+    let status: Value = serde_json::from_str(&exporter.get("/status.json", &[]).body).unwrap();
+    assert!(status["down_since"].is_null() && !status["exports"][0]["rates"].is_null(), "{status}");
+    assert_ne!(status["health"]["verdict"], "failure", "{status}");
 }
 
 #[track_caller]
