@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aoe_target::{
-    Acl, BdevIo, BdevOp, ConfigString, Cursor, Disposition, Export, ExportId, ExportState,
-    Identity, InitiatorState, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId, PortLimits, Ports, Reply, Request,
-    Route, Shelf, ShelfSlot, Slot, Table, Vlans,
+    Acl, BdevIo, BdevOp, ConfigString, Cursor, Disposition, Export, ExportId, ExportState, Identity,
+    InitiatorState, IoOutcome, MacAddr, PAYLOAD_OFFSET, PortId, PortLimits, Ports, Reply, Request, Route,
+    Shelf, ShelfSlot, Slot, Table, Vlans,
 };
 
 use crate::model::{Disk, Fate, PORT};
