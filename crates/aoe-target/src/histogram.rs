@@ -1,6 +1,6 @@
 //! Histograms of times: how long reads, writes and flushes take, from their arrival to their answer.
 //!
-//! Buckets are log-linear: [`PARTS`] for each power of two, so a bucket is at most an eighth wide of its value. Times are in ticks of
+//! Buckets are log-linear: eight for each power of two, so a bucket is at most an eighth wide of its value. Times are in ticks of
 //! the clock that the lcore reads. One lcore writes a histogram; the reader adds those of all.
 
 /// Buckets for each power of two.

@@ -22,6 +22,9 @@ use super::resources::{CALL_PATIENCE, Resources};
 use super::scan::{IDS, Step};
 use crate::answer::Answer;
 
+/// An lcore's counters but for those of exports, the requests in flight of exports that drain there, and initiators that it has seen.
+type Rest = (Snapshot, Vec<(ExportKey, u32)>, Vec<SeenInitiator>);
+
 impl Target {
     /// Carries out `aoe_get_exports` or `aoe_get_stats`.
     pub(super) fn scan_for(&mut self, wanted: Wanted, answer: Answer) {
@@ -149,12 +152,7 @@ impl Target {
     }
 
     /// An lcore has reported the rest of its counters. One that can't be reached has counters of 0.
-    fn rest_counted(
-        &mut self,
-        number: u64,
-        core: u32,
-        rest: Result<(Snapshot, Vec<(ExportKey, u32)>, Vec<SeenInitiator>), Unreached>,
-    ) {
+    fn rest_counted(&mut self, number: u64, core: u32, rest: Result<Rest, Unreached>) {
         if let Err(unreached) = &rest {
             tracing::error!(lcore = core, "an lcore has no counters: {unreached}");
         }

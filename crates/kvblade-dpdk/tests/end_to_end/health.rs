@@ -181,8 +181,8 @@ fn initiators_are_listed_with_what_is_seen_of_them() {
     let tags = in_flight(&mut one, &slow, &mut rpc);
     let listed = rpc.call("aoe_get_initiators", Value::Null);
     let of = |listed: &Value, mac: String, slot: u8| -> Value {
-        let all = listed["initiators"].as_array().unwrap().iter();
-        let found = all.cloned().find(|one| one["mac"] == mac.as_str() && one["slot"] == slot);
+        let mut all = listed["initiators"].as_array().unwrap().iter();
+        let found = all.find(|one| one["mac"] == mac.as_str() && one["slot"] == slot).cloned();
         found.unwrap_or_else(|| panic!("no {mac} of 1.{slot} in {listed}"))
     };
     let (mac, other_mac) = (lab.link(0).mac().to_string(), lab.link(1).mac().to_string());

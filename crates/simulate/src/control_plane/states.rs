@@ -182,7 +182,9 @@ impl States {
                 self.enqueue(lcore, deferred, now);
             }
         }
-        while let Some((_, slot, state)) = self.orphans.pop_front_if(|(until, ..)| *until <= now) {
+        while self.orphans.front().is_some_and(|(until, ..)| *until <= now)
+            && let Some((_, slot, state)) = self.orphans.pop_front()
+        {
             busy = true;
             // Nobody waits for its outcome.
             self.save(slot, &state);
