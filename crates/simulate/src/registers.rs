@@ -122,7 +122,8 @@ mod tests {
 
     fn registers(ops: &[Op]) -> Registers {
         let mut registers = Registers::new(ops, |_| 0);
-        for (op, at) in ops.iter().zip((0u64..).step_by(10)) {
+        // What was there before is there since 0.
+        for (op, at) in ops.iter().zip((10u64..).step_by(10)) {
             registers.began(op, 0, at);
             registers.arrived(op, 0);
             registers.ended(op, 0, at + 5, true).expect("it began");
@@ -138,24 +139,24 @@ mod tests {
             let state = InitiatorState { config, ..InitiatorState::default() };
             registers.survived(0, &state, at).and_then(|()| registers.check())
         };
-        assert_eq!(check(2, 16), Ok(()));
-        assert!(check(1, 16).expect_err("2 was answered at 15").contains("undoes write 2"));
-        assert_eq!(check(1, 13), Ok(()), "2 has begun");
-        assert_eq!(check(2, 13), Ok(()));
+        assert_eq!(check(2, 26), Ok(()));
+        assert!(check(1, 26).expect_err("2 was answered at 25").contains("undoes write 2"));
+        assert_eq!(check(1, 23), Ok(()), "2 has begun");
+        assert_eq!(check(2, 23), Ok(()));
     }
 
     #[test]
     fn a_lost_reservation_or_mask_address_is_found() {
         let mut reserved = registers(&[op(1, Operation::Reserve { holders: 1 })]);
-        assert_eq!(reserved.survived(0, &InitiatorState::default(), 9), Ok(()));
+        assert_eq!(reserved.survived(0, &InitiatorState::default(), 19), Ok(()));
         assert!(reserved.check().expect_err("it was answered").contains("undoes write 1"));
         let mut released =
             registers(&[op(1, Operation::Reserve { holders: 1 }), op(2, Operation::Reserve { holders: 0 })]);
-        assert_eq!(released.survived(0, &InitiatorState::default(), 16), Ok(()));
+        assert_eq!(released.survived(0, &InitiatorState::default(), 26), Ok(()));
         assert_eq!(released.check(), Ok(()));
         let mut masked = registers(&[op(1, Operation::Mask)]);
         assert!(
-            masked.survived(0, &InitiatorState::default(), 9).expect_err("it is gone").contains("request 1")
+            masked.survived(0, &InitiatorState::default(), 19).expect_err("it is gone").contains("request 1")
         );
     }
 }

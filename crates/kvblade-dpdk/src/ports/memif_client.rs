@@ -50,7 +50,7 @@ impl MemifClient {
             self.wait = self.wait.saturating_sub(1);
             return;
         }
-        if !self.server_listens() {
+        if !self.has_server() {
             return;
         }
         match port.connect_again() {
@@ -74,8 +74,9 @@ impl MemifClient {
         }
     }
 
-    /// Whether a memif server listens at the address. It refuses a socket of another type, and is not disturbed by that.
-    fn server_listens(&self) -> bool {
+    /// Whether a memif server has the address. It refuses a socket of another type, and is not disturbed by that. One that does
+    /// not listen yet refuses the connection, too, which is tried again.
+    fn has_server(&self) -> bool {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let Ok(probe) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else { return false };
         connect(probe.as_raw_fd(), &self.server) == Err(Errno::EPROTOTYPE)
@@ -138,18 +139,17 @@ mod tests {
         let path = directory.path().join("memif");
         let server = UnixAddr::new(&path).expect("a short path");
         let client = MemifClient { server, wait: 0, sockets: BTreeSet::new(), failure: None };
-        assert!(!client.server_listens(), "there is no file");
+        assert!(!client.has_server(), "there is no file");
         let stream = UnixListener::bind(&path).expect("a listener of another type");
-        assert!(!client.server_listens());
+        assert!(!client.has_server());
         drop(stream);
-        assert!(!client.server_listens(), "nobody listens");
+        assert!(!client.has_server(), "nobody has the file");
         fs::remove_file(&path).expect("the listener has left it");
         let packets =
             socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
         bind(packets.as_raw_fd(), &server).expect("the path is free");
-        assert!(!client.server_listens(), "not yet");
         listen(&packets, Backlog::new(1).expect("a number")).expect("it is bound");
-        assert!((0..10).all(|_| client.server_listens()), "without filling the backlog");
+        assert!((0..10).all(|_| client.has_server()), "without filling the backlog");
     }
 
     #[test]
