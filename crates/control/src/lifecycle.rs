@@ -48,8 +48,8 @@ pub enum Task {
     OpenOther,
     /// Drop new requests, and report when nothing is in flight.
     Hold,
-    /// Bring to stable media what the bdev has completed.
-    Settle,
+    /// Flush the bdev, so that all completed writes are on stable media.
+    FlushBdev,
     /// Serve the export by the other channel.
     Exchange,
     /// Serve the export as before: it is not exchanged.
@@ -411,14 +411,14 @@ impl Lifecycle {
                 effects.push(Effect::NotAttached);
                 self.go_offline(effects);
             }
-            (Stage::Changing, Task::OpenOther | Task::Hold | Task::Settle) if self.releasing => {}
+            (Stage::Changing, Task::OpenOther | Task::Hold | Task::FlushBdev) if self.releasing => {}
             (Stage::Changing, Task::OpenOther) if self.goes_on(done) => self.run(Task::Hold, effects),
-            (Stage::Changing, Task::Hold) if self.goes_on(done) => self.run(Task::Settle, effects),
-            (Stage::Changing, Task::Settle) if self.goes_on(done) => {
+            (Stage::Changing, Task::Hold) if self.goes_on(done) => self.run(Task::FlushBdev, effects),
+            (Stage::Changing, Task::FlushBdev) if self.goes_on(done) => {
                 self.exchanging = true;
                 self.run(Task::Exchange, effects);
             }
-            (Stage::Changing, Task::OpenOther | Task::Hold | Task::Settle) => self.release(effects),
+            (Stage::Changing, Task::OpenOther | Task::Hold | Task::FlushBdev) => self.release(effects),
             (Stage::Changing, Task::Exchange) => self.changed(effects),
             (Stage::Changing, Task::Release) => {
                 self.stage = if self.degraded { Stage::Degraded } else { Stage::Serving };

@@ -105,7 +105,9 @@ impl Backing {
 
     /// Whether completed writes may be in a volatile cache that a flush empties.
     pub(crate) fn holds_volatile_writes(&self) -> bool {
-        self.sync == SyncPolicy::Nothing && self.needed_sync != SyncPolicy::Nothing
+        self.sync == SyncPolicy::Nothing
+            && self.needed_sync != SyncPolicy::Nothing
+            && self.channel().is_some_and(IoChannel::can_flush)
     }
 
     /// Has its requests go by another channel. Nothing is in flight on the one before, so it closes.

@@ -64,8 +64,8 @@ pub(crate) enum Next {
     Smart,
     /// Nothing: it was answered past its deadline.
     Answered,
-    /// Report to the control plane: it is no request of an initiator ([`crate::Lcore::settle`]).
-    Settled,
+    /// Report to the control plane: it is no request of an initiator ([`crate::Lcore::flush_bdev`]).
+    BdevFlushed,
 }
 
 /// Private bytes that the mempool of a port queue needs for each mbuf.

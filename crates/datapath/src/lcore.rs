@@ -285,10 +285,10 @@ impl Lcore {
         self.requests.exports.hold(key, done);
     }
 
-    /// Third step, on a held export: has the bdev bring to stable media what it has completed. `done` gets whether it has.
-    pub fn settle(&mut self, key: impl Into<ExportKey>, done: impl FnOnce(bool) + 'static) {
+    /// Third step, on a held export: flushes the bdev. `done` gets whether all completed writes are on stable media.
+    pub fn flush_bdev(&mut self, key: impl Into<ExportKey>, done: impl FnOnce(bool) + 'static) {
         let (requests, queues, key) = (&mut self.requests, &mut self.queues, key.into());
-        CurrentThread::with(|thread| requests.settle(thread, queues, key, done));
+        CurrentThread::with(|thread| requests.flush_bdev(thread, queues, key, done));
     }
 
     /// Last step: serves the export by the other channel. Returns the export before: its memory is freed where it was made.

@@ -31,6 +31,7 @@
 mod accounting;
 mod admission;
 mod backing;
+mod bdev_flushes;
 mod bdev_io;
 mod budget;
 mod deadline;
@@ -51,7 +52,6 @@ mod port_queue;
 mod rate_limits;
 mod remote;
 mod requests;
-mod settling;
 mod tag;
 mod timing;
 mod turn_count;

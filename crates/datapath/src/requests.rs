@@ -18,6 +18,7 @@ use crate::{
     accounting::Accounting,
     admission::NotAdmitted,
     backing::Backing,
+    bdev_flushes::BdevFlushes,
     bdev_io,
     deferred::DeferredRequests,
     degraded::DegradedChanges,
@@ -28,12 +29,12 @@ use crate::{
     pacing::{Pacing, RX_BURST},
     port_queue::PortQueue,
     rate_limits::RateLimits,
-    settling::Settling,
     tag,
 };
 
 use original::Originals;
 
+mod bdev_flush;
 mod continuations;
 mod initiators;
 mod limited;
@@ -41,7 +42,6 @@ mod messages;
 mod original;
 mod overdue;
 mod refused;
-mod settle;
 mod timed;
 mod waiting;
 
@@ -60,7 +60,7 @@ pub(crate) struct Requests {
     fanouts: Fanouts,
     deferred: DeferredRequests,
     degraded_changes: DegradedChanges,
-    settling: Settling,
+    bdev_flushes: BdevFlushes,
     activities: InitiatorActivities,
 }
 
@@ -81,7 +81,7 @@ impl Requests {
             fanouts: Fanouts::new(),
             deferred: DeferredRequests::default(),
             degraded_changes: DegradedChanges::default(),
-            settling: Settling::default(),
+            bdev_flushes: BdevFlushes::default(),
             activities: InitiatorActivities::new(RandomState::new().hash_one(capacity)),
         })
     }

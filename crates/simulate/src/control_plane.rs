@@ -499,7 +499,7 @@ fn carry_out(
         (Task::Prepare, Some((export, bdev))) => done(lcore.prepare(export, &bdev).is_ok()),
         (Task::Attach, Some((export, bdev))) => done(lcore.attach(export, &bdev).is_ok()),
         // No event of a plan leads to a change.
-        (Task::OpenOther | Task::Hold | Task::Settle | Task::Exchange | Task::Release, _) => done(false),
+        (Task::OpenOther | Task::Hold | Task::FlushBdev | Task::Exchange | Task::Release, _) => done(false),
         (Task::Prepare | Task::Attach | Task::LeavePorts, _) => done(false),
         (Task::Serve | Task::Resume, _) => done(lcore.serve(key).is_ok()),
         (Task::TakeOffline, _) => lcore.take_offline(key, move || done(true)),

@@ -114,6 +114,12 @@ impl IoChannel {
         self.inner().in_flight.get()
     }
 
+    /// Whether the bdev has a way to flush: without one, [`IoKind::Flush`] ends with [`Outcome::Aborted`].
+    #[must_use]
+    pub fn can_flush(&self) -> bool {
+        self.inner().bdev.info().flush != FlushMethod::Impossible
+    }
+
     /// Whether one command carries a write of these sectors from `frame`, so that it can be an [`IoKind::WriteFua`].
     #[inline]
     #[must_use]

@@ -369,9 +369,9 @@ fn no_lcore_goes_on_with_another_bdev_before_nothing_is_in_flight_at_the_one_bef
         [],
         "another lcore has some"
     );
-    let settles = life.step(Event::Reported { round: round_of(&holds), done: true });
-    assert_eq!(tasks(&settles), [Task::Settle]);
-    let exchanges = report_all(&mut life, &settles, true);
+    let flushes = life.step(Event::Reported { round: round_of(&holds), done: true });
+    assert_eq!(tasks(&flushes), [Task::FlushBdev]);
+    let exchanges = report_all(&mut life, &flushes, true);
     assert_eq!(tasks(&exchanges), [Task::Exchange]);
     assert_eq!(life.busy(true), Some("changed"), "there is no way back");
     assert_eq!(life.step(Event::Late), []);

@@ -54,8 +54,8 @@ impl Requests {
             self.complete_late(context, &mut queues[context.queue], frame);
             return None;
         }
-        if context.next == Next::Settled {
-            self.settled(&context, outcome, &mut queues[context.queue], frame);
+        if context.next == Next::BdevFlushed {
+            self.bdev_flushed(&context, outcome, &mut queues[context.queue], frame);
             return None;
         }
         if outcome != IoOutcome::Ok {

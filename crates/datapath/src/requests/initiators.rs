@@ -36,7 +36,7 @@ impl Requests {
         }
         bdevs.for_each_in_flight(|request| {
             let context = request.context();
-            if context.next == Next::Settled {
+            if context.next == Next::BdevFlushed {
                 return;
             }
             if let Some(head) = request.head::<12>() {

@@ -37,7 +37,7 @@ impl Requests {
         let Self { exports, bdevs, order, accounting, degraded_changes, .. } = self;
         bdevs.for_each_in_flight(|request| {
             let context = request.context();
-            if context.deadline != due || matches!(context.next, Next::Answered | Next::Settled) {
+            if context.deadline != due || matches!(context.next, Next::Answered | Next::BdevFlushed) {
                 return;
             }
             let (export, backing) = exports.export_of(context.export);

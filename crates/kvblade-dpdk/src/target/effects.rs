@@ -110,10 +110,10 @@ impl Target {
             Task::Hold => {
                 lcores.start(move |lcore, report| lcore.hold(key, move || report.give(Ok(()))), report);
             }
-            Task::Settle => lcores.start(
+            Task::FlushBdev => lcores.start(
                 move |lcore, report| {
                     let failure = "its bdev has not brought to stable media what it has in its cache";
-                    lcore.settle(key, move |done| {
+                    lcore.flush_bdev(key, move |done| {
                         report.give(if done { Ok(()) } else { Err(failure.to_owned()) });
                     });
                 },

@@ -1,4 +1,4 @@
-//! Before an export goes on with another bdev: what this bdev has completed is brought to stable media.
+//! The flush of a bdev before its export goes on with another one.
 //!
 //! No initiator asks for it: one that sends FLUSH CACHE later reaches the other bdev.
 
@@ -18,7 +18,7 @@ const FRAME: usize = 64;
 impl Requests {
     /// Flushes the bdev of an export on which nothing is in flight, unless all that was answered is durable. `done` gets whether
     /// that is so then. A bdev that no flush can reach is left as it is: initiators can't make it durable either.
-    pub(crate) fn settle(
+    pub(crate) fn flush_bdev(
         &mut self,
         thread: CurrentThread<'_>,
         queues: &mut [PortQueue],
@@ -46,14 +46,14 @@ impl Requests {
         };
         let deadline = self.accounting.deadline(backing);
         let context = InFlight {
-            next: Next::Settled,
+            next: Next::BdevFlushed,
             ..InFlight::new(queue.index(), key.id, Place::NONE, io, deadline)
         };
         let flush = Io { kind: IoKind::Flush, sectors: Sectors::default(), payload: PAYLOAD };
         match backing.submit(thread, &self.bdevs, flush, frame, context) {
             Ok(()) => {
                 self.accounting.begin(key.id, backing, queue, MacAddr([0; 6]), deadline);
-                self.settling.begin(key, Box::new(done));
+                self.bdev_flushes.begin(key, Box::new(done));
             }
             Err(frame) => {
                 drop(frame);
@@ -64,7 +64,7 @@ impl Requests {
 
     /// The flush has ended.
     #[cold]
-    pub(super) fn settled(
+    pub(super) fn bdev_flushed(
         &mut self,
         context: &InFlight,
         outcome: IoOutcome,
@@ -75,8 +75,8 @@ impl Requests {
         let key = export.key();
         self.accounting.end(context.export, backing, queue, (context.deadline, context.fenced), &frame);
         drop(frame);
-        if let Some(done) = self.settling.end(key) {
-            done(matches!(outcome, IoOutcome::Ok | IoOutcome::Aborted));
+        if let Some(done) = self.bdev_flushes.end(key) {
+            done(outcome == IoOutcome::Ok);
         }
     }
 }
