@@ -35,7 +35,7 @@ pub struct InitiatorActivity {
     pub sampled: u64,
     /// Largest frame that a sampled read or write takes, its reply included, in bytes.
     pub largest_frame: u32,
-    /// Its requests in flight at the bdev in the last sample.
+    /// Its requests at the bdev that were found since [`InitiatorActivities::begin_sample`].
     pub outstanding: u32,
 }
 
@@ -44,7 +44,7 @@ pub struct InitiatorActivity {
 pub struct InitiatorActivities {
     sets: Box<[[Option<InitiatorActivity>; WAYS]]>,
     hash: InitiatorHash,
-    /// Somebody had requests in flight in the last sample.
+    /// An entry may have requests in flight.
     any_outstanding: bool,
 }
 
@@ -89,7 +89,7 @@ impl InitiatorActivities {
         entry
     }
 
-    /// Begins a sample: nobody has requests in flight until they are found.
+    /// Begins a look at all requests in flight: no entry has any until they are found.
     pub fn begin_sample(&mut self) {
         if std::mem::take(&mut self.any_outstanding) {
             self.sets.iter_mut().flatten().flatten().for_each(|entry| entry.outstanding = 0);

@@ -8,6 +8,9 @@ use dpdk::tsc;
 use super::Requests;
 use crate::{admission, inflight::Next};
 
+/// Requests in flight that a sample looks at.
+const SAMPLE: u32 = 256;
+
 /// An initiator of an export, as one lcore has seen it.
 #[derive(Debug, Clone, Copy)]
 pub struct SeenInitiator {
@@ -26,30 +29,37 @@ impl Requests {
         self.activities.seen(export, initiator, tsc::now()).messages += 1;
     }
 
-    /// Looks at the requests that bdevs have now.
+    /// Looks at requests that bdevs have now: at [`SAMPLE`] of them, from another one on each time, so that the turn stays short.
     pub(crate) fn sample_initiators(&mut self) {
-        let Self { exports, bdevs, activities, .. } = self;
-        let now = tsc::now();
-        activities.begin_sample();
-        if bdevs.in_flight() == 0 {
+        let in_flight = self.bdevs.in_flight();
+        if in_flight == 0 {
             return;
         }
-        bdevs.for_each_in_flight(|request| {
-            let context = request.context();
-            if context.next == Next::BdevFlushed {
-                return;
-            }
-            if let Some(head) = request.head::<12>() {
-                let (export, _) = exports.export_of(context.export);
-                let frame = u32::try_from(PAYLOAD_OFFSET + context.io.data_len()).unwrap_or(u32::MAX);
-                activities.sample(export.key(), admission::source(&head), frame, now);
-            }
-        });
+        // Less than `in_flight`.
+        let first = u32::try_from(tsc::now() % u64::from(in_flight)).unwrap_or(0);
+        self.look_at((0..in_flight.min(SAMPLE)).map(|index| (first + index) % in_flight));
     }
 
-    /// The initiators that were seen, as of now.
+    /// Looks at the requests in flight at these indices.
+    fn look_at(&mut self, indices: impl Iterator<Item = u32>) {
+        let Self { exports, bdevs, activities, .. } = self;
+        let now = tsc::now();
+        for index in indices {
+            bdevs.look_at(index, |request| {
+                let context = request.context();
+                if let Some(head) = request.head::<12>().filter(|_| context.next != Next::BdevFlushed) {
+                    let (export, _) = exports.export_of(context.export);
+                    let frame = u32::try_from(PAYLOAD_OFFSET + context.io.data_len()).unwrap_or(u32::MAX);
+                    activities.sample(export.key(), admission::source(&head), frame, now);
+                }
+            });
+        }
+    }
+
+    /// The initiators that were seen, as of now: looks at all requests in flight.
     pub(crate) fn initiators(&mut self) -> Vec<SeenInitiator> {
-        self.sample_initiators();
+        self.activities.begin_sample();
+        self.look_at(0..self.bdevs.in_flight());
         let now = tsc::now();
         let seen = self.activities.entries().map(|activity| SeenInitiator {
             activity,
