@@ -42,8 +42,8 @@ pub use report::{
 };
 pub use request::{
     Action, Announce, ClearInitiatorState, CreateExport, DeleteExport, EnableHistogram, GetExports,
-    GetHealth, GetHistogram, GetInitiators, GetStats, Method, ReplaceBdev, ResetStats, SetQos, StatePart,
-    UpdateExport,
+    GetHealth, GetHistogram, GetInitiators, GetStats, Method, OneExport, ReplaceBdev, ResetStats, SetQos,
+    StatePart, UpdateExport,
 };
 pub use served_bdev::{ServedBdev, ServedFile, Use};
 pub use value::bytes_of;

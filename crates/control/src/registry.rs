@@ -17,7 +17,7 @@ use crate::error::{ErrorCode, Quoted, RpcError};
 use crate::lifecycle::{Effect, Event, Lifecycle, Stage};
 use crate::port::{PortChanges, PortInfo, PortRef, PortTable};
 use crate::rate_limits::RateLimits;
-use crate::request::{Announce, CreateExport, DeleteExport};
+use crate::request::{Announce, CreateExport, DeleteExport, OneExport};
 use crate::served_bdev::ServedBdev;
 
 pub use change::cannot_change;
@@ -333,17 +333,13 @@ impl Registry {
         Ok(matching)
     }
 
-    /// The export at `address` in `vlan`, or outside of any VLAN. Where several exports have the address, the one on `port`.
+    /// The export that a call names.
     ///
     /// # Errors
     /// No such export or port, and several exports when no port was named.
-    pub fn one(
-        &self,
-        address: ShelfSlot,
-        vlan: Option<VlanId>,
-        port: Option<&PortRef>,
-    ) -> Result<&Record, RpcError> {
-        let port = port.map(|port| self.ports.resolve(port)).transpose()?;
+    pub fn one(&self, export: &OneExport) -> Result<&Record, RpcError> {
+        let (address, vlan) = (export.address, export.vlan);
+        let port = export.port.as_ref().map(|port| self.ports.resolve(port)).transpose()?;
         let mut found = self
             .at(address, vlan)
             .filter(|record| port.is_none_or(|port| record.ports.contains(PortId(port.number))));

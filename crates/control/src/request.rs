@@ -3,6 +3,7 @@
 mod change;
 mod histogram;
 mod list;
+mod one_export;
 
 use aoe_target::{Shelf, ShelfSlot, Slot, VlanId};
 use schemars::JsonSchema;
@@ -18,6 +19,7 @@ use crate::value;
 pub use change::{OptionChanges, ReplaceBdev, UpdateExport};
 pub use histogram::{EnableHistogram, GetHistogram};
 pub use list::{GetExports, ListedState};
+pub use one_export::OneExport;
 
 /// Passes every method to a macro: the struct of its parameters and its name, and where it was renamed, its name in the
 /// release before, which is still accepted. Their order is that of the documentation.
@@ -186,19 +188,9 @@ pub struct DeleteExport {
 /// the change is on disk and on every lcore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClearInitiatorState {
-    /// Address of the export.
-    #[serde(flatten, with = "value::address")]
-    #[schemars(with = "value::Address")]
-    pub address: ShelfSlot,
-    /// VLAN it is served in; the export outside of any VLAN if left out.
-    #[serde(default, with = "value::number")]
-    #[schemars(with = "Option<u16>", range(min = 1, max = VlanId::MAX), extend(
-        "x-allowed" = format!("the number of a VLAN, from 1 to {}", VlanId::MAX)))]
-    pub vlan: Option<VlanId>,
-    /// A port it is served on, where several exports have the address.
-    #[serde(default, deserialize_with = "value::read_port")]
-    #[schemars(with = "Value", extend("x-allowed" = value::PORT))]
-    pub port: Option<PortRef>,
+    /// The export.
+    #[serde(flatten)]
+    pub export: OneExport,
     /// Part of the state to clear.
     #[serde(default)]
     #[schemars(extend("x-formerly" = "what"))]
@@ -261,19 +253,9 @@ pub struct GetHealth {}
 /// them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SetQos {
-    /// Address of the export.
-    #[serde(flatten, with = "value::address")]
-    #[schemars(with = "value::Address")]
-    pub address: ShelfSlot,
-    /// VLAN it is served in; the export outside of any VLAN if left out.
-    #[serde(default, with = "value::number")]
-    #[schemars(with = "Option<u16>", range(min = 1, max = VlanId::MAX), extend(
-        "x-allowed" = format!("the number of a VLAN, from 1 to {}", VlanId::MAX)))]
-    pub vlan: Option<VlanId>,
-    /// A port it is served on, where several exports have the address.
-    #[serde(default, deserialize_with = "value::read_port")]
-    #[schemars(with = "Value", extend("x-allowed" = value::PORT))]
-    pub port: Option<PortRef>,
+    /// The export.
+    #[serde(flatten)]
+    pub export: OneExport,
     /// The limits.
     #[serde(flatten)]
     pub limits: RateLimits,

@@ -472,7 +472,10 @@ fn one_address_may_be_another_export_in_each_vlan() {
     let ids = [0, 100, 4094].map(|vlan| create(vlan).unwrap());
     let refused = create(100).unwrap_err();
     assert!(refused.message().starts_with("1.1 in VLAN 100 is already exported"), "{}", refused.message());
-    let one = |vlan| registry.one(address("1.1"), VlanId::new(vlan), None).map(Record::key);
+    let one = |vlan| {
+        let export = OneExport { address: address("1.1"), vlan: VlanId::new(vlan), port: None };
+        registry.one(&export).map(Record::key)
+    };
     assert_eq!([0, 100, 4094].map(|vlan| one(vlan).unwrap()), ids);
     let refused = one(7).unwrap_err();
     assert!(refused.message().contains("1.1 in VLAN 7: the exports are 1.1, 1.1 in VLAN 100"), "{refused:?}");

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::OneExport;
 use crate::error::{Quoted, RpcError};
 use crate::options::ExportOptions;
 use crate::port::PortRef;
@@ -21,6 +22,7 @@ use crate::value;
 /// `deny` have ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UpdateExport {
+    // Not a `OneExport`: flattened, it would leave its parameters to `changes`, too.
     /// Address of the export.
     #[serde(flatten, with = "value::address")]
     #[schemars(with = "value::Address")]
@@ -52,23 +54,13 @@ pub struct UpdateExport {
 /// answer is the export as `aoe_get_exports` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplaceBdev {
-    /// Address of the export.
-    #[serde(flatten, with = "value::address")]
-    #[schemars(with = "value::Address")]
-    pub address: ShelfSlot,
+    /// The export.
+    #[serde(flatten)]
+    pub export: OneExport,
     /// Name of the other bdev: its own, an alias such as `lvs/volume`, or its UUID.
     #[serde(deserialize_with = "value::read_bdev_name")]
     #[schemars(extend("x-allowed" = value::BDEV_NAME))]
     pub bdev_name: String,
-    /// VLAN it is served in; the export outside of any VLAN if left out.
-    #[serde(default, with = "value::number")]
-    #[schemars(with = "Option<u16>", range(min = 1, max = VlanId::MAX), extend(
-        "x-allowed" = format!("the number of a VLAN, from 1 to {}", VlanId::MAX)))]
-    pub vlan: Option<VlanId>,
-    /// A port it is served on, where several exports have the address.
-    #[serde(default, deserialize_with = "value::read_port")]
-    #[schemars(with = "Value", extend("x-allowed" = value::PORT))]
-    pub port: Option<PortRef>,
 }
 
 /// Options with new values: those of [`ExportOptions`], but for the VLAN.
@@ -114,6 +106,12 @@ fn names() -> String {
 }
 
 impl UpdateExport {
+    /// The export that is changed.
+    #[must_use]
+    pub fn export(&self) -> OneExport {
+        OneExport { address: self.address, vlan: self.vlan, port: self.port.clone() }
+    }
+
     /// The options of an export after this change of `options`.
     ///
     /// # Errors

@@ -1,12 +1,9 @@
 //! The methods that time the requests of an export.
 
-use aoe_target::{ShelfSlot, VlanId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::port::PortRef;
-use crate::value;
+use super::OneExport;
 
 /// Times the reads, writes and flushes of an export from now on, or no longer.
 ///
@@ -15,19 +12,9 @@ use crate::value;
 /// Requests to ports that `--spread macs` distributes are not timed. The answer is `true`, once it holds on every lcore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EnableHistogram {
-    /// Address of the export.
-    #[serde(flatten, with = "value::address")]
-    #[schemars(with = "value::Address")]
-    pub address: ShelfSlot,
-    /// VLAN it is served in; the export outside of any VLAN if left out.
-    #[serde(default, with = "value::number")]
-    #[schemars(with = "Option<u16>", range(min = 1, max = VlanId::MAX), extend(
-        "x-allowed" = format!("the number of a VLAN, from 1 to {}", VlanId::MAX)))]
-    pub vlan: Option<VlanId>,
-    /// A port it is served on, where several exports have the address.
-    #[serde(default, deserialize_with = "value::read_port")]
-    #[schemars(with = "Value", extend("x-allowed" = value::PORT))]
-    pub port: Option<PortRef>,
+    /// The export.
+    #[serde(flatten)]
+    pub export: OneExport,
     /// Whether they are timed.
     #[serde(default = "yes")]
     #[schemars(extend("x-default" = "true"))]
@@ -45,17 +32,7 @@ const fn yes() -> bool {
 /// bucket is at most an eighth wide of its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GetHistogram {
-    /// Address of the export.
-    #[serde(flatten, with = "value::address")]
-    #[schemars(with = "value::Address")]
-    pub address: ShelfSlot,
-    /// VLAN it is served in; the export outside of any VLAN if left out.
-    #[serde(default, with = "value::number")]
-    #[schemars(with = "Option<u16>", range(min = 1, max = VlanId::MAX), extend(
-        "x-allowed" = format!("the number of a VLAN, from 1 to {}", VlanId::MAX)))]
-    pub vlan: Option<VlanId>,
-    /// A port it is served on, where several exports have the address.
-    #[serde(default, deserialize_with = "value::read_port")]
-    #[schemars(with = "Value", extend("x-allowed" = value::PORT))]
-    pub port: Option<PortRef>,
+    /// The export.
+    #[serde(flatten)]
+    pub export: OneExport,
 }

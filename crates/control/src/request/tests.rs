@@ -109,9 +109,11 @@ fn limits_are_set_together_and_those_left_out_are_lifted() {
     let params =
         json!({ "shelf": 1, "slot": 2, "vlan": 5, "port": "eth0", "iops": 100, "initiator_bandwidth": 8192 });
     let expected = SetQos {
-        address: address(1, 2),
-        vlan: VlanId::new(5),
-        port: Some(PortRef::Name("eth0".into())),
+        export: OneExport {
+            address: address(1, 2),
+            vlan: VlanId::new(5),
+            port: Some(PortRef::Name("eth0".into())),
+        },
         limits: RateLimits { iops: Some(100), initiator_bandwidth: Some(8192), ..RateLimits::default() },
     };
     assert_eq!(Action::decode(SetQos::NAME, Some(&params)), Ok(Action::SetQos(expected)));
@@ -264,9 +266,7 @@ fn an_unknown_method_is_answered_with_the_methods_there_are() {
 fn initiator_state_is_cleared_whole_or_in_part() {
     let decode = |params| Action::decode(ClearInitiatorState::NAME, Some(&params));
     let whole = ClearInitiatorState {
-        address: ShelfSlot::new(Shelf(1), Slot(2)),
-        vlan: None,
-        port: None,
+        export: OneExport { address: ShelfSlot::new(Shelf(1), Slot(2)), vlan: None, port: None },
         part: StatePart::All,
     };
     assert_eq!(decode(json!({ "shelf": 1, "slot": 2 })), Ok(Action::ClearInitiatorState(whole.clone())));
@@ -276,7 +276,10 @@ fn initiator_state_is_cleared_whole_or_in_part() {
         ("reservation", StatePart::Reservation),
         ("all", StatePart::All),
     ] {
-        let cleared = ClearInitiatorState { part, port: Some(PortRef::Number(3)), ..whole.clone() };
+        let cleared = ClearInitiatorState {
+            part,
+            export: OneExport { port: Some(PortRef::Number(3)), ..whole.export.clone() },
+        };
         let params = json!({ "shelf": 1, "slot": 2, "port": 3, "part": word });
         assert_eq!(decode(params), Ok(Action::ClearInitiatorState(cleared.clone())));
         let params = cleared.to_params();
@@ -294,8 +297,10 @@ fn initiator_state_is_cleared_whole_or_in_part() {
 #[test]
 fn names_of_the_release_before_are_accepted() {
     let params = json!({ "shelf": 1, "slot": 2, "what": "mask" });
-    let expected =
-        ClearInitiatorState { address: address(1, 2), vlan: None, port: None, part: StatePart::Mask };
+    let expected = ClearInitiatorState {
+        export: OneExport { address: address(1, 2), vlan: None, port: None },
+        part: StatePart::Mask,
+    };
     for method in ["aoe_clear_claims", "aoe_clear_initiator_state"] {
         let expected = Action::ClearInitiatorState(expected.clone());
         assert_eq!(Action::decode(method, Some(&params)), Ok(expected));

@@ -20,7 +20,7 @@ use crate::answer::Answer;
 impl Target {
     /// Carries out `aoe_update_export`.
     pub(super) fn update_export(&mut self, request: &UpdateExport, answer: Answer) {
-        let found = self.registry.one(request.address, request.vlan, request.port.as_ref());
+        let found = self.registry.one(&request.export());
         let found = found.and_then(|record| Ok((record, request.apply(record.options())?)));
         let (record, options) = match found {
             Ok(found) => found,
@@ -47,7 +47,7 @@ impl Target {
 
     /// Carries out `aoe_replace_bdev`.
     pub(super) fn replace_bdev(&mut self, request: &ReplaceBdev, answer: Answer) {
-        let record = match self.registry.one(request.address, request.vlan, request.port.as_ref()) {
+        let record = match self.registry.one(&request.export) {
             Ok(record) => record,
             Err(error) => return answer.refuse(&error),
         };
@@ -75,7 +75,7 @@ impl Target {
         }
         self.waiting.forget(key.id);
         // A resumed export has another key.
-        match self.registry.one(request.address, request.vlan, request.port.as_ref()) {
+        match self.registry.one(&request.export) {
             Ok(record) => {
                 tracing::info!(export = %record.place(), bdev = %record.bdev_name(), %before, "it has another bdev");
                 answer.give(&self.shown(record));

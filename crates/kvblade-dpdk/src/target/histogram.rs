@@ -14,7 +14,7 @@ use crate::answer::Answer;
 impl Target {
     /// Carries out `aoe_enable_histogram`.
     pub(super) fn enable_histogram(&mut self, request: &EnableHistogram, answer: Answer) {
-        let record = match self.registry.one(request.address, request.vlan, request.port.as_ref()) {
+        let record = match self.registry.one(&request.export) {
             Ok(record) if record.life().serves() => record,
             Ok(record) => {
                 let why = format!("{} is {} and serves no requests", record.place(), record.life().name());
@@ -73,7 +73,7 @@ impl Target {
 
     /// Carries out `aoe_get_histogram`.
     pub(super) fn get_histogram(&mut self, request: &GetHistogram, answer: Answer) {
-        let record = match self.registry.one(request.address, request.vlan, request.port.as_ref()) {
+        let record = match self.registry.one(&request.export) {
             Ok(record) => record,
             Err(error) => return answer.refuse(&error),
         };

@@ -9,7 +9,7 @@ use crate::answer::Answer;
 impl Target {
     /// Carries out `aoe_clear_initiator_state`.
     pub(super) fn clear_initiator_state(&mut self, request: &ClearInitiatorState, answer: Answer) {
-        match self.registry.one(request.address, request.vlan, request.port.as_ref()) {
+        match self.registry.one(&request.export) {
             Ok(record) => {
                 let key = record.key();
                 self.state_manager.clear(key, request.part, answer);

@@ -24,10 +24,7 @@ pub(super) fn add_seen(stats: &mut InitiatorStats, all: &[SeenInitiator]) {
 impl Target {
     /// Carries out `aoe_set_qos`: lcores change the limits between two turns.
     pub(super) fn set_qos(&mut self, request: &SetQos, answer: Answer) {
-        let changed = self
-            .registry
-            .one(request.address, request.vlan, request.port.as_ref())
-            .map(|record| (record.key(), record.place()));
+        let changed = self.registry.one(&request.export).map(|record| (record.key(), record.place()));
         let (key, place) = match changed {
             Ok(changed) => changed,
             Err(error) => return answer.refuse(&error),

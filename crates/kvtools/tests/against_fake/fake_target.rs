@@ -258,7 +258,7 @@ impl State {
             // Nobody keeps anything here.
             Action::ClearInitiatorState(_) => Ok(Value::Bool(true)),
             Action::SetQos(request) => {
-                let key = self.registry.one(request.address, request.vlan, request.port.as_ref())?.key();
+                let key = self.registry.one(&request.export)?.key();
                 self.registry.set_limits(key, request.limits);
                 Ok(Value::Bool(true))
             }
