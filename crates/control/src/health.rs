@@ -281,23 +281,8 @@ mod tests {
 
     use super::*;
     use crate::lifecycle::Event;
-    use crate::registry::tests::{happens, three_ports};
+    use crate::registry::tests::{happens, with_one_export};
     use crate::report::{LcoreStats, PortStats};
-    use crate::{CreateExport, ExportOptions, Registry, ServedBdev};
-
-    fn registry() -> (Registry, aoe_target::ExportKey) {
-        let mut registry = Registry::new(three_ports(), 1);
-        let request = CreateExport {
-            address: "1.1".parse().unwrap(),
-            bdev_name: "b".into(),
-            ports: None,
-            options: ExportOptions::default(),
-        };
-        let bdev = ServedBdev { name: "b".into(), uuid: String::new(), sectors: 8, files: Vec::new() };
-        let key = registry.create(&request, &bdev).unwrap().key();
-        happens(&mut registry, key, Event::Create);
-        (registry, key)
-    }
 
     fn stats(port: u16, reason: DropReason, drops: u64) -> Stats {
         let mut counted = DropCounters::default();
@@ -321,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_target_that_serves_everything_is_well() {
-        let (registry, _) = registry();
+        let (registry, _) = with_one_export();
         let machine =
             Machine { clock_source: Some("tsc".into()), free_hugepages: Some(1 << 21), ..Machine::default() };
         let report = report(&ExportList::of(&registry), &Stats::default(), &machine);
@@ -330,7 +315,7 @@ mod tests {
 
     #[test]
     fn each_trouble_is_a_reason_and_the_gravest_decides() {
-        let (mut registry, key) = registry();
+        let (mut registry, key) = with_one_export();
         let list = ExportList::of(&registry);
         let with = |machine: &Machine| report(&list, &Stats::default(), machine);
         for (machine, verdict, expected) in [
@@ -366,7 +351,7 @@ mod tests {
 
     #[test]
     fn initiators_with_small_frames_on_ports_with_large_ones_are_noted() {
-        let (registry, key) = registry();
+        let (registry, key) = with_one_export();
         let list = ExportList::of(&registry);
         let mac = aoe_target::MacAddr([2, 0, 0, 0, 0, 9]);
         for (sampled, largest_frame, noted) in [(32, 1060, true), (31, 1060, false), (500, 4132, false)] {
@@ -380,7 +365,7 @@ mod tests {
 
     #[test]
     fn drops_that_are_this_targets_count_from_the_earlier_moment_on() {
-        let (registry, _) = registry();
+        let (registry, _) = with_one_export();
         let list = ExportList::of(&registry);
         let now = stats(1, DropReason::NoMbuf, 5);
         let since_start = report(&list, &now, &Machine::default());

@@ -77,6 +77,21 @@ pub(crate) fn happens(registry: &mut Registry, key: ExportKey, event: Event) {
     carry_out(registry, key, effects);
 }
 
+/// A registry with the export 1.1 of 8 sectors of bdev "b", which is served.
+pub(crate) fn with_one_export() -> (Registry, ExportKey) {
+    let mut registry = Registry::new(three_ports(), 1);
+    let request = CreateExport {
+        address: address("1.1"),
+        bdev_name: "b".into(),
+        ports: None,
+        options: ExportOptions::default(),
+    };
+    let bdev = ServedBdev { name: "b".into(), uuid: String::new(), sectors: 8, files: Vec::new() };
+    let key = registry.create(&request, &bdev).unwrap().key();
+    happens(&mut registry, key, Event::Create);
+    (registry, key)
+}
+
 struct Bench {
     registry: Registry,
     /// Effects that are not carried out yet.

@@ -85,10 +85,7 @@ mod tests {
     use aoe_target::{DropCounters, DropReason, PortCounters};
 
     use super::*;
-    use crate::lifecycle::Event;
-    use crate::registry::Registry;
-    use crate::registry::tests::{happens, three_ports};
-    use crate::{CreateExport, ExportOptions, ServedBdev};
+    use crate::registry::tests::with_one_export;
 
     fn lcore(turns: u64, frames: u64) -> LcoreStats {
         let mut drops = DropCounters::default();
@@ -114,16 +111,7 @@ mod tests {
 
     #[test]
     fn counters_begin_anew_and_what_is_now_stays() {
-        let mut registry = Registry::new(three_ports(), 1);
-        let request = CreateExport {
-            address: "1.1".parse().unwrap(),
-            bdev_name: "b".into(),
-            ports: None,
-            options: ExportOptions::default(),
-        };
-        let bdev = ServedBdev { name: "b".into(), uuid: String::new(), sectors: 8, files: Vec::new() };
-        let key = registry.create(&request, &bdev).unwrap().key();
-        happens(&mut registry, key, Event::Create);
+        let (registry, key) = with_one_export();
         let export = |reads| {
             let counters = ExportCounters { reads, ..ExportCounters::default() };
             vec![vec![ExportStats::of(registry.get(key).unwrap(), counters)]]
