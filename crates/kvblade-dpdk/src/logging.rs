@@ -141,15 +141,27 @@ static SERVING: AtomicBool = AtomicBool::new(false);
 /// A line of SPDK's log. `level` is its `enum spdk_log_level` (`spdk/log.h`): 0 error, 1 warning, 2 notice,
 /// 3 info, 4 debug. May be called from any thread.
 pub(crate) fn spdk_log(level: i32, file: &str, line: i32, function: &str, message: &str) {
+    spdk_line(&SERVING, level, (file, line), function, message);
+}
+
+/// [`spdk_log`]; `limited` is [`SERVING`].
+fn spdk_line(limited: &AtomicBool, level: i32, (file, line): (&str, i32), function: &str, message: &str) {
     static PLACES: Places = Places::new();
     let message = message.trim_end();
     if attempt::is_repeated(level, message) {
         return tracing::trace!(target: "spdk", "{message}");
     }
-    let Some(suppressed) = PLACES.admit(&(file, line), &SERVING) else { return };
+    // Our own bdevs limit their lines: one a second for each bdev. A limit in common would let the failure of one disk hide another's.
+    if (file, line) == PLACE_OF_OUR_BDEVS {
+        return emit_spdk_line(level, format_args!("{message}"));
+    }
+    let Some(suppressed) = PLACES.admit(&(file, line), limited) else { return };
     let file = file.rsplit('/').next().unwrap_or(file);
     emit_spdk_line(level, format_args!("{message} ({file}:{line} {function}){suppressed}"));
 }
+
+/// File and line that `spdk_shim_log` gives, through which our own bdevs log. SPDK's lines without a file have line -1.
+const PLACE_OF_OUR_BDEVS: (&str, i32) = ("", 0);
 
 fn emit_spdk_line(level: i32, line: fmt::Arguments<'_>) {
     match level {

@@ -129,6 +129,23 @@ fn foreign_lines_keep_their_level_and_origin() {
 }
 
 #[test]
+fn the_failure_of_one_disk_hides_no_other_disks() {
+    let serving = AtomicBool::new(true);
+    let lines = logged(filter(None, None).unwrap(), || {
+        for bdev in 0..3 {
+            spdk_line(&serving, 0, ("", 0), "", &format!("bdev file{bdev}: a read failed\n"));
+            spdk_line(&serving, 0, ("/spdk/aio.c", 42), "complete", &format!("bdev aio{bdev}: a read failed\n"));
+        }
+    });
+    let has = |part: &str| lines.iter().any(|line| line.ends_with(part));
+    for bdev in 0..3 {
+        assert!(has(&format!(" ERROR spdk: bdev file{bdev}: a read failed")), "{lines:?}");
+    }
+    assert!(has("bdev aio0: a read failed (aio.c:42 complete)"), "{lines:?}");
+    assert_eq!(lines.len(), 4, "SPDK's own place is limited: {lines:?}");
+}
+
+#[test]
 fn each_place_has_a_limiter_of_its_own_once_the_program_serves() {
     let places = Places::new();
     let limited = AtomicBool::new(false);

@@ -287,11 +287,24 @@ fn io() -> Step {
     ])
 }
 
+/// Waits until the modules that examine a new bdev have closed it: its creation is answered before.
+fn writable(name: &'static str) -> Step {
+    const EPERM: i32 = 1;
+    until(move || match crate::step::open(name, true, |_| ()) {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.errno, EPERM, "{error}");
+            false
+        }
+    })
+}
+
 fn closed() -> Step {
     let params = json!({ "name": "m4", "num_blocks": 2048, "block_size": 512 });
     chain(vec![
-        asks("bdev_malloc_create", params, |answer| {
-            assert_eq!(answer["result"], json!("m4"));
+        asks("bdev_malloc_create", params, |answer| assert_eq!(answer["result"], json!("m4"))),
+        writable("m4"),
+        once(|| {
             let bdev = crate::step::open("m4", true, |_| ()).expect("it is there");
             let queue = CompletionQueue::<u32>::new(1024).expect("an aio context");
             drop(IoChannel::open(&bdev, &queue).expect("a channel"));
@@ -307,8 +320,8 @@ fn closed() -> Step {
 fn large_blocks() -> Step {
     let blocks = |block_size: u32| {
         let params = json!({ "name": "m5", "num_blocks": 64, "block_size": block_size });
-        let made = asks("bdev_malloc_create", params, move |answer| {
-            assert_eq!(answer["result"], json!("m5"));
+        let made = asks("bdev_malloc_create", params, |answer| assert_eq!(answer["result"], json!("m5")));
+        let opened = once(move || {
             let bdev = crate::step::open("m5", true, |_| ()).expect("it is there");
             let queue = CompletionQueue::<u32>::new(1024).expect("an aio context");
             let opened = IoChannel::open(&bdev, &queue).map(drop);
@@ -327,7 +340,7 @@ fn large_blocks() -> Step {
         let deleted = asks("bdev_malloc_delete", json!({ "name": "m5" }), |answer| {
             assert_eq!(answer["result"], json!(true));
         });
-        chain(vec![made, deleted])
+        chain(vec![made, writable("m5"), opened, deleted])
     };
     chain(vec![blocks(4096), blocks(8192)])
 }
