@@ -134,7 +134,13 @@ fn the_failure_of_one_disk_hides_no_other_disks() {
     let lines = logged(filter(None, None).unwrap(), || {
         for bdev in 0..3 {
             spdk_line(&serving, 0, ("", 0), "", &format!("bdev file{bdev}: a read failed\n"));
-            spdk_line(&serving, 0, ("/spdk/aio.c", 42), "complete", &format!("bdev aio{bdev}: a read failed\n"));
+            spdk_line(
+                &serving,
+                0,
+                ("/spdk/aio.c", 42),
+                "complete",
+                &format!("bdev aio{bdev}: a read failed\n"),
+            );
         }
     });
     let has = |part: &str| lines.iter().any(|line| line.ends_with(part));
