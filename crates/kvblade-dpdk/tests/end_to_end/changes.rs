@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use crate::lab::{Lab, PATIENCE, QUIET, SECTORS, find, hear, random_load, timing, until};
 use crate::rpc::Rpc;
-use crate::write_through::fdatasyncs_that_never_end;
 
 const DISK: ShelfSlot = ShelfSlot::new(1, 1);
 
@@ -288,7 +287,7 @@ fn a_bdev_that_does_not_end_its_flush_is_not_replaced() {
     let mut eal = lab.eal();
     eal.extend(["-l".to_owned(), "0".to_owned()]);
     let mut command = lab.command::<String, &str>(&eal, &[]);
-    command.env("LD_PRELOAD", fdatasyncs_that_never_end(&lab));
+    command.env("LD_PRELOAD", lab.library("hold_fdatasync"));
     let target = lab.start_command(command);
     let mut rpc = target.rpc();
     bdevs_of_one_file(&mut rpc, &disk, &["one", "other"]);
@@ -317,4 +316,59 @@ fn a_bdev_that_does_not_end_its_flush_is_not_replaced() {
     rpc.call("bdev_aio_delete", json!({ "name": "other" }));
     let (status, log) = target.end(Signal::SIGTERM);
     assert_eq!(status.code(), Some(1), "the flush is in flight still: {log}");
+}
+
+/// The flush of what the bdev before has in its cache is refused: aborted in one case, as the kernel takes no fdatasync, and failed
+/// in the other. Without a flush that succeeded, the other bdev may lack what was acknowledged.
+#[test]
+fn a_bdev_whose_flush_is_refused_is_not_replaced() {
+    lab::needs_root!();
+    let lab = Lab::new(1500);
+    let (disk, refuses) = (lab.file("disk"), lab.path("refuse"));
+    std::fs::write(&refuses, "").unwrap();
+    let mut eal = lab.eal();
+    eal.extend(["-l".to_owned(), "0".to_owned()]);
+    let mut command = lab.command::<String, &str>(&eal, &[]);
+    command.env("LD_PRELOAD", lab.library("refuse_fdatasync")).env("REFUSE_FDATASYNC", &refuses);
+    let target = lab.start_command(command);
+    let mut rpc = target.rpc();
+    bdevs_of_one_file(&mut rpc, &disk, &["aborts"]);
+    for name in ["half", "mirrored", "other1", "other2"] {
+        rpc.call("bdev_malloc_create", json!({ "name": name, "num_blocks": SECTORS, "block_size": 512 }));
+    }
+    // A raid1's flush reaches memory that nobody knows to be volatile; the bdev above has the next one fail.
+    rpc.call(
+        "bdev_raid_create",
+        json!({ "name": "raid", "raid_level": "raid1", "strip_size_kb": 0, "base_bdevs": ["half", "mirrored"] }),
+    );
+    rpc.call("bdev_error_create", json!({ "base_name": "raid" }));
+    rpc.call("bdev_wait_for_examine", Value::Null);
+    let failing = json!({ "name": "EE_raid", "io_type": "flush", "error_type": "failure", "num": 1 });
+    rpc.call("bdev_error_inject_error", failing);
+
+    let mut initiator = lab.initiator(0);
+    for (slot, bdev, other) in [(1, "aborts", "other1"), (2, "EE_raid", "other2")] {
+        let options = json!({ "shelf": 1, "slot": slot, "bdev_name": bdev, "cache": "write-back" });
+        rpc.call("aoe_create_export", options);
+        let export = find(&mut initiator, ShelfSlot::new(1, slot));
+        initiator.write(&export, 3, &[0x33; SECTOR]).unwrap();
+        let replace = json!({ "shelf": 1, "slot": slot, "bdev_name": other });
+        let parts = [&*format!("1.{slot}"), "as before", "has not brought to stable media"];
+        rpc.refused("aoe_replace_bdev", replace.clone(), -12, &parts);
+        until("the export to be served", || rpc.state(1, slot).as_deref() == Some("online"));
+        let shown = rpc.call("aoe_get_exports", json!({ "shelf": 1, "slot": slot }));
+        assert_eq!(shown[0]["bdev_name"], bdev);
+        let mut sector = [0; SECTOR];
+        initiator.read(&export, 3, &mut sector).unwrap();
+        assert_eq!(sector, [0x33; SECTOR], "{bdev} has it");
+
+        // The next flush succeeds.
+        if slot == 1 {
+            std::fs::remove_file(&refuses).unwrap();
+        }
+        assert_eq!(rpc.call("aoe_replace_bdev", replace)["bdev_name"], other);
+        initiator.read(&export, 3, &mut sector).unwrap();
+        assert_eq!(sector, [0; SECTOR], "{other} has never had it");
+    }
+    target.stop();
 }

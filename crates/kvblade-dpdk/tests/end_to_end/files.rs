@@ -181,16 +181,11 @@ fn a_file_that_grows_is_noticed_without_a_call() {
 fn where_linux_has_no_io_uring_a_file_is_served_by_spdks_aio_and_the_log_says_why() {
     lab::needs_root!();
     let lab = Lab::new(1500);
-    let library = lab.path("refuse_io_uring.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/end_to_end/refuse_io_uring.c");
-    let mut compiler = Command::new(require("cc"));
-    lab::run(compiler.args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(&library).arg(source))
-        .unwrap();
     let file = lab.file("disk");
     let mut eal = lab.eal();
     eal.extend(["-l".into(), "0".into()]);
     let mut command = lab.command(&eal, &["-e", &format!("1.1={file},sync=group")]);
-    command.env("LD_PRELOAD", library);
+    command.env("LD_PRELOAD", lab.library("refuse_io_uring"));
     let target = lab.start_command(command);
     let log = target.log();
     let line = log.lines().find(|line| line.contains("io_uring"));

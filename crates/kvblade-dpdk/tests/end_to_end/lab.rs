@@ -95,6 +95,17 @@ impl Lab {
         path.to_str().unwrap().to_owned()
     }
 
+    /// The library of a C file beside this one, for `LD_PRELOAD`.
+    #[track_caller]
+    pub(crate) fn library(&self, name: &str) -> PathBuf {
+        let library = self.path(&format!("{name}.so"));
+        let source = format!("{}/tests/end_to_end/{name}.c", env!("CARGO_MANIFEST_DIR"));
+        let mut compiler = Command::new(require("cc"));
+        compiler.args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(&library).arg(source);
+        lab::run(&mut compiler).unwrap();
+        library
+    }
+
     /// EAL's words for a port on `t<port>`.
     pub(crate) fn vdev(port: usize) -> String {
         vdev::af_packet(port, &format!("t{port}"))

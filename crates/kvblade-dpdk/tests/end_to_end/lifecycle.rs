@@ -15,19 +15,14 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::files::Loop;
-use crate::lab::{Lab, PATIENCE, SECTORS, find, hear, random_load, require, until};
+use crate::lab::{Lab, PATIENCE, SECTORS, find, hear, random_load, until};
 use crate::shutdown::{SLOW, all_answered, in_flight, slow_export};
 
 const FIRST: ShelfSlot = ShelfSlot::new(1, 1);
 
 /// A library that leaves all reactors but the first without AIO contexts, as long as a file exists.
 fn io_setup_that_fails(lab: &Lab) -> (PathBuf, PathBuf) {
-    let library = lab.path("fail_io_setup.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/end_to_end/fail_io_setup.c");
-    let mut compiler = Command::new(require("cc"));
-    lab::run(compiler.args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(&library).arg(source))
-        .unwrap();
-    (library, lab.path("no-aio"))
+    (lab.library("fail_io_setup"), lab.path("no-aio"))
 }
 
 /// A target on two lcores with that library.

@@ -83,20 +83,6 @@ fn each_write_to_a_file_is_flushed_once_unless_the_operator_said_otherwise() {
     target.stop();
 }
 
-/// A library that takes every fdatasync of the program it is loaded into, and never completes it.
-pub(crate) fn fdatasyncs_that_never_end(lab: &Lab) -> std::path::PathBuf {
-    let library = lab.path("hold_fdatasync.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/end_to_end/hold_fdatasync.c");
-    lab::run(
-        Command::new(require("cc"))
-            .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
-            .arg(&library)
-            .arg(source),
-    )
-    .unwrap();
-    library
-}
-
 #[test]
 fn a_write_is_not_answered_before_its_flush_is_over() {
     lab::needs_root!();
@@ -106,7 +92,7 @@ fn a_write_is_not_answered_before_its_flush_is_over() {
     let mut eal = lab.eal();
     eal.extend(["-l".to_owned(), "0".to_owned()]);
     let mut command = lab.command(&eal, &["-e", &exports[0], "-e", &exports[1]]);
-    command.env("LD_PRELOAD", fdatasyncs_that_never_end(&lab));
+    command.env("LD_PRELOAD", lab.library("hold_fdatasync"));
     let target = lab.start_command(command);
     let mut initiator = lab.initiator(0);
     let [flushed, unflushed] = [1, 2].map(|slot| find(&mut initiator, ShelfSlot::new(1, slot)));
