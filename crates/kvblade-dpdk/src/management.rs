@@ -11,6 +11,7 @@ mod connections;
 mod peer;
 mod request;
 mod spdk_calls;
+mod unsent;
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -249,9 +249,8 @@ fn create_export(
 
 /// The target may have made a bdev of SPDK's own where Linux has no io_uring.
 fn undo_file(client: &mut Client, bdev_name: &str, error: ClientError) -> CommandError {
-    let bdevs = bdev_list::fetch(client).unwrap_or_default();
-    let made = bdevs.iter().find(|bdev| bdev.name == bdev_name);
-    undo(client, made.and_then(BdevInfo::deletion).unwrap_or(file_bdev::DELETE), bdev_name, error)
+    let made = bdev_list::find(client, bdev_name).unwrap_or_default();
+    undo(client, made.as_ref().and_then(BdevInfo::deletion).unwrap_or(file_bdev::DELETE), bdev_name, error)
 }
 
 fn undo(client: &mut Client, deletion: &str, bdev_name: &str, error: ClientError) -> CommandError {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use control::{BackingFile, RbdImage, file_bdev};
+use control::{BackingFile, ErrorCode, RbdImage, file_bdev};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::rpc_client::{Client, ClientError};
 
@@ -89,10 +89,23 @@ impl BdevInfo {
     }
 }
 
-/// Every bdev.
+/// Every bdev. SPDK makes the list in one piece, while it does nothing else: where the name is known, [`find`] is the call.
 ///
 /// # Errors
 /// Errors of the call.
 pub fn fetch(client: &mut Client) -> Result<Vec<BdevInfo>, ClientError> {
     client.call("bdev_get_bdevs", None)
+}
+
+/// The bdev of this name, `None` if there is none.
+///
+/// # Errors
+/// Errors of the call.
+pub fn find(client: &mut Client, name: &str) -> Result<Option<BdevInfo>, ClientError> {
+    match client.call::<Vec<BdevInfo>>("bdev_get_bdevs", Some(json!({ "name": name }))) {
+        // SPDK finds it by its further names, too.
+        Ok(found) => Ok(found.into_iter().find(|bdev| bdev.name == name)),
+        Err(ClientError::Refused { code, .. }) if code == i64::from(ErrorCode::NoDevice.number()) => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -59,8 +59,8 @@ const QUARANTINED: &str = "quarantined";
 /// Has SPDK delete a bdev that has quarantined requests, and is claimed for them: it does so when they have ended, whether this
 /// program waits for it or not.
 fn delete_held_bdev(client: &mut Client, address: ShelfSlot, name: &str) -> Result<String, CommandError> {
-    let bdevs = bdev_list::fetch(client)?;
-    let Some(method) = bdevs.iter().find(|bdev| bdev.name == name).and_then(BdevInfo::deletion) else {
+    let bdev = bdev_list::find(client, name)?;
+    let Some(method) = bdev.as_ref().and_then(BdevInfo::deletion) else {
         return Ok(String::new());
     };
     match client.call_within(GRACE, method, Some(json!({ "name": name }))) {
@@ -76,9 +76,8 @@ fn delete_held_bdev(client: &mut Client, address: ShelfSlot, name: &str) -> Resu
 }
 
 fn delete_bdev(client: &mut Client, address: ShelfSlot, name: &str) -> Result<(), CommandError> {
-    let bdevs = bdev_list::fetch(client)?;
-    let free = bdevs.iter().find(|bdev| bdev.name == name && !bdev.claimed);
-    if let Some(method) = free.and_then(BdevInfo::deletion) {
+    let free = bdev_list::find(client, name)?.filter(|bdev| !bdev.claimed);
+    if let Some(method) = free.as_ref().and_then(BdevInfo::deletion) {
         let deleted = client.call::<Value>(method, Some(json!({ "name": name })));
         deleted.map_err(|error| not_deleted(address, name, &error))?;
     }

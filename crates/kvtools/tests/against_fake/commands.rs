@@ -57,6 +57,8 @@ fn a_file_is_added_listed_and_removed_with_its_bdev() {
     assert_eq!(created.1, json!({"name": "file1.3", "filename": disk}));
     assert_eq!(succeeds(&target, "kvstat", &[]), format!("       1.3  veth0    0.001GB {disk}\n"));
     assert_eq!(succeeds(&target, "kvdel", &["1", "3", "net_af_packet0"]), "");
+    let listed = target.state().calls.iter().rfind(|(method, _)| method == "bdev_get_bdevs").cloned();
+    assert_eq!(listed.unwrap().1, json!({"name": "file1.3"}), "and not thousands of bdevs");
     assert_eq!((target.exports(), target.bdev_names()), (vec![], vec!["Malloc0".to_owned()]));
     assert_eq!(succeeds(&target, "kvstat", &[]), "");
 }

@@ -175,7 +175,12 @@ fn answer(stream: &mut UnixStream, state: &Mutex<State>, request: &Value) -> boo
 impl State {
     fn carry_out(&mut self, method: &str, params: &Value) -> Result<Value, (i64, String)> {
         match method {
-            "bdev_get_bdevs" => Ok(self.bdevs.clone().into()),
+            "bdev_get_bdevs" if params["name"].is_null() => Ok(self.bdevs.clone().into()),
+            "bdev_get_bdevs" => {
+                let mut found = self.bdevs.iter().filter(|bdev| bdev["name"] == params["name"]).peekable();
+                found.peek().ok_or((-19_i64, String::from("No such device")))?;
+                Ok(found.cloned().collect())
+            }
             "bdev_aio_create" | "bdev_file_create" => {
                 let kind = if method == "bdev_aio_create" { "aio" } else { "file" };
                 let filename = params["filename"].as_str().unwrap();
