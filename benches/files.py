@@ -2,14 +2,15 @@
 """Exports of files on a real file system, beside fio on the same file system, vblade, and SPDK's own aio bdev.
 
     scripts/bench files [OPTION]...            9 rounds, 7 minutes; --rounds 1 shows that it works
-    scripts/bench files --loop, --device DEV   loop devices over the files; pieces of a block device, whose data is lost
+    scripts/bench files --loop                 loop devices over the files
+    scripts/bench files --device DEV           pieces of a block device, whose data is lost
     scripts/bench files --profile file         the kernel's events of durable writes, and the time from each to the next
 
 One kvblade-dpdk has all exports and lives as long as the run. It is stopped (SIGSTOP) while others are measured, so its lcore
 leaves them the CPU. Each row is sampled once a round, those of one load right after each other; every second round goes
 backwards. fio has all CPUs; the initiator of vblade sleeps until replies come, that of an export sleeps or polls.
 """
-import argparse, collections, contextlib, datetime, json, os, pathlib, re, signal, socket, statistics, subprocess, sys, tempfile, time
+import argparse, collections, contextlib, datetime, json, os, pathlib, re, signal, socket, stat, statistics, subprocess, sys, tempfile, time
 
 SIZE, TEN_SIZE = 128, 32  # MiB of a file, and of each of ten
 DURABLE, WRITE_BACK, CACHED, TEN = 1, 2, 3, 10  # slots on the shelf of a kind
@@ -58,6 +59,29 @@ def sh(*words, **how):
 def json_of(*words):
     printed = sh(*words)
     return json.loads(printed[printed.index("{"):])
+
+
+def needed(kinds):
+    """MiB of all files."""
+    return 3 * SIZE + len(kinds) * (2 * SIZE + 10 * TEN_SIZE)
+
+
+def check_device(path, kinds, destroy):
+    """Refuses what is no block device, is in use, is too small, or has data that Linux knows, unless it may be destroyed."""
+    try:
+        if not stat.S_ISBLK(os.stat(path).st_mode):
+            raise Failed(f"--device {path} is no block device: a file of its own file system is measured with --directory")
+        # Linux refuses this for a device that is mounted, swapped to, or below another one, its partitions included.
+        descriptor = os.open(path, os.O_RDWR | os.O_EXCL)
+    except OSError as error:
+        raise Failed(f"--device {path}: {error.strerror}: it has to be there, and neither mounted nor otherwise in use") from None
+    size = os.lseek(descriptor, 0, os.SEEK_END) >> 20
+    os.close(descriptor)
+    if size < needed(kinds):
+        raise Failed(f"--device {path} has {size} MiB: {needed(kinds)} MiB are needed")
+    found = sorted(set(sh("wipefs", "--no-act", "--noheadings", "--output", "TYPE", path).split()))
+    if found and not destroy:
+        raise Failed(f"--device {path} has {', '.join(found)} on it, which would be lost: --destroy if it may be")
 
 
 class Place:
@@ -381,8 +405,11 @@ def main():
     add("--rounds", type=int, default=9, help="samples of each row")
     add("--seconds", type=float, default=0.3, help="measured for each sample")
     add("--directory", default="/var/tmp", help="on the file system to measure, with 2 GiB of room")
-    add("--loop", action="store_true", help="loop devices over the files")
-    add("--device", help="a block device of 2 GiB, whose data is lost, in place of files")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--loop", action="store_true", help="loop devices over the files")
+    kind.add_argument("--device", metavar="DEV", help="a block device of 2 GiB, whose data is lost, in place of files; one that is in"
+                      " use is refused")
+    add("--destroy", action="store_true", help="take a --device on which a file system, a partition table or the like is found")
     add("--profile", choices=SHELVES, metavar="KIND", help="only the profile of durable writes at depth 1: file or aio")
     add("--loads", default=",".join([*LOADS, "pairs"]), help="those to measure, separated by commas; pairs: the comparisons of two loads")
     add("--kinds", default="file,aio", type=lambda text: text.split(","), help="bdevs of the exports")
@@ -396,8 +423,12 @@ def main():
     args.loads = args.loads.split(",")
     if unknown := set(args.loads) - {*LOADS, "pairs"}:
         parser.error(f"--loads has '{unknown.pop()}': it takes {', '.join([*LOADS, 'pairs'])}")
+    if args.destroy and not args.device:
+        parser.error("--destroy is for --device")
     if args.rounds < 1 or not 0.1 <= args.seconds <= 60:
         parser.error("--rounds takes a number from 1 on, --seconds one from 0.1 to 60")
+    if args.device:
+        check_device(args.device, args.kinds, args.destroy)
     about, rows, pairs = machine(), {}, {}
     with contextlib.ExitStack() as stack:
         place = Place(args, stack)
