@@ -8,16 +8,23 @@
 //! A ring keeps the order of the frames that one lcore hands over. The rings have room for every mbuf of the port. A request
 //! for which there is no room is dropped: served elsewhere it could overtake, or be overtaken. A reply waits in the detached queue.
 
+mod frame_kinds;
+mod parts;
+mod return_ring;
+
 use std::sync::{
     Arc, Weak,
     atomic::{Ordering, fence},
 };
 
-use aoe_target::{MacAddr, PortId, PortSet};
-use dpdk::{BURST, Burst, EalStarted, FrameReceiver, FrameSender, Mbuf, Mempool, RxMbuf, TxMbuf, frame_ring};
+use aoe_target::MacAddr;
+use dpdk::{BURST, Burst, FrameReceiver, FrameSender, Mbuf, Mempool, RxMbuf};
 
 use crate::owner::Owners;
 pub use crate::owner::owner_of;
+use frame_kinds::{asks_every_address, is_for_one_export};
+pub use parts::{DetachedPart, DistributedPort, Parts};
+pub(crate) use return_ring::ReturnRing;
 
 /// By what a port's frames are distributed, beside the ATA commands, which come to the owner of their export.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,30 +34,6 @@ pub enum DistributeBy {
     /// By the destination address: the port has one for each queue, in their order. Replies come from the address that the
     /// request was sent to.
     Address(Vec<MacAddr>),
-}
-
-/// A port whose frames more than one lcore serves.
-#[derive(Debug, Clone)]
-pub struct DistributedPort {
-    /// Its number, 0 to 63.
-    pub port: PortId,
-    /// The number of the lcore that polls each of its queues, each another one.
-    pub lcores: Vec<usize>,
-    /// By what.
-    pub by: DistributeBy,
-    /// Frames that each ring holds. No other lcore can serve a frame, so it ought to be every mbuf of the port.
-    pub capacity: u32,
-    /// The node of the rings' memory; `None` is any.
-    pub numa_node: Option<u32>,
-}
-
-/// The parts of the lcores in distributing a port's frames.
-#[derive(Debug)]
-pub struct Parts {
-    /// Those of its queues, in their order: [`crate::PortQueue::distributed`].
-    pub queues: Vec<Distribution>,
-    /// Those of the lcores without a queue of it, with their numbers: [`crate::PortQueue::detached`].
-    pub others: Vec<(usize, DetachedPart)>,
 }
 
 /// One port queue's part in distributing its port's frames.
@@ -76,29 +59,12 @@ pub struct Distribution {
     counters: DistributionCounters,
 }
 
-/// The part of an lcore without a queue of the port.
-#[derive(Debug)]
-pub struct DetachedPart {
-    pub(crate) part: Distribution,
-    pub(crate) replies: ReturnRing,
-}
-
 /// The way to another lcore's inbox.
 #[derive(Debug)]
 struct Outbox {
     ring: Option<FrameSender>,
     /// Frames of a burst that are to go there. Never more than its capacity, [`BURST`].
     frames: Vec<RxMbuf>,
-}
-
-/// The way of a detached queue's replies to an lcore that sends them.
-#[derive(Debug)]
-pub(crate) struct ReturnRing {
-    ring: FrameSender,
-    /// Replies without room in the ring yet. Its memory is there from the start.
-    waiting: Vec<RxMbuf>,
-    /// Flushes that left some waiting.
-    full: u64,
 }
 
 /// What one queue's part counted.
@@ -117,41 +83,35 @@ pub struct DistributionCounters {
 }
 
 impl Distribution {
-    /// The parts of `queues` queues of a port, in their order, where lcore n polls queue n and there are no other lcores. Rings
-    /// hold `capacity` frames each: see [`DistributedPort::capacity`].
-    ///
-    /// # Errors
-    /// As [`Distribution::among`].
-    pub fn over(
-        eal: EalStarted,
-        port: PortId,
-        queues: usize,
-        by: &DistributeBy,
-        capacity: u32,
-        numa_node: Option<u32>,
-    ) -> dpdk::Result<Vec<Self>> {
-        let lcores = (0..queues).collect();
-        let port = DistributedPort { port, lcores, by: by.clone(), capacity, numa_node };
-        let parts = Self::among(eal, queues, &[port])?;
-        Ok(parts.into_iter().flat_map(|parts| parts.queues).collect())
+    /// The part of an lcore with this queue of the port, or with none. `outboxes` are by the lcores' numbers.
+    fn new(
+        by: DistributeBy,
+        owners: Owners,
+        queue: Option<usize>,
+        lcores: Vec<usize>,
+        outboxes: Vec<Option<FrameSender>>,
+        inbox: FrameReceiver,
+        serving: &Arc<()>,
+    ) -> Self {
+        let outbox = |ring| Outbox { ring, frames: Vec::with_capacity(BURST) };
+        Self {
+            by,
+            owners,
+            queue: queue.unwrap_or(usize::MAX),
+            outboxes: outboxes.into_iter().map(outbox).collect(),
+            lcores,
+            inbox,
+            returned: None,
+            serving: Some(Arc::clone(serving)),
+            all_serving: Arc::downgrade(serving),
+            copy: Vec::with_capacity(1),
+            counters: DistributionCounters::default(),
+        }
     }
 
-    /// The parts of `lcores` lcores, numbered from 0, in distributing the frames of these ports; for each port in turn.
-    ///
-    /// # Errors
-    /// What [`frame_ring`] says. `EINVAL` for a port without a queue, or a number of an lcore past `lcores`.
-    pub fn among(eal: EalStarted, lcores: usize, ports: &[DistributedPort]) -> dpdk::Result<Vec<Parts>> {
-        let mut polled = vec![PortSet::EMPTY; lcores];
-        for port in ports {
-            for lcore in &port.lcores {
-                let added = polled.get_mut(*lcore).map(|polled| polled.insert(port.port));
-                if !matches!(added, Some(Ok(true))) {
-                    return Err(invalid());
-                }
-            }
-        }
-        let polled: Arc<[PortSet]> = polled.into();
-        ports.iter().map(|port| parts_of(eal, &polled, port)).collect()
+    /// Has the queue send the replies that come by this ring.
+    fn send_for_others(&mut self, returned: FrameReceiver) {
+        self.returned = Some(returned);
     }
 
     /// The counters so far.
@@ -302,133 +262,3 @@ impl Distribution {
         !returned.is_empty()
     }
 }
-
-impl ReturnRing {
-    /// The ring, with room for so many replies that wait for room in it: the mbufs of the port.
-    pub(crate) fn with_room(mut self, replies: usize) -> Self {
-        self.waiting.reserve_exact(replies);
-        self
-    }
-
-    /// Queues a reply.
-    ///
-    /// # Errors
-    /// The reply, if as many wait as the port has mbufs: then it is of another mempool.
-    pub(crate) fn push(&mut self, reply: TxMbuf) -> Result<(), TxMbuf> {
-        if self.waiting.len() == self.waiting.capacity() {
-            return Err(reply);
-        }
-        self.waiting.push(reply.into_mbuf().into());
-        Ok(())
-    }
-
-    /// Puts waiting replies into the ring. Returns how many.
-    pub(crate) fn flush(&mut self) -> usize {
-        let sent = self.ring.send(&mut self.waiting);
-        self.full += u64::from(!self.waiting.is_empty());
-        sent
-    }
-
-    /// Replies that wait for room.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-
-    /// Flushes that left some waiting.
-    pub(crate) fn full(&self) -> u64 {
-        self.full
-    }
-}
-
-fn invalid() -> dpdk::Error {
-    dpdk::Error { call: "rte_ring_create", errno: 22 }
-}
-
-/// The parts of all lcores in distributing the frames of one port.
-fn parts_of(eal: EalStarted, polled: &Arc<[PortSet]>, port: &DistributedPort) -> dpdk::Result<Parts> {
-    let DistributedPort { port: PortId(number), lcores, by, capacity, numa_node } = port;
-    if lcores.is_empty() {
-        return Err(invalid());
-    }
-    let ring = |name: String, senders: usize| frame_ring(eal, &name, *capacity, senders.max(1), *numa_node);
-    let all = polled.len();
-    let mut outboxes: Vec<Vec<Outbox>> = (0..all).map(|_| Vec::with_capacity(all)).collect();
-    let mut inboxes = Vec::with_capacity(all);
-    for to in 0..all {
-        let (mut ends, inbox) = ring(format!("aoe_p{number}l{to}"), all - 1)?;
-        for (from, outboxes) in outboxes.iter_mut().enumerate() {
-            let ring = if from == to { None } else { ends.pop() };
-            outboxes.push(Outbox { ring, frames: Vec::with_capacity(BURST) });
-        }
-        inboxes.push(inbox);
-    }
-    let serving = Arc::new(());
-    let part_of = |(lcore, (outboxes, inbox)): (usize, (Vec<Outbox>, FrameReceiver))| Distribution {
-        by: by.clone(),
-        owners: Owners::new(lcore, Arc::clone(polled)),
-        queue: lcores.iter().position(|polling| *polling == lcore).unwrap_or(usize::MAX),
-        outboxes,
-        lcores: lcores.clone(),
-        inbox,
-        returned: None,
-        serving: Some(Arc::clone(&serving)),
-        all_serving: Arc::downgrade(&serving),
-        copy: Vec::with_capacity(1),
-        counters: DistributionCounters::default(),
-    };
-    let parts = outboxes.into_iter().zip(inboxes).enumerate().map(part_of);
-    let mut parts: Vec<Option<Distribution>> = parts.map(Some).collect();
-    let queues = lcores.iter().filter_map(|lcore| parts[*lcore].take());
-    let mut queues: Vec<Distribution> = queues.collect();
-    let detached: Vec<(usize, Distribution)> =
-        parts.into_iter().enumerate().filter_map(|(lcore, part)| Some((lcore, part?))).collect();
-    // Their replies are shared by the queues.
-    let mut rings = Vec::new();
-    for (nth, queue) in queues.iter_mut().enumerate() {
-        let senders = (nth..detached.len()).step_by(lcores.len()).count();
-        if senders > 0 {
-            let (ends, returned) = ring(format!("aoe_p{number}r{nth}"), senders)?;
-            queue.returned = Some(returned);
-            rings.push(ends);
-        }
-    }
-    let mut others = Vec::with_capacity(detached.len());
-    for (nth, (lcore, part)) in detached.into_iter().enumerate() {
-        let ring = rings[nth % lcores.len()].pop().ok_or_else(invalid)?;
-        others
-            .push((lcore, DetachedPart { part, replies: ReturnRing { ring, waiting: Vec::new(), full: 0 } }));
-    }
-    Ok(Parts { queues, others })
-}
-
-/// Where AoE's header starts, behind a tag if the port left one.
-#[inline]
-fn aoe_offset(frame: &[u8]) -> usize {
-    if frame.get(12..14) == Some(&[0x81, 0x00]) { 18 } else { 14 }
-}
-
-/// Whether a frame is an ATA command to one export.
-#[cold]
-fn is_for_one_export(frame: &[u8]) -> bool {
-    const ATA: u8 = 0;
-    let at = aoe_offset(frame);
-    match frame.get(at - 2..at + 6) {
-        Some(&[0x88, 0xa2, _, _, high, low, slot, ATA]) => (high, low) != (0xff, 0xff) && slot != 0xff,
-        _ => false,
-    }
-}
-
-/// Whether a frame is a query/config to a group address that only reads or tests: then every address of the port
-/// replies. A request that changes something is served once.
-#[cold]
-fn asks_every_address(frame: &[u8]) -> bool {
-    let Some(first) = frame.first() else { return false };
-    let at = aoe_offset(frame);
-    let (ethertype, header) = (frame.get(at - 2..at), frame.get(at..at + 16));
-    let (Some([0x88, 0xa2]), Some(header)) = (ethertype, header) else { return false };
-    let is_response = header[0] & 0x08 != 0;
-    first & 1 == 1 && !is_response && header[5] == 1 && header[15] & 0x0f <= 2
-}
-
-#[cfg(test)]
-mod tests;
