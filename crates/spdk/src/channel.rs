@@ -39,22 +39,19 @@
 //!
 //! A bdev that is gone has no channel: its requests are answered with a device fault before they come here.
 
-use std::{
-    ffi::{c_int, c_void},
-    fmt,
-    marker::PhantomData,
-    ptr::NonNull,
-};
+use std::{fmt, marker::PhantomData, ptr::NonNull};
 
 use dpdk::Mbuf;
 
 use crate::{
     Bdev, CurrentThread, FlushMethod, Thread,
-    error::{ChannelError, EAGAIN, EINVAL, ENOMEM, ENOTSUP, Error, Result},
+    error::{ChannelError, EINVAL, ENOMEM, Error, Result},
     fdsync::{FdSync, FileSyncs},
     file_flush,
-    in_flight::{Channel, Io, IoKind, Outcome, QueueHead, Slot, Submitted, outcome_of_io},
+    in_flight::{Channel, QueueHead, Slot, Submitted, ended},
     in_flight_table::InFlightTable,
+    io::{Io, IoKind, Outcome},
+    other_io,
     pending::Pending,
     sector_io,
     sectors::{BlockSize, Blocks, Sectors},
@@ -236,141 +233,34 @@ fn transfer(mut request: Submitted, channel: &Channel, is_write: bool, blocks: B
     let (iov, iov_count) = (request.header_mut().iovs(), request.header().iov_count);
     let Blocks { first, count } = blocks;
     let arg = request.into_arg();
+    // The conditions of both calls (spdk/bdev.h): the descriptor and the channel are open, since the channel stays while I/O is in
+    // flight on it; this is the channel's thread, which `submit` checks and on which the queue tries again; the iovecs, in
+    // the request's header, and the bytes they point to stay until `ended` runs, which gets `arg` once. SPDK checks the range
+    // itself.
     let code = if is_write {
-        // SAFETY: the conditions in `start`.
+        // SAFETY: as above.
         unsafe { spdk_sys::spdk_bdev_writev_blocks(desc, ch, iov, iov_count, first, count, Some(ended), arg) }
     } else {
-        // SAFETY: the conditions in `start`.
+        // SAFETY: as above.
         unsafe { spdk_sys::spdk_bdev_readv_blocks(desc, ch, iov, iov_count, first, count, Some(ended), arg) }
     };
     if code != 0 {
         // SAFETY: on an error SPDK has not taken the request, so `ended` does not get it.
-        refused(unsafe { Submitted::from_arg(arg) }, code);
+        unsafe { Submitted::from_arg(arg) }.refused(code);
     }
+    // Else the request is the bdev's, and may have ended already.
 }
 
 /// Hands a request to the bdev, or to those that wait.
 fn start(request: Submitted) {
     let (io, channel) = (request.header().io, request.channel());
-    let (desc, ch) = channel.handles();
-    let kind = io.kind;
-    let Blocks { first, count } = match (kind, channel.extent(io).1) {
+    match (io.kind, channel.extent(io).1) {
         (IoKind::Read | IoKind::Write, Some(blocks)) => {
-            return transfer(request, channel, kind == IoKind::Write, blocks);
+            transfer(request, channel, io.kind == IoKind::Write, blocks);
         }
-        (_, Some(blocks)) => blocks,
-        (IoKind::Flush | IoKind::Health, None) => return start_other(request),
-        // No block lies wholly in the range, so there is nothing to give up.
-        (IoKind::Unmap, None) => return request.finish(Outcome::Done),
-        (IoKind::Read | IoKind::Write, None) => return sector_io::start(request),
-        (IoKind::WriteFua, None) => return request.finish(Outcome::Aborted),
-    };
-    let piece = if kind == IoKind::WriteFua { request.header().only_piece() } else { None };
-    let arg = request.into_arg();
-    // The conditions of the calls below (spdk/bdev.h): the descriptor and the channel are open, since the channel stays while
-    // I/O is in flight on it; this is the channel's thread, which `submit` checks and on which the queue tries again; the
-    // iovecs, in the request's header, and the bytes they point to stay until `ended` runs, which gets `arg` once. SPDK
-    // checks the range itself.
-    let code = match kind {
-        // SAFETY: as above.
-        IoKind::Unmap => unsafe {
-            spdk_sys::spdk_bdev_unmap_blocks(desc, ch, first, count, Some(ended), arg)
-        },
-        _ => match (piece, write_dwords(Blocks { first, count }, true)) {
-            // SAFETY: as above; the data is the request's one piece.
-            (Some((data, bytes)), Some([low, high, control])) => unsafe {
-                spdk_sys::spdk_shim_nvme_write(desc, ch, low, high, control, data, bytes, Some(ended), arg)
-            },
-            _ => -ENOTSUP,
-        },
-    };
-    if code != 0 {
-        // SAFETY: on an error SPDK has not taken the request, so `ended` does not get it.
-        refused(unsafe { Submitted::from_arg(arg) }, code);
+        (IoKind::Read | IoKind::Write, None) => sector_io::start(request),
+        (_, blocks) => other_io::start(request, blocks),
     }
-    // Else the request is the bdev's, and may have ended already.
-}
-
-/// [`start`] for a request without a range.
-#[cold]
-fn start_other(request: Submitted) {
-    let channel = request.channel();
-    if request.header().io.kind == IoKind::Flush {
-        return flush(channel, request);
-    }
-    let Some((log, _)) = request.header().only_piece() else { return request.finish(Outcome::Aborted) };
-    let (desc, ch) = channel.handles();
-    let arg = request.into_arg();
-    // SAFETY: the conditions in `start`; `cover` has put all of the log's bytes into this piece.
-    let code = unsafe { spdk_sys::spdk_shim_nvme_health(desc, ch, log, Some(ended), arg) };
-    if code != 0 {
-        // SAFETY: on an error SPDK has not taken the request, so `ended` does not get it.
-        refused(unsafe { Submitted::from_arg(arg) }, code);
-    }
-}
-
-/// Starts a flush, by the way that reaches this bdev's stable media.
-fn flush(channel: &Channel, request: Submitted) {
-    let (desc, ch) = channel.handles();
-    let method = channel.bdev.info().flush;
-    match method {
-        FlushMethod::Nothing => request.finish(Outcome::Done),
-        FlushMethod::Impossible => request.finish(Outcome::Aborted),
-        FlushMethod::FileSync => file_flush::start(request),
-        FlushMethod::Bdev | FlushMethod::NvmeCommand => {
-            // All of it, as large as it is now.
-            let blocks = channel.bdev.blocks();
-            let arg = request.into_arg();
-            let code = match method {
-                // SAFETY: the conditions in `start`.
-                FlushMethod::Bdev => unsafe {
-                    spdk_sys::spdk_bdev_flush_blocks(desc, ch, 0, blocks, Some(ended), arg)
-                },
-                // SAFETY: the conditions in `start`.
-                _ => unsafe { spdk_sys::spdk_shim_nvme_flush(desc, ch, Some(ended), arg) },
-            };
-            if code != 0 {
-                // SAFETY: on an error SPDK has not taken the request, so `ended` does not get it.
-                refused(unsafe { Submitted::from_arg(arg) }, code);
-            }
-        }
-    }
-}
-
-/// Ends a request that was not taken, or lets it wait until SPDK has memory for its I/O again: it is tried on each turn.
-/// Not in SPDK's own queue of those that wait (spdk_bdev_queue_io_wait), which nobody can overtake: a compare-and-write
-/// needs memory for its parts while it has some, and would stand behind those that wait for it to end.
-#[cold]
-fn refused(request: Submitted, code: c_int) {
-    let is_ranged = !matches!(request.header().io.kind, IoKind::Flush | IoKind::Health);
-    match -code {
-        ENOMEM => {
-            request.queue().count_wait();
-            request.retry_later();
-        }
-        EAGAIN => request.retry_later(),
-        // spdk/bdev.h: EINVAL is a range beyond the end, or a buffer SPDK can't use.
-        EINVAL if is_ranged => request.finish(Outcome::OutOfRange),
-        _ => request.finish(Outcome::Aborted),
-    }
-}
-
-/// SPDK's callback: an I/O has ended.
-extern "C" fn ended(io: *mut spdk_sys::spdk_bdev_io, success: bool, arg: *mut c_void) {
-    // SAFETY: `start` or `flush` gave the request up, and SPDK passes it to this callback once.
-    let request = unsafe { Submitted::from_arg(arg) };
-    // SAFETY: SPDK has just completed this I/O, with `success`, and calls once.
-    let outcome = unsafe { outcome_of_io(io, success) };
-    request.finish(outcome);
-}
-
-/// Dwords 10 to 12 of NVMe's Write (NVM Express 1.4, 6.15): the first block's lower and upper half; the number of
-/// blocks less one, with Force Unit Access in bit 30. `None` for a number that a command can't carry.
-fn write_dwords(blocks: Blocks, fua: bool) -> Option<[u32; 3]> {
-    let blocks_less_one = u16::try_from(blocks.count.checked_sub(1)?).ok()?;
-    let [a, b, c, d, e, f, g, h] = blocks.first.to_le_bytes();
-    let control = u32::from(blocks_less_one) | u32::from(fua) << 30;
-    Some([u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]), control])
 }
 
 /// A request that has ended, with what was submitted.
@@ -543,20 +433,5 @@ impl<C> Drop for CompletionQueue<C> {
 impl<C> fmt::Debug for CompletionQueue<C> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("CompletionQueue").finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_write_with_fua_is_one_command() {
-        let blocks = |first, count| Blocks { first, count };
-        assert_eq!(write_dwords(blocks(0x1_2345_6789, 16), true), Some([0x2345_6789, 1, 0x4000_000f]));
-        assert_eq!(write_dwords(blocks(7, 1), false), Some([7, 0, 0]));
-        assert_eq!(write_dwords(blocks(0, 65536), true), Some([0, 0, 0x4000_ffff]));
-        assert_eq!(write_dwords(blocks(0, 65537), true), None);
-        assert_eq!(write_dwords(blocks(0, 0), true), None);
     }
 }

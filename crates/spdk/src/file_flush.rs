@@ -6,7 +6,8 @@
 
 use crate::{
     fdsync::Refused,
-    in_flight::{List, Outcome, QueueHead, Submitted},
+    in_flight::{List, QueueHead, Submitted},
+    io::Outcome,
 };
 
 /// Has a flush wait for the fdatasync of the first of its bdev's files that it has not synced yet; it ends without one.

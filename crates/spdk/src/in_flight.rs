@@ -16,8 +16,10 @@ use dpdk::Mbuf;
 
 use crate::{
     Bdev, HEALTH_LOG_BYTES, Thread,
+    error::{EAGAIN, EINVAL, ENOMEM},
     fdsync::{FdSync, Group},
     in_flight_table::InFlightTable,
+    io::{Io, IoKind, Outcome},
     kernel_io::KernelIo,
     sector_buffers::SectorBuffers,
     sectors::{BlockSize, Blocks, Sectors},
@@ -25,52 +27,6 @@ use crate::{
 
 /// Segments of an mbuf that one I/O can cover.
 pub const MAX_SEGMENTS: usize = 8;
-
-/// What to do with a bdev.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IoKind {
-    /// Sectors into the frame.
-    Read,
-    /// The frame's bytes into sectors.
-    Write,
-    /// As [`IoKind::Write`], with NVMe's Force Unit Access: on stable media when it ends. Only where
-    /// [`IoChannel::can_force`](crate::IoChannel::can_force). Bypasses the bdev layer's counts of writes.
-    WriteFua,
-    /// Everything written and completed before to stable media. Covers the whole bdev; the range is not looked at.
-    Flush,
-    /// The content of the blocks that lie wholly in the range is no longer needed; the frame is not looked at. For a bdev
-    /// with [`crate::BdevInfo::unmaps`].
-    Unmap,
-    /// NVMe's log page of health information ([`crate::HEALTH_LOG_BYTES`]) into the frame; the range is not looked at.
-    /// For a bdev with [`crate::BdevInfo::health`].
-    Health,
-}
-
-/// One I/O of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Io {
-    /// What to do.
-    pub kind: IoKind,
-    /// Where on the bdev.
-    pub sectors: Sectors,
-    /// Bytes into the frame where the data starts.
-    pub payload: u16,
-}
-
-/// How an I/O ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Done.
-    Done,
-    /// The medium could not be read or written there.
-    MediaError,
-    /// Beyond the bdev's end.
-    OutOfRange,
-    /// The bdev can't do this, or not now: removed, reset, claimed, read-only.
-    Aborted,
-    /// Any other failure of the device.
-    DeviceFault,
-}
 
 /// A channel's handles, at a fixed address while I/O is in flight. What every request reads comes first, in a cache line
 /// of its own: with many exports it is seldom in the cache.
@@ -249,9 +205,22 @@ impl Submitted {
         queue.ended.push(self);
     }
 
-    /// Has the request start again on the next turn.
-    pub(crate) fn retry_later(self) {
-        self.queue().waiting.push(self);
+    /// Ends the request, which SPDK has not taken, or lets it wait until SPDK has memory for its I/O again: it is tried on each
+    /// turn. Not in SPDK's own queue of those that wait (spdk_bdev_queue_io_wait), which nobody can overtake: a
+    /// compare-and-write needs memory for its parts while it has some, and would stand behind those that wait for it to end.
+    #[cold]
+    pub(crate) fn refused(self, code: c_int) {
+        let is_ranged = !matches!(self.header().io.kind, IoKind::Flush | IoKind::Health);
+        match -code {
+            ENOMEM => {
+                self.queue().count_wait();
+                self.queue().waiting.push(self);
+            }
+            EAGAIN => self.queue().waiting.push(self),
+            // spdk/bdev.h: EINVAL is a range beyond the end, or a buffer SPDK can't use.
+            EINVAL if is_ranged => self.finish(Outcome::OutOfRange),
+            _ => self.finish(Outcome::Aborted),
+        }
     }
 
     /// The queue that the request goes back to.
@@ -482,6 +451,15 @@ const _: () = {
     assert!(mem::align_of::<Channel>() == 64 && mem::size_of::<Channel>().is_multiple_of(64));
 };
 
+/// SPDK's callback: an I/O has ended.
+pub(crate) extern "C" fn ended(io: *mut spdk_sys::spdk_bdev_io, success: bool, arg: *mut c_void) {
+    // SAFETY: who hands a request to SPDK with this callback gives it up, and SPDK passes it here once.
+    let request = unsafe { Submitted::from_arg(arg) };
+    // SAFETY: SPDK has just completed this I/O, with `success`, and calls once.
+    let outcome = unsafe { outcome_of_io(io, success) };
+    request.finish(outcome);
+}
+
 /// The outcome of a completed I/O, which is freed.
 ///
 /// # Safety
@@ -494,36 +472,9 @@ pub(crate) unsafe fn outcome_of_io(io: *mut spdk_sys::spdk_bdev_io, success: boo
         // SAFETY: spdk_bdev_io_get_nvme_status (spdk/bdev.h) reads a completed I/O that is not freed, as the caller
         // promises.
         unsafe { spdk_sys::spdk_bdev_io_get_nvme_status(io, &mut cdw0, &mut status_type, &mut status) };
-        outcome_of(status_type, status)
+        Outcome::of_nvme(status_type, status)
     };
     // SAFETY: spdk_bdev_free_io (spdk/bdev.h) takes a completed I/O, as the caller promises, once.
     unsafe { spdk_sys::spdk_bdev_free_io(io) };
     outcome
-}
-
-/// What an NVMe status (spdk/nvme_spec.h: type, code) means for a request.
-fn outcome_of(status_type: c_int, status: c_int) -> Outcome {
-    match (status_type, status) {
-        (0, 0x80) => Outcome::OutOfRange,
-        // Invalid opcode or field, aborted by request or by a deleted queue, namespace write protected.
-        (0, 0x01 | 0x02 | 0x07 | 0x08 | 0x20) => Outcome::Aborted,
-        (2, _) => Outcome::MediaError,
-        _ => Outcome::DeviceFault,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nvme_statuses_map_to_outcomes() {
-        assert_eq!(outcome_of(0, 0x80), Outcome::OutOfRange);
-        assert_eq!(outcome_of(0, 0x01), Outcome::Aborted);
-        assert_eq!(outcome_of(0, 0x08), Outcome::Aborted);
-        assert_eq!(outcome_of(2, 0x81), Outcome::MediaError, "unrecovered read error");
-        assert_eq!(outcome_of(2, 0x80), Outcome::MediaError, "write fault");
-        assert_eq!(outcome_of(0, 0x06), Outcome::DeviceFault, "internal device error");
-        assert_eq!(outcome_of(7, 0xff), Outcome::DeviceFault);
-    }
 }

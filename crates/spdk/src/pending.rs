@@ -5,7 +5,10 @@ use std::{ffi::c_void, marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
 
 use dpdk::Mbuf;
 
-use crate::in_flight::{IoKind, Slot, Submitted};
+use crate::{
+    in_flight::{Slot, Submitted},
+    io::IoKind,
+};
 
 /// A request in flight, seen from outside: the bdev keeps its payload.
 #[derive(Debug)]

@@ -19,7 +19,8 @@ use dpdk::Mbuf;
 
 use crate::{
     error::{EAGAIN, EINVAL, ENOMEM},
-    in_flight::{IoKind, Outcome, QueueHead, Submitted, outcome_of_io},
+    in_flight::{QueueHead, Submitted, outcome_of_io},
+    io::{IoKind, Outcome},
     miscompares::Miscompares,
     sector_buffers::{BUFFER_BYTES, Held, Step},
     sectors::{BlockSize, SECTOR_BYTES, Sectors},
