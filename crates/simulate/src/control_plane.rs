@@ -83,6 +83,10 @@ struct Life {
     /// `None` when it is not there.
     life: Option<Lifecycle>,
     bdev: Option<Bdev>,
+    /// The way to its disk that this is.
+    way: u32,
+    /// What it is to go on with: the next way.
+    other: Option<Bdev>,
     /// A caller waits.
     call: Option<Call>,
     /// Until this tick.
@@ -99,6 +103,7 @@ struct Life {
 enum Call {
     Creation,
     Deletion { forced: bool },
+    Change,
 }
 
 /// See the module.
@@ -127,6 +132,8 @@ impl ControlPlane {
             key: target::id(index).into(),
             life: None,
             bdev: None,
+            way: 0,
+            other: None,
             call: None,
             limit: None,
             create_at: None,
@@ -190,7 +197,7 @@ impl ControlPlane {
         if life.life.is_some() || self.ending {
             return;
         }
-        life.bdev = Some(target::open_bdev(export, &self.exports[export], &self.disks[export]));
+        life.bdev = Some(target::open_bdev(export, &self.exports[export], &self.disks[export], life.way));
         life.life = Some(Lifecycle::new(u32::try_from(self.lcores).unwrap_or(0)));
         life.call = Some(Call::Creation);
         self.notices.push(Notice::Creating(export));
@@ -224,6 +231,7 @@ impl ControlPlane {
                 }
                 true
             }
+            Event::Replace { refuses } => self.replace(export, refuses, now),
         }
     }
 
@@ -235,6 +243,21 @@ impl ControlPlane {
         }
         (*call, *limit) = (Some(Call::Deletion { forced }), Some(now + PATIENCE));
         self.happens(export, LifeEvent::Delete { force: forced }, now);
+        true
+    }
+
+    /// Has an export go on with another way to its disk. False if its caller is refused, or there is none.
+    fn replace(&mut self, export: usize, refuses: bool, now: u64) -> bool {
+        let Life { life: Some(lifecycle), call, limit, way, other, .. } = &mut self.lives[export] else {
+            return false;
+        };
+        if !lifecycle.may_change() || call.is_some() {
+            return false;
+        }
+        (*call, *limit) = (Some(Call::Change), Some(now + PATIENCE));
+        *other = Some(target::open_bdev(export, &self.exports[export], &self.disks[export], *way + 1));
+        self.disks[export].borrow_mut().refuse_flushes(refuses);
+        self.happens(export, LifeEvent::Change, now);
         true
     }
 
@@ -335,7 +358,8 @@ impl ControlPlane {
         life.back_at = None;
         match &life.life {
             Some(lifecycle) if lifecycle.may_rebind() => {
-                life.bdev = Some(target::open_bdev(export, &self.exports[export], &self.disks[export]));
+                let bdev = target::open_bdev(export, &self.exports[export], &self.disks[export], life.way);
+                life.bdev = Some(bdev);
                 self.happens(export, LifeEvent::BdevBack, now);
             }
             // Its lcores have not closed their channels yet.
@@ -388,14 +412,29 @@ impl ControlPlane {
                     self.broken = Some(format!("the bdev of export {export} is closed twice"));
                 }
             }
+            Effect::Changed => {
+                if self.change_ended(export) != Some(Call::Change) {
+                    self.broken = Some(format!("export {export} was changed for nobody"));
+                }
+                let life = &mut self.lives[export];
+                life.bdev = life.other.take();
+                life.way += 1;
+            }
+            Effect::RefuseChange(_) => {
+                if self.change_ended(export) != Some(Call::Change) {
+                    self.broken = Some(format!("nobody is refused the change of export {export}"));
+                }
+            }
+            Effect::CloseOther => {
+                if self.lives[export].other.take().is_none() {
+                    self.broken =
+                        Some(format!("export {export} closes a bdev that it was not to go on with"));
+                }
+            }
             Effect::NotAttached => self.lives[export].back_at = Some(now + 30),
             Effect::ServedAgain => {}
             Effect::Free => self.freed(export, now),
-            Effect::LeftPorts
-            | Effect::Wait
-            | Effect::Changed
-            | Effect::RefuseChange(_)
-            | Effect::CloseOther => {
+            Effect::LeftPorts | Effect::Wait => {
                 self.broken =
                     Some(format!("export {export} has an effect that nothing asked for: {effect:?}"));
             }
@@ -409,9 +448,15 @@ impl ControlPlane {
         life.call.take()
     }
 
+    /// As [`ControlPlane::answer`], of a change: flushes are well again.
+    fn change_ended(&mut self, export: usize) -> Option<Call> {
+        self.disks[export].borrow_mut().refuse_flushes(false);
+        self.answer(export)
+    }
+
     fn freed(&mut self, export: usize, now: u64) {
         let life = &mut self.lives[export];
-        if life.bdev.is_some() || life.call.is_some() {
+        if life.bdev.is_some() || life.other.is_some() || life.call.is_some() {
             self.broken = Some(format!("export {export} has ended with its bdev open or its caller waiting"));
         }
         let key = life.key;
@@ -425,15 +470,17 @@ impl ControlPlane {
     fn run(&mut self, export: usize, task: Task, round: Round, now: u64) {
         let key = self.lives[export].key;
         for lcore in 0..self.lcores {
-            let given = match task {
-                Task::Prepare | Task::Attach => self.lives[export].bdev.clone().map(|bdev| {
-                    let sectors = self.disks[export].borrow().sectors_now();
-                    let mut made = target::export(key, &self.exports[export], sectors);
-                    self.states.equip(&mut made);
-                    (Box::new(made), bdev)
-                }),
+            let bdev = match task {
+                Task::Prepare | Task::Attach => self.lives[export].bdev.clone(),
+                Task::OpenOther => self.lives[export].other.clone(),
                 _ => None,
             };
+            let given = bdev.map(|bdev| {
+                let sectors = self.disks[export].borrow().sectors_now();
+                let mut made = target::export(key, &self.exports[export], sectors);
+                self.states.equip(&mut made);
+                (Box::new(made), bdev)
+            });
             self.send(lcore, now, Message::Task { export, key, task, round, given });
         }
     }
@@ -498,9 +545,15 @@ fn carry_out(
     match (task, given) {
         (Task::Prepare, Some((export, bdev))) => done(lcore.prepare(export, &bdev).is_ok()),
         (Task::Attach, Some((export, bdev))) => done(lcore.attach(export, &bdev).is_ok()),
-        // No event of a plan leads to a change.
-        (Task::OpenOther | Task::Hold | Task::FlushBdev | Task::Exchange | Task::Release, _) => done(false),
-        (Task::Prepare | Task::Attach | Task::LeavePorts, _) => done(false),
+        (Task::OpenOther, Some((export, bdev))) => done(lcore.open_other(export, &bdev).is_ok()),
+        (Task::Hold, _) => lcore.hold(key, move || done(true)),
+        (Task::FlushBdev, _) => lcore.flush_bdev(key, done),
+        (Task::Exchange, _) => done(lcore.exchange(key).is_some()),
+        (Task::Release, _) => {
+            drop(lcore.release(key));
+            done(true);
+        }
+        (Task::Prepare | Task::Attach | Task::OpenOther | Task::LeavePorts, _) => done(false),
         (Task::Serve | Task::Resume, _) => done(lcore.serve(key).is_ok()),
         (Task::TakeOffline, _) => lcore.take_offline(key, move || done(true)),
         (Task::Drain, _) => lcore.remove(key, move || done(true)),

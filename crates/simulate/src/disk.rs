@@ -1,6 +1,11 @@
 //! A simulated device: content, a volatile cache, and when and how each I/O completes.
 
-use std::{cell::Cell, collections::BTreeMap, ffi::c_int, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    ffi::c_int,
+    rc::Rc,
+};
 
 use spdk::file::{CompletedWrite, FileSyncs};
 use spdk::simulated::{self, Device, Operation, Status, Submission};
@@ -24,6 +29,8 @@ pub(crate) type Content = Box<[u8]>;
 struct Version {
     /// The I/O; 0 is the content at the start.
     io: u64,
+    /// The way that it came by.
+    way: u32,
     content: Content,
     /// The write has completed.
     completed: bool,
@@ -61,7 +68,10 @@ pub(crate) struct Disk {
     flying: BTreeMap<u64, Flying>,
     /// Submissions so far by operation and first block, so that a decision does not depend on other blocks' I/O.
     submitted: BTreeMap<(u64, u64), u64>,
-    open_channels: u32,
+    /// By way.
+    open_channels: BTreeMap<u32, u32>,
+    /// Flushes are refused.
+    refuses_flushes: bool,
     /// Of a file ([`Cache::Group`]): its fdatasyncs, the writes that wait for one, and the one in flight.
     syncs: FileSyncs,
     unsynced: Vec<(u64, CompletedWrite)>,
@@ -82,7 +92,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new(plan: DiskPlan, dice: Dice, now: Rc<Cell<u64>>) -> Self {
-        let start = || Version { io: 0, content: vec![0; SECTOR].into(), completed: true };
+        let start = || Version { io: 0, way: 0, content: vec![0; SECTOR].into(), completed: true };
         Self {
             blocks: SECTORS / u64::from(plan.sectors_per_block),
             plan,
@@ -91,7 +101,8 @@ impl Disk {
             sectors: (0..SECTORS).map(|_| vec![start()]).collect(),
             flying: BTreeMap::new(),
             submitted: BTreeMap::new(),
-            open_channels: 0,
+            open_channels: BTreeMap::new(),
+            refuses_flushes: false,
             syncs: FileSyncs::new(),
             unsynced: Vec::new(),
             sync: None,
@@ -137,6 +148,11 @@ impl Disk {
     /// It is there again.
     pub(crate) fn restore(&mut self) {
         self.is_removed = false;
+    }
+
+    /// Flushes are refused from now on, or not.
+    pub(crate) fn refuse_flushes(&mut self, refuses: bool) {
+        self.refuses_flushes = refuses;
     }
 
     /// The requests whose data was written since this was asked last.
@@ -244,14 +260,15 @@ impl Disk {
             let subject = |what: u64| [10, self.syncs_started, what];
             let done_at = now + self.dice.within(self.plan.latency, &subject(0));
             let fails = self.dice.permille(self.plan.fail / 4, &subject(1));
-            self.sync = Some(Sync { done_at, covered: covered_now(&self.sectors), fails });
+            self.sync = Some(Sync { done_at, covered: covered_now(&self.sectors, None), fails });
         }
     }
 
     fn take_effect(&mut self, io: u64) {
         let Some(flying) = self.flying.get_mut(&io) else { return };
         flying.effect_at = NEVER;
-        let Submission { operation, first, blocks, .. } = flying.submission;
+        let Submission { operation, first, blocks, channel, .. } = flying.submission;
+        let way = way_of(channel);
         let per_block = u64::from(self.plan.sectors_per_block);
         let sectors = index(first * per_block)..index((first + blocks) * per_block);
         let visible = |sectors: &[Vec<Version>]| {
@@ -277,13 +294,14 @@ impl Disk {
                     if versions.last().is_none_or(|last| *last.content != *content) {
                         self.wrote.extend(writer_of(content));
                     }
-                    versions.push(Version { io, content: content.into(), completed: false });
+                    versions.push(Version { io, way, content: content.into(), completed: false });
                 }
             }
             Operation::Unmap => {
                 for versions in &mut self.sectors[sectors] {
                     if self.plan.unmapped == Unmapped::Zeros || self.dice.below(2, &[8, io]) == 0 {
-                        versions.push(Version { io, content: vec![0; SECTOR].into(), completed: false });
+                        let content = vec![0; SECTOR].into();
+                        versions.push(Version { io, way, content, completed: false });
                     }
                 }
             }
@@ -325,11 +343,7 @@ impl Disk {
     }
 }
 
-impl Device for Disk {
-    fn blocks(&self) -> u64 {
-        self.blocks
-    }
-
+impl Disk {
     fn submit(&mut self, submission: Submission) -> Result<(), c_int> {
         self.used = true;
         let place = (submission.first, submission.operation as u64);
@@ -353,41 +367,91 @@ impl Device for Disk {
             (effect_at, done_at) =
                 (if submission.io.is_multiple_of(2) { effect_at } else { NEVER - 1 }, NEVER - 1);
         }
-        let fails = plan.fails_on == Some(submission.channel) || dice.permille(plan.fail, &subject(6));
+        let fails = plan.fails_on == Some(submission.channel % WAY) || dice.permille(plan.fail, &subject(6));
         let failure = if dice.below(2, &subject(7)) == 0 { Status::Failed } else { Status::MediaError };
-        let covered =
-            if submission.operation == Operation::Flush { covered_now(&self.sectors) } else { Vec::new() };
-        let status = if faulty && fails { failure } else { Status::Done };
+        let is_flush = submission.operation == Operation::Flush;
+        let way = Some(way_of(submission.channel));
+        let covered = if is_flush { covered_now(&self.sectors, way) } else { Vec::new() };
+        let status = match faulty && (fails || is_flush && self.refuses_flushes) {
+            true if is_flush && dice.below(2, &subject(8)) == 0 => Status::Aborted,
+            true => failure,
+            false => Status::Done,
+        };
         self.flying.insert(submission.io, Flying { submission, effect_at, done_at, status, covered });
         Ok(())
     }
 
-    fn open_channel(&mut self, _: u32) -> bool {
+    fn open_channel(&mut self, channel: u32) -> bool {
         self.asked_channels += 1;
         let refused = self.is_removed
             || !self.calm && self.dice.permille(self.plan.no_channel, &[9, self.asked_channels]);
-        self.open_channels += u32::from(!refused);
+        *self.open_channels.entry(way_of(channel)).or_default() += u32::from(!refused);
         !refused
     }
 
     fn channel_closed(&mut self, channel: u32) {
-        self.open_channels -= 1;
+        *self.open_channels.entry(way_of(channel)).or_default() -= 1;
         if self.flying.values().any(|flying| flying.submission.channel == channel) {
             self.misuse = Some(format!("channel {channel} was closed with I/O in flight"));
         }
     }
 
-    fn closed(&mut self) {
-        if self.open_channels > 0 {
-            self.misuse =
-                Some(format!("the descriptor was closed with {} open channels", self.open_channels));
+    fn way_closed(&mut self, way: u32) {
+        let open = self.open_channels.get(&way).copied().unwrap_or(0);
+        if open > 0 {
+            self.misuse = Some(format!("the descriptor of way {way} was closed with {open} open channels"));
         }
     }
 }
 
-/// The newest completed version of each sector: nothing more is promised to be stable after a flush.
-fn covered_now(sectors: &[Vec<Version>]) -> Vec<(usize, u64)> {
-    let newest = |versions: &Vec<Version>| Some(versions.iter().rfind(|version| version.completed)?.io);
+/// The numbers of channels that each way has.
+const WAY: u32 = 1 << 16;
+
+/// The way of a channel.
+const fn way_of(channel: u32) -> u32 {
+    channel / WAY
+}
+
+/// A way to a disk. What comes by it is in a cache of its own, until a flush by the same way.
+pub(crate) struct Way {
+    disk: Rc<RefCell<Disk>>,
+    number: u32,
+}
+
+impl Way {
+    pub(crate) fn new(disk: &Rc<RefCell<Disk>>, number: u32) -> Self {
+        Self { disk: Rc::clone(disk), number }
+    }
+}
+
+impl Device for Way {
+    fn blocks(&self) -> u64 {
+        self.disk.borrow().blocks
+    }
+
+    fn submit(&mut self, submission: Submission) -> Result<(), c_int> {
+        let channel = self.number * WAY + submission.channel;
+        self.disk.borrow_mut().submit(Submission { channel, ..submission })
+    }
+
+    fn open_channel(&mut self, channel: u32) -> bool {
+        self.disk.borrow_mut().open_channel(self.number * WAY + channel)
+    }
+
+    fn channel_closed(&mut self, channel: u32) {
+        self.disk.borrow_mut().channel_closed(self.number * WAY + channel);
+    }
+
+    fn closed(&mut self) {
+        self.disk.borrow_mut().way_closed(self.number);
+    }
+}
+
+/// The newest completed version of each sector that came by this way, or by any: nothing more is promised to be stable after a
+/// flush.
+fn covered_now(sectors: &[Vec<Version>], way: Option<u32>) -> Vec<(usize, u64)> {
+    let is_covered = |version: &&Version| version.completed && way.is_none_or(|way| version.way == way);
+    let newest = |versions: &Vec<Version>| Some(versions.iter().rfind(is_covered)?.io);
     sectors.iter().enumerate().filter_map(|(sector, versions)| Some((sector, newest(versions)?))).collect()
 }
 

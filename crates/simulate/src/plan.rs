@@ -192,6 +192,9 @@ pub(crate) enum Event {
     Remove { back: u64 },
     /// The bdev becomes smaller; the lcores learn of it later.
     Shrink,
+    /// It goes on with another way to its disk, whose flushes do not reach what came by the one before. `refuses`: the disk
+    /// refuses flushes meanwhile.
+    Replace { refuses: bool },
 }
 
 /// A seed's plan.

@@ -15,7 +15,7 @@ use ring_lab::{eal, frames};
 use spdk::{AppThread, Bdev, BdevInfo, Durability, FlushMethod, simulated::Device};
 
 use crate::{
-    disk::Disk,
+    disk::{Disk, Way},
     frame::SHELF,
     plan::{Cache, ExportPlan, Plan, SECTORS},
 };
@@ -172,12 +172,12 @@ fn port_queues(plan: &Plan, ports: &[Port], pools: &[Arc<Mempool>]) -> Vec<Vec<P
     queues
 }
 
-/// Opens an export's bdev.
+/// Opens an export's bdev: the way of this number to its disk.
 ///
 /// # Panics
 /// Outside the app's thread.
-pub(crate) fn open_bdev(index: usize, export: &ExportPlan, disk: &Rc<RefCell<Disk>>) -> Bdev {
-    let device: Rc<RefCell<dyn Device>> = Rc::<RefCell<Disk>>::clone(disk);
+pub(crate) fn open_bdev(index: usize, export: &ExportPlan, disk: &Rc<RefCell<Disk>>, way: u32) -> Bdev {
+    let device: Rc<RefCell<dyn Device>> = Rc::new(RefCell::new(Way::new(disk, way)));
     let bdev = AppThread::with(|app| Bdev::simulated(app, device, info(index, export)));
     bdev.expect("the app's thread").expect("a bdev")
 }

@@ -70,6 +70,8 @@ pub enum Status {
     Failed,
     /// The medium can't be read or written there.
     MediaError,
+    /// It was not carried out.
+    Aborted,
 }
 
 /// A simulated bdev's device.

@@ -141,6 +141,7 @@ fn events(parts: &Parts<'_>, exports: usize, last: u64) -> Vec<(u64, usize, Even
             2 => (Part::Force, Event::Force),
             3 | 4 => (Part::Remove, Event::Remove { back: 1 + roll(2, 400) }),
             5 => (Part::Shrink, Event::Shrink),
+            6 | 7 => (Part::Replace, Event::Replace { refuses: roll(2, 2) == 0 }),
             _ => return None,
         };
         parts.with(part).then(|| (roll(1, last), export, event))

@@ -51,6 +51,8 @@ pub(crate) enum Part {
     Remove,
     /// Bdevs become smaller.
     Shrink,
+    /// Exports go on with another bdev.
+    Replace,
     /// Blocks of 4096 bytes.
     LargeBlocks,
     /// Files whose writes share fdatasyncs.
@@ -60,7 +62,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Overlap,
         Self::OverlapAcross,
         Self::Hang,
@@ -84,6 +86,7 @@ impl Part {
         Self::Force,
         Self::Remove,
         Self::Shrink,
+        Self::Replace,
         Self::LargeBlocks,
         Self::GroupCommit,
         Self::State,
@@ -114,6 +117,7 @@ impl Part {
             Self::Force => "force",
             Self::Remove => "remove",
             Self::Shrink => "shrink",
+            Self::Replace => "replace",
             Self::LargeBlocks => "large-blocks",
             Self::GroupCommit => "group-commit",
             Self::State => "state",

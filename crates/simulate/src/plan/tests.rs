@@ -46,6 +46,7 @@ fn every_fault_is_in_some_plans_and_can_be_left_out() {
             Part::Force => happens(|event| *event == Event::Force),
             Part::Remove => happens(|event| matches!(event, Event::Remove { .. })),
             Part::Shrink => happens(|event| *event == Event::Shrink),
+            Part::Replace => happens(|event| matches!(event, Event::Replace { .. })),
             Part::State => asks(|operation| matches!(operation, Operation::Config | Operation::Mask)),
             Part::GroupCommit => disks(|disk| disk.cache == Cache::Group),
             Part::LargeBlocks => disks(|disk| disk.sectors_per_block > 1),

@@ -253,6 +253,8 @@ fn status_of(io: *const spdk_sys::spdk_bdev_io) -> (c_int, c_int) {
         Status::Failed => (0, 0x06),
         // Unrecovered read error.
         Status::MediaError => (2, 0x81),
+        // Aborted by request.
+        Status::Aborted => (0, 0x07),
     }
 }
 
