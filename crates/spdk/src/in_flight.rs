@@ -22,7 +22,7 @@ use crate::{
     io::{Io, IoKind, Outcome},
     kernel_io::KernelIo,
     sector_buffers::SectorBuffers,
-    sectors::{BlockSize, Blocks, Sectors},
+    sectors::{BlockSize, Blocks},
 };
 
 /// Segments of an mbuf that one I/O can cover.

@@ -1,14 +1,13 @@
 //! The meaning of an answered write: on stable media, unless the operator chose otherwise.
 
 use std::fs;
-use std::process::Command;
 
 use aoe_initiator::wire::{AtaRequest, Reply, opcode};
 use aoe_initiator::{Initiator, ShelfSlot};
 use serde_json::{Value, json};
 
 use crate::initiator_state::{ata_request, mac};
-use crate::lab::{Lab, PATIENCE, Target, answer, find, require, until};
+use crate::lab::{Lab, PATIENCE, Target, answer, find, until};
 
 /// Writes to each export.
 const WRITES: u64 = 5;
