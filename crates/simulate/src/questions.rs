@@ -23,7 +23,7 @@ pub(crate) struct Questions {
     states: Vec<State>,
     next: usize,
     exports: Vec<ExportPlan>,
-    /// Exports that are there, and answer, from beginning to end.
+    /// Exports that are there from beginning to end.
     lasting: Vec<bool>,
 }
 
@@ -31,8 +31,7 @@ impl Questions {
     pub(crate) fn new(plan: &Plan) -> Self {
         let state = |asked: &Asked| State { asked: *asked, arrived: 0, answers: BTreeMap::new() };
         let is_lasting = |export: usize| {
-            // One that is held meanwhile answers nobody.
-            let goes = |event| matches!(event, Event::Delete { .. } | Event::Force | Event::Replace { .. });
+            let goes = |event: Event| matches!(event, Event::Delete { .. } | Event::Force);
             let happens = plan.events.iter().any(|(_, changed, event)| *changed == export && goes(*event));
             !happens && plan.exports[export].follows.is_none()
         };
