@@ -25,6 +25,7 @@ fn of_kind(histogram: &Histogram, hz: u64) -> Value {
         histogram.buckets().map(|(end, count)| (nanoseconds(end), count)).collect();
     json!({
         "count": histogram.count(),
+        "sum_ns": nanoseconds(histogram.sum()),
         "mean_ns": nanoseconds(histogram.sum().checked_div(histogram.count()).unwrap_or_default()),
         "max_ns": nanoseconds(histogram.max()),
         "p50_ns": nanoseconds(histogram.quantile(500_000)),
@@ -50,8 +51,8 @@ mod tests {
         (0..4).for_each(|_| histogram.record(2000));
         let report = of_kind(&histogram, 2_000_000_000);
         assert_eq!(
-            (&report["count"], &report["mean_ns"], &report["max_ns"]),
-            (&json!(4), &json!(1000), &json!(1000))
+            (&report["count"], &report["sum_ns"], &report["mean_ns"], &report["max_ns"]),
+            (&json!(4), &json!(4000), &json!(1000), &json!(1000))
         );
         assert_eq!(report["p50_ns"], 1000);
         assert_eq!(report["buckets"], json!([[1024, 4]]));

@@ -79,6 +79,9 @@ pub(crate) struct ExportInfo {
     pub(crate) reason: Option<String>,
     #[serde(default)]
     pub(crate) ports: Vec<ExportPort>,
+    /// Whether `aoe_get_histogram` has an answer.
+    #[serde(default)]
+    pub(crate) timed: bool,
 }
 
 /// A port that serves an export.

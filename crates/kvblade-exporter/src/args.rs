@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// How long the target may take to answer a scrape, 0.1 to 60
     #[arg(short, long, value_name = "SECONDS", default_value = "5", value_parser = parse_timeout)]
     pub(crate) timeout: Duration,
-    /// How many initiators have series of their own, 0 to 1024; all others are counted together
+    /// How many initiators have series of their own in every scrape, 0 to 1024; all others are counted together
     #[arg(long, value_name = "NUMBER", default_value = "0", value_parser = parse_initiators)]
     pub(crate) initiators: usize,
     #[command(flatten)]

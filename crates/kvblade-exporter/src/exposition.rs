@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Gauge,
     /// Labels only; its samples end in `_info` and are 1.
     Info,
+    /// Counts by upper bound; see [`Family::histogram`].
+    Histogram,
 }
 
 /// A sample's value.
@@ -117,8 +119,27 @@ pub(crate) struct Family<'a> {
 impl Family<'_> {
     /// Writes a sample.
     pub(crate) fn sample(&mut self, labels: Labels<'_>, value: impl Into<Number>) {
+        self.write(self.suffix(), labels, value.into());
+    }
+
+    /// Writes the samples of a histogram: the number up to each bound, and of all; `sum` is that of what was measured.
+    pub(crate) fn histogram(
+        &mut self,
+        labels: Labels<'_>,
+        buckets: impl IntoIterator<Item = (&'static str, u64)>,
+        count: u64,
+        sum: f64,
+    ) {
+        for (bound, number) in buckets.into_iter().chain([("+Inf", count)]) {
+            self.write("_bucket", &[labels, &[("le", bound)]].concat(), number.into());
+        }
+        self.write("_count", labels, count.into());
+        self.write("_sum", labels, sum.into());
+    }
+
+    fn write(&mut self, suffix: &str, labels: Labels<'_>, value: Number) {
         self.begin();
-        let (name, suffix) = (self.name, self.suffix());
+        let name = self.name;
         let text = &mut self.exposition.text;
         text.push_str(name);
         text.push_str(suffix);
@@ -139,13 +160,13 @@ impl Family<'_> {
         if separator == ',' {
             text.push('}');
         }
-        writeln!(text, " {}", value.into()).expect("a String takes any text");
+        writeln!(text, " {value}").expect("a String takes any text");
     }
 
     const fn suffix(&self) -> &'static str {
         match self.kind {
             Kind::Counter => "_total",
-            Kind::Gauge => "",
+            Kind::Gauge | Kind::Histogram => "",
             Kind::Info => "_info",
         }
     }
@@ -160,6 +181,7 @@ impl Family<'_> {
             (Format::OpenMetrics, Kind::Info) => ("", "info"),
             (Format::Text, Kind::Counter) => (self.suffix(), "counter"),
             (_, Kind::Gauge | Kind::Info) => (self.suffix(), "gauge"),
+            (_, Kind::Histogram) => ("", "histogram"),
         };
         let (name, help) = (self.name, self.help);
         writeln!(self.exposition.text, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}")
@@ -197,6 +219,19 @@ mod tests {
              a_bytes_total{bdev=\"a\\\"b\\\\c\\nd\"} 7\na_bytes_total 18446744073709551615\n\
              # HELP g_seconds Seconds.\n# TYPE g_seconds gauge\ng_seconds{x=\"1\",y=\"2\"} 0.25\n\
              # HELP i Info.\n# TYPE i info\ni_info{version=\"1\"} 1\n# EOF\n"
+        );
+    }
+
+    #[test]
+    fn a_histogram_has_a_bucket_for_all_its_count_and_its_sum() {
+        let mut exposition = Exposition::new(Format::OpenMetrics);
+        let mut family = exposition.family("t_seconds", Kind::Histogram, "Times.");
+        family.histogram(&[("x", "1")], [("0.1", 2), ("1.0", 5)], 7, 3.5);
+        assert_eq!(
+            exposition.end(),
+            "# HELP t_seconds Times.\n# TYPE t_seconds histogram\nt_seconds_bucket{x=\"1\",le=\"0.1\"} 2\n\
+             t_seconds_bucket{x=\"1\",le=\"1.0\"} 5\nt_seconds_bucket{x=\"1\",le=\"+Inf\"} 7\n\
+             t_seconds_count{x=\"1\"} 7\nt_seconds_sum{x=\"1\"} 3.5\n# EOF\n"
         );
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::answers::Counts;
+use crate::latency::{Latency, Quantiles};
 use crate::snapshot::{Export, Snapshot};
 use crate::target::Answer;
 
@@ -44,6 +45,9 @@ pub(crate) struct Rates {
     pub(crate) writes: f64,
     /// Share of the turns in which the busiest lcore had work, 0 to 1.
     pub(crate) busy: f64,
+    /// How long the requests of exports that are timed took, if there were any.
+    pub(crate) read_times: Option<Quantiles>,
+    pub(crate) write_times: Option<Quantiles>,
 }
 
 impl History {
@@ -99,14 +103,18 @@ impl History {
 
 impl Rates {
     fn between(before: &Snapshot, newest: &Snapshot) -> Self {
-        let mut sum = Self::default();
+        let (mut sum, mut times) = (Self::default(), Latency::default());
         for (id, export) in &newest.exports {
             let rates = Self::of_export(before.exports.get(id), export, seconds(before, newest));
             sum.read_bytes += rates.read_bytes;
             sum.written_bytes += rates.written_bytes;
             sum.reads += rates.reads;
             sum.writes += rates.writes;
+            if let Some(latency) = times_since(before.exports.get(id), export) {
+                times.add(&latency);
+            }
         }
+        (sum.read_times, sum.write_times) = (times.reads.quantiles(), times.writes.quantiles());
         sum.busy = busy_shares(before, newest).into_values().fold(0.0, f64::max);
         sum
     }
@@ -114,16 +122,28 @@ impl Rates {
     /// Of one export; its `busy` has no meaning.
     pub(crate) fn of_export(before: Option<&Export>, newest: &Export, seconds: f64) -> Self {
         let none = Counts::new();
-        let before = before.map_or(&none, |export| &export.counts);
-        let rate = |name: &str| real(grown(before, &newest.counts, name)) / seconds;
+        let earlier = before.map_or(&none, |export| &export.counts);
+        let rate = |name: &str| real(grown(earlier, &newest.counts, name)) / seconds;
+        let times = times_since(before, newest);
         Self {
             read_bytes: rate("read_bytes"),
             written_bytes: rate("written_bytes"),
             reads: rate("reads"),
             writes: rate("writes"),
             busy: 0.0,
+            read_times: times.as_ref().and_then(|times| times.reads.quantiles()),
+            write_times: times.and_then(|times| times.writes.quantiles()),
         }
     }
+}
+
+/// How long an export's requests took between two samples, if it is timed.
+fn times_since(before: Option<&Export>, newest: &Export) -> Option<Latency> {
+    let latency = newest.latency.as_ref()?;
+    Some(match before.and_then(|before| before.latency.as_ref()) {
+        Some(before) => latency.since(before),
+        None => latency.clone(),
+    })
 }
 
 /// Seconds between two snapshots, never 0.
@@ -176,6 +196,8 @@ mod tests {
             (rates.reads - 100.0).abs() < 1e-9 && (rates.read_bytes - 409_600.0).abs() < 1e-6,
             "{rates:?}"
         );
+        assert_eq!(rates.read_times, Some(Quantiles { p50: 1e-4, p99: 1e-4 }));
+        assert_eq!(rates.write_times, None, "none were written");
         // All of the 500 turns between them were busy.
         assert!((rates.busy - 1.0).abs() < 1e-9 && rates.writes.abs() < 1e-9, "{rates:?}");
 

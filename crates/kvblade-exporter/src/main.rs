@@ -12,6 +12,7 @@ mod args;
 mod exposition;
 mod health;
 mod history;
+mod latency;
 mod log;
 mod metrics;
 mod process;
@@ -36,7 +37,7 @@ use crate::args::Args;
 use crate::exposition::Format;
 use crate::log::log;
 use crate::site::Site;
-use crate::target::Target;
+use crate::target::{Target, Wanted};
 
 fn main() -> ExitCode {
     command::run(run)
@@ -55,8 +56,7 @@ fn run(args: Args) -> Result<String, CommandError> {
     let runtime = runtime.map_err(|error| failed("cannot start the server", error))?;
     let mut signals =
         Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| failed("cannot handle signals", error))?;
-    let target = Target::start(&args.rpc_socket, args.initiators > 0)
-        .map_err(|error| failed("cannot start a thread", error))?;
+    let target = Target::start(&args.rpc_socket).map_err(|error| failed("cannot start a thread", error))?;
     let site = Arc::new(Site::new(target, Arc::clone(&access), args.timeout, args.initiators));
     let scheme = if access.has_tls() { "https" } else { "http" };
     log(&format!("listening on {scheme}://{address}, for kvblade-dpdk at '{}'", args.rpc_socket.display()));
@@ -78,8 +78,9 @@ fn run(args: Args) -> Result<String, CommandError> {
 
 /// The metrics of this moment, for `--once`.
 fn once(args: &Args) -> Result<String, CommandError> {
-    let snapshot = target::take_once(&args.rpc_socket, args.timeout, args.initiators > 0)
-        .map_err(CommandError::Refused)?;
-    let mut initiators = metrics::InitiatorSeries::new(args.initiators);
-    Ok(metrics::exposition(Format::Text, &Ok(Arc::new(snapshot)), &mut initiators, None))
+    let wanted = Wanted { initiators: args.initiators > 0, health: false };
+    let snapshot =
+        target::take_once(&args.rpc_socket, args.timeout, wanted).map_err(CommandError::Refused)?;
+    let mut initiators = wanted.initiators.then(|| metrics::InitiatorSeries::new(args.initiators));
+    Ok(metrics::exposition(Format::Text, &Ok(Arc::new(snapshot)), initiators.as_mut(), None))
 }

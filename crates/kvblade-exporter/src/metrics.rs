@@ -1,13 +1,14 @@
 //! A snapshot as series of Prometheus.
 
 mod initiators;
+mod latency;
 mod tables;
 
 use crate::answers::Counts;
 use crate::exposition::{Exposition, Format, Kind, Labels};
 use crate::process::{self, Process};
 use crate::snapshot::{ExportId, Port, Snapshot};
-use crate::target::Answer;
+use crate::target::{Answer, TIMED_MAX};
 pub(crate) use initiators::InitiatorSeries;
 use tables::{CounterFamily, EXPORT_COUNTERS, LCORE_COUNTERS, PORT_COUNTERS};
 
@@ -24,7 +25,7 @@ pub(crate) struct Own {
 pub(crate) fn exposition(
     format: Format,
     answer: &Answer,
-    initiators: &mut InitiatorSeries,
+    initiators: Option<&mut InitiatorSeries>,
     own: Option<Own>,
 ) -> String {
     let mut out = Exposition::new(format);
@@ -43,9 +44,12 @@ pub(crate) fn exposition(
         exports(&mut out, snapshot);
         ports(&mut out, &snapshot.ports);
         lcores(&mut out, snapshot);
-        if let Some(counts) = &snapshot.initiators {
-            initiators.write(&mut out, counts);
+        let mut bounds = vec![("timed_exports", TIMED_MAX, snapshot.times_left_out)];
+        if let (Some(counts), Some(initiators)) = (&snapshot.initiators, initiators) {
+            let left_out = initiators.write(&mut out, counts);
+            bounds.push(("initiators", initiators.most(), left_out));
         }
+        limits(&mut out, &bounds);
         if let Some(process) = &snapshot.process {
             target_process(&mut out, process);
         }
@@ -87,6 +91,23 @@ fn exports(out: &mut Exposition, snapshot: &Snapshot) {
     let all: Vec<(Vec<(&str, &str)>, &Counts)> =
         named.iter().map(|(labels, export)| (labels.all(), &export.counts)).collect();
     EXPORT_COUNTERS.iter().for_each(|family| counters(out, family, &all));
+    latency::write(out, &named);
+}
+
+/// How many may have series of their own, and how many more there are; each with its word.
+fn limits(out: &mut Exposition, bounds: &[(&str, usize, usize)]) {
+    let mut most = out.family(
+        "kvblade_exporter_series_limit",
+        Kind::Gauge,
+        "Most initiators, and most exports that are timed, with series of their own.",
+    );
+    bounds.iter().for_each(|(of, limit, _)| most.sample(&[("of", of)], *limit as u64));
+    let mut left_out = out.family(
+        "kvblade_exporter_series_left_out",
+        Kind::Gauge,
+        "Initiators and timed exports beyond that limit. Initiators are counted together as others.",
+    );
+    bounds.iter().for_each(|(of, _, number)| left_out.sample(&[("of", of)], *number as u64));
 }
 
 /// The labels of an export's series, as text.
@@ -224,12 +245,14 @@ mod tests {
 
     fn scraped(initiators: usize) -> String {
         let own = Own { refused_connections: 0, failed_scrapes: 2 };
-        exposition(Format::Text, &Ok(Arc::new(example(7))), &mut InitiatorSeries::new(initiators), Some(own))
+        let mut series = InitiatorSeries::new(initiators);
+        exposition(Format::Text, &Ok(Arc::new(example(7))), Some(&mut series), Some(own))
     }
 
     #[test]
     fn a_target_that_does_not_answer_is_down_and_has_no_other_series() {
-        let text = exposition(Format::OpenMetrics, &Err("silent".into()), &mut InitiatorSeries::new(1), None);
+        let mut series = InitiatorSeries::new(1);
+        let text = exposition(Format::OpenMetrics, &Err("silent".into()), Some(&mut series), None);
         assert!(text.contains("\nkvblade_up 0\n") && text.ends_with("# EOF\n"), "{text}");
         assert!(!text.contains("kvblade_export_") && !text.contains("kvblade_port"), "{text}");
     }
@@ -248,6 +271,14 @@ mod tests {
             r#"kvblade_port_drops_total{port="net_af_packet0",reason="not_aoe"} 5"#,
             r#"kvblade_lcore_busy_turns_total{lcore="3"} 7"#,
             "kvblade_exporter_failed_scrapes_total 2",
+            r#"kvblade_export_request_duration_seconds_bucket{export="1.1",bdev="disk",operation="read",le="5e-05"} 0"#,
+            r#"kvblade_export_request_duration_seconds_bucket{export="1.1",bdev="disk",operation="read",le="0.0001"} 7"#,
+            r#"kvblade_export_request_duration_seconds_bucket{export="1.1",bdev="disk",operation="read",le="+Inf"} 7"#,
+            r#"kvblade_export_request_duration_seconds_sum{export="1.1",bdev="disk",operation="read"} 0.0007"#,
+            r#"kvblade_export_request_duration_seconds_count{export="1.1",bdev="disk",operation="flush"} 0"#,
+            r#"kvblade_exporter_series_limit{of="initiators"} 2"#,
+            r#"kvblade_exporter_series_left_out{of="initiators"} 1"#,
+            r#"kvblade_exporter_series_left_out{of="timed_exports"} 0"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
@@ -261,16 +292,18 @@ mod tests {
             } else if !line.starts_with('#') {
                 let (series, _) = line.rsplit_once(' ').unwrap();
                 assert!(seen.insert(series), "{series} is there twice");
-                assert!(families.contains(series.split('{').next().unwrap()), "{line}");
+                let name = series.split('{').next().unwrap();
+                let of_histogram =
+                    ["_bucket", "_count", "_sum"].iter().find_map(|part| name.strip_suffix(part));
+                assert!(families.contains(name) || families.contains(of_histogram.unwrap()), "{line}");
             }
         }
     }
 
     #[test]
     fn series_by_initiator_take_the_option() {
-        let mut snapshot = example(7);
-        snapshot.initiators = None;
-        let text = exposition(Format::Text, &Ok(Arc::new(snapshot)), &mut InitiatorSeries::new(0), None);
-        assert!(!text.contains("initiator"), "{text}");
+        // The snapshot has them, because someone else wanted them.
+        let text = exposition(Format::Text, &Ok(Arc::new(example(7))), None, None);
+        assert!(!text.contains("kvblade_initiator") && !text.contains("of=\"initiators\""), "{text}");
     }
 }

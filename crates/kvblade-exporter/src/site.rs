@@ -17,10 +17,13 @@ use crate::history::{History, INTERVAL};
 use crate::log::log;
 use crate::metrics::{self, InitiatorSeries, Own};
 use crate::status;
-use crate::target::Target;
+use crate::target::{Target, Wanted};
 
 /// The header by which Prometheus says how long it waits.
 const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
+
+/// Most initiators with series of their own where a scrape asks for them and the command line does not.
+const INITIATORS: usize = 100;
 
 /// Part of that time which is left for the way back.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -28,6 +31,8 @@ const MARGIN: Duration = Duration::from_millis(500);
 /// The page loads nothing but its own files, and no other page may show it in a frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// The page's files, which hold no data: path, type, content.
 const FILES: [(&str, &str, &str); 4] = [
@@ -45,18 +50,22 @@ pub(crate) struct Site {
     timeout: Duration,
     history: Mutex<History>,
     initiators: Mutex<InitiatorSeries>,
+    /// Whether every scrape has initiators, and the page.
+    with_initiators: bool,
     failed_scrapes: AtomicU64,
     refused_connections: AtomicU64,
 }
 
 impl Site {
     pub(crate) fn new(target: Target, access: Arc<Access>, timeout: Duration, initiators: usize) -> Self {
+        let most = if initiators > 0 { initiators } else { INITIATORS };
         Self {
             target,
             access,
             timeout,
             history: Mutex::default(),
-            initiators: Mutex::new(InitiatorSeries::new(initiators)),
+            initiators: Mutex::new(InitiatorSeries::new(most)),
+            with_initiators: initiators > 0,
             failed_scrapes: AtomicU64::new(0),
             refused_connections: AtomicU64::new(0),
         }
@@ -74,8 +83,9 @@ impl Site {
 
     /// Takes samples for the page, for ever.
     pub(crate) async fn sample(&self) {
+        let wanted = Wanted { health: true, initiators: self.with_initiators };
         loop {
-            let answer = self.target.snapshot(self.timeout, true).await;
+            let answer = self.target.snapshot(self.timeout, wanted).await;
             let line = locked(&self.history).push(answer, SystemTime::now());
             if let Some(line) = line {
                 log(&line);
@@ -133,15 +143,20 @@ impl Site {
         }
         let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
         if path == "/metrics" {
-            self.metrics(Format::accepted(header("accept")), self.deadline(header(SCRAPE_TIMEOUT))).await
+            let with_initiators = match wants_initiators(request.uri.query().unwrap_or_default()) {
+                Ok(wanted) => wanted.unwrap_or(self.with_initiators),
+                Err(sentence) => return text(StatusCode::BAD_REQUEST, PLAIN, sentence.into()),
+            };
+            let format = Format::accepted(header("accept"));
+            self.metrics(format, self.deadline(header(SCRAPE_TIMEOUT)), with_initiators).await
         } else {
             let document = status::document(&locked(&self.history), self.target.socket(), SystemTime::now());
             text(StatusCode::OK, "application/json", document.to_string().into())
         }
     }
 
-    async fn metrics(&self, format: Format, within: Duration) -> Response<Full<Bytes>> {
-        let answer = self.target.snapshot(within, false).await;
+    async fn metrics(&self, format: Format, within: Duration, initiators: bool) -> Response<Full<Bytes>> {
+        let answer = self.target.snapshot(within, Wanted { health: false, initiators }).await;
         if answer.is_err() {
             self.failed_scrapes.fetch_add(1, Ordering::Relaxed);
         }
@@ -149,7 +164,8 @@ impl Site {
             refused_connections: self.refused_connections.load(Ordering::Relaxed),
             failed_scrapes: self.failed_scrapes.load(Ordering::Relaxed),
         };
-        let exposition = metrics::exposition(format, &answer, &mut locked(&self.initiators), Some(own));
+        let mut series = initiators.then(|| locked(&self.initiators));
+        let exposition = metrics::exposition(format, &answer, series.as_deref_mut(), Some(own));
         text(StatusCode::OK, format.content_type(), exposition.into())
     }
 
@@ -162,12 +178,25 @@ impl Site {
     }
 }
 
+/// What the query of a scrape says about series by initiator; `None` if it says nothing.
+fn wants_initiators(query: &str) -> Result<Option<bool>, String> {
+    let mut wanted = None;
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        wanted = match parameter {
+            "initiators=1" => Some(true),
+            "initiators=0" => Some(false),
+            _ => return Err("The only parameters are initiators=1 and initiators=0.\n".into()),
+        };
+    }
+    Ok(wanted)
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn plain(status: StatusCode, sentence: &'static str) -> Response<Full<Bytes>> {
-    text(status, "text/plain; charset=utf-8", Bytes::from_static(sentence.as_bytes()))
+    text(status, PLAIN, Bytes::from_static(sentence.as_bytes()))
 }
 
 fn text(status: StatusCode, kind: &'static str, content: Bytes) -> Response<Full<Bytes>> {

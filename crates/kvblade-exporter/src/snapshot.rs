@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::answers::{Counts, ExportInfo, Health, Initiators, Stats, counts};
+use crate::latency::Latency;
 use crate::process::Process;
 
 /// One answer of the target to all calls of a scrape.
@@ -24,6 +25,8 @@ pub(crate) struct Snapshot {
     pub(crate) process: Option<Process>,
     /// If it was asked for, and the target has the method.
     pub(crate) health: Option<Health>,
+    /// Exports that are timed and whose times were not asked for, because there are too many.
+    pub(crate) times_left_out: usize,
 }
 
 /// What distinguishes the series of exports. Exports that agree in it (the same bdev at the same address on other ports, or in
@@ -37,6 +40,11 @@ pub(crate) struct ExportId {
 }
 
 impl ExportId {
+    /// That of an export in the list.
+    pub(crate) fn of(info: &ExportInfo) -> Self {
+        Self { shelf: info.shelf, slot: info.slot, vlan: info.vlan, bdev: info.bdev_name.clone() }
+    }
+
     /// `SHELF.SLOT`.
     pub(crate) fn address(&self) -> String {
         format!("{}.{}", self.shelf, self.slot)
@@ -53,6 +61,8 @@ pub(crate) struct Export {
     /// Linux interfaces or DPDK names.
     pub(crate) ports: Vec<String>,
     pub(crate) counts: Counts,
+    /// If it is timed.
+    pub(crate) latency: Option<Latency>,
 }
 
 impl Export {
@@ -130,6 +140,16 @@ impl Snapshot {
             initiators: initiators.map(initiator_counts),
             process,
             health: None,
+            times_left_out: 0,
+        }
+    }
+
+    /// Adds the times of exports.
+    pub(crate) fn add_latencies(&mut self, latencies: Vec<(ExportId, Latency)>) {
+        for (id, latency) in latencies {
+            if let Some(export) = self.exports.get_mut(&id) {
+                export.latency.get_or_insert_default().add(&latency);
+            }
         }
     }
 }
@@ -137,7 +157,7 @@ impl Snapshot {
 fn exports(stats: Vec<crate::answers::ExportStats>, infos: Vec<ExportInfo>) -> BTreeMap<ExportId, Export> {
     let mut exports: BTreeMap<ExportId, Export> = BTreeMap::new();
     for info in infos {
-        let id = ExportId { shelf: info.shelf, slot: info.slot, vlan: info.vlan, bdev: info.bdev_name };
+        let id = ExportId::of(&info);
         // The list has those that hold their address first, and the ones in quarantine behind them.
         let export = exports.entry(id).or_insert_with(|| Export {
             state: info.state,
@@ -212,19 +232,25 @@ pub(crate) mod tests {
             json!([info(1, "disk", "online"), info(2, "a\"b\\c", "waiting"), info(1, "disk", "quarantined")]);
         let initiator = |last: u8, drops: u64| {
             json!({"shelf": 1, "slot": 1, "vlan": 7, "mac": format!("02:00:00:00:00:{last:02x}"),
-                   "export_full": drops, "rate_limited": 0})
+                   "requests": drops * 100, "retransmissions": 4, "outstanding": 2, "export_full": drops, "rate_limited": 0})
         };
         let initiators = json!({
             "initiators": [initiator(1, 10), initiator(2, 20), initiator(3, 30)],
             "others": {"export_full": 100, "rate_limited": 200},
         });
-        Snapshot::of(
+        let mut snapshot = Snapshot::of(
             Instant::now(),
             serde_json::from_value(stats).unwrap(),
             serde_json::from_value(infos).unwrap(),
             Some(serde_json::from_value(initiators).unwrap()),
             None,
-        )
+        );
+        // All reads take 100 microseconds.
+        let times =
+            json!({"reads": {"count": reads, "sum_ns": reads * 100_000, "buckets": [[100_000, reads]]}});
+        let id = ExportId { shelf: 1, slot: 1, vlan: None, bdev: "disk".into() };
+        snapshot.add_latencies(vec![(id, serde_json::from_value(times).unwrap())]);
+        snapshot
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::health::Health;
 use crate::history::{self, History, INTERVAL, Point, Rates};
+use crate::latency::Quantiles;
 use crate::snapshot::{InitiatorCounts, Port};
 
 /// Most initiators that the page lists: those with the most drops.
@@ -40,19 +41,31 @@ fn milliseconds(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Time, bytes read and written, reads and writes a second, and the busiest lcore's share in percent; a list, for there are many.
+/// Time, bytes read and written, reads and writes a second, the busiest lcore's share in percent, and the median and 99th percentile of
+/// the times of reads and of writes in seconds; a list, for there are many.
 fn point(point: &Point) -> Value {
     let taken = milliseconds(point.taken);
     let Some(rates) = point.rates else { return json!([taken]) };
-    let Rates { read_bytes, written_bytes, reads, writes, busy } = rates;
+    let Rates { read_bytes, written_bytes, reads, writes, busy, read_times, write_times } = rates;
+    let [read_p50, read_p99, write_p50, write_p99] = quantiles(read_times, write_times);
     json!([
         taken,
         read_bytes.round(),
         written_bytes.round(),
         tenth(reads),
         tenth(writes),
-        tenth(busy * 100.0)
+        tenth(busy * 100.0),
+        read_p50,
+        read_p99,
+        write_p50,
+        write_p99
     ])
+}
+
+fn quantiles(reads: Option<Quantiles>, writes: Option<Quantiles>) -> [Option<f64>; 4] {
+    let p50 = |times: Quantiles| times.p50;
+    let p99 = |times: Quantiles| times.p99;
+    [reads.map(p50), reads.map(p99), writes.map(p50), writes.map(p99)]
 }
 
 fn tenth(number: f64) -> f64 {
@@ -70,6 +83,8 @@ fn exports(history: &History) -> Vec<Value> {
                 "writes": tenth(rates.writes),
                 "read_bytes": rates.read_bytes.round(),
                 "written_bytes": rates.written_bytes.round(),
+                "read_p99": rates.read_times.map(|times| times.p99),
+                "write_p99": rates.write_times.map(|times| times.p99),
             })
         });
         json!({
@@ -81,6 +96,7 @@ fn exports(history: &History) -> Vec<Value> {
             "size": export.size_bytes,
             "read_only": export.read_only,
             "ports": export.ports,
+            "timed": export.latency.is_some(),
             "rates": rates,
             "errors": export.count("ata_errors") + export.count("aoe_errors"),
             "timeouts": export.count("timeouts"),
@@ -185,10 +201,18 @@ mod tests {
         assert_eq!(document["health"]["verdict"], "failure");
         let export = &document["exports"][0];
         assert_eq!((&export["address"], &export["rates"]["reads"]), (&json!("1.1"), &json!(100.0)));
+        assert_eq!(
+            (&export["rates"]["read_p99"], &export["rates"]["write_p99"]),
+            (&json!(0.0001), &Value::Null)
+        );
+        assert_eq!((&export["timed"], &document["exports"][1]["timed"]), (&json!(true), &json!(false)));
         assert_eq!(document["exports"][1]["reason"], "its bdev is missing");
         assert_eq!(document["ports"][0]["drops"], json!({ "not_aoe": 5 }), "zeroes are left out");
         assert_eq!(document["lcores"][0]["busy"], 100.0);
-        assert_eq!(document["points"], json!([[7000], [7000, 409_600.0, 0.0, 100.0, 0.0, 100.0]]));
+        assert_eq!(
+            document["points"],
+            json!([[7000], [7000, 409_600.0, 0.0, 100.0, 0.0, 100.0, 0.0001, 0.0001, null, null]])
+        );
         assert_eq!(
             document["initiators"]["shown"][0]["mac"], "02:00:00:00:00:03",
             "the most drops come first"

@@ -13,16 +13,31 @@ use std::time::{Duration, Instant};
 
 use kvtools::{Client, ClientError};
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::sync::oneshot;
 
+use crate::answers::ExportInfo;
+use crate::latency::Latency;
 use crate::process::Process;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ExportId, Snapshot};
 
 /// Most who wait for an answer at a time.
 const WAITING_MAX: usize = 64;
 
 /// Time in which an answer reaches the one who asked, once the calls have ended.
 const DELIVERY: Duration = Duration::from_millis(100);
+
+/// Most exports whose times are in a snapshot: each takes a call, and a copy on every lcore.
+pub(crate) const TIMED_MAX: usize = 256;
+
+/// What a snapshot has beside counters and exports.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wanted {
+    /// The target's own verdict, which costs it as much as all the rest.
+    pub(crate) health: bool,
+    /// The initiators of each export.
+    pub(crate) initiators: bool,
+}
 
 /// What a call for a snapshot brings: a sentence if the target did not answer.
 pub(crate) type Answer = Result<Arc<Snapshot>, String>;
@@ -37,7 +52,7 @@ pub(crate) struct Target {
 #[derive(Debug)]
 struct Ask {
     deadline: Instant,
-    with_health: bool,
+    wanted: Wanted,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -46,9 +61,9 @@ impl Target {
     ///
     /// # Errors
     /// If the system has no thread left.
-    pub(crate) fn start(socket: &Path, with_initiators: bool) -> io::Result<Self> {
+    pub(crate) fn start(socket: &Path) -> io::Result<Self> {
         let (asks, receiver) = sync_channel(WAITING_MAX);
-        let mut calls = Calls { socket: socket.to_owned(), with_initiators, client: None };
+        let mut calls = Calls { socket: socket.to_owned(), client: None };
         thread::Builder::new().name("target".into()).spawn(move || calls.answer_all(&receiver))?;
         Ok(Self { socket: socket.to_owned(), asks })
     }
@@ -58,17 +73,17 @@ impl Target {
         &self.socket
     }
 
-    /// A new snapshot. `with_health` asks for the target's own verdict too, which costs it as much as all the rest.
+    /// A new snapshot. It may have more than is wanted, for others who ask at the same time.
     ///
     /// # Errors
     /// A sentence, if the target does not answer within that time, or not as it should.
-    pub(crate) async fn snapshot(&self, within: Duration, with_health: bool) -> Answer {
+    pub(crate) async fn snapshot(&self, within: Duration, wanted: Wanted) -> Answer {
         let silent = || {
             let socket = self.socket.display();
             format!("kvblade-dpdk at '{socket}' has not answered within {} s", within.as_secs_f32())
         };
         let (answer, answered) = oneshot::channel();
-        match self.asks.try_send(Ask { deadline: Instant::now() + within, with_health, answer }) {
+        match self.asks.try_send(Ask { deadline: Instant::now() + within, wanted, answer }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
                 return Err(format!("{WAITING_MAX} scrapes wait for an answer already"));
@@ -87,15 +102,14 @@ impl Target {
 ///
 /// # Errors
 /// A sentence, if the target does not answer.
-pub(crate) fn take_once(socket: &Path, within: Duration, with_initiators: bool) -> Result<Snapshot, String> {
-    let mut calls = Calls { socket: socket.to_owned(), with_initiators, client: None };
-    calls.snapshot(Instant::now() + within, false).map_err(|error| error.to_string())
+pub(crate) fn take_once(socket: &Path, within: Duration, wanted: Wanted) -> Result<Snapshot, String> {
+    let mut calls = Calls { socket: socket.to_owned(), client: None };
+    calls.snapshot(Instant::now() + within, wanted).map_err(|error| error.to_string())
 }
 
 /// The thread's state.
 struct Calls {
     socket: PathBuf,
-    with_initiators: bool,
     /// A connection on which no call has failed.
     client: Option<Client>,
 }
@@ -107,9 +121,11 @@ impl Calls {
             let mut waiting: Vec<Ask> = std::iter::once(first).chain(asks.try_iter()).collect();
             waiting.retain(|ask| ask.deadline > now && !ask.answer.is_closed());
             let Some(deadline) = waiting.iter().map(|ask| ask.deadline).max() else { continue };
-            let with_health = waiting.iter().any(|ask| ask.with_health);
-            let answer =
-                self.snapshot(deadline, with_health).map(Arc::new).map_err(|error| error.to_string());
+            let wanted = Wanted {
+                health: waiting.iter().any(|ask| ask.wanted.health),
+                initiators: waiting.iter().any(|ask| ask.wanted.initiators),
+            };
+            let answer = self.snapshot(deadline, wanted).map(Arc::new).map_err(|error| error.to_string());
             for ask in waiting {
                 // One who has given up takes no answer.
                 ask.answer.send(answer.clone()).unwrap_or_default();
@@ -117,18 +133,18 @@ impl Calls {
         }
     }
 
-    fn snapshot(&mut self, deadline: Instant, with_health: bool) -> Result<Snapshot, ClientError> {
+    fn snapshot(&mut self, deadline: Instant, wanted: Wanted) -> Result<Snapshot, ClientError> {
         let was_connected = self.client.is_some();
-        match self.attempt(deadline, with_health) {
+        match self.attempt(deadline, wanted) {
             // The target was started anew since the last call, or has closed the connection that was idle longest.
             Err(ClientError::Closed { .. } | ClientError::Broken { .. }) if was_connected => {
-                self.attempt(deadline, with_health)
+                self.attempt(deadline, wanted)
             }
             other => other,
         }
     }
 
-    fn attempt(&mut self, deadline: Instant, with_health: bool) -> Result<Snapshot, ClientError> {
+    fn attempt(&mut self, deadline: Instant, wanted: Wanted) -> Result<Snapshot, ClientError> {
         let asked = Instant::now();
         // Only a connection on which every call succeeded is kept.
         let mut client = match self.client.take() {
@@ -136,13 +152,12 @@ impl Calls {
             None => Client::connect(&self.socket, left(deadline))?,
         };
         let stats = call(&mut client, deadline, "aoe_get_stats")?;
-        let infos = call(&mut client, deadline, "aoe_get_exports")?;
-        let initiators = if self.with_initiators {
-            Some(call(&mut client, deadline, "aoe_get_initiators")?)
-        } else {
-            None
-        };
-        let health = match with_health.then(|| call(&mut client, deadline, "aoe_get_health")) {
+        let infos: Vec<ExportInfo> = call(&mut client, deadline, "aoe_get_exports")?;
+        let latencies = latencies(&mut client, deadline, &infos)?;
+        let timed = infos.iter().filter(|info| info.timed).count();
+        let initiators =
+            if wanted.initiators { Some(call(&mut client, deadline, "aoe_get_initiators")?) } else { None };
+        let health = match wanted.health.then(|| call(&mut client, deadline, "aoe_get_health")) {
             Some(Ok(health)) => Some(health),
             // A target of an earlier release.
             None | Some(Err(ClientError::NoMethod { .. })) => None,
@@ -150,8 +165,37 @@ impl Calls {
         };
         let process = Process::at(&client);
         self.client = Some(client);
-        Ok(Snapshot { health, ..Snapshot::of(asked, stats, infos, initiators, process) })
+        let times_left_out = timed.saturating_sub(TIMED_MAX);
+        let mut snapshot = Snapshot::of(asked, stats, infos, initiators, process);
+        snapshot.add_latencies(latencies);
+        Ok(Snapshot { health, times_left_out, ..snapshot })
     }
+}
+
+/// The times of the exports that are timed, of [`TIMED_MAX`] at most.
+fn latencies(
+    client: &mut Client,
+    deadline: Instant,
+    infos: &[ExportInfo],
+) -> Result<Vec<(ExportId, Latency)>, ClientError> {
+    let mut latencies = Vec::new();
+    for info in infos.iter().filter(|info| info.timed).take(TIMED_MAX) {
+        let mut params = json!({ "shelf": info.shelf, "slot": info.slot });
+        if let Some(vlan) = info.vlan {
+            params["vlan"] = vlan.into();
+        }
+        // Several exports may have the address, on different ports.
+        if let Some(port) = info.ports.first() {
+            params["port"] = port.name.as_str().into();
+        }
+        match client.call_within(left(deadline), "aoe_get_histogram", Some(params)) {
+            Ok(latency) => latencies.push((ExportId::of(info), latency)),
+            // It was deleted, or is timed no longer, since it was listed.
+            Err(ClientError::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(latencies)
 }
 
 fn call<T: DeserializeOwned>(client: &mut Client, deadline: Instant, method: &str) -> Result<T, ClientError> {
@@ -216,12 +260,12 @@ mod tests {
                 "[]".into()
             }
         });
-        let target = Arc::new(Target::start(&path, false).unwrap());
+        let target = Arc::new(Target::start(&path).unwrap());
         let turns = wait(async {
             let ask = || {
                 let target = Arc::clone(&target);
                 tokio::spawn(async move {
-                    target.snapshot(Duration::from_secs(60), false).await.unwrap().lcores[&0]["turns"]
+                    target.snapshot(Duration::from_secs(60), Wanted::default()).await.unwrap().lcores[&0]["turns"]
                 })
             };
             let first = ask();
@@ -248,9 +292,9 @@ mod tests {
         listen(&listener, Backlog::new(0).unwrap()).unwrap();
         // It fills the queue of those who are not accepted; the next one waits in connect().
         let _queued = UnixStream::connect(&path).unwrap();
-        let target = Target::start(&path, false).unwrap();
+        let target = Target::start(&path).unwrap();
         for _ in 0..2 {
-            let refusal = wait(target.snapshot(SHORT, false)).unwrap_err();
+            let refusal = wait(target.snapshot(SHORT, Wanted::default())).unwrap_err();
             assert!(
                 refusal.contains(path.to_str().unwrap()) && refusal.contains("within 0.3 s"),
                 "{refusal}"
@@ -263,10 +307,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("rpc");
         serve(&path, |_, _| r#"{"exports":7}"#.into());
-        let target = Target::start(&path, false).unwrap();
-        let refusal = wait(target.snapshot(Duration::from_secs(60), false)).unwrap_err();
+        let target = Target::start(&path).unwrap();
+        let refusal = wait(target.snapshot(Duration::from_secs(60), Wanted::default())).unwrap_err();
         assert!(refusal.starts_with("aoe_get_stats: the answer makes no sense"), "{refusal}");
-        let nobody = take_once(&directory.path().join("none"), SHORT, false).unwrap_err();
+        let nobody = take_once(&directory.path().join("none"), SHORT, Wanted::default()).unwrap_err();
         assert!(nobody.starts_with("cannot reach kvblade-dpdk at"), "{nobody}");
     }
 }

@@ -19,6 +19,8 @@ pub struct ListedExport {
     pub record: Record,
     /// Its initiator state, and the reason why it answers nobody, if it does not; `None` while it has none.
     pub state: Option<(Arc<InitiatorState>, Option<String>)>,
+    /// Whether its requests are timed.
+    pub timed: bool,
 }
 
 /// All exports, copied over several turns: an export that was created, changed or deleted meanwhile may stand here as it was
@@ -34,7 +36,7 @@ pub struct ExportList {
 }
 
 impl ListedExport {
-    /// An [`ExportInfo`] with the initiator state.
+    /// An [`ExportInfo`] with the initiator state, and whether the export is timed.
     #[must_use]
     pub fn to_value(&self, ports: &PortTable) -> Value {
         let mut info = json!(ExportInfo::of(&self.record, ports));
@@ -44,6 +46,7 @@ impl ListedExport {
         // The name of the release before, for programs that still read it.
         info["claims"] = state.clone();
         info["initiator_state"] = state;
+        info["timed"] = self.timed.into();
         info
     }
 }
@@ -52,7 +55,7 @@ impl ExportList {
     /// The exports of a registry without their initiator state, in one piece: for tests.
     #[must_use]
     pub fn of(registry: &Registry) -> Self {
-        let listed = |record: &Record| ListedExport { record: record.clone(), state: None };
+        let listed = |record: &Record| ListedExport { record: record.clone(), state: None, timed: false };
         let exports = registry.among_ids(0, registry.end_of_ids()).map(listed).collect();
         Self { ports: registry.ports().clone(), exports: vec![exports], in_flight: BTreeMap::new() }
     }

@@ -67,7 +67,7 @@ fn exports_are_listed_by_address_with_their_ports() {
                "size_bytes": 67_108_864, "offset": 0, "length": null, "vlan": null, "read_only": false,
                "cache": "write-through", "buffers": 16, "allow": [], "deny": [], "serial": "kvblade-1.1",
                "model": "kvblade-dpdk", "firmware": env!("CARGO_PKG_VERSION"), "state": "online", "reason": null,
-               "all_ports": true, "ports": [veth, nic]}),
+               "all_ports": true, "ports": [veth, nic], "timed": false}),
         json!({"shelf": 1, "slot": 2, "bdev_name": "aio1.2", "bdev": {"name": "aio1.2", "uuid": "uuid of aio1.2"},
                "size_bytes": 10240, "offset": 100, "length": 20, "vlan": 100, "read_only": true, "cache": "write-back",
                "buffers": 64, "allow": ["52:54:00:00:00:01"], "deny": ["52:54:00:00:00:02"], "serial": "S1",

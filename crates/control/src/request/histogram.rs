@@ -27,8 +27,8 @@ const fn yes() -> bool {
 
 /// Reports how long the requests of an export have taken since `aoe_enable_histogram`.
 ///
-/// The answer has `reads`, `writes` and `flushes`. Each has its `count`, `mean_ns`, `max_ns`, the quantiles `p50_ns`, `p90_ns`, `p99_ns` and
-/// `p999_ns`, and `buckets`: for each that is not empty, the time at which it ends, in nanoseconds, and its number of requests. A
+/// The answer has `reads`, `writes` and `flushes`. Each has its `count`, `sum_ns`, `mean_ns`, `max_ns`, the quantiles `p50_ns`, `p90_ns`,
+/// `p99_ns` and `p999_ns`, and `buckets`: for each that is not empty, the time at which it ends, in nanoseconds, and its number of requests. A
 /// bucket is at most an eighth wide of its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GetHistogram {

@@ -13,7 +13,8 @@ const LIMIT_MAX: u64 = 65_536;
 ///
 /// They are in the order of their addresses, and behind them those that were deleted by force: these are listed as
 /// `quarantined`, with the number of their requests in flight, until their bdevs have answered these. A list is read in pages by
-/// `skip` and `limit`; an export that is created or deleted between two pages moves those behind it.
+/// `skip` and `limit`; an export that is created or deleted between two pages moves those behind it. `timed`: whether
+/// `aoe_enable_histogram` holds for the export.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GetExports {

@@ -117,6 +117,7 @@ impl Target {
             let listed = |record: &Record| ListedExport {
                 record: record.clone(),
                 state: self.state_manager.state_of(record.key()),
+                timed: self.timed.contains(&record.key()),
             };
             gathered.list.push(records().filter(matches).map(listed).collect());
         }
@@ -225,7 +226,8 @@ impl Target {
     /// An export as answers show it, with its initiator state.
     pub(super) fn shown(&self, record: &Record) -> Value {
         let state = self.state_manager.state_of(record.key());
-        ListedExport { record: record.clone(), state }.to_value(self.registry.ports())
+        let timed = self.timed.contains(&record.key());
+        ListedExport { record: record.clone(), state, timed }.to_value(self.registry.ports())
     }
 }
 

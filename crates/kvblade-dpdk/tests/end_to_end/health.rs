@@ -125,6 +125,8 @@ fn reads_writes_and_flushes_are_timed_where_that_is_wanted() {
     initiator.read(&export, 0, &mut [0; 512]).unwrap();
     for _ in 0..2 {
         assert_eq!(rpc.call("aoe_enable_histogram", of_slow.clone()), json!(true));
+        let listed = rpc.call("aoe_get_exports", Value::Null);
+        assert_eq!([0, 1, 2].map(|place| listed[place]["timed"] == true), [false, false, true], "{listed}");
         for lba in 0..6 {
             initiator.read(&export, lba, &mut [0; 512]).unwrap();
             initiator.write(&export, lba, &[7; 512]).unwrap();

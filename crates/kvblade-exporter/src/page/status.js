@@ -25,6 +25,11 @@ const perSecond = (number) => short(number, "/s");
 const percent = (number) => number === null || number === undefined ? "–" : `${number.toFixed(1)} %`;
 const count = (number) => number === null || number === undefined ? "–" : String(number);
 const size = (number) => short(number, "B", 1024);
+function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const [number, unit] = seconds < 1e-3 ? [seconds * 1e6, "µs"] : seconds < 1 ? [seconds * 1e3, "ms"] : [seconds, "s"];
+  return `${number.toFixed(number < 10 ? 1 : 0)} ${unit}`;
+}
 const clock = (milliseconds) => new Date(milliseconds).toLocaleTimeString();
 function set(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -45,6 +50,8 @@ const TABLES = {
     ["Written", (e) => e.rates?.written_bytes, (e) => bytesPerSecond(e.rates?.written_bytes), true],
     ["Reads", (e) => e.rates?.reads, (e) => perSecond(e.rates?.reads), true],
     ["Writes", (e) => e.rates?.writes, (e) => perSecond(e.rates?.writes), true],
+    ["Read p99", (e) => e.rates?.read_p99, (e) => duration(e.rates?.read_p99), true],
+    ["Write p99", (e) => e.rates?.write_p99, (e) => duration(e.rates?.write_p99), true],
     ["Errors", (e) => e.errors, null, true],
     ["Timeouts", (e) => e.timeouts, null, true],
     ["Drops", (e) => e.drops, null, true],
@@ -160,6 +167,8 @@ const CHARTS = [
   ["Throughput", bytesPerSecond, 1000, [["read", 1], ["written", 2]]],
   ["Requests", perSecond, 10, [["reads", 3], ["writes", 4]]],
   ["Busiest lcore", percent, 100, [["busy turns", 5]]],
+  ["Latency of reads", duration, 1e-5, [["p50", 6], ["p99", 7]]],
+  ["Latency of writes", duration, 1e-5, [["p50", 8], ["p99", 9]]],
 ];
 const [WIDTH, HEIGHT, HOUR] = [360, 120, 3600000];
 const svg = (name) => document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -210,20 +219,20 @@ function drawCharts(points, now) {
   CHARTS.forEach(([title, words, least, lines], number) => {
     const picture = at("charts").children[number].querySelector("svg");
     const known = points.filter((point) => point.length > 1);
-    const top = Math.max(least, ...known.flatMap((point) => lines.map(([, place]) => point[place])));
+    const top = Math.max(least, ...known.flatMap((point) => lines.map(([, place]) => point[place] ?? 0)));
     const summary = lines.map(([name, place], index) => {
       let path = "";
       let pen = "M";
       for (const point of points) {
-        if (point.length === 1) { pen = "M"; continue; }
+        if ((point[place] ?? null) === null) { pen = "M"; continue; }
         const x = WIDTH * (1 - (now - point[0]) / (minutes * 60000));
         const y = HEIGHT - point[place] / top * (HEIGHT - 2) - 1;
         path += `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
         pen = "L";
       }
       picture.querySelectorAll(".line")[index].setAttribute("d", path);
-      if (known.length === 0) return `${name} unknown`;
-      const values = known.map((point) => point[place]);
+      const values = known.map((point) => point[place]).filter((value) => value !== null);
+      if (values.length === 0) return `${name} unknown`;
       return `${name} now ${words(values[values.length - 1])}, at most ${words(Math.max(...values))}`;
     });
     const [scale, from] = picture.querySelectorAll("text");
@@ -234,9 +243,13 @@ function drawCharts(points, now) {
   const means = [];
   for (let end = now; end > now - HOUR; end -= HOUR / 12) {
     const part = points.filter((point) => point.length > 1 && point[0] <= end && point[0] > end - HOUR / 12);
-    if (part.length > 0) means.push([end, ...[1, 2, 3, 4, 5].map((place) => part.reduce((sum, point) => sum + point[place], 0) / part.length)]);
+    const mean = (place) => {
+      const values = part.map((point) => point[place]).filter((value) => value !== null);
+      return values.length > 0 ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
+    };
+    if (part.length > 0) means.push([end, ...[1, 2, 3, 4, 5, 6, 7, 8, 9].map(mean)]);
   }
-  const columns = [clock, bytesPerSecond, bytesPerSecond, perSecond, perSecond, percent];
+  const columns = [clock, bytesPerSecond, bytesPerSecond, perSecond, perSecond, percent, duration, duration, duration, duration];
   fill(at("hour"), columns.map((words, place) => ["", null, (row) => words(row[place]), place > 0]), means);
 }
 
@@ -268,6 +281,7 @@ function show() {
   set(at("version"), `kvblade-exporter ${newest.version}.`);
   set(at("age"), newest.taken ? `As of ${clock(newest.taken)}${paused ? ", paused" : ""}` : "No answer yet.");
   drawCharts(newest.points, newest.now);
+  at("not-timed").hidden = newest.exports.length === 0 || newest.exports.some((one) => one.timed);
   showExports(newest.exports);
   fill(at("ports"), TABLES.ports, newest.ports ?? []);
   fill(at("lcores"), TABLES.lcores, newest.lcores);

@@ -94,6 +94,7 @@ fn answer(request: &Value, state: &State) -> Value {
     let result = match request["method"].as_str().unwrap() {
         "aoe_get_stats" => stats(state.calls.fetch_add(1, Ordering::Relaxed) + 1),
         "aoe_get_exports" => json!([info(1, "disk", "online"), info(2, "gone", "offline")]),
+        "aoe_get_histogram" => histogram(state.calls.load(Ordering::Relaxed)),
         "aoe_get_initiators" => json!({
             "initiators": [{"shelf": 1, "slot": 1, "vlan": null, "mac": "02:00:00:00:00:07", "export_full": 3, "rate_limited": 0}],
             "others": {"export_full": 0, "rate_limited": 0},
@@ -125,5 +126,13 @@ fn stats(calls: u64) -> Value {
 fn info(slot: u8, bdev: &str, state: &str) -> Value {
     json!({"shelf": 1, "slot": slot, "bdev_name": bdev, "size_bytes": 8 << 20, "state": state,
            "reason": if state == "offline" { Some("its bdev is gone") } else { None },
-           "ports": [{"number": 0, "name": "net_af_packet0", "netif": "eth1"}]})
+           "ports": [{"number": 0, "name": "net_af_packet0", "netif": "eth1"}], "timed": state == "online"})
+}
+
+/// Of a hundred reads, 98 take 150 microseconds, and two 3 milliseconds.
+fn histogram(calls: u64) -> Value {
+    let none = json!({"count": 0, "sum_ns": 0, "buckets": []});
+    let reads = json!({"count": calls * 1000, "sum_ns": calls * 207_000_000,
+                       "buckets": [[150_000, calls * 980], [3_000_000, calls * 20]]});
+    json!({"shelf": 1, "slot": 1, "vlan": null, "reads": reads, "writes": none, "flushes": none})
 }

@@ -86,6 +86,7 @@ fn the_pages_numbers_come_from_samples_and_not_from_those_who_look() {
     assert_eq!(first["health"]["verdict"], "failure");
     assert_eq!(first["health"]["reasons"][0], "export 1.2: offline");
     assert!(first["exports"][0]["rates"]["reads"].as_f64().unwrap() > 0.0, "{first}");
+    assert_eq!(first["exports"][0]["rates"]["read_p99"], 0.003, "{first}");
     assert_eq!(first["initiators"]["shown"][0]["mac"], "02:00:00:00:00:07");
 }
 
@@ -107,6 +108,9 @@ fn a_browser_shows_health_exports_and_curves_in_both_themes() {
         "2 exports",
         "aria-sort=\"ascending\"",
         "aria-label=\"Throughput in the last 5 minutes: read now ",
+        "aria-label=\"Latency of reads in the last 5 minutes: p50 now 150 µs, at most 150 µs; p99 now 3.0 ms",
+        "Latency of writes in the last 5 minutes: p50 unknown; p99 unknown",
+        "id=\"not-timed\" hidden",
         "02:00:00:00:00:07",
         "40.0 %",
     ] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use aoe_initiator::load::{LoadSpec, Waiting, Workload};
 use aoe_initiator::{Initiator, Link, Retransmit, ShelfSlot, load};
 use lab::{Daemon, DpdkFiles, Namespace, Veth, vdev};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::exporter::{Exporter, PROGRAM, namespace};
@@ -56,6 +56,9 @@ impl Setup {
         command.args(["--export", "1.1=malloc:8M"]).env_remove("RUST_LOG").current_dir(directory.path());
         let mut target = Daemon::start(&mut command).unwrap();
         target.wait_for_log(" ready ", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        let mut client = kvtools::Client::connect(&directory.path().join("rpc"), PATIENCE).unwrap();
+        let timed = client.call::<bool>("aoe_enable_histogram", Some(json!({ "shelf": 1, "slot": 1 })));
+        assert!(timed.unwrap());
         Self { _target: target, directory, _dpdk: dpdk, near, far }
     }
 
@@ -220,6 +223,14 @@ fn answered(far: &Namespace) {
     let firing = query(far, r#"ALERTS{alertstate="firing"}"#);
     assert_eq!(firing, Vec::<Value>::new(), "nothing is wrong");
     assert!((number(far, "sum(kvblade_export_online)") - 1.0).abs() < f64::EPSILON);
+    // Each request is in the histogram, and in a bucket with a bound.
+    let p99 = r#"export_operation:kvblade_export_request_duration_seconds:p99_rate5m{operation="write"}"#;
+    lab::until("a time of writes", PATIENCE, || {
+        query(far, p99).iter().any(|series| {
+            let seconds: f64 = series["value"][1].as_str().unwrap().parse().unwrap();
+            seconds > 0.0 && seconds <= 10.0
+        })
+    });
 }
 
 /// Once the load has ended, Prometheus has the very numbers of the target.
@@ -232,6 +243,9 @@ fn agrees_with_the_target(exporter: &Exporter<'_>, far: &Namespace) {
         assert!(bytes > 0.0, "{line}");
         lab::until(line, PATIENCE, || (number(far, name) - bytes).abs() < 0.5);
     }
+    let reads = number(far, r#"kvblade_export_requests_total{command="read"}"#);
+    let timed = number(far, r#"kvblade_export_request_duration_seconds_count{operation="read"}"#);
+    assert!(timed > 0.0 && timed <= reads, "{reads} reads, {timed} of them timed");
 }
 
 #[test]

@@ -33,6 +33,42 @@ fn a_target_that_answers_is_up_and_both_formats_are_served() {
 }
 
 #[test]
+fn a_scrape_has_initiators_if_it_asks_for_them_and_latencies_of_exports_that_are_timed() {
+    lab::needs_root!();
+    let (namespace, fake) = (namespace(), FakeTarget::start());
+    let exporter = Exporter::start(&namespace, &fake.socket(), &[]);
+    let [without, with] = ["/metrics", "/metrics?initiators=1"].map(|path| exporter.get(path, &[]));
+    assert_eq!((without.status, with.status), (200, 200));
+    assert!(
+        !without.body.contains("initiator=") && !without.body.contains("of=\"initiators\""),
+        "{without:?}"
+    );
+    for line in [
+        r#"kvblade_initiator_drops_total{export="1.1",initiator="02:00:00:00:00:07",reason="export_full"} 3"#,
+        r#"kvblade_exporter_series_limit{of="initiators"} 100"#,
+        r#"kvblade_exporter_series_left_out{of="initiators"} 0"#,
+    ] {
+        assert!(with.body.lines().any(|found| found == line), "{line} is not in {}", with.body);
+    }
+    let buckets =
+        r#"kvblade_export_request_duration_seconds_bucket{export="1.1",bdev="disk",operation="read",le=""#;
+    let of = |bound: &str| {
+        let start = format!("{buckets}{bound}\"}} ");
+        let number = without.body.lines().find_map(|line| line.strip_prefix(&start));
+        number.unwrap_or_else(|| panic!("{start} is not in {}", without.body)).parse::<u64>().unwrap()
+    };
+    let all = of("+Inf");
+    assert!(all > 0 && of("0.0001") == 0, "{}", without.body);
+    assert_eq!((of("0.0002") * 100, of("0.005")), (all * 98, all));
+    assert!(!without.body.contains("duration_seconds_count{export=\"1.2\""), "it is not timed");
+    for query in ["initiators=2", "initiators", "x=1", "initiators=1&x"] {
+        let refused = exporter.get(&format!("/metrics?{query}"), &[]);
+        assert_eq!(refused.status, 400, "{query}: {refused:?}");
+        assert!(refused.body.contains("initiators=1 and initiators=0"), "{refused:?}");
+    }
+}
+
+#[test]
 fn a_silent_target_is_down_by_the_deadline_and_up_when_it_answers() {
     lab::needs_root!();
     let (namespace, fake) = (namespace(), FakeTarget::start());
