@@ -14,6 +14,7 @@ pub mod histogram_report;
 pub mod initiator_state;
 pub mod initiators;
 pub mod lifecycle;
+pub mod log_directives;
 pub mod options;
 pub mod port;
 pub mod rate_limits;
@@ -42,8 +43,8 @@ pub use report::{
 };
 pub use request::{
     Action, Announce, ClearInitiatorState, CreateExport, DeleteExport, EnableHistogram, GetExports,
-    GetHealth, GetHistogram, GetInitiators, GetStats, Method, OneExport, ReplaceBdev, ResetStats, SetQos,
-    StatePart, UpdateExport,
+    GetHealth, GetHistogram, GetInitiators, GetLogLevel, GetStats, Method, OneExport, ReplaceBdev,
+    ResetStats, SetLogLevel, SetQos, StatePart, UpdateExport,
 };
 pub use served_bdev::{ServedBdev, ServedFile, Use};
 pub use value::bytes_of;

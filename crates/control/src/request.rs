@@ -3,6 +3,7 @@
 mod change;
 mod histogram;
 mod list;
+mod log_level;
 mod one_export;
 
 use aoe_target::{Shelf, ShelfSlot, Slot, VlanId};
@@ -19,6 +20,7 @@ use crate::value;
 pub use change::{OptionChanges, ReplaceBdev, UpdateExport};
 pub use histogram::{EnableHistogram, GetHistogram};
 pub use list::{GetExports, ListedState};
+pub use log_level::{GetLogLevel, SetLogLevel};
 pub use one_export::OneExport;
 
 /// Passes every method to a macro: the struct of its parameters and its name, and where it was renamed, its name in the
@@ -41,6 +43,8 @@ macro_rules! with_methods {
             GetHistogram = "aoe_get_histogram";
             SetQos = "aoe_set_qos";
             GetInitiators = "aoe_get_initiators";
+            SetLogLevel = "aoe_set_log_level";
+            GetLogLevel = "aoe_get_log_level";
         }
     };
 }

@@ -112,6 +112,9 @@ impl Options {
         let rpc_socket = std::path::absolute(&rpc_socket).map_err(|error| {
             LaunchError::usage(format!("--rpc-socket '{}': {error}: give a path", rpc_socket.display()))
         })?;
+        let log_format = self.log_format.or(file.log_format).unwrap_or_default();
+        let log_target = self.log_target.or(file.log_target).unwrap_or_default();
+        log_target.check(log_format)?;
         Ok(CommandLine {
             eal,
             settings: self.settings,
@@ -138,6 +141,8 @@ impl Options {
                 .or(file.payload_alignment)
                 .unwrap_or(PayloadAlignment::Auto),
             log_level: self.log_level.or(file.log_level),
+            log_format,
+            log_target,
         })
     }
 }

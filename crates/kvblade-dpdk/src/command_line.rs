@@ -9,6 +9,7 @@ use crate::eal_options::EalOptions;
 use crate::export_spec::ExportSpec;
 use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
+use crate::logging::{LogFormat, LogTarget};
 use crate::management::access::SocketAccess;
 use crate::payload_alignment::PayloadAlignment;
 
@@ -53,4 +54,8 @@ pub(crate) struct CommandLine {
     pub(crate) payload_alignment: PayloadAlignment,
     /// `--log-level`; `None` leaves it to `RUST_LOG`.
     pub(crate) log_level: Option<LevelFilter>,
+    /// `--log-format`.
+    pub(crate) log_format: LogFormat,
+    /// `--log-target`, which takes the format.
+    pub(crate) log_target: LogTarget,
 }

@@ -1,11 +1,16 @@
-//! Log lines on stderr: our own, SPDK's and DPDK's, all through `tracing`.
+//! Log lines: our own, SPDK's and DPDK's, all through `tracing`.
 //!
-//! No thread that logs waits for standard error: the [`writer`] has a thread of its own.
+//! [`levels`] decides which of them are written, as text or as [`record`]s, and [`destination`] where to. No thread that logs waits
+//! for the [`output`]: the [`writer`] has a thread of its own.
 //!
 //! Our own code logs nothing on the data path. SPDK and DPDK may, for instance when an I/O fails, so initiators can cause
 //! log lines. Once the program serves, each place in SPDK and DPDK gets one line a second.
 
 mod attempt;
+mod destination;
+mod levels;
+mod output;
+mod record;
 mod writer;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -13,41 +18,66 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write as _;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt as text, registry, reload};
 
 pub(crate) use self::attempt::{Attempted, begin_attempt, end_attempt};
+pub(crate) use self::destination::{LogFormat, LogTarget};
+pub(crate) use self::levels::{set_directives, set_level};
+use self::record::{Form, Records};
 use crate::launch_error::LaunchError;
-
-/// Environment variable with `tracing` directives, such as `info,spdk=debug`, used without `--log-level`.
-pub(crate) const FILTER_VARIABLE: &str = "RUST_LOG";
 
 /// Time that the end of the program gives the last lines, if nobody reads them.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
-/// Starts logging on stderr, with time (RFC 3339, UTC), level and target. Call it once, before any thread starts.
+/// Starts logging. Call it once, before any thread starts.
 ///
 /// # Errors
-/// One sentence, when `RUST_LOG` cannot be read or logging was started before.
-pub(crate) fn start(level: Option<LevelFilter>) -> Result<(), LaunchError> {
+/// One sentence, when `RUST_LOG` cannot be read, the target can't be opened, or logging was started before.
+pub(crate) fn start(
+    level: Option<LevelFilter>,
+    format: LogFormat,
+    target: &LogTarget,
+) -> Result<(), LaunchError> {
     let failed =
         |error: &dyn fmt::Display| LaunchError::environment(format!("logging cannot start: {error}"));
-    let filter = filter(level, variable().as_deref())?;
-    let queue = writer::standard_error(FLUSH_LIMIT).map_err(|error| failed(&error))?;
+    let filter = levels::at_start(level)?;
+    let started = writer::start(target.open(format)?, FLUSH_LIMIT).map_err(|error| failed(&error))?;
     log_panics();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(queue)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_env_filter(filter)
-        .with_filter_reloading();
-    let handle = subscriber.reload_handle();
+    let (filter, handle) = reload::Layer::new(filter);
     let replace = move |filter| handle.reload(filter).map_err(|error| error.to_string());
-    REPLACE.set(Box::new(replace)).map_err(|_| failed(&"it was started before"))?;
-    subscriber.try_init().map_err(|error| failed(&error))
+    if !levels::install(Box::new(replace)) {
+        return Err(failed(&"it was started before"));
+    }
+    let (queue, form) = (started.queue.clone(), started.form);
+    // A file has none.
+    let colours = started.target == "stderr" && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = (form == Form::Text).then(|| text::layer().with_writer(queue.clone()).with_ansi(colours));
+    let records = (form != Form::Text).then_some(Records { form, queue });
+    registry().with(filter).with(lines).with(records).try_init().map_err(|error| failed(&error))
+}
+
+/// The answer to `aoe_get_log_level`.
+pub(crate) fn report() -> serde_json::Value {
+    let started = writer::started();
+    serde_json::json!({
+        "directives": levels::in_force(),
+        "format": started.map(|started| started.form.name()),
+        "target": started.map(|started| started.target.as_str()),
+        "lost": started.map_or(0, writer::Started::lost),
+    })
+}
+
+/// Has a file that was renamed opened anew.
+pub(crate) fn reopen() {
+    if let Some(started) = writer::started() {
+        started.reopen();
+    }
 }
 
 /// Sends the words of a panic through the queue. The panic then aborts the process, which waits for the last lines.
@@ -64,20 +94,19 @@ fn log_panics() {
     }));
 }
 
-/// Writes a line to standard error without time and level. Never waits once [`start`] has been called, and never fails: standard
-/// error is the last place where a failure could be reported.
+/// Writes a line without time and level to the log, and to standard error. Never waits once [`start`] has been called, and never
+/// fails: standard error is the last place where a failure could be reported.
 pub(crate) fn print_error(line: &str) {
-    let line = format!("{line}\n");
     match writer::started() {
-        Some((queue, _)) => queue.clone().write_all(line.as_bytes()).unwrap_or_default(),
-        None => std::io::stderr().write_all(line.as_bytes()).unwrap_or_default(),
+        Some(started) => started.sentence(line),
+        None => std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap_or_default(),
     }
 }
 
 /// Waits for the last lines before the process exits, a second at most.
 pub(crate) fn flush() {
-    if let Some((queue, _)) = writer::started() {
-        queue.flush(FLUSH_LIMIT);
+    if let Some(started) = writer::started() {
+        started.queue.flush(FLUSH_LIMIT);
     }
 }
 
@@ -90,44 +119,10 @@ pub(crate) fn exit_with(sentence: &str) -> ! {
 
 /// Takes the writing thread off the CPUs of `lcores`, which poll.
 pub(crate) fn leave(lcores: &BTreeSet<u32>) {
-    if let Some((_, thread)) = writer::started()
-        && let Err(error) = thread.leave(lcores)
+    if let Some(started) = writer::started()
+        && let Err(error) = started.thread.leave(lcores)
     {
         tracing::warn!("the thread that writes the log may run on an lcore's CPU: {error}");
-    }
-}
-
-/// Replaces the filter.
-type Replace = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
-
-static REPLACE: OnceLock<Replace> = OnceLock::new();
-
-fn variable() -> Option<String> {
-    std::env::var(FILTER_VARIABLE).ok()
-}
-
-/// Changes the level. SPDK's own levels below "notice" are fixed at the start.
-///
-/// # Errors
-/// One sentence, as [`start`]'s.
-pub(crate) fn set_level(level: Option<LevelFilter>) -> Result<(), LaunchError> {
-    let filter = filter(level, variable().as_deref())?;
-    let replace = REPLACE.get().ok_or_else(|| LaunchError::environment("logging was not started"))?;
-    replace(filter).map_err(|error| LaunchError::environment(format!("the log's level stays: {error}")))
-}
-
-fn filter(level: Option<LevelFilter>, variable: Option<&str>) -> Result<EnvFilter, LaunchError> {
-    match (level, variable) {
-        (Some(level), _) => Ok(EnvFilter::default().add_directive(level.into())),
-        (None, Some(directives)) if !directives.trim().is_empty() => {
-            EnvFilter::try_new(directives).map_err(|error| {
-                LaunchError::environment(format!(
-                    "{FILTER_VARIABLE} is '{directives}', which cannot be read ({error}): write a level or \
-                     TARGET=LEVEL, separated by commas, such as info,spdk=debug"
-                ))
-            })
-        }
-        _ => Ok(EnvFilter::default().add_directive(LevelFilter::INFO.into())),
     }
 }
 

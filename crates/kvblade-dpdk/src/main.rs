@@ -90,7 +90,7 @@ fn run() -> Result<ExitCode, LaunchError> {
         Invocation::Check(command) => (command, Purpose::Check),
         Invocation::ReserveHugepages(command) => (command, Purpose::ReserveHugepages),
     };
-    logging::start(command.log_level)?;
+    logging::start(command.log_level, command.log_format, &command.log_target)?;
     let mut management = None;
     if purpose == Purpose::Serve {
         management = Some(Management::start(
@@ -201,7 +201,8 @@ fn serve(
         rpc_socket: Some(preflight::spdk_socket(&command.rpc_socket).display().to_string()),
         config_file: Some(format!("/proc/self/fd/{}", config.as_raw_fd())),
         log: Some(spdk_log),
-        log_verbose: tracing::enabled!(target: "spdk", tracing::Level::DEBUG),
+        // The log's own filter decides, which aoe_set_log_level changes. SPDK has few such lines without its log_set_flag.
+        log_verbose: true,
     };
     let rpc_socket = command.rpc_socket.clone();
     let spdk_socket = preflight::spdk_socket(&rpc_socket);

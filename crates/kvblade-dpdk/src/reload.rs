@@ -47,6 +47,7 @@ pub(crate) fn start(argv: Vec<OsString>, command: &CommandLine) -> Result<(), La
     let wait = move || {
         let mut applied = Applied { command: started.clone(), failed_limits: Vec::new() };
         for _ in signals.forever() {
+            logging::reopen();
             while !SERVING.load(Ordering::Relaxed) {
                 std::thread::sleep(START_PERIOD);
             }
@@ -200,6 +201,8 @@ fn needs_restart(started: &CommandLine, now: &CommandLine) -> Vec<&'static str> 
         ("spread", started.spread != now.spread),
         ("idle", started.idle != now.idle),
         ("payload-alignment", started.payload_alignment != now.payload_alignment),
+        ("log-format", started.log_format != now.log_format),
+        ("log-target", started.log_target != now.log_target),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))
@@ -220,7 +223,7 @@ mod tests {
         );
         assert_eq!(needs_restart(&started, &exports), Vec::<&str>::new(), "exports and levels are applied");
         let all = "-l 2 -i eth2 -a 01:00.0 -c /a --rpc-socket /b --rpc-connections 9 --rpc-mode 600 --audit-log /d --state-dir /c --mtu 1500 --mbufs 8191 --io-timeout 20 --spread off \
-                   --idle pause --payload-alignment 4";
+                   --idle pause --payload-alignment 4 --log-format json --log-target file:/log";
         assert_eq!(
             needs_restart(&started, &command_line(all)),
             [
@@ -238,7 +241,9 @@ mod tests {
                 "io-timeout",
                 "spread",
                 "idle",
-                "payload-alignment"
+                "payload-alignment",
+                "log-format",
+                "log-target"
             ]
         );
     }

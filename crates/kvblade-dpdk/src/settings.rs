@@ -17,6 +17,7 @@ use crate::export_spec::{ExportSpec, PciAddress};
 use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
 use crate::launch_error::LaunchError;
+use crate::logging::{LogFormat, LogTarget};
 use crate::management::access;
 use crate::payload_alignment::PayloadAlignment;
 
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) idle: Option<IdleOption>,
     pub(crate) payload_alignment: Option<PayloadAlignment>,
     pub(crate) log_level: Option<LevelFilter>,
+    pub(crate) log_format: Option<LogFormat>,
+    pub(crate) log_target: Option<LogTarget>,
     pub(crate) exports: Option<Vec<ExportSpec>>,
 }
 
@@ -72,6 +75,8 @@ struct File {
     idle: Option<Spanned<String>>,
     payload_alignment: Option<Spanned<Scalar>>,
     log_level: Option<Spanned<String>>,
+    log_format: Option<Spanned<String>>,
+    log_target: Option<Spanned<String>>,
     export: Option<Vec<Spanned<export::Table>>>,
 }
 
@@ -159,6 +164,10 @@ impl File {
             )?,
             log_level: place
                 .optional("log-level", self.log_level.as_ref(), |text| values::parse_level(text))?,
+            log_format: place
+                .optional("log-format", self.log_format.as_ref(), |text| LogFormat::parse(text))?,
+            log_target: place
+                .optional("log-target", self.log_target.as_ref(), |text| LogTarget::parse(text))?,
             exports: self
                 .export
                 .map(|tables| {

@@ -41,7 +41,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use aoe_target::ShelfSlot;
-use control::{Action, Baseline, Registry};
+use control::{Action, Baseline, ErrorCode, Registry, RpcError, SetLogLevel};
 use datapath::Remote;
 use dpdk::EalStarted;
 use serde_json::Value;
@@ -239,7 +239,16 @@ pub(crate) fn act(action: Action, answer: Answer) {
         Action::GetHistogram(request) => target.get_histogram(&request, answer),
         Action::SetQos(request) => target.set_qos(&request, answer),
         Action::GetInitiators(_) => target.list_initiators(answer),
+        Action::SetLogLevel(request) => set_log_level(&request, answer),
+        Action::GetLogLevel(_) => answer.give(&logging::report()),
     });
+}
+
+fn set_log_level(request: &SetLogLevel, answer: Answer) {
+    match logging::set_directives(request.directives.as_ref()) {
+        Ok(()) => answer.give(&Value::Bool(true)),
+        Err(sentence) => answer.refuse(&RpcError::new(ErrorCode::Unsuitable, sentence)),
+    }
 }
 
 /// The way in for calls from other threads: carries out an action on the app's thread. `None` without a target.

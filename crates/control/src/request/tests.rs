@@ -242,6 +242,13 @@ fn bad_values_are_named_with_what_is_allowed() {
             &["unknown parameter 'bdev_name'", "shelf, slot, vlan, ports"],
         ),
         (Announce::NAME, json!({"shelf": 70000}), &["shelf is 70000", "0 to 65534"]),
+        (
+            SetLogLevel::NAME,
+            json!({"directives": "datapath=debug"}),
+            &["directives: 'datapath' is no module", "kvblade_dpdk, state_store, spdk, dpdk"],
+        ),
+        (SetLogLevel::NAME, json!({"directives": "spdk=loud"}), &["'spdk=loud'", "off, error, warn, info"]),
+        (SetLogLevel::NAME, json!({"directives": 7}), &["directives is 7"]),
         (GetStats::NAME, json!({"all": 1}), &["unknown parameter 'all'", "takes no parameters"]),
         (GetExports::NAME, json!({"all": 1}), &["unknown parameter 'all'", "the parameters are shelf, slot"]),
         (GetStats::NAME, json!({ long: 1 }), &["unknown parameter 'xxx", "takes no parameters"]),

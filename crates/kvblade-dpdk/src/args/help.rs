@@ -33,8 +33,8 @@ Read options from a TOML file. The command line takes precedence: a value replac
 interfaces and EAL options replace all of those in the file (-l replaces only 'lcores').
 
 The keys have the names of the options: interfaces, lcores, pci-devices, eal-options, hugepages, config, rpc-socket, \
-state-dir, mtu, mbufs, io-timeout, spread, idle, payload-alignment and log-level; each export is an [[export]] with shelf, slot, path \
-or bdev, port, read-only and the options of --export. On SIGHUP the file is read again: exports and log-level are changed, \
+state-dir, mtu, mbufs, io-timeout, spread, idle, payload-alignment, log-level, log-format and log-target; each export is an \
+[[export]] with shelf, slot, path or bdev, port, read-only and the options of --export. On SIGHUP the file is read again: exports and log-level are changed, \
 and the log names the changes that need a restart.";
 
 pub(super) const CHECK: &str = "\
@@ -143,6 +143,15 @@ A line has the time (UTC), the user, group, process and program at the other end
 and the result: 'done', or 'refused' with the error. Parameters that are keys or passwords of SPDK's methods are not written. The \
 file is made with permissions for its owner alone, and anew when it was renamed or deleted. A call never waits for the file: lines \
 without room are lost, and their number is written. Calls at the socket of SPDK's own server (PATH.spdk) are not in it.";
+
+pub(super) const LOG_TARGET: &str = "\
+Where the log goes: auto, stderr, file:PATH or journald.
+
+auto is journald where the service manager has connected standard error to the journal (JOURNAL_STREAM), and stderr otherwise. journald \
+gets records with fields: KVBLADE_MODULE and those of the line, such as KVBLADE_EXPORT; journald:SOCKET is another socket than \
+/run/systemd/journal/socket. A file is appended to, and opened anew at SIGHUP, for logrotate. The last sentence of a program that fails \
+is on standard error as well. Nothing waits for the target: lines without room, or that can't be written because a disk is full, are \
+lost, and their number is written.";
 
 pub(super) const MTU: &str = "\
 MTU of ports that have no Linux interface behind them, in bytes of Ethernet payload; the default is that of the \

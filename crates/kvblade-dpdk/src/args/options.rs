@@ -10,6 +10,7 @@ use super::{help, values};
 use crate::distribution::DistributionOption;
 use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
+use crate::logging::{LogFormat, LogTarget};
 use crate::management::access;
 use crate::payload_alignment::PayloadAlignment;
 
@@ -104,9 +105,17 @@ pub(super) struct Options {
     #[arg(long, value_name = "BYTES", long_help = help::ALIGNMENT, value_parser = values::parse_alignment)]
     pub(super) payload_alignment: Option<PayloadAlignment>,
 
-    /// How much to log on stderr: off, error, warn, info, debug or trace [default: info, or RUST_LOG]
+    /// How much to log: off, error, warn, info, debug or trace [default: info, or RUST_LOG]
     #[arg(long, value_name = "LEVEL", value_parser = values::parse_level)]
     pub(super) log_level: Option<LevelFilter>,
+
+    /// How log lines are written: text or json [default: text]
+    #[arg(long, value_name = "text|json", value_parser = LogFormat::parse)]
+    pub(super) log_format: Option<LogFormat>,
+
+    /// Where the log goes: auto, stderr, file:PATH or journald [default: auto]
+    #[arg(long, value_name = "TARGET", long_help = help::LOG_TARGET, value_parser = LogTarget::parse)]
+    pub(super) log_target: Option<LogTarget>,
 
     /// vblade's command line: SHELF SLOT INTERFACE PATH
     #[arg(hide = true)]

@@ -7,6 +7,7 @@ use tracing::level_filters::LevelFilter;
 use super::*;
 use crate::hugepages::Hugepages;
 use crate::idle::IdleOption;
+use crate::logging::{LogFormat, LogTarget};
 
 fn run(line: &str) -> Result<Invocation, LaunchError> {
     let words = std::iter::once("kvblade-dpdk").chain(line.split(' ').filter(|word| !word.is_empty()));
@@ -37,7 +38,18 @@ fn without_options_nothing_is_exported_and_the_defaults_hold() {
         assert_eq!(command.state_dir, PathBuf::from(DEFAULT_STATE_DIR));
         assert_eq!((command.config, command.mtu, command.log_level), (None, None, None));
         assert_eq!(command.payload_alignment, PayloadAlignment::Auto);
+        assert_eq!((command.log_format, command.log_target), (LogFormat::Text, LogTarget::Auto));
     }
+}
+
+#[test]
+fn journald_takes_fields_and_no_json() {
+    let command = serve("--log-format json --log-target file:/var/log/kv.json");
+    assert_eq!(command.log_format, LogFormat::Json);
+    assert_eq!(command.log_target, LogTarget::File("/var/log/kv.json".into()));
+    let words = ["kvblade-dpdk", "--log-format", "json", "--log-target", "journald"].map(Into::into);
+    let refusal = parse(words, "").unwrap_err().to_string();
+    assert!(refusal.contains("--log-format json") && refusal.contains("exclude each other"), "{refusal}");
 }
 
 #[test]
@@ -221,6 +233,8 @@ fn mistakes_are_one_sentence_that_names_the_value() {
         ("--mtu 65536", &["65536", "548 to 65535"]),
         ("--mtu jumbo", &["jumbo", "548 to 65535"]),
         ("--mtu 1500 --mtu 9000", &["--mtu"]),
+        ("--log-format xml", &["xml", "text and json"]),
+        ("--log-target syslog", &["syslog", "auto, stderr, file:PATH and journald"]),
         ("--log-level loud", &["loud", "off, error, warn, info, debug and trace"]),
         ("--config=", &["--config", "value is required"]),
         ("--rpc-socket=", &["--rpc-socket"]),

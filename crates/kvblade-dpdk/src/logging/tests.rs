@@ -4,8 +4,10 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::levels::filter;
 use super::*;
 
 const fn ms(milliseconds: u64) -> Duration {

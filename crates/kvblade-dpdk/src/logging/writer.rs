@@ -1,29 +1,28 @@
-//! The thread that writes to standard error, and the bounded queue in front of it.
+//! The thread that writes the log, and the bounded queue in front of it.
 //!
-//! Standard error may be full, closed, or a pipe or terminal that nobody reads. A thread that polls must not wait for it,
-//! and an error there must not end the program. Lines that find no room in the queue, or that can't be written, are lost
-//! and counted; their number is written where they are missing.
+//! Standard error may be full, closed, or a pipe or terminal that nobody reads; a disk may be full, and journald slow. A thread that
+//! polls must not wait for them, and an error there must not end the program. Lines that find no room in the queue, or that can't
+//! be written, are lost and counted; their number is written where they are missing.
 //!
 //! `tracing-appender` has such a queue too. It prints to standard output, and so waits, when it ends while nobody reads; it
-//! does not count lines that could not be written, and an abort can't see whether lines are left.
+//! does not count lines that could not be written, and an abort can't see whether lines are left. `tracing-journald` has none: it
+//! sends on the thread that logs.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::AsFd;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::unistd::{Pid, gettid};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::Writer as FormatWriter;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
+use super::destination::Destination;
+use super::output::{Output, repeat_on_standard_error};
+use super::record::Form;
 use crate::cpus;
 
 /// Lines that wait for the writer at most.
@@ -42,11 +41,20 @@ pub(super) struct Counts {
     pending: AtomicUsize,
     /// Lines that are lost and whose number is not written yet.
     lost: AtomicU64,
+    /// Lines that are lost since the start.
+    all_lost: AtomicU64,
+    /// Whether a file is to be opened anew.
+    reopen: AtomicBool,
 }
 
 impl Counts {
     pub(super) const fn new() -> Self {
-        Self { pending: AtomicUsize::new(0), lost: AtomicU64::new(0) }
+        Self {
+            pending: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
+            all_lost: AtomicU64::new(0),
+            reopen: AtomicBool::new(false),
+        }
     }
 
     /// Zero when all lines are written or lost.
@@ -56,19 +64,31 @@ impl Counts {
 
     fn lose(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
+        self.all_lost.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// The queue's entrance. Never waits and never fails.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
-    lines: SyncSender<Vec<u8>>,
+    lines: SyncSender<Line>,
     counts: &'static Counts,
 }
 
+#[derive(Debug)]
+struct Line {
+    bytes: Vec<u8>,
+    /// Goes to standard error, beside the log.
+    repeated: Option<Vec<u8>>,
+}
+
 impl Queue {
-    /// Starts the thread, which writes to `out`. Call it before EAL binds threads to CPUs.
-    pub(super) fn start(out: File, counts: &'static Counts) -> io::Result<(Self, WriterThread)> {
+    /// Starts the thread, which writes to `output`. Call it before EAL binds threads to CPUs.
+    pub(super) fn start(
+        output: Output,
+        form: Form,
+        counts: &'static Counts,
+    ) -> io::Result<(Self, WriterThread)> {
         let (lines, incoming) = sync_channel(LINES_MAX);
         let (started, thread) = sync_channel(1);
         thread::Builder::new().name("log-writer".into()).spawn(move || {
@@ -76,16 +96,18 @@ impl Queue {
             SigSet::all().thread_block().unwrap_or_default();
             // The receiver waits below; without it the thread has nothing to report.
             started.send(gettid()).unwrap_or_default();
-            Output { out, counts, cut: false }.write_all_of(&incoming);
+            Writer { output, form, counts }.write_all_of(&incoming);
         })?;
         let id = thread.recv().map_err(io::Error::other)?;
         Ok((Self { lines, counts }, WriterThread { id }))
     }
 
-    fn push(&self, line: &[u8]) {
-        let length = line.len();
+    /// Takes a line; and what goes to standard error beside the log.
+    pub(super) fn push(&self, bytes: Vec<u8>, repeated: Option<Vec<u8>>) {
+        let length = bytes.len();
         let before = self.counts.pending.fetch_add(length, Ordering::AcqRel);
-        if before.saturating_add(length) > BYTES_MAX || self.lines.try_send(line.to_vec()).is_err() {
+        if before.saturating_add(length) > BYTES_MAX || self.lines.try_send(Line { bytes, repeated }).is_err()
+        {
             self.counts.pending.fetch_sub(length, Ordering::AcqRel);
             self.counts.lose();
         }
@@ -102,7 +124,7 @@ impl Queue {
 
 impl Write for Queue {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.push(bytes);
+        self.push(bytes.to_vec(), None);
         Ok(bytes.len())
     }
 
@@ -132,17 +154,16 @@ impl WriterThread {
     }
 }
 
-/// Standard error, as the thread sees it.
-struct Output {
-    out: File,
+/// The thread's side of the queue.
+struct Writer {
+    output: Output,
+    form: Form,
     counts: &'static Counts,
-    /// Only the beginning of a line was written.
-    cut: bool,
 }
 
-impl Output {
+impl Writer {
     /// Writes the lines until the other end is gone.
-    fn write_all_of(&mut self, incoming: &Receiver<Vec<u8>>) {
+    fn write_all_of(&mut self, incoming: &Receiver<Line>) {
         let mut since_report = 0;
         loop {
             let line = if self.counts.lost.load(Ordering::Relaxed) == 0 {
@@ -152,10 +173,14 @@ impl Output {
             };
             let length = match line {
                 Ok(line) => {
-                    if self.write(&line).is_err() {
+                    self.follow_rotation();
+                    if self.output.write(&line.bytes).is_err() {
                         self.counts.lose();
                     }
-                    line.len()
+                    if let Some(words) = line.repeated {
+                        repeat_on_standard_error(&words);
+                    }
+                    line.bytes.len()
                 }
                 Err(RecvTimeoutError::Timeout) => 0,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -170,87 +195,81 @@ impl Output {
         }
     }
 
+    /// Opens a file anew if that is asked for.
+    fn follow_rotation(&mut self) {
+        if !self.counts.reopen.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = self.output.reopen() {
+            let line =
+                self.form.warning(&format!("the log can't be opened anew, and goes on as before: {error}"));
+            if self.output.write(&line).is_err() {
+                self.counts.lose();
+            }
+        }
+    }
+
     /// Writes the number of lost lines, if there are any and it can be written.
     fn report_lost(&mut self) {
         let lost = self.counts.lost.load(Ordering::Relaxed);
-        if lost > 0 && self.write(lost_line(lost).as_bytes()).is_ok() {
+        if lost == 0 {
+            return;
+        }
+        let lines = if lost == 1 { "line is" } else { "lines are" };
+        let line = self.form.warning(&format!("{lost} log {lines} lost: {}", self.output.why_lost()));
+        if self.output.write(&line).is_ok() {
             self.counts.lost.fetch_sub(lost, Ordering::Relaxed);
         }
     }
+}
 
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        if self.cut {
-            self.write_piece(b"\n")?;
-            self.cut = false;
-        }
-        let mut rest = line;
-        while !rest.is_empty() {
-            match self.write_piece(rest) {
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(error) => {
-                    self.cut = rest.len() < line.len();
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
+/// What logging has started.
+pub(super) struct Started {
+    pub(super) queue: Queue,
+    pub(super) thread: WriterThread,
+    pub(super) form: Form,
+    /// As `--log-target` has it.
+    pub(super) target: String,
+    repeats: bool,
+}
+
+impl Started {
+    /// Writes last words, which pass no filter.
+    pub(super) fn sentence(&self, sentence: &str) {
+        let repeated = self.repeats.then(|| format!("{sentence}\n").into_bytes());
+        self.queue.push(self.form.sentence(sentence), repeated);
     }
 
-    /// Waits here if nobody reads.
-    fn write_piece(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.out.write(bytes) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Another process that shares the pipe has made it non-blocking.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let mut events = [PollFd::new(self.out.as_fd(), PollFlags::POLLOUT)];
-                    match poll(&mut events, PollTimeout::NONE) {
-                        Ok(_) | Err(nix::Error::EINTR) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                other => return other,
-            }
-        }
+    /// Lines that are lost since the start.
+    pub(super) fn lost(&self) -> u64 {
+        self.queue.counts.all_lost.load(Ordering::Relaxed)
+    }
+
+    /// Has the thread open a file anew with the next line.
+    pub(super) fn reopen(&self) {
+        self.queue.counts.reopen.store(true, Ordering::Relaxed);
     }
 }
 
-/// Formed like a line of `tracing`'s, without passing the filter: a log with holes must say so.
-fn lost_line(lost: u64) -> String {
-    let mut line = String::new();
-    if SystemTime.format_time(&mut FormatWriter::new(&mut line)).is_err() {
-        line.clear();
-    }
-    let lines = if lost == 1 { "line is" } else { "lines are" };
-    line + &format!(
-        "  WARN kvblade_dpdk::logging: {lost} log {lines} lost: standard error was full or not read\n"
-    )
-}
-
-static STANDARD_ERROR: OnceLock<(Queue, WriterThread)> = OnceLock::new();
+static STARTED: OnceLock<Started> = OnceLock::new();
 static COUNTS: Counts = Counts::new();
 
-/// The queue in front of standard error. The first call starts its thread; an abort then waits for the last lines, `abort_limit`
-/// at most.
+/// Starts the thread. An abort then waits for the last lines, `abort_limit` at most.
 ///
 /// # Errors
-/// When the system has no thread or descriptor to give.
-pub(super) fn standard_error(abort_limit: Duration) -> io::Result<Queue> {
-    if STANDARD_ERROR.get().is_none() {
-        // A descriptor of its own: `Stderr` has a lock, which would be held while nobody reads.
-        let out = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-        let started = Queue::start(out, &COUNTS)?;
-        spdk::abort::wait_on_abort(COUNTS.pending(), abort_limit)?;
-        STANDARD_ERROR.set(started).map_err(|_| io::Error::other("logging was started before"))?;
-    }
-    let started = STANDARD_ERROR.get().ok_or(ErrorKind::NotFound)?;
-    Ok(started.0.clone())
+/// When the system has no thread to give, or it was called before.
+pub(super) fn start(destination: Destination, abort_limit: Duration) -> io::Result<&'static Started> {
+    let Destination { output, form, repeats, name } = destination;
+    let (queue, thread) = Queue::start(output, form, &COUNTS)?;
+    spdk::abort::wait_on_abort(COUNTS.pending(), abort_limit)?;
+    let started = Started { queue, thread, form, target: name, repeats };
+    STARTED.set(started).map_err(|_| io::Error::other("logging was started before"))?;
+    self::started().ok_or_else(|| ErrorKind::NotFound.into())
 }
 
-/// The queue and its thread, if they were started.
-pub(super) fn started() -> Option<&'static (Queue, WriterThread)> {
-    STANDARD_ERROR.get()
+/// What was started.
+pub(super) fn started() -> Option<&'static Started> {
+    STARTED.get()
 }
 
 #[cfg(test)]

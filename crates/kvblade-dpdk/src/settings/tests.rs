@@ -8,6 +8,7 @@ use control::options::CacheMode;
 use super::*;
 use crate::distribution::DistributionMode;
 use crate::export_spec::BdevSpec;
+use crate::logging::{LogFormat, LogTarget};
 
 const DELIVERED: &str = include_str!("../../../../packaging/kvblade.toml");
 
@@ -48,6 +49,7 @@ fn every_example_in_the_delivered_file_is_right() {
     assert_eq!((settings.rpc_mode, settings.rpc_group), (Some(0o660), Some(0)));
     assert_eq!(settings.audit_log, Some("/var/log/kvblade-audit.json".into()));
     assert_eq!(settings.log_level, Some(LevelFilter::INFO));
+    assert_eq!((settings.log_format, settings.log_target), (Some(LogFormat::Text), Some(LogTarget::Auto)));
     assert_eq!(settings.mtu, Some(9000));
     let [file, image, drive] = settings.exports.as_deref().expect("exports") else { panic!("{settings:?}") };
     assert_eq!(file.text, "1.1=/srv/disk.img");
@@ -141,6 +143,8 @@ fn mistakes_name_file_line_key_and_what_is_allowed() {
         ("rpc-group = 'no such'".into(), 1, &["rpc-group: ", "'no such'", "a group of this machine"]),
         ("audit-log = 'audit'".into(), 1, &["audit-log: ", "'audit'", "absolute"]),
         ("log-level = 'loud'".into(), 1, &["log-level: ", "off, error"]),
+        ("log-format = 'xml'".into(), 1, &["log-format: ", "text and json"]),
+        ("log-target = 'file:log'".into(), 1, &["log-target: ", "'file:log'", "absolute"]),
         ("payload-alignment = 8".into(), 1, &["payload-alignment: ", "auto, 4, 512 or 4096"]),
         ("spread = 'wide'".into(), 1, &["spread: ", "auto, off, rss"]),
         ("idle = 'sleep'".into(), 1, &["idle: ", "poll, pause"]),

@@ -36,6 +36,7 @@ mod links;
 mod live_management;
 mod loading;
 mod log_output;
+mod log_targets;
 mod management;
 mod order;
 mod process_faults;
