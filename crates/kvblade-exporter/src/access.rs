@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio_rustls::TlsAcceptor;
@@ -25,6 +25,7 @@ pub(crate) struct Access {
 #[derive(Debug, Clone)]
 struct Loaded {
     token: Option<Arc<Token>>,
+    change_token: Option<Arc<Token>>,
     tls: Option<Tls>,
 }
 
@@ -76,10 +77,35 @@ impl Access {
 
     /// Whether a request with this `Authorization` may see data.
     pub(crate) fn admits(&self, authorization: Option<&[u8]>) -> bool {
-        match self.loaded().token {
-            None => true,
-            Some(token) => authorization.and_then(bearer).is_some_and(|given| token.is(given)),
-        }
+        let loaded = self.loaded();
+        let Some(token) = &loaded.token else { return true };
+        let given = authorization.and_then(bearer);
+        given.is_some_and(|given| token.is(given) || loaded.is_for_changes(given))
+    }
+
+    /// Whether anybody may change exports.
+    pub(crate) fn allows_changes(&self) -> bool {
+        self.loaded().change_token.is_some()
+    }
+
+    /// Whether a request with this `Authorization` may change exports.
+    pub(crate) fn admits_changes(&self, authorization: Option<&[u8]>) -> bool {
+        authorization.and_then(bearer).is_some_and(|given| self.loaded().is_for_changes(given))
+    }
+
+    /// Whether a request comes from a page of this site: one of another site could have a browser send it. A program that is no browser
+    /// sends neither header.
+    pub(crate) fn is_same_origin(
+        origin: Option<&[u8]>,
+        fetch_site: Option<&[u8]>,
+        host: Option<&[u8]>,
+    ) -> bool {
+        let from_here = |origin: &[u8]| {
+            let name =
+                [b"https://".as_slice(), b"http://"].iter().find_map(|scheme| origin.strip_prefix(*scheme));
+            name.is_some() && name == host
+        };
+        origin.is_none_or(from_here) && fetch_site.is_none_or(|site| site == b"same-origin")
     }
 
     /// Whether a request for this `Host` may be answered. Without a token, a page of another site could have a browser on this
@@ -96,12 +122,26 @@ impl Access {
 
 impl Loaded {
     fn read(files: &Credentials) -> Result<Self, String> {
-        let token = files.token_file.as_deref().map(Token::load).transpose()?.map(Arc::new);
+        let load = |path: &Option<PathBuf>| path.as_deref().map(Token::load).transpose();
+        let (token, change_token) = (load(&files.token_file)?, load(&files.change_token_file)?);
+        if let (Some(token), Some(change_token)) = (&token, &change_token)
+            && token.is(&change_token.0)
+        {
+            return Err(
+                "--token-file and --change-token-file have the same token: whoever may look could change \
+                        exports, so give two"
+                    .into(),
+            );
+        }
         let tls = match (&files.tls_cert, &files.tls_key) {
             (Some(cert), Some(key)) => Some(Tls(tls::acceptor(cert, key)?)),
             _ => None,
         };
-        Ok(Self { token, tls })
+        Ok(Self { token: token.map(Arc::new), change_token: change_token.map(Arc::new), tls })
+    }
+
+    fn is_for_changes(&self, given: &[u8]) -> bool {
+        self.change_token.as_ref().is_some_and(|token| token.is(given))
     }
 }
 
@@ -240,6 +280,47 @@ mod tests {
         fs::write(file.path(), "none").unwrap();
         assert!(access.reload().unwrap_err().contains("has 4 bytes"));
         assert!(access.admits(Some(b"Bearer fedcba9876543210")), "the former one stays in force");
+    }
+
+    #[test]
+    fn changes_take_a_token_of_their_own_which_admits_to_all_else() {
+        let [file, change] = ["0123456789abcdef", "fedcba9876543210"].map(|text| token_file(text, 0o600));
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let with = |token: Option<&Path>, change_token: Option<&Path>| Credentials {
+            token_file: token.map(Path::to_owned),
+            change_token_file: change_token.map(Path::to_owned),
+            ..Credentials::default()
+        };
+        let access = Access::load(listen, with(Some(file.path()), Some(change.path()))).unwrap();
+        let [reader, changer] = [b"Bearer 0123456789abcdef".as_slice(), b"Bearer fedcba9876543210"];
+        assert!(access.admits(Some(reader)) && access.admits(Some(changer)) && !access.admits(None));
+        assert!(access.allows_changes() && access.admits_changes(Some(changer)));
+        assert!(!access.admits_changes(Some(reader)) && !access.admits_changes(None));
+        let access = Access::load(listen, with(Some(file.path()), None)).unwrap();
+        assert!(!access.allows_changes() && !access.admits_changes(Some(reader)));
+        let refusal = Access::load(listen, with(Some(file.path()), Some(file.path()))).unwrap_err();
+        assert!(refusal.contains("the same token"), "{refusal}");
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_not_of_this_origin() {
+        let is_same = |origin: Option<&str>, site: Option<&str>| {
+            let [origin, site] = [origin, site].map(|value| value.map(str::as_bytes));
+            Access::is_same_origin(origin, site, Some(b"localhost:9779"))
+        };
+        assert!(is_same(None, None) && is_same(Some("http://localhost:9779"), Some("same-origin")));
+        assert!(is_same(Some("https://localhost:9779"), None));
+        for origin in [
+            "http://example.org",
+            "http://localhost:80",
+            "null",
+            "localhost:9779",
+            "http://localhost:9779.org",
+        ] {
+            assert!(!is_same(Some(origin), None), "{origin}");
+        }
+        assert!(!is_same(None, Some("cross-site")) && !is_same(None, Some("same-site")));
+        assert!(!Access::is_same_origin(Some(b"http://"), None, None), "without a Host");
     }
 
     #[test]

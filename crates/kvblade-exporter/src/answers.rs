@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Counters by name.
@@ -82,6 +82,18 @@ pub(crate) struct ExportInfo {
     /// Whether `aoe_get_histogram` has an answer.
     #[serde(default)]
     pub(crate) timed: bool,
+    #[serde(flatten)]
+    pub(crate) limits: Limits,
+}
+
+/// The limits on the rates of an export, as `aoe_set_qos` takes them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Limits {
+    iops: Option<u64>,
+    bandwidth: Option<u64>,
+    initiator_iops: Option<u64>,
+    initiator_bandwidth: Option<u64>,
 }
 
 /// A port that serves an export.

@@ -41,6 +41,9 @@ pub(crate) struct Credentials {
     /// File with the token that clients have to give (Authorization: Bearer TOKEN)
     #[arg(long, value_name = "PATH")]
     pub(crate) token_file: Option<PathBuf>,
+    /// File with a token that may also create, delete and limit exports on the status page; without it, the page only shows
+    #[arg(long, value_name = "PATH")]
+    pub(crate) change_token_file: Option<PathBuf>,
     /// File with the certificate and its chain, in PEM
     #[arg(long, value_name = "PATH", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

@@ -3,12 +3,13 @@
 //! One thread ([`target`]) makes the calls at the RPC socket; each answer becomes a [`snapshot`]. A scrape takes a new snapshot
 //! and is written as text by [`metrics`]. A sampler takes one every few seconds for the page ([`history`], [`status`]), so that
 //! the number of people who look at it makes no difference to the target. [`server`] has the connections and [`site`] what
-//! they may ask for.
+//! they may ask for; [`changes`] are for those who have the token for them.
 #![forbid(unsafe_code)]
 
 mod access;
 mod answers;
 mod args;
+mod changes;
 mod exposition;
 mod health;
 mod history;
@@ -69,8 +70,8 @@ fn run(args: Args) -> Result<String, CommandError> {
             break;
         }
         match access.reload() {
-            Ok(()) => log("token and certificate are read again"),
-            Err(sentence) => log(&format!("{sentence}; the former token and certificate stay")),
+            Ok(()) => log("tokens and certificate are read again"),
+            Err(sentence) => log(&format!("{sentence}; the former tokens and certificate stay")),
         }
     }
     Ok(String::new())

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::access::Access;
+use crate::changes::{self, BodyError, Changes};
 use crate::exposition::Format;
 use crate::history::{History, INTERVAL};
 use crate::log::log;
@@ -32,20 +33,26 @@ const MARGIN: Duration = Duration::from_millis(500);
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+const JSON: &str = "application/json";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// The page's files, which hold no data: path, type, content.
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 5] = [
     ("/", "text/html; charset=utf-8", include_str!("page/index.html")),
     ("/status.css", "text/css; charset=utf-8", include_str!("page/status.css")),
     ("/status.js", "text/javascript; charset=utf-8", include_str!("page/status.js")),
+    ("/changes.js", "text/javascript; charset=utf-8", include_str!("page/changes.js")),
     ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
 ];
+
+const MISDIRECTED: &str =
+    "Without a token, only requests to a loopback address or to localhost are answered.\n";
 
 /// All that requests share.
 #[derive(Debug)]
 pub(crate) struct Site {
     target: Target,
+    changes: Changes,
     access: Arc<Access>,
     timeout: Duration,
     history: Mutex<History>,
@@ -60,6 +67,7 @@ impl Site {
     pub(crate) fn new(target: Target, access: Arc<Access>, timeout: Duration, initiators: usize) -> Self {
         let most = if initiators > 0 { initiators } else { INITIATORS };
         Self {
+            changes: Changes::new(target.socket()),
             target,
             access,
             timeout,
@@ -95,8 +103,15 @@ impl Site {
     }
 
     /// The answer to a request.
-    pub(crate) async fn answer<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
-        let mut response = self.respond(&request.into_parts().0).await;
+    pub(crate) async fn answer<B>(&self, request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible>
+    where
+        B: Body<Error: Into<BodyError>>,
+    {
+        let (request, body) = request.into_parts();
+        let mut response = match changes::method_of(request.uri.path()) {
+            Some(method) => self.change(&request, method, body).await,
+            None => self.respond(&request).await,
+        };
         for (name, value) in [
             (header::CONTENT_SECURITY_POLICY, POLICY),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -109,21 +124,45 @@ impl Site {
         Ok(response)
     }
 
+    /// The answer to a request to change an export. Nothing of its body is read before all else is in order.
+    async fn change<B>(&self, request: &Parts, method: &'static str, body: B) -> Response<Full<Bytes>>
+    where
+        B: Body<Error: Into<BodyError>>,
+    {
+        let value = |name: HeaderName| request.headers.get(name).map(HeaderValue::as_bytes);
+        if request.method != Method::POST {
+            return not_allowed("POST", "Only POST is allowed here.\n");
+        }
+        if !self.access.serves_host(value(header::HOST)) {
+            return plain(StatusCode::MISDIRECTED_REQUEST, MISDIRECTED);
+        }
+        if !self.access.allows_changes() {
+            return plain(
+                StatusCode::FORBIDDEN,
+                "This exporter only shows. With --change-token-file, it changes exports for those who have the token.\n",
+            );
+        }
+        let fetch_site = value(HeaderName::from_static("sec-fetch-site"));
+        if !Access::is_same_origin(value(header::ORIGIN), fetch_site, value(header::HOST)) {
+            return plain(StatusCode::FORBIDDEN, "Only pages of this exporter may change exports.\n");
+        }
+        if !self.access.admits_changes(value(header::AUTHORIZATION)) {
+            return unauthorized("The token for changes is required: Authorization: Bearer TOKEN\n");
+        }
+        if value(header::CONTENT_TYPE) != Some(JSON.as_bytes()) {
+            return plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json.\n");
+        }
+        let (status, outcome) = self.changes.carry_out(method, body).await;
+        text(status, JSON, outcome.to_string().into())
+    }
+
     async fn respond(&self, request: &Parts) -> Response<Full<Bytes>> {
         let value = |name: HeaderName| request.headers.get(name).map(HeaderValue::as_bytes);
         if ![Method::GET, Method::HEAD].contains(&request.method) {
-            let mut refusal = plain(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "Only GET and HEAD are allowed: nothing can be changed here.\n",
-            );
-            refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return refusal;
+            return not_allowed("GET, HEAD", "Only GET and HEAD are allowed: nothing can be changed here.\n");
         }
         if !self.access.serves_host(value(header::HOST)) {
-            return plain(
-                StatusCode::MISDIRECTED_REQUEST,
-                "Without a token, only requests to a loopback address or to localhost are answered.\n",
-            );
+            return plain(StatusCode::MISDIRECTED_REQUEST, MISDIRECTED);
         }
         let path = request.uri.path();
         if let Some((_, kind, content)) = FILES.iter().find(|(name, ..)| *name == path) {
@@ -136,10 +175,7 @@ impl Site {
             );
         }
         if !self.access.admits(value(header::AUTHORIZATION)) {
-            let mut refusal =
-                plain(StatusCode::UNAUTHORIZED, "A token is required: Authorization: Bearer TOKEN\n");
-            refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return refusal;
+            return unauthorized("A token is required: Authorization: Bearer TOKEN\n");
         }
         let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
         if path == "/metrics" {
@@ -150,8 +186,10 @@ impl Site {
             let format = Format::accepted(header("accept"));
             self.metrics(format, self.deadline(header(SCRAPE_TIMEOUT)), with_initiators).await
         } else {
-            let document = status::document(&locked(&self.history), self.target.socket(), SystemTime::now());
-            text(StatusCode::OK, "application/json", document.to_string().into())
+            let mut document =
+                status::document(&locked(&self.history), self.target.socket(), SystemTime::now());
+            document["changes"] = self.access.allows_changes().into();
+            text(StatusCode::OK, JSON, document.to_string().into())
         }
     }
 
@@ -193,6 +231,18 @@ fn wants_initiators(query: &str) -> Result<Option<bool>, String> {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn not_allowed(methods: &'static str, sentence: &'static str) -> Response<Full<Bytes>> {
+    let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, sentence);
+    refusal.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    refusal
+}
+
+fn unauthorized(sentence: &'static str) -> Response<Full<Bytes>> {
+    let mut refusal = plain(StatusCode::UNAUTHORIZED, sentence);
+    refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    refusal
 }
 
 fn plain(status: StatusCode, sentence: &'static str) -> Response<Full<Bytes>> {

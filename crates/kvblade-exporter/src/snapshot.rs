@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::answers::{Counts, ExportInfo, Health, Initiators, Stats, counts};
+use crate::answers::{Counts, ExportInfo, Health, Initiators, Limits, Stats, counts};
 use crate::latency::Latency;
 use crate::process::Process;
 
@@ -58,6 +58,7 @@ pub(crate) struct Export {
     pub(crate) reason: Option<String>,
     pub(crate) size_bytes: Option<u64>,
     pub(crate) read_only: bool,
+    pub(crate) limits: Limits,
     /// Linux interfaces or DPDK names.
     pub(crate) ports: Vec<String>,
     pub(crate) counts: Counts,
@@ -164,6 +165,7 @@ fn exports(stats: Vec<crate::answers::ExportStats>, infos: Vec<ExportInfo>) -> B
             reason: info.reason,
             size_bytes: Some(info.size_bytes),
             read_only: info.read_only,
+            limits: info.limits,
             ..Export::default()
         });
         for port in info.ports {

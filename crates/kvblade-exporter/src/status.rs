@@ -97,6 +97,7 @@ fn exports(history: &History) -> Vec<Value> {
             "read_only": export.read_only,
             "ports": export.ports,
             "timed": export.latency.is_some(),
+            "limits": export.limits,
             "rates": rates,
             "errors": export.count("ata_errors") + export.count("aoe_errors"),
             "timeouts": export.count("timeouts"),

@@ -283,6 +283,8 @@ function show() {
   drawCharts(newest.points, newest.now);
   at("not-timed").hidden = newest.exports.length === 0 || newest.exports.some((one) => one.timed);
   showExports(newest.exports);
+  // changes.js is loaded after this file.
+  if (typeof showChanges === "function") showChanges(newest);
   fill(at("ports"), TABLES.ports, newest.ports ?? []);
   fill(at("lcores"), TABLES.lcores, newest.lcores);
   at("no-initiators").hidden = newest.initiators !== null || newest.taken === null;

@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde_json::{Deserializer, Value, json};
@@ -24,6 +24,8 @@ struct State {
     closing: AtomicBool,
     /// Calls of `aoe_get_stats`; each has seen 1000 reads more.
     calls: AtomicU64,
+    /// Calls that change something, with their parameters.
+    changes: Mutex<Vec<(String, Value)>>,
 }
 
 impl FakeTarget {
@@ -56,6 +58,10 @@ impl FakeTarget {
     /// Closes each connection that makes a call, as a target does that ends.
     pub(crate) fn set_closing(&self, closing: bool) {
         self.state.closing.store(closing, Ordering::Relaxed);
+    }
+
+    pub(crate) fn changes(&self) -> Vec<(String, Value)> {
+        self.state.changes.lock().unwrap().clone()
     }
 
     pub(crate) fn calls(&self) -> u64 {
@@ -91,7 +97,15 @@ fn serve(mut stream: UnixStream, state: &State) {
 
 fn answer(request: &Value, state: &State) -> Value {
     let id = &request["id"];
+    let refuse = |code: i64, message: String| json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}});
     let result = match request["method"].as_str().unwrap() {
+        method @ ("aoe_create_export" | "aoe_delete_export" | "aoe_set_qos") => {
+            state.changes.lock().unwrap().push((method.to_owned(), request["params"].clone()));
+            if request["params"]["bdev_name"] == "taken" {
+                return refuse(-17, "1.3 is already exported: <b>taken</b>".into());
+            }
+            json!(true)
+        }
         "aoe_get_stats" => stats(state.calls.fetch_add(1, Ordering::Relaxed) + 1),
         "aoe_get_exports" => json!([info(1, "disk", "online"), info(2, "gone", "offline")]),
         "aoe_get_histogram" => histogram(state.calls.load(Ordering::Relaxed)),
@@ -100,8 +114,7 @@ fn answer(request: &Value, state: &State) -> Value {
             "others": {"export_full": 0, "rate_limited": 0},
         }),
         other => {
-            let error = json!({"code": -32601, "message": format!("no method {other}")});
-            return json!({"jsonrpc": "2.0", "id": id, "error": error});
+            return refuse(-32601, format!("no method {other}"));
         }
     };
     json!({"jsonrpc": "2.0", "id": id, "result": result})

@@ -49,6 +49,7 @@ fn the_page_loads_nothing_from_elsewhere_and_its_policy_forbids_it() {
         ("/", "text/html"),
         ("/status.css", "text/css"),
         ("/status.js", "text/javascript"),
+        ("/changes.js", "text/javascript"),
         ("/icon.svg", "image/svg+xml"),
         ("/status.json", "application/json"),
         ("/metrics", "text/plain"),
@@ -111,6 +112,7 @@ fn a_browser_shows_health_exports_and_curves_in_both_themes() {
         "aria-label=\"Latency of reads in the last 5 minutes: p50 now 150 µs, at most 150 µs; p99 now 3.0 ms",
         "Latency of writes in the last 5 minutes: p50 unknown; p99 unknown",
         "id=\"not-timed\" hidden",
+        "<section id=\"changes\" aria-labelledby=\"changes-title\" hidden",
         "02:00:00:00:00:07",
         "40.0 %",
     ] {
