@@ -107,7 +107,7 @@ fn tls_serves_the_certificate_and_a_new_one_after_sighup() {
     let [next_cert, next_key] = certificate(fake.directory(), "next");
     fs::copy(&next_cert, &cert).unwrap();
     daemon.signal(Signal::SIGHUP).unwrap();
-    daemon.wait_for_log("the former token and certificate stay", PATIENCE).unwrap();
+    daemon.wait_for_log("the former tokens and certificate stay", PATIENCE).unwrap();
     assert_eq!(get(&namespace, address, &trusted, "/metrics", TOKEN).unwrap().status, 200);
     fs::copy(&next_key, &key).unwrap();
     token_file(fake.directory(), "the-next-token-of-it");

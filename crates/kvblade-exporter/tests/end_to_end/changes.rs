@@ -5,9 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 
+use crate::browser::Page;
 use crate::exporter::{Exporter, namespace};
 use crate::fake_target::FakeTarget;
-use crate::http::{self, Answer};
+use crate::http::{self, Answer, PATIENCE};
+use crate::page::chromium;
 
 const TOKEN: &str = "Bearer a-token-for-changes";
 const READER: &str = "Bearer a-token-for-readers";
@@ -71,7 +73,7 @@ fn a_change_takes_its_token_and_a_page_of_this_site() {
     assert_eq!(post(&exporter, "/exports/other", &[host, JSON, admitted], "{}").status, 405);
     let refused = post(&exporter, "/exports/limit", &[host, JSON, admitted], "[1]");
     assert!(refused.status == 400 && refused.body.contains("an object of parameters"), "{refused:?}");
-    assert_eq!(fake.changes(), [], "nothing of this has reached the target");
+    assert!(fake.changes().is_empty(), "nothing of this has reached the target");
 
     let page = [host, JSON, admitted, ("Origin", &of_this_site), ("Sec-Fetch-Site", "same-origin")];
     for (path, method, params) in [
@@ -97,4 +99,73 @@ fn a_change_takes_its_token_and_a_page_of_this_site() {
     assert!(!log.contains("a-token"), "{log}");
     let status: Value = serde_json::from_str(&exporter.get("/status.json", &[admitted]).body).unwrap();
     assert_eq!(status["changes"], true, "the token for changes admits to all else");
+}
+
+/// All of it by keyboard, as someone does who sees no mouse.
+#[test]
+fn a_browser_creates_limits_and_deletes_by_keyboard() {
+    lab::needs_root!();
+    let Some(browser) = chromium("changes::a_browser_creates_limits_and_deletes_by_keyboard") else { return };
+    let (namespace, fake) = (namespace(), FakeTarget::start());
+    let changer = token_file(&fake, TOKEN);
+    let exporter = Exporter::start(&namespace, &fake.socket(), &["--change-token-file", &changer]);
+    lab::until("a sample", PATIENCE, || exporter.get("/status.json", &[]).body.contains("\"bdev\":\"disk\""));
+    let mut page = Page::open(&exporter, &browser);
+    page.until("document.readyState === 'complete' && !document.getElementById('changes').hidden");
+    let outcome = |verdict: &str, part: &str| {
+        format!(
+            "document.getElementById('outcome').dataset.verdict === '{verdict}' && \
+             document.getElementById('outcome').textContent.includes('{part}')"
+        )
+    };
+    let focus = |id: &str| format!("document.getElementById('{id}').focus()");
+
+    // A token that is not the one; then the one.
+    let enter = |page: &mut Page, token: &str| {
+        page.evaluate(&focus("change-token"));
+        page.type_text(token);
+        page.press("Enter");
+        page.until("document.activeElement.id === 'create-shelf'");
+    };
+    let create = |page: &mut Page, bdev: &str| {
+        page.evaluate(&focus("create-shelf"));
+        for text in ["1", "3", bdev] {
+            page.type_text(text);
+            page.press("Tab");
+        }
+        page.press("Enter");
+    };
+    enter(&mut page, "a-token-that-is-wrong");
+    create(&mut page, "disk3");
+    page.until(&outcome("failure", "That token is refused."));
+    page.until("document.activeElement.id === 'change-token' && document.getElementById('forms').hidden");
+    page.evaluate("document.getElementById('create').reset()");
+    enter(&mut page, TOKEN.strip_prefix("Bearer ").unwrap());
+    create(&mut page, "taken");
+    page.until(&outcome("failure", "1.3 is already exported: <b>taken</b>"));
+    page.evaluate("document.getElementById('create').reset()");
+    create(&mut page, "disk3");
+    page.until(&outcome("ok", "Export 1.3 is served."));
+    let made = json!({"shelf": 1, "slot": 3, "bdev_name": "disk3"});
+    assert_eq!(fake.changes().pop(), Some(("aoe_create_export".into(), made)));
+
+    page.evaluate(&focus("limit-iops"));
+    page.type_text("500");
+    page.press("Enter");
+    page.until(&outcome("ok", "Export 1.1 has these limits now."));
+    let limited = json!({"shelf": 1, "slot": 1, "iops": 500});
+    assert_eq!(fake.changes().pop(), Some(("aoe_set_qos".into(), limited)));
+
+    page.evaluate(&focus("delete-confirm"));
+    page.type_text("1.2");
+    page.press("Enter");
+    page.until(&outcome("failure", "Nothing is deleted: to confirm, type 1.1."));
+    page.evaluate("document.getElementById('delete-confirm').value = ''");
+    page.type_text("1.1");
+    page.press("Enter");
+    page.until(&outcome("ok", "Export 1.1 is deleted."));
+    assert_eq!(fake.changes().pop(), Some(("aoe_delete_export".into(), json!({"shelf": 1, "slot": 1}))));
+    let unnamed = "[...document.querySelectorAll('#changes input, #changes select')]\
+                   .filter((one) => one.labels.length === 0).length";
+    assert_eq!(page.evaluate(unnamed), 0, "a screen reader has a name for each field");
 }

@@ -3,6 +3,7 @@
 //! All of it happens in network namespaces of the tests, which take root.
 
 mod access;
+mod browser;
 mod changes;
 mod exporter;
 mod fake_target;

@@ -13,7 +13,7 @@ use crate::http::PATIENCE;
 const SCREENSHOTS: &str = "KVBLADE_SCREENSHOTS";
 
 /// The browser; `None`, with the test's name on standard error, where it is not installed.
-fn chromium(test: &str) -> Option<PathBuf> {
+pub(crate) fn chromium(test: &str) -> Option<PathBuf> {
     let found = ["chromium", "chromium-browser"].into_iter().find_map(|name| lab::installed(name).ok());
     if found.is_none() {
         // Not eprintln!, which the harness captures.
