@@ -67,15 +67,15 @@ impl LogTarget {
             if path.is_absolute() {
                 Ok(path)
             } else {
-                Err("PATH must be absolute, as in file:/var/log/kvblade.log")
+                Err(format!("'{text}': PATH must be absolute, as in file:/var/log/kvblade.log"))
             }
         };
         match text.split_once(':') {
             None if text == "auto" => Ok(Self::Auto),
             None if text == "stderr" => Ok(Self::Stderr),
             None if text == "journald" => Ok(Self::Journald(JOURNAL.into())),
-            Some(("file", path)) => absolute(path).map(Self::File).map_err(Into::into),
-            Some(("journald", path)) => absolute(path).map(Self::Journald).map_err(Into::into),
+            Some(("file", path)) => absolute(path).map(Self::File),
+            Some(("journald", path)) => absolute(path).map(Self::Journald),
             _ => Err("the targets are auto, stderr, file:PATH and journald".into()),
         }
     }

@@ -49,7 +49,7 @@ fn every_example_in_the_delivered_file_is_right() {
     assert_eq!((settings.rpc_mode, settings.rpc_group), (Some(0o660), Some(0)));
     assert_eq!(settings.audit_log, Some("/var/log/kvblade-audit.json".into()));
     assert_eq!(settings.log_level, Some(LevelFilter::INFO));
-    assert_eq!((settings.log_format, settings.log_target), (Some(LogFormat::Text), Some(LogTarget::Auto)));
+    assert_eq!((settings.log_format, &settings.log_target), (Some(LogFormat::Text), &Some(LogTarget::Auto)));
     assert_eq!(settings.mtu, Some(9000));
     let [file, image, drive] = settings.exports.as_deref().expect("exports") else { panic!("{settings:?}") };
     assert_eq!(file.text, "1.1=/srv/disk.img");

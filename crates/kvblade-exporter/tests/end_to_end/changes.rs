@@ -93,7 +93,7 @@ fn a_change_takes_its_token_and_a_page_of_this_site() {
     assert_eq!(said, json!({"error": "1.3 is already exported: <b>taken</b>"}));
     assert!(answer.headers.contains("content-type: application/json"), "{answer:?}");
     let log = exporter.daemon.log().unwrap();
-    for line in [r#"aoe_set_qos {"iops":500,"shelf":1,"slot":3}: done"#, "<b>taken</b>"] {
+    for line in [r#"aoe_set_qos {"shelf":1,"slot":3,"iops":500}: done"#, "<b>taken</b>"] {
         assert!(log.contains(line), "{line} is not in {log}");
     }
     assert!(!log.contains("a-token"), "{log}");
