@@ -8,6 +8,7 @@
 
 mod attempt;
 mod destination;
+mod layer;
 mod levels;
 mod output;
 mod record;
@@ -28,8 +29,9 @@ use tracing_subscriber::{fmt as text, registry, reload};
 
 pub(crate) use self::attempt::{Attempted, begin_attempt, end_attempt};
 pub(crate) use self::destination::{LogFormat, LogTarget};
+use self::layer::Records;
 pub(crate) use self::levels::{set_directives, set_level};
-use self::record::{Form, Records};
+use self::record::Form;
 use crate::launch_error::LaunchError;
 
 /// Time that the end of the program gives the last lines, if nobody reads them.
@@ -58,7 +60,7 @@ pub(crate) fn start(
     // A file has none.
     let colours = started.target == "stderr" && std::io::IsTerminal::is_terminal(&std::io::stderr());
     let lines = (form == Form::Text).then(|| text::layer().with_writer(queue.clone()).with_ansi(colours));
-    let records = (form != Form::Text).then_some(Records { form, queue });
+    let records = (form != Form::Text).then_some(Records::new(form, queue));
     registry().with(filter).with(lines).with(records).try_init().map_err(|error| failed(&error))
 }
 

@@ -1,15 +1,17 @@
 //! A snapshot as series of Prometheus.
 
 mod initiators;
+mod labels;
 mod latency;
 mod tables;
 
 use crate::answers::Counts;
-use crate::exposition::{Exposition, Format, Kind, Labels};
+use crate::exposition::{Exposition, Format, Kind};
 use crate::process::{self, Process};
-use crate::snapshot::{ExportId, Port, Snapshot};
+use crate::snapshot::{Port, Snapshot};
 use crate::target::{Answer, TIMED_MAX};
 pub(crate) use initiators::InitiatorSeries;
+use labels::ExportLabels;
 use tables::{CounterFamily, EXPORT_COUNTERS, LCORE_COUNTERS, PORT_COUNTERS};
 
 /// What the exporter counts itself.
@@ -108,28 +110,6 @@ fn limits(out: &mut Exposition, bounds: &[(&str, usize, usize)]) {
         "Initiators and timed exports beyond that limit. Initiators are counted together as others.",
     );
     bounds.iter().for_each(|(of, _, number)| left_out.sample(&[("of", of)], *number as u64));
-}
-
-/// The labels of an export's series, as text.
-struct ExportLabels {
-    address: String,
-    vlan: String,
-    bdev: String,
-}
-
-impl ExportLabels {
-    fn of(id: &ExportId) -> Self {
-        let vlan = id.vlan.map_or_else(String::new, |vlan| vlan.to_string());
-        Self { address: id.address(), vlan, bdev: id.bdev.clone() }
-    }
-
-    fn all(&self) -> Vec<(&str, &str)> {
-        vec![("export", &self.address), ("vlan", &self.vlan), ("bdev", &self.bdev)]
-    }
-
-    fn with<'a>(&'a self, more: Labels<'a>) -> Vec<(&'a str, &'a str)> {
-        [self.all().as_slice(), more].concat()
-    }
 }
 
 /// Writes a family of counters, of all that have them.

@@ -4,13 +4,9 @@ use std::fmt::{self, Write as _};
 
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer;
+use tracing::{Event, Level};
 use tracing_subscriber::fmt::format::Writer as FormatWriter;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::layer::Context;
-
-use super::writer::Queue;
 
 /// Longest message that journald gets, in bytes: a record must fit into a datagram.
 const MESSAGE_MAX: usize = 48 << 10;
@@ -58,24 +54,17 @@ impl Form {
         }
     }
 
-    fn record(self, record: &Record) -> Vec<u8> {
-        if self == Self::Journal { record.journal() } else { record.json() }
-    }
-}
-
-/// Writes records into the queue. Never waits.
-pub(super) struct Records {
-    pub(super) form: Form,
-    pub(super) queue: Queue,
-}
-
-impl<S: Subscriber> Layer<S> for Records {
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+    /// A line of an event.
+    pub(super) fn event(self, event: &Event<'_>) -> Vec<u8> {
         let metadata = event.metadata();
         let mut record = Record::of(*metadata.level(), metadata.target(), String::new());
         record.place = metadata.file().zip(metadata.line()).map(|(file, line)| (file.to_owned(), line));
         event.record(&mut record);
-        self.queue.push(self.form.record(&record), None);
+        self.record(&record)
+    }
+
+    fn record(self, record: &Record) -> Vec<u8> {
+        if self == Self::Journal { record.journal() } else { record.json() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Series of how long requests take.
 
-use super::ExportLabels;
+use super::labels::ExportLabels;
 use crate::exposition::{Exposition, Kind};
 use crate::latency::BOUNDS;
 use crate::snapshot::Export;
