@@ -257,6 +257,8 @@ impl State {
             | Action::ResetStats(_)
             | Action::EnableHistogram(_)
             | Action::GetHistogram(_)
+            | Action::SetLogLevel(_)
+            | Action::GetLogLevel(_)
             | Action::GetHealth(_) => Ok(Value::Null),
             Action::Announce(request) => self.registry.announced(&request).map(|_| true.into()),
             Action::GetStats(_) => Ok(serde_json::from_str(&Stats::default().to_json()).unwrap()),
