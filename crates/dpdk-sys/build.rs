@@ -14,6 +14,7 @@ const FUNCTIONS: &[&str] = &[
     "rte_strerror",
     "rte_openlog_stream",
     "rte_eal_has_hugepages",
+    "rte_eal_get_runtime_dir",
     "rte_pktmbuf_pool_create",
     "rte_pktmbuf_pool_init",
     "rte_mbuf_best_mempool_ops",
@@ -72,6 +73,7 @@ const TYPES: &[&str] = &[
     "rte_eth_stats",
     "rte_ether_addr",
     "rte_ring",
+    "rte_tel_data",
 ];
 
 const CONSTANTS: &[&str] = &[
@@ -122,6 +124,7 @@ fn main() {
     let mut shim = cc::Build::new();
     shim.file("shim/shim.c")
         .file("shim/flow.c")
+        .file("shim/telemetry.c")
         .flag("-march=x86-64-v2")
         .flag("-include")
         .flag("rte_config.h")

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "flow.h"
+#include "telemetry.h"
 
 #include <rte_bus_vdev.h>
 #include <rte_cpuflags.h>

@@ -1,7 +1,9 @@
 //! Before the first frame: DPDK's environment abstraction layer, its version and its log.
 
 use std::{
-    ffi::{CStr, CString, c_char},
+    ffi::{CStr, CString, OsStr, c_char},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
     slice,
     sync::{
         OnceLock,
@@ -52,6 +54,16 @@ pub fn release() -> (u32, u32) {
     // SAFETY: as for the year.
     let month = unsafe { dpdk_sys::rte_version_month() };
     (year, month)
+}
+
+/// The directory of EAL's own files, such as `/var/run/dpdk/rte`. Its last part is the prefix of EAL's files.
+pub fn runtime_directory(_: EalStarted) -> PathBuf {
+    // SAFETY: rte_eal_get_runtime_dir (rte_eal.h) returns a NUL-terminated string in static memory, which EAL has written
+    // during its start (EalStarted).
+    let text = unsafe { dpdk_sys::rte_eal_get_runtime_dir() };
+    // SAFETY: as above; nothing changes it after the start.
+    let text = unsafe { CStr::from_ptr(text) };
+    PathBuf::from(OsStr::from_bytes(text.to_bytes()))
 }
 
 /// Starts EAL, for programs that run without SPDK (SPDK's app starts EAL itself).

@@ -34,6 +34,7 @@ mod queue;
 mod ring_port;
 mod rx_interrupts;
 mod started_port;
+pub mod telemetry;
 mod text;
 pub mod tsc;
 

@@ -5,6 +5,16 @@ use std::collections::BTreeSet;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+/// The CPUs that this thread may run on and that are none of `lcores`; if there are none, all that it may run on.
+pub(crate) fn beside(lcores: &BTreeSet<u32>) -> nix::Result<BTreeSet<u32>> {
+    let cpus = sched_getaffinity(Pid::from_raw(0))?;
+    let may = |cpu: &u32| usize::try_from(*cpu).is_ok_and(|cpu| cpus.is_set(cpu).unwrap_or(false));
+    let count = u32::try_from(CpuSet::count()).unwrap_or(u32::MAX);
+    let all: BTreeSet<u32> = (0..count).filter(may).collect();
+    let others: BTreeSet<u32> = all.difference(lcores).copied().collect();
+    Ok(if others.is_empty() { all } else { others })
+}
+
 /// Takes a thread off the CPUs of `lcores`, if it may run on another one. A polling thread would leave it little time.
 pub(crate) fn leave(thread: Pid, lcores: &BTreeSet<u32>) -> nix::Result<()> {
     let mut cpus = sched_getaffinity(thread)?;

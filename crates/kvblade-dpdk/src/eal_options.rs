@@ -40,6 +40,8 @@ pub(crate) struct EalOptions {
     pub(crate) in_memory: bool,
     /// `--no-huge` was given; it also stays in [`Self::passthrough`].
     pub(crate) no_huge: bool,
+    /// `--telemetry` was given, and no `--no-telemetry` after it. SPDK starts EAL without telemetry, so the program opens its socket.
+    pub(crate) telemetry: bool,
     /// All other options, in order, with full names in place of abbreviations. No word holds white space.
     pub(crate) passthrough: Vec<String>,
     /// The known options that were given, in order.
@@ -194,6 +196,10 @@ impl EalOptions {
             }
             ("huge-unlink", None | Some("always")) => {
                 self.huge_unlink = true;
+                return Ok(());
+            }
+            ("telemetry" | "no-telemetry", None) => {
+                self.telemetry = name == "telemetry";
                 return Ok(());
             }
             ("file-prefix", Some(value)) => self.file_prefix = Some(value.to_owned()),

@@ -33,6 +33,7 @@ mod rpc;
 mod settings;
 mod subsystem;
 mod target;
+mod telemetry;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -54,6 +55,7 @@ use preflight::reserve;
 use spdk::app::{AppOptions, LogLevel, LogLine};
 use spdk::{App, AppThread};
 use subsystem::AoeSubsystem;
+use telemetry::Telemetry;
 
 /// Time that the end of the program gives the last answers of RPCs.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -206,15 +208,19 @@ fn serve(
     };
     let rpc_socket = command.rpc_socket.clone();
     let spdk_socket = preflight::spdk_socket(&rpc_socket);
-    let ready = move |app: AppThread<'_>| match target::entrance() {
-        Some(carry_out) => match management.listen(&rpc_socket, spdk_socket, carry_out) {
+    let telemetry = Telemetry::of(&command.eal)?;
+    let ready = move |app: AppThread<'_>| {
+        let opened = match target::entrance() {
+            Some(carry_out) => management.listen(&rpc_socket, spdk_socket, carry_out),
+            None => Ok(()),
+        };
+        match opened.and_then(|()| telemetry.open(app.eal())) {
             Ok(()) => target::ready(app),
             Err(sentence) => {
                 target::note_failure(&sentence);
                 app.stop(1);
             }
-        },
-        None => target::ready(app),
+        }
     };
     let code = app.run(&options, ready).map_err(|error| failed("SPDK", &error))?;
     match target::failure() {

@@ -50,6 +50,21 @@ fn what_spdk_writes_itself_is_taken_out() {
 }
 
 #[test]
+fn telemetry_is_opened_by_the_program_and_the_last_word_counts() {
+    for (line, telemetry) in [
+        ("", false),
+        ("--telemetry", true),
+        ("--tele", true),
+        ("--no-telemetry", false),
+        ("--no-telemetry --telemetry", true),
+        ("--telemetry --no-telemetry", false),
+    ] {
+        let options = parse(line).unwrap();
+        assert_eq!((options.telemetry, options.env_context()), (telemetry, None), "{line}");
+    }
+}
+
+#[test]
 fn everything_else_passes_unchanged_and_in_order() {
     let line = "-a 0000:03:00.0,x=1 -n4 --vdev=net_null0 --vdev net_null1 --file-prefix kv -v --no-huge \
                 --huge-unlink=never -d /lib/x.so --log-level lib.eal:8 --legacy-mem";

@@ -106,6 +106,16 @@ impl Lab {
         library
     }
 
+    /// The prefix of EAL's files.
+    pub(crate) fn prefix(&self) -> &str {
+        self.dpdk.prefix()
+    }
+
+    /// The telemetry socket of the target, where it has one.
+    pub(crate) fn telemetry_socket(&self) -> PathBuf {
+        self.dpdk.directory().join("dpdk_telemetry.v2")
+    }
+
     /// EAL's words for a port on `t<port>`.
     pub(crate) fn vdev(port: usize) -> String {
         vdev::af_packet(port, &format!("t{port}"))

@@ -51,6 +51,7 @@ mod slow_links;
 mod spdk_client;
 mod spreading;
 mod state_dir;
+mod telemetry;
 mod thread_moves;
 mod two_ports;
 mod volumes;
