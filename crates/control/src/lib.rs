@@ -42,9 +42,9 @@ pub use report::{
     PortStats, Stats,
 };
 pub use request::{
-    Action, Announce, ClearInitiatorState, CreateExport, DeleteExport, EnableHistogram, GetExports,
-    GetHealth, GetHistogram, GetInitiators, GetLogLevel, GetStats, Method, OneExport, ReplaceBdev,
-    ResetStats, SetLogLevel, SetQos, StatePart, UpdateExport,
+    Action, Announce, ClearInitiatorState, CreateExport, DeleteExport, EnableHistogram, GetCaptures,
+    GetExports, GetHealth, GetHistogram, GetInitiators, GetLogLevel, GetStats, Method, OneExport,
+    ReplaceBdev, ResetStats, SetLogLevel, SetQos, StartCapture, StatePart, StopCapture, UpdateExport,
 };
 pub use served_bdev::{ServedBdev, ServedFile, Use};
 pub use value::bytes_of;

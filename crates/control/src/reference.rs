@@ -192,7 +192,7 @@ mod tests {
         let params = create["params"].as_array().unwrap();
         assert_eq!(params[0]["name"], "shelf");
         assert_eq!((&params[0]["type"], &params[0]["required"]), (&json!("uint16"), &json!(true)));
-        let types = ["boolean", "string", "array", "uint8", "uint16", "uint64"];
+        let types = ["boolean", "string", "array", "uint8", "uint16", "uint32", "uint64"];
         for param in methods.iter().flat_map(|method| method["params"].as_array().unwrap()) {
             assert!(types.iter().any(|one| param["type"] == *one), "{param}");
             assert!(

@@ -1,5 +1,6 @@
 //! The methods of the RPC server and what each takes: one row of [`with_methods`](crate::with_methods) and one struct for each.
 
+mod capture;
 mod change;
 mod histogram;
 mod list;
@@ -17,6 +18,7 @@ use crate::port::PortRef;
 use crate::rate_limits::RateLimits;
 use crate::schema::{self, Field, Fields};
 use crate::value;
+pub use capture::{GetCaptures, StartCapture, StopCapture};
 pub use change::{OptionChanges, ReplaceBdev, UpdateExport};
 pub use histogram::{EnableHistogram, GetHistogram};
 pub use list::{GetExports, ListedState};
@@ -45,6 +47,9 @@ macro_rules! with_methods {
             GetInitiators = "aoe_get_initiators";
             SetLogLevel = "aoe_set_log_level";
             GetLogLevel = "aoe_get_log_level";
+            StartCapture = "aoe_start_capture";
+            StopCapture = "aoe_stop_capture";
+            GetCaptures = "aoe_get_captures";
         }
     };
 }

@@ -123,6 +123,40 @@ pub(crate) fn read_bdev_name<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
 /// What may be written for a bdev.
 pub(crate) const BDEV_NAME: &str = "the name of a bdev, a string that is not empty";
 
+/// What may be written for a capture.
+pub(crate) const CAPTURE_NAME: &str =
+    "a name of 1 to 64 letters, digits, '.', '_' and '-' that does not begin with '.' or '-'";
+
+/// A name that is a file's in any directory.
+pub(crate) fn read_capture_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if !(1..=64).contains(&name.len()) || name.starts_with(['.', '-']) || !name.bytes().all(allowed) {
+        let name = Quoted(&name);
+        return Err(D::Error::custom(format_args!("name is {name}: it must be {CAPTURE_NAME}")));
+    }
+    Ok(name)
+}
+
+/// An initiator's address, given or not.
+pub(crate) fn read_initiator<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<MacAddr>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    parse_mac(&text).map(Some).ok_or_else(|| {
+        D::Error::custom(format_args!(
+            "initiator: {} is no initiator's MAC address: write six bytes in hexadecimal, such as 52:54:00:12:34:56, not of \
+             a multicast group",
+            Quoted(&text)
+        ))
+    })
+}
+
+#[allow(clippy::ref_option, reason = "serde passes the field")]
+pub(crate) fn write_mac<S: Serializer>(mac: &Option<MacAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+    mac.map(|mac| mac.to_string()).serialize(serializer)
+}
+
 /// Ports, each once.
 pub(crate) fn read_ports<'de, D: Deserializer<'de>>(
     deserializer: D,

@@ -10,7 +10,7 @@ use dpdk::{RxInterrupts, tsc};
 use spdk::{Bdev, CurrentThread};
 
 use crate::{
-    AddError, Deferred, DeferredSender, Degraded, DegradedChanges, ExportSlice, Idle, PortQueue,
+    AddError, CaptureTap, Deferred, DeferredSender, Degraded, DegradedChanges, ExportSlice, Idle, PortQueue,
     PortQueueStats, SeenInitiator, TurnCount, pacing::Yields, requests::Requests,
 };
 
@@ -399,6 +399,20 @@ impl Lcore {
         for queue in self.queues.iter_mut().filter(|queue| queue.port() == port) {
             queue.change(old, mac, limits);
         }
+    }
+
+    /// Copies the frames of `port` for a capture from now on. Gives the part in it back if this lcore has no queue pair of that
+    /// port, or too many captures: its memory is freed where it was made.
+    pub fn capture(&mut self, port: PortId, tap: CaptureTap) -> Option<CaptureTap> {
+        match self.queues.iter_mut().find(|queue| queue.port() == port) {
+            Some(queue) => queue.tap(tap),
+            None => Some(tap),
+        }
+    }
+
+    /// Copies no longer for the capture of this number. Gives back its parts. Allocates: for the control plane, at its pace.
+    pub fn end_capture(&mut self, capture: u64) -> Vec<CaptureTap> {
+        self.queues.iter_mut().filter_map(|queue| queue.untap(capture)).collect()
     }
 
     /// Sends deferred requests there. Until then they are dropped as [`aoe_target::DropReason::DeferredFull`].

@@ -34,6 +34,7 @@ mod backing;
 mod bdev_flushes;
 mod bdev_io;
 mod budget;
+mod capture;
 mod deadline;
 pub mod deferred;
 mod degraded;
@@ -56,6 +57,9 @@ mod tag;
 mod timing;
 mod turn_count;
 
+pub use capture::{
+    CAPTURES_MAX, CaptureFilter, CaptureTap, CapturedFrame, CapturedFrames, FrameCopies, RING_MIN,
+};
 pub use deferred::{Deferred, DeferredSender, MAX_DEFERRED, deferred_channel};
 pub use degraded::{Degraded, DegradedChanges};
 pub use distribute::{

@@ -12,10 +12,12 @@ use dpdk::{Burst, Mbuf, Mempool, RxMbuf, RxQueue, TxMbuf, TxQueue};
 
 use crate::{
     budget::Room,
+    capture::Taps,
     distribute::{Distribution, DistributionCounters, ReturnRing},
     pacing,
 };
 
+mod capture;
 mod distributed;
 mod setup;
 
@@ -37,6 +39,10 @@ pub struct PortQueue {
     coalesces_tx: bool,
     /// Replies come from one of several addresses of the port.
     has_addresses: bool,
+    /// The port has several addresses, or captures copy its frames: bursts are looked at frame by frame.
+    inspects: bool,
+    /// It has a part in distributing frames, or captures copy its frames: there is something to do before a flush.
+    attends: bool,
     /// Requests of this queue began in this turn.
     submitted: bool,
     /// Its mbufs and its requests in flight.
@@ -49,6 +55,7 @@ pub struct PortQueue {
     mempool: Arc<Mempool>,
     counters: PortCounters,
     drops: DropCounters,
+    taps: Option<Box<Taps>>,
 }
 
 /// The way that replies leave by.
@@ -128,10 +135,8 @@ impl PortQueue {
         let Some(rx) = &mut self.rx else { return 0 };
         let received = rx.poll_at_most(burst, most);
         burst.prefetch();
-        if self.has_addresses
-            && let Some(part) = &mut self.distribution
-        {
-            part.distribute(burst, &self.mempool);
+        if self.inspects {
+            self.inspect(burst);
         }
         received
     }
@@ -279,8 +284,8 @@ impl PortQueue {
     /// Hands the replies of this turn to the NIC, unless they are held. Whether it took any.
     #[inline]
     pub(crate) fn flush(&mut self) -> bool {
-        if self.distribution.as_ref().is_some_and(|part| part.sends_for_others()) {
-            self.queue_returned();
+        if self.attends {
+            self.attend();
         }
         let submitted = std::mem::take(&mut self.submitted);
         match &mut self.tx {

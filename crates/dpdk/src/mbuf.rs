@@ -217,6 +217,12 @@ impl Mbuf {
         if self.is_tag_taken() { self.head().vlan_tci & VLAN_BITS } else { 0 }
     }
 
+    /// The control information of the tag that was taken out: priority and VLAN.
+    #[inline]
+    pub fn taken_tag(&self) -> Option<u16> {
+        self.is_tag_taken().then(|| self.head().vlan_tci)
+    }
+
     /// Takes the tag that stands behind the addresses, whatever its EtherType, out of the bytes and keeps it beside
     /// them. What follows the tag stays where it is in memory. False, and nothing is changed, if the first segment
     /// ends before the next EtherType does.

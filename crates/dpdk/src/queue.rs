@@ -219,6 +219,11 @@ impl TxQueue {
         self.waiting.len() - self.sent
     }
 
+    /// The frames that wait.
+    pub fn frames(&self) -> &[TxMbuf] {
+        &self.waiting[self.sent..]
+    }
+
     /// Frames that the port took since its start and could not send, as it counts them (a Linux interface that
     /// went down, behind af_packet). PMDs count by port: the first queue returns the port's number, the others 0. Reads the
     /// PMD's counters: for the control plane, at its pace.

@@ -2,7 +2,7 @@
 //! [loom](https://docs.rs/loom) runs a model of two threads once for each order, and fails if both use at the same time what
 //! only one may.
 //!
-//! The files under test are those of `dpdk` and `spdk`, compiled here with loom's atomics in place of the standard library's
+//! The files under test are those of `dpdk`, `spdk` and `datapath`, compiled here with loom's atomics in place of the standard library's
 //! (`atomic`). Each is compiled again with one ordering less, to show that its model finds the lack ([`Weakened`]).
 #![forbid(unsafe_code)]
 // The files' own unit tests are not made for loom's atomics: models are run by the tests of this crate's `tests`.
@@ -22,7 +22,9 @@ macro_rules! under_test {
 
             mod atomic {
                 use loom::sync::atomic::Ordering as Loom;
-                pub(crate) use loom::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64};
+                pub(crate) use loom::sync::atomic::{
+                    AtomicBool, AtomicI32, AtomicU8, AtomicU64, AtomicUsize,
+                };
 
                 /// The orderings as this variant has them.
                 pub(crate) struct Ordering;
@@ -47,6 +49,41 @@ macro_rules! under_test {
             mod group_commit;
             #[path = "../../dpdk/src/interrupt_pass.rs"]
             pub(crate) mod interrupt_pass;
+            #[allow(unreachable_pub, reason = "what `datapath` shows to others")]
+            #[path = "../../datapath/src/capture/ring.rs"]
+            mod ring;
+
+            /// An lcore copies three frames into a ring for two while another thread takes frames out.
+            pub(crate) fn copy_and_take() {
+                use self::ring::{CapturedFrames, Copied};
+
+                let model = || {
+                    // Three words before the bytes of each frame.
+                    let (mut sink, mut copies) = ring::with_words(8, 64);
+                    let lcore = thread::spawn(move || {
+                        for number in 1..=3u8 {
+                            let (bytes, time) = (&[number; 8], number.into());
+                            sink.put(&Copied { bytes, length: 8, tag: None, sent: false, time });
+                        }
+                    });
+                    let mut frames = CapturedFrames::default();
+                    copies.take(&mut frames, 0);
+                    copies.take(&mut frames, 0);
+                    lcore.join().expect("the lcore ends");
+                    copies.take(&mut frames, 0);
+                    let mut taken = 0;
+                    for (frame, bytes) in frames.in_order() {
+                        assert_eq!(bytes.len(), 8, "a frame of another length");
+                        assert!(
+                            bytes.iter().all(|byte| u64::from(*byte) == frame.time),
+                            "bytes of two frames"
+                        );
+                        taken += 1;
+                    }
+                    assert_eq!(taken + copies.dropped(), 3, "a frame is lost");
+                };
+                super::check(model);
+            }
 
             /// A write completes and is stamped while another thread carries out an fdatasync.
             pub(crate) fn stamp_and_sync() {
@@ -196,5 +233,17 @@ pub fn group_commit(weakened: Weakened) {
     match weakened {
         Weakened::Nothing | Weakened::Acquire | Weakened::Release => whole::stamp_and_sync(),
         Weakened::Fence => without_fence::stamp_and_sync(),
+    }
+}
+
+/// An lcore copies frames into a ring while another thread takes them out.
+///
+/// # Panics
+/// If a frame is taken out before it is whole, or lost without being counted.
+pub fn captured_frames(weakened: Weakened) {
+    match weakened {
+        Weakened::Nothing | Weakened::Fence => whole::copy_and_take(),
+        Weakened::Release => without_release::copy_and_take(),
+        Weakened::Acquire => without_acquire::copy_and_take(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::panic;
 
-use interleavings::{Weakened, gate, group_commit, interrupt_pass};
+use interleavings::{Weakened, captured_frames, gate, group_commit, interrupt_pass};
 
 fn is_found(model: fn(Weakened), weakened: Weakened) -> bool {
     panic::catch_unwind(|| model(weakened)).is_err()
@@ -39,4 +39,15 @@ fn a_write_counts_as_synced_by_an_fdatasync_that_saw_it() {
 #[test]
 fn a_group_commit_without_its_fences_is_found() {
     assert!(is_found(group_commit, Weakened::Fence));
+}
+
+#[test]
+fn a_frame_is_taken_out_of_a_ring_whole_or_counted_as_dropped() {
+    captured_frames(Weakened::Nothing);
+}
+
+#[test]
+fn a_ring_without_one_of_its_orderings_is_found() {
+    assert!(is_found(captured_frames, Weakened::Release));
+    assert!(is_found(captured_frames, Weakened::Acquire));
 }

@@ -15,6 +15,15 @@ pub(crate) fn beside(lcores: &BTreeSet<u32>) -> nix::Result<BTreeSet<u32>> {
     Ok(if others.is_empty() { all } else { others })
 }
 
+/// Keeps this thread on these CPUs.
+pub(crate) fn stay_on(cpus: &BTreeSet<u32>) -> nix::Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus.iter().filter_map(|cpu| usize::try_from(*cpu).ok()) {
+        set.set(cpu)?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &set)
+}
+
 /// Takes a thread off the CPUs of `lcores`, if it may run on another one. A polling thread would leave it little time.
 pub(crate) fn leave(thread: Pid, lcores: &BTreeSet<u32>) -> nix::Result<()> {
     let mut cpus = sched_getaffinity(thread)?;

@@ -9,6 +9,7 @@
 mod answer;
 mod args;
 mod bdev_requirements;
+mod capture;
 mod command_line;
 mod cpus;
 mod distribution;
@@ -43,6 +44,7 @@ use std::time::Duration;
 
 use args::Invocation;
 use bdev_requirements::BdevRequirements;
+use capture::CapturePlace;
 use command_line::CommandLine;
 use eal_options::EalOptions;
 use launch_config::LaunchConfig;
@@ -60,11 +62,18 @@ use telemetry::Telemetry;
 /// Time that the end of the program gives the last answers of RPCs.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// Time that the end of the program gives the files of captures.
+const LAST_FRAMES: Duration = Duration::from_secs(1);
+
+/// Directory of captures in the state directory.
+const CAPTURES: &str = "captures";
+
 fn main() -> ExitCode {
     let code = run().unwrap_or_else(|error| {
         logging::print_error(&format!("kvblade-dpdk: {error}"));
         error.exit_code().into()
     });
+    capture::finish(LAST_FRAMES);
     management::finish(LAST_ANSWERS);
     logging::flush();
     code
@@ -176,6 +185,10 @@ fn serve(
             idle: command.idle,
         },
         state,
+        CapturePlace {
+            directory: command.state_dir.join(CAPTURES),
+            cpus: cpus::beside(&command.eal.lcores).map_err(|error| failed("the CPUs", &error))?,
+        },
         target::Configuration {
             entries: launch.entries.clone(),
             strict: command.strict,

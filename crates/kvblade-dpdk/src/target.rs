@@ -6,6 +6,8 @@ mod announce;
 mod backlog;
 mod bdevs;
 mod calls;
+mod capture;
+mod captures;
 mod change;
 mod control_plane;
 mod create;
@@ -47,6 +49,7 @@ use dpdk::EalStarted;
 use serde_json::Value;
 use spdk::{AppThread, Finished, Initialized, Thread};
 
+use captures::Captures;
 use control_plane::{Target, with};
 use gathered::Wanted;
 use lcores::{Lcores, ToApp, Unreached};
@@ -63,22 +66,24 @@ use watchdog::Watchdog;
 
 use crate::answer::{Answer, Reply};
 use crate::bdev_requirements;
+use crate::capture::CapturePlace;
 use crate::logging;
 use crate::notify::service_manager;
 use crate::ports::{self, PortOptions};
 
 thread_local! {
-    static OPTIONS: RefCell<Option<(PortOptions, StateStore)>> = const { RefCell::new(None) };
+    static OPTIONS: RefCell<Option<(PortOptions, StateStore, CapturePlace)>> = const { RefCell::new(None) };
 }
 
-/// Stores the options and the state store for [`start`]. Before the app runs, on its thread.
+/// Stores the options, the state store and the place of captures for [`start`]. Before the app runs, on its thread.
 pub(crate) fn prepare(
     app: &spdk::App,
     options: PortOptions,
     state: StateStore,
+    captures: CapturePlace,
     configuration: Configuration,
 ) {
-    OPTIONS.set(Some((options, state)));
+    OPTIONS.set(Some((options, state, captures)));
     loading::prepare(app, configuration);
 }
 
@@ -90,7 +95,8 @@ pub(crate) fn start(app: AppThread<'_>, done: Initialized) {
 }
 
 fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
-    let (options, state) = OPTIONS.take().ok_or("the aoe subsystem was started without its options")?;
+    let (options, state, captures) =
+        OPTIONS.take().ok_or("the aoe subsystem was started without its options")?;
     let thread = Thread::current().ok_or("the aoe subsystem was started outside SPDK's app thread")?;
     let (app, undelivered) = match ToApp::new(thread) {
         Ok(made) => made,
@@ -168,6 +174,7 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         baseline: Baseline::default(),
         health: health_watch::HealthWatch::default(),
         timed: BTreeSet::new(),
+        captures: Captures::new(captures),
         waiting: Waiting::default(),
         watch: None,
         watchdog: None,
@@ -241,6 +248,9 @@ pub(crate) fn act(action: Action, answer: Answer) {
         Action::GetInitiators(_) => target.list_initiators(answer),
         Action::SetLogLevel(request) => set_log_level(&request, answer),
         Action::GetLogLevel(_) => answer.give(&logging::report()),
+        Action::StartCapture(request) => target.start_capture(request, answer),
+        Action::StopCapture(request) => target.stop_capture(&request, answer),
+        Action::GetCaptures(_) => answer.give(&target.captures.list()),
     });
 }
 
@@ -287,6 +297,7 @@ impl Target {
             watchdog.look(&self.lcores, self.registry.len(), self.ports.len());
             self.look_for_degraded();
             self.look_for_late_scans();
+            self.captures.look_for_late();
             // For aoe_get_initiators. An lcore without requests in flight has nothing to look at.
             self.lcores.post(|lcore| lcore.sample_initiators());
         }
@@ -308,6 +319,7 @@ pub(crate) fn stop(done: Finished) {
     target.scans = Scans::default();
     target.resources.values_mut().for_each(Resources::give_up_calls);
     target.state_manager.give_up_calls();
+    target.captures.stop_all();
     target.stopping = Some(done);
     let lcores = target.lcores.clone();
     let count = lcores.count();

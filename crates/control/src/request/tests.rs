@@ -331,3 +331,43 @@ fn a_misspelt_name_is_answered_with_the_nearest() {
     let error = refusal(CreateExport::NAME, json!({ "colour": 1 }));
     assert!(error.message().contains("unknown parameter 'colour': the"), "{error}");
 }
+
+#[test]
+fn a_capture_says_which_frames_are_wanted_and_its_file_lies_in_one_directory() {
+    let decode = |params| match Action::decode(StartCapture::NAME, Some(&params)) {
+        Ok(Action::StartCapture(request)) => request,
+        other => panic!("{params}: {other:?}"),
+    };
+    let request = decode(json!({ "name": "a-1.b_2", "shelf": 1, "slot": 2, "vlan": 5 }));
+    assert_eq!((request.max_bytes, request.max_seconds, request.snap_length), (64 << 20, 60, 65_535));
+    let export = request.export().unwrap().unwrap();
+    assert_eq!((export.address, export.vlan), (address(1, 2), VlanId::new(5)));
+    assert_eq!(decode(request.to_params()), request);
+    let request = decode(json!({ "name": "a", "initiator": "52:54:00:12:34:56", "port": 0 }));
+    assert_eq!((request.export(), decode(request.to_params())), (Ok(None), request));
+    for (params, part) in [
+        (json!({ "name": "a" }), "nothing says which frames are wanted"),
+        (json!({ "name": "a", "shelf": 1 }), "slot is missing"),
+        (json!({ "name": "a", "slot": 1, "port": 0 }), "shelf is missing"),
+        (json!({ "name": "a", "vlan": 1, "port": 0 }), "vlan is that of an export"),
+    ] {
+        let error = decode(params).export().expect_err("refused");
+        assert!(error.message().contains(part), "{error}");
+    }
+    for (name, value, part) in [
+        ("name", json!("../x"), "name is '../x'"),
+        ("name", json!("a/b"), "letters, digits"),
+        ("name", json!(".a"), "does not begin with '.'"),
+        ("name", json!(""), "1 to 64"),
+        ("name", json!("x".repeat(65)), "1 to 64"),
+        ("initiator", json!("33:33:00:00:00:01"), "no initiator's MAC address"),
+        ("max_bytes", json!(1), "from 4096 to 1099511627776"),
+        ("max_seconds", json!(0), "from 1 to 604800"),
+        ("snap_length", json!(63), "from 64 to 65535"),
+    ] {
+        let mut params = json!({ "name": "a", "port": 0 });
+        params[name] = value;
+        let error = refusal(StartCapture::NAME, params);
+        assert!(error.message().contains(part), "{error}");
+    }
+}

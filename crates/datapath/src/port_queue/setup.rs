@@ -32,6 +32,8 @@ impl PortQueue {
             advertises,
             coalesces_tx: false,
             has_addresses: false,
+            inspects: false,
+            attends: false,
             submitted: false,
             room,
             distribution: None,
@@ -40,6 +42,7 @@ impl PortQueue {
             mempool,
             counters: PortCounters::default(),
             drops: DropCounters::default(),
+            taps: None,
         }
     }
 
@@ -65,6 +68,8 @@ impl PortQueue {
             advertises: false,
             coalesces_tx: false,
             has_addresses: part.has_addresses(),
+            inspects: part.has_addresses(),
+            attends: true,
             submitted: false,
             room: Room::of(mbufs),
             distribution: Some(Box::new(part)),
@@ -73,6 +78,7 @@ impl PortQueue {
             mempool,
             counters: PortCounters::default(),
             drops: DropCounters::default(),
+            taps: None,
         }
     }
 
@@ -97,6 +103,7 @@ impl PortQueue {
     pub fn distributed(mut self, part: Distribution) -> Self {
         self.has_addresses = part.has_addresses();
         self.distribution = Some(Box::new(part));
+        self.set_flags();
         self
     }
 

@@ -9,6 +9,7 @@
 
 mod bench;
 mod blocks;
+mod capture;
 mod distributed;
 mod errors;
 mod exports;
@@ -57,6 +58,7 @@ fn scenarios() -> Vec<Scenario> {
         order::SCENARIOS,
         vlans::SCENARIOS,
         blocks::SCENARIOS,
+        capture::SCENARIOS,
         features::SCENARIOS,
         pacing::SCENARIOS,
         fences::SCENARIOS,

@@ -7,6 +7,7 @@ use aoe_target::ExportKey;
 use control::{Baseline, Registry};
 use spdk::{Finished, Poller};
 
+use super::captures::Captures;
 use super::degraded::DegradedExports;
 use super::file_watch::FileWatch;
 use super::gathered::{Caller, Gathered};
@@ -48,6 +49,7 @@ pub(super) struct Target {
     pub(super) health: HealthWatch,
     /// The exports whose requests are timed.
     pub(super) timed: BTreeSet<ExportKey>,
+    pub(super) captures: Captures,
     pub(super) waiting: Waiting,
     pub(super) watch: Option<Poller>,
     pub(super) watchdog: Option<Watchdog>,

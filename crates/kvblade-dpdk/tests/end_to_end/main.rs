@@ -12,6 +12,7 @@ mod aoetools;
 mod audit;
 mod bad_frames;
 mod bdevs;
+mod capture;
 mod changed_interfaces;
 mod changes;
 mod commands;
