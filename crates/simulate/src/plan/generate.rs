@@ -63,6 +63,15 @@ pub(crate) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
     let mut ops = requests.for_exports(0..exports.len(), initiators.len());
     let last = ops.last().map_or(1, |op| op.at).max(2);
     let events = events(&parts, exports.len(), last);
+    let is_replaced = |event: &Event| matches!(event, Event::Replace { .. });
+    for (_, export, _) in events.iter().filter(|(_, _, event)| is_replaced(event)) {
+        // The flush in between is for what nobody has flushed before.
+        let export = &mut exports[*export];
+        if export.disk.cache != Cache::Group {
+            export.write_through = false;
+            export.disk.cache = if export.disk.cache == Cache::Fua { Cache::Fua } else { Cache::Flush };
+        }
+    }
     for (at, forced, _) in events.iter().filter(|(_, _, event)| *event == Event::Force) {
         let number = exports.len();
         let slot = exports[*forced].slot;
@@ -72,6 +81,7 @@ pub(crate) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
         ops.extend(own);
     }
     ops.sort_by_key(|op| op.at);
+    let replaces = events.iter().any(|(_, _, event)| is_replaced(event));
     Plan {
         seed,
         lcores,
@@ -81,7 +91,8 @@ pub(crate) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
         stall: parts.chance(Part::Stall, 600),
         overlap,
         not_stored: if dice.below(3, &[111]) == 0 { 90 } else { 0 },
-        questions: if events.iter().any(|(_, _, event)| matches!(event, Event::Replace { .. })) {
+        power_cuts: (0..if replaces { 12 } else { 3 }).map(|cut| dice.below(last, &[110, cut])).collect(),
+        questions: if replaces {
             // An export that is held drops its copy of a question that others answer, which counts as a drop more.
             Vec::new()
         } else {
@@ -92,7 +103,6 @@ pub(crate) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
         link,
         ops,
         events,
-        power_cuts: (0..3).map(|cut| dice.below(last, &[110, cut])).collect(),
     }
 }
 
