@@ -111,7 +111,8 @@ fn a_browser_creates_limits_and_deletes_by_keyboard() {
     let exporter = Exporter::start(&namespace, &fake.socket(), &["--change-token-file", &changer]);
     lab::until("a sample", PATIENCE, || exporter.get("/status.json", &[]).body.contains("\"bdev\":\"disk\""));
     let mut page = Page::open(&exporter, &browser);
-    page.until("document.readyState === 'complete' && !document.getElementById('changes').hidden");
+    // Before it is loaded there is an empty page.
+    page.until("document.getElementById('changes')?.hidden === false");
     let outcome = |verdict: &str, part: &str| {
         format!(
             "document.getElementById('outcome').dataset.verdict === '{verdict}' && \
