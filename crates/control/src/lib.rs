@@ -13,6 +13,7 @@ pub mod health;
 pub mod histogram_report;
 pub mod initiator_state;
 pub mod initiators;
+pub mod json_comments;
 pub mod lifecycle;
 pub mod log_directives;
 pub mod options;

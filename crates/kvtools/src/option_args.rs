@@ -1,9 +1,10 @@
-//! `kvadd`: flags for the options of an export, made from their definition in [`control::options`].
+//! `kvadd`, `kv add` and `kv set`: flags for the options of an export, made from their definition in [`control::options`].
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use control::ExportOptions;
 use control::schema::{Field, Fields, Kind};
+use serde_json::{Map, Value};
 
 use crate::command::CommandError;
 
@@ -22,6 +23,21 @@ impl OptionArgs {
             options.set(option, text.as_deref()).map_err(CommandError::Usage)?;
         }
         Ok(options)
+    }
+
+    /// The options as parameters of a call: those that were given, and no others.
+    ///
+    /// # Errors
+    /// As [`Self::into_options`].
+    pub fn into_changes(self) -> Result<Map<String, Value>, CommandError> {
+        let value =
+            |(option, text): &(&'static Field, Option<String>)| -> Result<(String, Value), CommandError> {
+                let value = option.read_text(text.as_deref()).map_err(CommandError::Usage)?;
+                Ok((option.name().to_owned(), value))
+            };
+        let changes = self.0.iter().map(value).collect::<Result<_, CommandError>>()?;
+        self.into_options()?;
+        Ok(changes)
     }
 }
 

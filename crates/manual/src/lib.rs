@@ -1,6 +1,9 @@
 //! The man page and the completion scripts of a program, made from its own clap definition: `PROGRAM --generate man`; and
 //! further documents that a program makes from its definitions.
 //!
+//! A program with subcommands has a page for each: `--generate pages` names them, a line for each, and `--generate man NAME`
+//! is one of them.
+//!
 //! The programs print them, so that they cannot differ from `--help`. Packages are built from this output
 //! (`debian/rules`), and an installation from source can use it as well.
 #![forbid(unsafe_code)]
@@ -16,6 +19,9 @@ use clap_mangen::Man;
 
 /// The option that asks for a document: the first of two words. No `--help` shows it.
 const OPTION: &str = "--generate";
+
+/// The document that names the pages of subcommands.
+const PAGES: &str = "pages";
 
 /// Section of the manual: commands for the administrator.
 const SECTION: &str = "8";
@@ -57,23 +63,52 @@ pub fn answer_with(
     if words.first()? != OPTION {
         return None;
     }
-    let name = match words {
-        [_, name] => name.to_str().unwrap_or_default(),
-        _ => "",
-    };
-    if let Some(extra) = extras.iter().find(|extra| extra.name == name) {
+    let given: Vec<_> = words.iter().skip(1).map(|word| word.to_string_lossy()).collect();
+    let given: Vec<&str> = given.iter().map(|word| word.as_ref()).collect();
+    if let [name] = given.as_slice()
+        && let Some(extra) = extras.iter().find(|extra| extra.name == *name)
+    {
         return Some(Ok((extra.text)()));
     }
-    Some(match Document::from_str(name, false) {
-        Ok(document) => render(command(), document),
-        Err(_) => {
-            let given = words.get(1..).unwrap_or_default();
-            let given: Vec<_> = given.iter().map(|word| word.to_string_lossy()).collect();
-            let names = ["man", "bash", "zsh"].into_iter().chain(extras.iter().map(|extra| extra.name));
-            let names: Vec<&str> = names.collect();
+    let command = command();
+    let pages = pages_of(&command);
+    let found = match given.as_slice() {
+        [name] if *name == PAGES && !pages.is_empty() => {
+            return Some(Ok(pages.iter().map(|(name, _)| format!("{name}\n")).collect()));
+        }
+        [name] => Document::from_str(name, false).ok().map(|document| (command, document)),
+        ["man", page] => {
+            let page = pages.iter().find(|(name, _)| name == page);
+            page.map(|(_, subcommand)| (subcommand.clone(), Document::Man))
+        }
+        _ => None,
+    };
+    Some(match found {
+        Some((command, document)) => render(command, document),
+        None => {
+            let further = (!pages.is_empty()).then_some(PAGES);
+            let names = ["man", "bash", "zsh"].into_iter().chain(further);
+            let names: Vec<&str> = names.chain(extras.iter().map(|extra| extra.name)).collect();
             Err(format!("{OPTION} takes one of {} and fish, and got '{}'", names.join(", "), given.join(" ")))
         }
     })
+}
+
+/// The subcommands, those of subcommands included, each with the name of its page behind the program's: `add`, `config-save`.
+fn pages_of(command: &Command) -> Vec<(String, Command)> {
+    fn gather(command: &Command, prefix: &str, pages: &mut Vec<(String, Command)>) {
+        for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+            let name = format!("{prefix}{}", subcommand.get_name());
+            pages.push((name.clone(), subcommand.clone()));
+            gather(subcommand, &format!("{name}-"), pages);
+        }
+    }
+    let mut built = command.clone();
+    // Gives each subcommand the name of its page, and the options of all subcommands.
+    built.build();
+    let mut pages = Vec::new();
+    gather(&built, "", &mut pages);
+    pages
 }
 
 /// Prints `text` to standard output, which may be full, or a pipe whose reader has gone.

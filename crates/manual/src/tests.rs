@@ -71,6 +71,28 @@ fn a_program_has_further_documents() {
 }
 
 #[test]
+fn subcommands_have_pages_of_their_own() {
+    let command = || {
+        let save = Command::new("save").about("Saves it");
+        let config = Command::new("config").about("Saves or loads").subcommand(save);
+        command()
+            .disable_help_subcommand(true)
+            .subcommands([config, Command::new("top").about("Shows rates")])
+    };
+    let answered = |words: &[&str]| {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        answer(&words, command).expect("it is asked for")
+    };
+    assert_eq!(answered(&["--generate", "pages"]), Ok("config\nconfig-save\ntop\n".to_owned()));
+    let page = answered(&["--generate", "man", "config-save"]).unwrap();
+    assert!(page.contains(".TH kvtest-config-save 8") && page.contains("Saves it"), "{page}");
+    let page = answered(&["--generate", "man"]).unwrap();
+    assert!(page.contains("kvtest\\-top(8)"), "{page}");
+    let sentence = answered(&["--generate", "man", "fly"]).unwrap_err();
+    assert!(sentence.contains("pages") && sentence.contains("'man fly'"), "{sentence}");
+}
+
+#[test]
 fn lists_examples_and_line_ends_of_a_help_text_stay_what_they_are() {
     let page = "\
 .SH OPTIONS

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use control::error::Quoted;
+use control::json_comments::without_comments;
 use control::{Action, CreateExport, PortRef};
 use serde_json::{Value, json};
 
@@ -226,42 +227,4 @@ fn share_a_port(one: Option<&[PortRef]>, other: Option<&[PortRef]>) -> bool {
         (Some(one), Some(other)) => one.iter().any(|port| other.contains(port)),
         _ => true,
     }
-}
-
-/// Blanks out `/* */` and `//` comments, which SPDK's own parser allows; line numbers stay.
-fn without_comments(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
-        match (c, rest.peek()) {
-            ('"', _) => {
-                kept.push(c);
-                while let Some(c) = rest.next() {
-                    kept.push(c);
-                    match c {
-                        '\\' => kept.extend(rest.next()),
-                        '"' => break,
-                        _ => {}
-                    }
-                }
-            }
-            ('/', Some('/')) => while rest.next_if(|c| *c != '\n').is_some() {},
-            ('/', Some('*')) => {
-                rest.next();
-                let mut last = ' ';
-                for c in rest.by_ref() {
-                    if c == '\n' {
-                        kept.push(c);
-                    }
-                    if last == '*' && c == '/' {
-                        break;
-                    }
-                    last = c;
-                }
-                kept.push(' ');
-            }
-            _ => kept.push(c),
-        }
-    }
-    kept
 }

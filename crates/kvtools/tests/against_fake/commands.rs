@@ -7,8 +7,9 @@ use crate::fake_target::{FakeTarget, Reply, bdev};
 use control::ExportInfo;
 use serde_json::json;
 
-fn run(target: &FakeTarget, command: &str, words: &[&str]) -> Output {
+pub(crate) fn run(target: &FakeTarget, command: &str, words: &[&str]) -> Output {
     let program = match command {
+        "kv" => env!("CARGO_BIN_EXE_kv"),
         "kvadd" => env!("CARGO_BIN_EXE_kvadd"),
         "kvdel" => env!("CARGO_BIN_EXE_kvdel"),
         "kvstat" => env!("CARGO_BIN_EXE_kvstat"),
@@ -25,7 +26,7 @@ fn run(target: &FakeTarget, command: &str, words: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn succeeds(target: &FakeTarget, command: &str, words: &[&str]) -> String {
+pub(crate) fn succeeds(target: &FakeTarget, command: &str, words: &[&str]) -> String {
     let output = run(target, command, words);
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), error.as_str()), (Some(0), ""), "{command} {words:?}");
@@ -33,7 +34,7 @@ fn succeeds(target: &FakeTarget, command: &str, words: &[&str]) -> String {
 }
 
 #[track_caller]
-fn fails(target: &FakeTarget, command: &str, words: &[&str], exit_code: i32, parts: &[&str]) {
+pub(crate) fn fails(target: &FakeTarget, command: &str, words: &[&str], exit_code: i32, parts: &[&str]) {
     let output = run(target, command, words);
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(exit_code), "{command} {words:?}: {error}");

@@ -21,6 +21,8 @@ pub(crate) enum Reply {
     Usual,
     /// Refuse with this code and message.
     Error(i64, &'static str),
+    /// Answer with this.
+    Result(Value),
     /// Send these pieces, one by one, and nothing else.
     Pieces(Vec<Vec<u8>>),
     /// Say nothing, but stay connected.
@@ -153,6 +155,7 @@ fn answer(stream: &mut UnixStream, state: &Mutex<State>, request: &Value) -> boo
     state.calls.push((method.to_owned(), params.clone()));
     let reply = match (state.script)(method, params) {
         Reply::Usual => state.carry_out(method, params),
+        Reply::Result(result) => Ok(result),
         Reply::Error(code, message) => Err((code, message.to_owned())),
         Reply::Pieces(pieces) => {
             drop(state);

@@ -2,4 +2,5 @@
 
 mod commands;
 mod fake_target;
+mod kv;
 mod rpc_client;
