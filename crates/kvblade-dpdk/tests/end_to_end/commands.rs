@@ -1,11 +1,13 @@
-//! kvadd, kvdel, kvstat and kvannounce against a running target.
+//! kv, kvadd, kvdel, kvstat and kvannounce against a running target.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use aoe_initiator::ShelfSlot;
 use aoe_initiator::wire::SECTOR;
+use aoe_initiator::{Initiator, ShelfSlot};
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, PROGRAM, QUIET, SECTORS, find, hear};
@@ -82,6 +84,8 @@ fn kvadd_serves_a_file_or_bdev_kvstat_lists_it_kvannounce_tells_of_it_and_kvdel_
         hear(&mut initiator, &addresses[..1]);
     }
 
+    kv_shows_and_changes(&lab, &mut initiator);
+
     assert_eq!(prints(&lab, &["kvdel", "1", "3", "t0"]), "");
     assert_eq!(prints(&lab, &["kvdel", "1", "4", "0"]), "");
     assert_eq!(prints(&lab, &["kvstat"]), "");
@@ -95,6 +99,58 @@ fn kvadd_serves_a_file_or_bdev_kvstat_lists_it_kvannounce_tells_of_it_and_kvdel_
     prints(&lab, &["kvadd", "1", "3", "t0", &file]);
     prints(&lab, &["kvdel", "1", "3", "t0"]);
     target.stop();
+}
+
+/// `kv` with a file as 1.3, which is served under load, and a bdev m0 as 1.4.
+#[track_caller]
+fn kv_shows_and_changes(lab: &Lab, initiator: &mut Initiator) {
+    let json = |words: &[&str]| -> Value { serde_json::from_str(&prints(lab, words)).unwrap() };
+    let exports = json(&["kv", "stat", "--json"]);
+    assert_eq!((exports.as_array().unwrap().len(), &exports[0]["slot"]), (2, &json!(3)));
+    assert_eq!(prints(lab, &["kv", "set", "1", "3", "--buffers", "64"]), "e1.3 serves file1.3, online\n");
+    let limits = json(&["kv", "qos", "1", "4", "--iops", "5000", "--json"]);
+    assert_eq!(limits["iops"], 5000);
+    prints(lab, &["kv", "qos", "1", "4", "--none"]);
+    prints(lab, &["kv", "latency", "1", "3", "--enable"]);
+
+    let export = find(initiator, ShelfSlot::new(1, 3));
+    let is_over = AtomicBool::new(false);
+    let view = thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                initiator.read(&export, 0, &mut [0; 8 * SECTOR]).unwrap();
+            }
+        });
+        let view = json(&["kv", "top", "--once", "--json", "--interval", "0.5"]);
+        is_over.store(true, Ordering::Relaxed);
+        load.join().unwrap();
+        view
+    });
+    let busiest = &view["exports"][0];
+    assert_eq!((&busiest["export"], &busiest["bdev"]), (&json!("1.3"), &json!("file1.3")), "{view}");
+    for number in
+        [&busiest["reads"], &busiest["read_bytes"], &busiest["latency"]["p50_ns"], &view["lcores"][0]["busy"]]
+    {
+        assert!(number.as_f64().is_some_and(|number| number > 0.0), "{view}");
+    }
+    assert_eq!(view["ports"][0]["interface"], "t0");
+    let mac = initiator.link().mac().to_string();
+    assert!(view["initiators"].as_array().unwrap().iter().any(|its| its["initiator"] == *mac), "{view}");
+    let listed = prints(lab, &["kv", "initiators", "1", "3"]);
+    assert!(listed.lines().count() == 2 && listed.contains(&mac), "{listed}");
+    let health = run(lab, &["kv", "health", "--json"]);
+    let verdict: Value = serde_json::from_slice(&health.stdout).unwrap();
+    let code = ["ok", "warning", "failure"].iter().position(|word| verdict["verdict"] == **word);
+    assert_eq!(health.status.code().and_then(|code| usize::try_from(code).ok()), code, "{verdict}");
+
+    let saved = lab.path("saved.json").display().to_string();
+    prints(lab, &["kv", "config", "save", &saved]);
+    prints(lab, &["kvdel", "1", "4", "t0"]);
+    fails(lab, &["kv", "config", "load", &saved], 1, &["saved.json", "entry"]);
+    let bdev = json!({ "method": "aoe_create_export", "params": { "shelf": 1, "slot": 4, "bdev_name": "m0", "read_only": true } });
+    fs::write(&saved, json!({ "subsystems": [{ "subsystem": "aoe", "config": [bdev] }] }).to_string())
+        .unwrap();
+    prints(lab, &["kv", "config", "load", &saved]);
 }
 
 #[test]
