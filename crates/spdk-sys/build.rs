@@ -21,6 +21,7 @@ const FUNCTIONS: &[&str] = &[
     "spdk_thread_is_app_thread",
     "spdk_thread_is_running",
     "spdk_thread_get_id",
+    "spdk_thread_get_stats",
     "spdk_poller_register",
     "spdk_poller_unregister",
     "spdk_bdev_first",

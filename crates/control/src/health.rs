@@ -289,6 +289,7 @@ mod tests {
         counted.add(reason, drops);
         let port = PortStats {
             port: PortId(port),
+            queue: Some(0),
             counters: PortCounters::default(),
             drops: counted,
             tx_waiting: 0,

@@ -39,13 +39,14 @@ pub use rate_limits::RateLimits;
 pub use rbd::RbdImage;
 pub use registry::{Deletion, Record, Registry, cannot_change, unknown_bdev};
 pub use report::{
-    Baseline, BdevNames, ExportInfo, ExportList, ExportPort, ExportStats, LcoreStats, ListedExport,
-    PortStats, Stats,
+    Baseline, BdevNames, ExportInfo, ExportList, ExportPort, ExportStats, LcoreFacts, LcoreList, LcoreStats,
+    ListedExport, PortFacts, PortList, PortStats, Stats,
 };
 pub use request::{
-    Action, Announce, ClearInitiatorState, CreateExport, DeleteExport, EnableHistogram, GetCaptures,
-    GetExports, GetHealth, GetHistogram, GetInitiators, GetLogLevel, GetStats, Method, OneExport,
-    ReplaceBdev, ResetStats, SetLogLevel, SetQos, StartCapture, StatePart, StopCapture, UpdateExport,
+    Action, Announce, BUSY_SECONDS_MAX, ClearInitiatorState, CreateExport, DeleteExport, EnableHistogram,
+    GetCaptures, GetExports, GetHealth, GetHistogram, GetInitiators, GetLcores, GetLogLevel, GetPorts,
+    GetStats, Method, OneExport, ReplaceBdev, ResetStats, SetConfigString, SetLogLevel, SetMaskList, SetQos,
+    SetReservation, StartCapture, StateChange, StatePart, StopCapture, UpdateExport,
 };
 pub use served_bdev::{ServedBdev, ServedFile, Use};
 pub use value::bytes_of;

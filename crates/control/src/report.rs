@@ -2,6 +2,7 @@
 
 mod baseline;
 mod list;
+mod ports;
 mod stats;
 
 use aoe_target::Ports;
@@ -14,6 +15,7 @@ use crate::registry::{Record, Registry};
 use crate::request::{CreateExport, Method};
 pub use baseline::Baseline;
 pub use list::{ExportList, ListedExport};
+pub use ports::{LcoreFacts, LcoreList, PortFacts, PortList};
 pub use stats::{ExportStats, LcoreStats, PortStats, Stats};
 
 /// One export in the answers of `aoe_get_exports` and `aoe_create_export`.

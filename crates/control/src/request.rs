@@ -3,9 +3,11 @@
 mod capture;
 mod change;
 mod histogram;
+mod initiator_state;
 mod list;
 mod log_level;
 mod one_export;
+mod ports;
 
 use aoe_target::{Shelf, ShelfSlot, Slot, VlanId};
 use schemars::JsonSchema;
@@ -21,9 +23,11 @@ use crate::value;
 pub use capture::{GetCaptures, StartCapture, StopCapture};
 pub use change::{OptionChanges, ReplaceBdev, UpdateExport};
 pub use histogram::{EnableHistogram, GetHistogram};
+pub use initiator_state::{SetConfigString, SetMaskList, SetReservation, StateChange};
 pub use list::{GetExports, ListedState};
 pub use log_level::{GetLogLevel, SetLogLevel};
 pub use one_export::OneExport;
+pub use ports::{BUSY_SECONDS_MAX, GetLcores, GetPorts, LinkState};
 
 /// Passes every method to a macro: the struct of its parameters and its name, and where it was renamed, its name in the
 /// release before, which is still accepted. Their order is that of the documentation.
@@ -37,6 +41,9 @@ macro_rules! with_methods {
             DeleteExport = "aoe_delete_export";
             GetExports = "aoe_get_exports";
             ClearInitiatorState = "aoe_clear_initiator_state", formerly "aoe_clear_claims";
+            SetConfigString = "aoe_set_config_string";
+            SetMaskList = "aoe_set_mask_list";
+            SetReservation = "aoe_set_reservation";
             Announce = "aoe_announce";
             GetStats = "aoe_get_stats";
             ResetStats = "aoe_reset_stats";
@@ -50,6 +57,8 @@ macro_rules! with_methods {
             StartCapture = "aoe_start_capture";
             StopCapture = "aoe_stop_capture";
             GetCaptures = "aoe_get_captures";
+            GetPorts = "aoe_get_ports";
+            GetLcores = "aoe_get_lcores";
         }
     };
 }

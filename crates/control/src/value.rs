@@ -235,6 +235,11 @@ pub(crate) fn read_deny<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ve
     read_macs("deny", deserializer)
 }
 
+/// The parameter `macs`.
+pub(crate) fn read_listed_macs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<MacAddr>, D::Error> {
+    read_macs("macs", deserializer)
+}
+
 /// Addresses, each once.
 fn read_macs<'de, D: Deserializer<'de>>(name: &str, deserializer: D) -> Result<Vec<MacAddr>, D::Error> {
     let mut macs = Vec::new();

@@ -27,6 +27,8 @@ pub(crate) struct Exports {
     table: Table,
     /// By [`ExportId`].
     backings: Vec<Option<Backing>>,
+    /// Those that this lcore owns.
+    owned: u32,
     /// Those that have a channel and are not in the table yet: see [`Exports::serve`].
     #[expect(
         clippy::vec_box,
@@ -80,6 +82,7 @@ impl Exports {
             owners: None,
             table: Table::new(),
             backings: Vec::new(),
+            owned: 0,
             prepared: Vec::new(),
             draining: Vec::new(),
             offline: Vec::new(),
@@ -91,6 +94,11 @@ impl Exports {
     /// The owners of exports that are prepared from now on; of all, if there is one lcore, it is this one.
     pub(crate) fn set_owners(&mut self, owners: Option<Owners>) {
         self.owners = owners;
+    }
+
+    /// The exports that this lcore owns.
+    pub(crate) fn owned(&self) -> u32 {
+        self.owned
     }
 
     /// What is behind an export; `None` if there is no such export.

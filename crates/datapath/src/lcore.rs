@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub queues: Vec<PortQueueStats>,
     /// By export; empty where only the others were asked for.
     pub exports: Vec<(ExportId, ExportCounters)>,
+    /// Exports that it owns: it carries out their ATA commands.
+    pub owned: u32,
     /// Requests that bdevs have now.
     pub in_flight: u32,
     /// How often a request was put off to the next turn for want of SPDK's memory.
@@ -460,6 +462,7 @@ impl Lcore {
         Snapshot {
             queues: self.queues.iter().map(PortQueue::stats).collect(),
             exports: Vec::new(),
+            owned: self.requests.exports.owned(),
             in_flight: bdevs.in_flight(),
             bdev_waits: bdevs.waits(),
             bounced: bdevs.bounced(),

@@ -74,6 +74,8 @@ const _: () = assert!(align_of::<PortQueue>() == 128 && size_of::<PortQueue>().i
 pub struct PortQueueStats {
     /// The port.
     pub port: PortId,
+    /// Number of the rx queue among the port's; `None` of a detached port queue.
+    pub queue: Option<u16>,
     /// Frames and bytes.
     pub counters: PortCounters,
     /// Frames without an answer, by reason.
@@ -121,6 +123,7 @@ impl PortQueue {
         }
         PortQueueStats {
             port: self.port,
+            queue: self.rx.as_ref().map(RxQueue::number),
             counters: self.counters,
             drops,
             tx_waiting: self.tx_waiting(),

@@ -134,6 +134,11 @@ impl RxQueue {
         Self { port, queue, _not_sync: std::marker::PhantomData }
     }
 
+    /// Its number among the port's queues.
+    pub fn number(&self) -> u16 {
+        self.queue
+    }
+
     /// Fills `burst` with the frames that have arrived, at most [`BURST`]; frames still in it are freed.
     /// Returns how many. Never blocks.
     #[inline]

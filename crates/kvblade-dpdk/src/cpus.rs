@@ -24,6 +24,16 @@ pub(crate) fn stay_on(cpus: &BTreeSet<u32>) -> nix::Result<()> {
     sched_setaffinity(Pid::from_raw(0), &set)
 }
 
+/// The CPUs that this thread may run on.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn own() -> nix::Result<Vec<u32>> {
+    let cpus = sched_getaffinity(Pid::from_raw(0))?;
+    let is_set = |cpu: &u32| usize::try_from(*cpu).is_ok_and(|cpu| cpus.is_set(cpu).unwrap_or(false));
+    Ok((0..u32::try_from(CpuSet::count()).unwrap_or(0)).filter(is_set).collect())
+}
+
 /// Takes a thread off the CPUs of `lcores`, if it may run on another one. A polling thread would leave it little time.
 pub(crate) fn leave(thread: Pid, lcores: &BTreeSet<u32>) -> nix::Result<()> {
     let mut cpus = sched_getaffinity(thread)?;

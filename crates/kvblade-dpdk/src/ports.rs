@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aoe_target::{MacAddr, PortId, PortSet};
-use control::PortTable;
+use control::{PortFacts, PortTable};
 use datapath::{Parts, PortQueue};
 use dpdk::{EalStarted, Mempool, Port, PortUse};
 
@@ -160,7 +160,7 @@ fn start_one(
 impl Running {
     /// The port with what becomes of its link and interface.
     fn into_started(self, planned: &Planned<'_>, options: &PortOptions) -> Started {
-        let Planned { info, mbufs, known, ring, .. } = planned;
+        let Planned { info, plan, limits, mbufs, known, ring, .. } = planned;
         let largest_mtu = ring.map_or(u16::MAX, |ring| u16::try_from(ring.largest_mtu()).unwrap_or(u16::MAX));
         let largest_mtu = largest_mtu.min(self::largest_mtu(mbufs.data_room));
         let interface = info.interface_index.zip(known.netif.clone());
@@ -171,7 +171,14 @@ impl Running {
         let peer = PEERED
             .contains(&info.driver.as_str())
             .then(|| Peer { client: MemifClient::of(&info.name, &info.driver, &options.vdevs) });
-        Started::new(known, self.alignment, peer, behind, self.port)
+        let facts = PortFacts {
+            driver: info.driver.clone(),
+            numa_node: info.numa_node,
+            spread: plan.way.to_string(),
+            max_sectors: limits.max_sectors(),
+            link_up: false,
+        };
+        Started::new(known, self.alignment, facts, peer, behind, self.port)
     }
 }
 

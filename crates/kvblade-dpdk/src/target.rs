@@ -22,6 +22,7 @@ mod health;
 mod health_watch;
 mod histogram;
 mod initiator_state;
+mod lcore_load;
 mod lcores;
 mod loading;
 mod operations;
@@ -43,7 +44,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use aoe_target::ShelfSlot;
-use control::{Action, Baseline, ErrorCode, Registry, RpcError, SetLogLevel};
+use control::{Action, Baseline, ErrorCode, Registry, RpcError, SetLogLevel, StateChange};
 use datapath::Remote;
 use dpdk::EalStarted;
 use serde_json::Value;
@@ -67,6 +68,7 @@ use watchdog::Watchdog;
 use crate::answer::{Answer, Reply};
 use crate::bdev_requirements;
 use crate::capture::CapturePlace;
+use crate::cpus;
 use crate::logging;
 use crate::notify::service_manager;
 use crate::ports::{self, PortOptions};
@@ -173,6 +175,7 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         scans: Scans::default(),
         baseline: Baseline::default(),
         health: health_watch::HealthWatch::default(),
+        lcore_load: lcore_load::LcoreLoad::default(),
         timed: BTreeSet::new(),
         captures: Captures::new(captures),
         waiting: Waiting::default(),
@@ -187,7 +190,7 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
     control_plane::set(target);
     // After the message that starts an lcore, so the report comes from one that has started.
     lcores.run(
-        |_| (),
+        |_| cpus::own().unwrap_or_default(),
         |core, started| {
             with(|target| target.lcore_started(core, started));
         },
@@ -237,7 +240,16 @@ pub(crate) fn act(action: Action, answer: Answer) {
         Action::ReplaceBdev(request) => target.replace_bdev(&request, answer),
         Action::DeleteExport(request) => target.delete(&request, answer),
         Action::GetExports(request) => target.scan_for(Wanted::List(request), answer),
-        Action::ClearInitiatorState(request) => target.clear_initiator_state(&request, answer),
+        Action::ClearInitiatorState(request) => {
+            target.change_state(&request.export, Ok(StateChange::Clear(request.part)), answer);
+        }
+        Action::SetConfigString(request) => {
+            target.change_state(&request.export, request.change(), answer);
+        }
+        Action::SetMaskList(request) => target.change_state(&request.export, request.change(), answer),
+        Action::SetReservation(request) => {
+            target.change_state(&request.export, Ok(StateChange::Reservation(request.macs)), answer);
+        }
         Action::Announce(request) => target.announce(request, answer),
         Action::GetStats(_) => target.scan_for(Wanted::Stats, answer),
         Action::ResetStats(_) => target.scan_for(Wanted::Reset, answer),
@@ -251,6 +263,12 @@ pub(crate) fn act(action: Action, answer: Answer) {
         Action::StartCapture(request) => target.start_capture(request, answer),
         Action::StopCapture(request) => target.stop_capture(&request, answer),
         Action::GetCaptures(_) => answer.give(&target.captures.list()),
+        Action::GetPorts(request) => {
+            target.scan_for_port(request.port.clone().as_ref(), Wanted::Ports(request), answer);
+        }
+        Action::GetLcores(request) => {
+            target.scan_for_port(request.port.clone().as_ref(), Wanted::Lcores(request), answer);
+        }
     });
 }
 
@@ -283,9 +301,12 @@ pub(crate) fn config(app: AppThread<'_>) -> Value {
 
 impl Target {
     /// An lcore has started, or has not: then its reason came before this report, unless it is lost.
-    fn lcore_started(&mut self, core: u32, started: Result<(), Unreached>) {
+    fn lcore_started(&mut self, core: u32, started: Result<Vec<u32>, Unreached>) {
         match started {
-            Ok(()) => self.starting = self.starting.saturating_sub(1),
+            Ok(cpus) => {
+                self.lcore_load.note_cpus(core, cpus);
+                self.starting = self.starting.saturating_sub(1);
+            }
             Err(unreached) => note_failure(&format!("lcore {core} has not started: {unreached}")),
         }
     }
@@ -300,6 +321,7 @@ impl Target {
             self.captures.look_for_late();
             // For aoe_get_initiators. An lcore without requests in flight has nothing to look at.
             self.lcores.post(|lcore| lcore.sample_initiators());
+            self.sample_lcores();
         }
     }
 }

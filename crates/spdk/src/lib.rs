@@ -48,7 +48,7 @@ pub use app::App;
 pub use app_thread::AppThread;
 pub use bdev::{Bdev, BdevEvent, BdevInfo, after_examine};
 pub use channel::{Completed, CompletionQueue, IoChannel};
-pub use current_thread::CurrentThread;
+pub use current_thread::{CurrentThread, ThreadTime};
 pub use durability::{Durability, FileAccess, FileBeneath, FlushMethod, NVME_HAS_ENABLE_FLUSH};
 pub use error::{ChannelError, Error, Result};
 pub use fdsync::FileSyncs;

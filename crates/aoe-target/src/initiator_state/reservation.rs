@@ -184,6 +184,18 @@ impl Reservation {
         plain.into_iter().chain(self.registrations.iter().map(|registration| registration.key))
     }
 
+    /// Reserves it for these addresses, or for nobody if there are none, whoever holds it, as a force set of command 3
+    /// does. Returns whether anything changed.
+    ///
+    /// # Errors
+    /// [`InitiatorStateError::TooManyAddresses`]; nothing has changed then.
+    pub fn hold_for(&mut self, macs: &[MacAddr]) -> Result<bool, InitiatorStateError> {
+        if macs.len() > 255 {
+            return Err(InitiatorStateError::TooManyAddresses(macs.len()));
+        }
+        Ok(self.replace_holders(macs))
+    }
+
     /// Command 3, set and force set: whether anything changed.
     pub(super) fn reserve(
         &mut self,
@@ -195,12 +207,17 @@ impl Reservation {
         if !free && !force {
             return Err(AoeError::TargetReserved);
         }
+        Ok(self.replace_holders(macs))
+    }
+
+    /// Has these addresses hold it, and no keys. Whether anything changed.
+    fn replace_holders(&mut self, macs: &[MacAddr]) -> bool {
         let changed = self.macs != macs || !self.registrations.is_empty();
         if changed {
             self.forget_keys();
             self.macs = macs.to_vec();
         }
-        Ok(changed)
+        changed
     }
 
     /// Command 4.

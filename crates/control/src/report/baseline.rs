@@ -92,6 +92,7 @@ mod tests {
         drops.add(DropReason::Runt, frames);
         let port = |frames| PortStats {
             port: PortId(0),
+            queue: Some(0),
             counters: PortCounters { rx_frames: frames, ..PortCounters::default() },
             drops,
             tx_waiting: 3,

@@ -1,12 +1,10 @@
 //! The answer to `aoe_get_stats`.
 
-use std::collections::BTreeMap;
-
 use aoe_target::{DropCounters, ExportCounters, ExportKey, PortCounters, PortId, ShelfSlot, VlanId};
 use serde_json::{Map, Value, json};
 
 use super::{list_of, put};
-use crate::port::PortTable;
+use crate::port::{PortInfo, PortTable};
 use crate::registry::Record;
 
 /// The counters of one lcore at one moment, as its own thread read them.
@@ -18,6 +16,8 @@ pub struct LcoreStats {
     pub turns: u64,
     /// Those in which there was work.
     pub busy_turns: u64,
+    /// Exports whose ATA commands it carries out.
+    pub owned: u32,
     /// Requests in flight: submitted to bdevs and not completed.
     pub in_flight: u32,
     /// How often a request was postponed to the next turn because SPDK had no memory for it.
@@ -35,6 +35,8 @@ pub struct LcoreStats {
 pub struct PortStats {
     /// The port.
     pub port: PortId,
+    /// Number of the queue pair among the port's; `None` where this lcore has none of its own.
+    pub queue: Option<u16>,
     /// Frames and bytes.
     pub counters: PortCounters,
     /// Frames without an answer, by reason.
@@ -103,37 +105,33 @@ impl Stats {
     }
 
     fn ports_report(&self) -> Vec<Value> {
-        let mut by_port: BTreeMap<PortId, PortStats> = BTreeMap::new();
-        for stats in self.lcores.iter().flat_map(|lcore| &lcore.ports) {
-            by_port
-                .entry(stats.port)
-                .and_modify(|sum| {
-                    sum.counters.merge(&stats.counters);
-                    sum.drops.merge(&stats.drops);
-                    sum.tx_waiting += stats.tx_waiting;
-                })
-                .or_insert(*stats);
+        self.ports.all().iter().map(|port| Value::Object(self.port_report(port))).collect()
+    }
+
+    /// A port and its counters, summed over the lcores.
+    pub(super) fn port_report(&self, port: &PortInfo) -> Map<String, Value> {
+        let (mut counters, mut drops, mut tx_waiting) = (PortCounters::default(), DropCounters::default(), 0);
+        let of_port = |stats: &&PortStats| stats.port == PortId(port.number);
+        for stats in self.lcores.iter().flat_map(|lcore| &lcore.ports).filter(of_port) {
+            counters.merge(&stats.counters);
+            drops.merge(&stats.drops);
+            tx_waiting += stats.tx_waiting;
         }
-        let report = |port: &crate::port::PortInfo| {
-            let stats = by_port.get(&PortId(port.number));
-            let mut object = Map::new();
-            object.insert("number".into(), port.number.into());
-            object.insert("name".into(), port.name.clone().into());
-            object.insert("netif".into(), port.netif.clone().into());
-            object.insert("mac".into(), mac(port.mac).into());
-            object.insert("mtu".into(), port.mtu.into());
-            put(&mut object, stats.map(|stats| stats.counters).unwrap_or_default().fields());
-            object.insert("tx_waiting".into(), stats.map_or(0, |stats| stats.tx_waiting).into());
-            let drops = stats.map(|stats| stats.drops).unwrap_or_default();
-            let mut by_reason = Map::new();
-            put(&mut by_reason, drops.iter().map(|(reason, count)| (reason.name(), count)));
-            object.insert("drops".into(), Value::Object(by_reason));
-            let mut changes = Map::new();
-            put(&mut changes, self.ports.changes(port.number).fields());
-            object.insert("changes".into(), Value::Object(changes));
-            Value::Object(object)
-        };
-        self.ports.all().iter().map(report).collect()
+        let mut object = Map::new();
+        object.insert("number".into(), port.number.into());
+        object.insert("name".into(), port.name.clone().into());
+        object.insert("netif".into(), port.netif.clone().into());
+        object.insert("mac".into(), mac(port.mac).into());
+        object.insert("mtu".into(), port.mtu.into());
+        put(&mut object, counters.fields());
+        object.insert("tx_waiting".into(), tx_waiting.into());
+        let mut by_reason = Map::new();
+        put(&mut by_reason, drops.iter().map(|(reason, count)| (reason.name(), count)));
+        object.insert("drops".into(), Value::Object(by_reason));
+        let mut changes = Map::new();
+        put(&mut changes, self.ports.changes(port.number).fields());
+        object.insert("changes".into(), Value::Object(changes));
+        object
     }
 }
 

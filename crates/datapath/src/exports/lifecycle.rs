@@ -56,6 +56,7 @@ impl Exports {
         let owner =
             self.owners.as_ref().and_then(|owners| owners.elsewhere(export.address(), export.ports()));
         let backing = Backing::new(channel, bdev.info(), timeout, owner);
+        self.owned += u32::from(owner.is_none());
         self.backings[index].insert(backing).set_sync(syncs_writes);
         self.prepared.push(export);
         Ok(())
@@ -99,7 +100,7 @@ impl Exports {
             (Ok(()), None) => return Err(AddError::Unknown(key)),
             // The control plane gives no address out twice, and the offline export had this one.
             (Err(error), _) => {
-                self.backings[key.id.0 as usize] = None;
+                self.forget(key.id);
                 return Err(error.into());
             }
         }
@@ -197,6 +198,14 @@ impl Exports {
         keys.map(|key| (key, in_flight(key.id))).collect()
     }
 
+    /// Closes the channel of an export that is in no table any more.
+    fn forget(&mut self, id: ExportId) {
+        let backing = self.backings.get_mut(id.0 as usize).and_then(Option::take);
+        if backing.is_some_and(|backing| backing.owner_elsewhere().is_none()) {
+            self.owned = self.owned.saturating_sub(1);
+        }
+    }
+
     #[cold]
     pub(super) fn reap_drained(&mut self) {
         let backings = &mut self.backings;
@@ -215,7 +224,7 @@ impl Exports {
         let drained: Vec<Draining> =
             self.draining.extract_if(.., |draining| is_unused(backings, draining.export.id())).collect();
         for draining in &drained {
-            backings[draining.export.id().0 as usize] = None;
+            self.forget(draining.export.id());
         }
         // Last: they may look at what is left.
         let done = closed.into_iter().chain(answered).map(|closing| closing.done);

@@ -1,7 +1,7 @@
 //! A started port, and what becomes of its link and of the Linux interface behind it.
 
 use aoe_target::{MacAddr, PortLimits};
-use control::PortChanges;
+use control::{PortChanges, PortFacts};
 use dpdk::{Interface, Port};
 
 use super::memif_client::MemifClient;
@@ -13,6 +13,8 @@ pub(crate) struct Started {
     number: u16,
     name: String,
     alignment: usize,
+    /// What `aoe_get_ports` shows of it.
+    facts: PortFacts,
     /// The other process, without which the link is down.
     peer: Option<Peer>,
     interface: Option<Behind>,
@@ -91,6 +93,7 @@ impl Started {
     pub(super) fn new(
         known: &control::PortInfo,
         alignment: usize,
+        facts: PortFacts,
         peer: Option<Peer>,
         interface: Option<Behind>,
         port: Port,
@@ -99,6 +102,7 @@ impl Started {
             number: known.number,
             name: known.name.clone(),
             alignment,
+            facts,
             peer,
             interface,
             link: false,
@@ -125,6 +129,11 @@ impl Started {
     /// The name of the interface behind it, its MTU and its address, as they are now.
     pub(crate) fn shown(&self) -> (Option<String>, u16, [u8; 6]) {
         (self.interface.as_ref().map(|interface| interface.name.clone()), self.mtu, self.mac.0)
+    }
+
+    /// What is known of it, as it is now.
+    pub(crate) fn facts(&self) -> PortFacts {
+        PortFacts { link_up: self.link, ..self.facts.clone() }
     }
 
     /// Whether it had a link when it was last looked at.
@@ -235,6 +244,7 @@ impl Started {
         self.counted.mac += u64::from(mac != self.mac);
         self.counted.mtu += u64::from(mtu != self.mtu);
         changes.served = Some((self.mac, mac, limits));
+        self.facts.max_sectors = limits.max_sectors();
         changes.shown = true;
         changes.advertise = true;
         self.mac = mac;

@@ -12,6 +12,7 @@ use super::degraded::DegradedExports;
 use super::file_watch::FileWatch;
 use super::gathered::{Caller, Gathered};
 use super::health_watch::HealthWatch;
+use super::lcore_load::LcoreLoad;
 use super::lcores::{Lcores, Undelivered};
 use super::operations::{Operations, Waiting};
 use super::read_claims::ReadClaims;
@@ -47,6 +48,7 @@ pub(super) struct Target {
     /// The counters at the last reset.
     pub(super) baseline: Baseline,
     pub(super) health: HealthWatch,
+    pub(super) lcore_load: LcoreLoad,
     /// The exports whose requests are timed.
     pub(super) timed: BTreeSet<ExportKey>,
     pub(super) captures: Captures,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aoe_target::{ExportCounters, ExportKey};
-use control::{ExportStats, GetExports, InitiatorStats, LcoreStats, ListedExport, Record};
+use control::{
+    ExportStats, GetExports, GetLcores, GetPorts, InitiatorStats, LcoreStats, ListedExport, Record,
+};
 
 use crate::answer::Answer;
 
@@ -19,6 +21,10 @@ pub(super) enum Wanted {
     Reset,
     /// That to `aoe_get_health`.
     Health,
+    /// That to `aoe_get_ports`, of these ports.
+    Ports(GetPorts),
+    /// That to `aoe_get_lcores`, of these lcores.
+    Lcores(GetLcores),
 }
 
 impl Wanted {
@@ -32,7 +38,7 @@ impl Wanted {
         match self {
             Self::List(wanted) => record.is_wanted(wanted),
             Self::Health => true,
-            Self::Stats | Self::Reset => false,
+            Self::Stats | Self::Reset | Self::Ports(_) | Self::Lcores(_) => false,
         }
     }
 }
@@ -52,6 +58,8 @@ pub(super) struct Gathered {
     pub(super) lcores: Vec<LcoreStats>,
     /// The initiators, where somebody wants them.
     pub(super) initiators: InitiatorStats,
+    /// By port number: the exports that the port serves, where somebody wants them.
+    pub(super) exports_of_ports: BTreeMap<u16, u64>,
     /// Counters of the present slice, summed over the lcores that have reported.
     pub(super) counted: BTreeMap<ExportKey, ExportCounters>,
     /// The longest time that a slice took on an lcore, and the longest CPU time on the app's thread.

@@ -1,19 +1,22 @@
-//! `aoe_clear_initiator_state`, and the names of state files.
+//! The methods that change initiator state, and the names of state files.
 
 use aoe_target::VlanId;
-use control::ClearInitiatorState;
+use control::{OneExport, RpcError, StateChange};
 
 use super::control_plane::Target;
 use crate::answer::Answer;
 
 impl Target {
-    /// Carries out `aoe_clear_initiator_state`.
-    pub(super) fn clear_initiator_state(&mut self, request: &ClearInitiatorState, answer: Answer) {
-        match self.registry.one(&request.export) {
-            Ok(record) => {
-                let key = record.key();
-                self.state_manager.clear(key, request.part, answer);
-            }
+    /// Has a change of the initiator state of an export made, or refuses one that can't be.
+    pub(super) fn change_state(
+        &mut self,
+        export: &OneExport,
+        change: Result<StateChange, RpcError>,
+        answer: Answer,
+    ) {
+        let wanted = self.registry.one(export).map(control::Record::key).and_then(|key| Ok((key, change?)));
+        match wanted {
+            Ok((key, change)) => self.state_manager.change(key, change, answer),
             Err(error) => answer.refuse(&error),
         }
     }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use aoe_target::{
     Acl, Applied, DropReason, Export, ExportKey, InitiatorState, MacAddr, ShelfSlot, StateReply,
 };
-use control::{ClearInitiatorState, ErrorCode, Method, RpcError, StatePart, initiator_state};
+use control::{ClearInitiatorState, ErrorCode, Method, RpcError, StateChange, initiator_state};
 use datapath::{Deferred, deferred_channel};
 use serde_json::Value;
 use spdk::Poller;
@@ -111,7 +111,7 @@ struct Managed {
 /// Work that may change initiator state.
 enum Job {
     Deferred(Request),
-    Clear(StatePart, Answer),
+    Set(StateChange, Answer),
     /// The export has left ports, so its file gets another name.
     Rename(String),
     /// The operator's lists are other ones.
@@ -146,7 +146,8 @@ struct Change {
 /// The requester of a change.
 enum End {
     Deferred(Request, StateReply),
-    Clear(Answer),
+    /// A call of this method.
+    Set(&'static str, Answer),
     Access(Holds),
     Nobody,
 }
@@ -254,7 +255,7 @@ impl StateManager {
         let ends = change.into_iter().map(|change| change.end);
         let jobs = queue.into_iter().map(|job| match job {
             Job::Deferred(request) => End::Deferred(request, StateReply::Drop(DropReason::UnknownShelfSlot)),
-            Job::Clear(_, answer) => End::Clear(answer),
+            Job::Set(change, answer) => End::Set(change.method(), answer),
             Job::Rename(_) => End::Nobody,
             Job::Access(_, holds) => End::Access(holds),
         });
@@ -263,7 +264,7 @@ impl StateManager {
                 End::Deferred(request, _) => {
                     self.answer(request, StateReply::Drop(DropReason::UnknownShelfSlot));
                 }
-                End::Clear(answer) => answer.refuse(&not_served()),
+                End::Set(_, answer) => answer.refuse(&not_served()),
                 End::Access(holds) => holds(Err(not_served())),
                 End::Nobody => {}
             }
@@ -280,9 +281,9 @@ impl StateManager {
         self.enqueue(key, Job::Access(lists, holds));
     }
 
-    /// Clears a part of the state.
-    pub(super) fn clear(&mut self, key: ExportKey, part: StatePart, answer: Answer) {
-        self.enqueue(key, Job::Clear(part, answer));
+    /// Makes a change of the state that an operator wants.
+    pub(super) fn change(&mut self, key: ExportKey, change: StateChange, answer: Answer) {
+        self.enqueue(key, Job::Set(change, answer));
     }
 
     /// The state of an export, for answers.
@@ -294,9 +295,9 @@ impl StateManager {
     pub(super) fn give_up_calls(&mut self) {
         for managed in self.managed.values_mut() {
             // An answer that is dropped is an error.
-            managed.queue.retain(|job| !matches!(job, Job::Clear(..) | Job::Access(..)));
+            managed.queue.retain(|job| !matches!(job, Job::Set(..) | Job::Access(..)));
             if let Some(change) = &mut managed.change
-                && matches!(change.end, End::Clear(_) | End::Access(_))
+                && matches!(change.end, End::Set(..) | End::Access(_))
             {
                 change.end = End::Nobody;
             }
@@ -331,7 +332,7 @@ impl StateManager {
             (None, Job::Deferred(request)) => {
                 self.answer(request, StateReply::Drop(DropReason::UnknownShelfSlot));
             }
-            (None, Job::Clear(_, answer)) => answer.refuse(&not_served()),
+            (None, Job::Set(_, answer)) => answer.refuse(&not_served()),
             // An export that waits for its bdev gets the state of its name when it is created.
             (None, Job::Rename(_)) => {}
             // It gets the lists with its creation.
@@ -359,13 +360,17 @@ impl StateManager {
                     }
                     (None, End::Deferred(request, applied.reply))
                 }
-                Job::Clear(part, answer) => {
-                    if managed.closed.is_some() && part != StatePart::All {
+                Job::Set(change, answer) => {
+                    if managed.closed.is_some() && !change.is_of_all() {
                         answer.refuse(&unknown_as_a_whole(managed.address));
                         continue;
                     }
-                    clear(&mut next, part);
-                    (None, End::Clear(answer))
+                    let method = change.method();
+                    if let Err(error) = change.apply(&mut next) {
+                        answer.refuse(&error);
+                        continue;
+                    }
+                    (None, End::Set(method, answer))
                 }
                 Job::Rename(name) => {
                     managed.name = name;
@@ -422,7 +427,7 @@ impl StateManager {
         if let Err(error) = result {
             match change.end {
                 End::Deferred(request, _) => self.answer(request, StateReply::Drop(DropReason::NotStored)),
-                End::Clear(answer) => answer.refuse(&RpcError::new(ErrorCode::Internal, error.to_string())),
+                End::Set(_, answer) => answer.refuse(&RpcError::new(ErrorCode::Internal, error.to_string())),
                 // Nothing was saved for it.
                 End::Access(holds) => holds(Ok(())),
                 End::Nobody => {}
@@ -508,8 +513,8 @@ impl StateManager {
         let address = managed.address;
         match change.end {
             End::Deferred(request, reply) => self.answer(request, reply),
-            End::Clear(answer) => {
-                tracing::info!(export = %address, "initiator state cleared, by {}", ClearInitiatorState::NAME);
+            End::Set(method, answer) => {
+                tracing::info!(export = %address, "initiator state changed, by {method}");
                 answer.give(&Value::Bool(true));
             }
             End::Access(holds) => holds(Ok(())),
@@ -546,16 +551,6 @@ impl Managed {
     }
 }
 
-fn clear(state: &mut InitiatorState, part: StatePart) {
-    let empty = InitiatorState::default();
-    match part {
-        StatePart::Config => state.config = empty.config,
-        StatePart::Mask => state.mask = empty.mask,
-        StatePart::Reservation => state.reservation = empty.reservation,
-        StatePart::All => *state = empty,
-    }
-}
-
 fn not_served() -> RpcError {
     let why = "the export is being created or deleted: wait until that request is answered";
     RpcError::new(ErrorCode::Busy, why)
@@ -565,7 +560,9 @@ fn unknown_as_a_whole(address: ShelfSlot) -> RpcError {
     RpcError::new(
         ErrorCode::Unsuitable,
         format!(
-            "the initiator state of {address} is unknown as a whole, so no part can be cleared alone: part must be all"
+            "the initiator state of {address} is unknown as a whole, so no part can be set or cleared alone: {} comes first, \
+             and its part must be all",
+            ClearInitiatorState::NAME
         ),
     )
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use aoe_target::ExportKey;
 use control::{
-    Baseline, ErrorCode, ExportList, ExportStats, LcoreStats, ListedExport, PortStats, Record, RpcError,
-    Stats,
+    Baseline, ErrorCode, ExportList, ExportStats, LcoreList, LcoreStats, ListedExport, PortList, PortRef,
+    PortStats, Record, RpcError, Stats,
 };
 use datapath::{ExportSlice, SeenInitiator, Snapshot};
 use nix::time::{ClockId, clock_gettime};
@@ -30,6 +30,14 @@ impl Target {
     pub(super) fn scan_for(&mut self, wanted: Wanted, answer: Answer) {
         if let Some(number) = self.scans.add(Caller { wanted, answer }) {
             self.scan(number);
+        }
+    }
+
+    /// Carries out `aoe_get_ports` or `aoe_get_lcores`, of this port or of all.
+    pub(super) fn scan_for_port(&mut self, port: Option<&PortRef>, wanted: Wanted, answer: Answer) {
+        match port.map(|port| self.registry.ports().resolve(port)) {
+            Some(Err(error)) => answer.refuse(&error),
+            Some(Ok(_)) | None => self.scan_for(wanted, answer),
         }
     }
 
@@ -121,6 +129,12 @@ impl Target {
             };
             gathered.list.push(records().filter(matches).map(listed).collect());
         }
+        if callers.iter().any(|caller| matches!(caller.wanted, Wanted::Ports(_))) {
+            let served = records().filter(|record| record.life().holds_address());
+            for port in served.flat_map(|record| self.registry.ports().of(record.ports())) {
+                *gathered.exports_of_ports.entry(port.number).or_default() += 1;
+            }
+        }
         let counted = std::mem::take(&mut gathered.counted);
         if callers.iter().any(|caller| caller.wanted.needs_counters()) {
             let served = records().filter(|record| record.life().holds_address());
@@ -176,7 +190,8 @@ impl Target {
     }
 
     fn answer_all(&mut self, callers: Vec<Caller>, gathered: Gathered) {
-        let Gathered { list, stats, in_flight, lcores, initiators, counted: _, longest } = gathered;
+        let Gathered { list, stats, in_flight, lcores, initiators, exports_of_ports, counted: _, longest } =
+            gathered;
         tracing::debug!(
             slices = list.len().max(stats.len()),
             lcore_microseconds = longest.0.as_micros(),
@@ -202,6 +217,15 @@ impl Target {
                 Wanted::List(wanted) => answer.give_text(move || list.to_json(&wanted)),
                 Wanted::Stats => answer.give_text(move || stats.to_json()),
                 Wanted::Reset => answer.give(&Value::Bool(true)),
+                Wanted::Ports(wanted) => {
+                    let facts = self.ports.iter().map(|port| (port.number(), port.facts())).collect();
+                    let ports = PortList { stats, facts, exports: exports_of_ports.clone() };
+                    answer.give_text(move || ports.to_json(&wanted));
+                }
+                Wanted::Lcores(wanted) => {
+                    let lcores = LcoreList { stats, facts: self.lcore_facts(wanted.period()) };
+                    answer.give_text(move || lcores.to_json(&wanted));
+                }
                 Wanted::Health => self.report_health(list, Arc::clone(&all), initiators.clone(), answer),
             }
         }
@@ -239,6 +263,7 @@ fn cpu_time() -> Duration {
 fn stats_of(core: u32, snapshot: Snapshot) -> LcoreStats {
     let ports = snapshot.queues.into_iter().map(|queue| PortStats {
         port: queue.port,
+        queue: queue.queue,
         counters: queue.counters,
         drops: queue.drops,
         tx_waiting: queue.tx_waiting,
@@ -251,6 +276,7 @@ fn stats_of(core: u32, snapshot: Snapshot) -> LcoreStats {
         core,
         turns: snapshot.turns,
         busy_turns: snapshot.busy_turns,
+        owned: snapshot.owned,
         in_flight: snapshot.in_flight,
         bdev_waits: snapshot.bdev_waits,
         bounced: snapshot.bounced,

@@ -262,10 +262,15 @@ impl State {
             | Action::GetHistogram(_)
             | Action::SetLogLevel(_)
             | Action::GetLogLevel(_)
-            | Action::GetHealth(_)
             | Action::StartCapture(_)
             | Action::StopCapture(_)
-            | Action::GetCaptures(_) => Ok(Value::Null),
+            | Action::GetCaptures(_)
+            | Action::GetPorts(_)
+            | Action::GetLcores(_)
+            | Action::SetConfigString(_)
+            | Action::SetMaskList(_)
+            | Action::SetReservation(_)
+            | Action::GetHealth(_) => Ok(Value::Null),
             Action::Announce(request) => self.registry.announced(&request).map(|_| true.into()),
             Action::GetStats(_) => Ok(serde_json::from_str(&Stats::default().to_json()).unwrap()),
             // Nobody keeps anything here.

@@ -115,7 +115,7 @@ impl StateManager {
         for job in refused {
             self.refuse(match job {
                 Job::Deferred(request) => End::Deferred(request, StateReply::Drop(DropReason::NotFenced)),
-                Job::Clear(_, answer) => End::Clear(answer),
+                Job::Set(change, answer) => End::Set(change.method(), answer),
                 Job::Rename(_) => End::Nobody,
                 Job::Access(_, holds) => End::Access(holds),
             });
@@ -125,7 +125,7 @@ impl StateManager {
     fn refuse(&self, end: End) {
         match end {
             End::Deferred(request, _) => self.answer(request, StateReply::Drop(DropReason::NotFenced)),
-            End::Clear(answer) => answer.refuse(&not_fenced()),
+            End::Set(_, answer) => answer.refuse(&not_fenced()),
             End::Access(holds) => holds(Err(not_fenced())),
             End::Nobody => {}
         }
