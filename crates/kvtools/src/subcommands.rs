@@ -12,6 +12,8 @@ mod del;
 mod health;
 mod initiators;
 mod latency;
+mod lcores;
+mod ports;
 mod stat;
 
 use std::ffi::OsString;
@@ -43,6 +45,8 @@ enum Kind {
     Replace(change::ReplaceArgs),
     Qos(change::QosArgs),
     Initiators(initiators::InitiatorsArgs),
+    Ports(ports::PortsArgs),
+    Lcores(lcores::LcoresArgs),
     Health(health::HealthArgs),
     Latency(latency::LatencyArgs),
     Top(TopArgs),
@@ -62,6 +66,8 @@ impl Kv {
             Kind::Replace(args) => args.carry_out(connection),
             Kind::Qos(args) => args.carry_out(connection),
             Kind::Initiators(args) => args.carry_out(connection),
+            Kind::Ports(args) => args.carry_out(connection),
+            Kind::Lcores(args) => args.carry_out(connection),
             Kind::Health(args) => args.carry_out(connection),
             Kind::Latency(args) => args.carry_out(connection),
             Kind::Top(args) => args.carry_out(connection),

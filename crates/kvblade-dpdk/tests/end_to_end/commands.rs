@@ -138,6 +138,11 @@ fn kv_shows_and_changes(lab: &Lab, initiator: &mut Initiator) {
     assert!(view["initiators"].as_array().unwrap().iter().any(|its| its["initiator"] == *mac), "{view}");
     let listed = prints(lab, &["kv", "initiators", "1", "3"]);
     assert!(listed.lines().count() == 2 && listed.contains(&mac), "{listed}");
+    let ports = prints(lab, &["kv", "ports", "t0"]);
+    let port = ports.lines().nth(1).unwrap();
+    assert!(port.contains(" t0 ") && port.contains(" up ") && ports.lines().count() == 2, "{ports}");
+    let lcores = prints(lab, &["kv", "lcores"]);
+    assert!(lcores.lines().count() == 2 && lcores.contains(" t0:0"), "{lcores}");
     let health = run(lab, &["kv", "health", "--json"]);
     let verdict: Value = serde_json::from_slice(&health.stdout).unwrap();
     let code = ["ok", "warning", "failure"].iter().position(|word| verdict["verdict"] == **word);
