@@ -25,6 +25,7 @@ pub mod registry;
 pub mod report;
 pub mod request;
 pub mod schema;
+pub mod secrets;
 pub mod served_bdev;
 mod value;
 

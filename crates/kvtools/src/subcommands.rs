@@ -15,6 +15,7 @@ mod latency;
 mod lcores;
 mod ports;
 mod stat;
+mod support_bundle;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -51,6 +52,7 @@ enum Kind {
     Latency(latency::LatencyArgs),
     Top(TopArgs),
     Config(config::ConfigArgs),
+    SupportBundle(support_bundle::SupportBundleArgs),
     Completion(completion::CompletionArgs),
 }
 
@@ -72,6 +74,7 @@ impl Kv {
             Kind::Latency(args) => args.carry_out(connection),
             Kind::Top(args) => args.carry_out(connection),
             Kind::Config(args) => args.carry_out(connection),
+            Kind::SupportBundle(args) => args.carry_out(connection),
             Kind::Completion(args) => args.carry_out(Kv::command),
         }
     }

@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use control::secrets::hide_secrets;
 use nix::sys::signal::SigSet;
 use nix::unistd::{Pid, gettid};
 use serde_json::{Map, Value, json};
@@ -33,9 +34,6 @@ const PARAMS_MAX: usize = 8 << 10;
 
 /// Permissions of a new file: parameters name disks and initiators.
 const MODE: u32 = 0o600;
-
-/// Parameters that are secrets of some method of SPDK.
-const SECRETS: [&str; 8] = ["key", "key2", "tweak_key", "psk", "secret", "muser_secret", "password", "token"];
 
 /// The log's entrance.
 #[derive(Debug)]
@@ -157,22 +155,6 @@ fn shown(params: &Value) -> Value {
     hide_secrets(&mut shown);
     let length = shown.to_string().len();
     if length > PARAMS_MAX { format!("{length} bytes").into() } else { shown }
-}
-
-fn hide_secrets(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            for (name, value) in object {
-                if SECRETS.contains(&name.as_str()) {
-                    *value = "***".into();
-                } else {
-                    hide_secrets(value);
-                }
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(hide_secrets),
-        _ => {}
-    }
 }
 
 /// The time now, in UTC.

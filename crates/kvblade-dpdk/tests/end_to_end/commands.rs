@@ -143,6 +143,26 @@ fn kv_shows_and_changes(lab: &Lab, initiator: &mut Initiator) {
     assert!(port.contains(" t0 ") && port.contains(" up ") && ports.lines().count() == 2, "{ports}");
     let lcores = prints(lab, &["kv", "lcores"]);
     assert!(lcores.lines().count() == 2 && lcores.contains(" t0:0"), "{lcores}");
+    let bundle = lab.path("bundle.tar").display().to_string();
+    prints(lab, &["kv", "support-bundle", "--output", &bundle, "--settings", "/nonexistent"]);
+    let manifest = std::process::Command::new("tar")
+        .args(["-xOf", &bundle, "--wildcards", "*/MANIFEST"])
+        .output()
+        .unwrap();
+    let manifest = String::from_utf8(manifest.stdout).unwrap();
+    for part in [
+        "target/config.json: ",
+        "target/aoe_get_stats.json: ",
+        "target/aoe_get_lcores.json: ",
+        "target/aoe_get_histogram-1.3-0.json: ",
+        "process/status: ",
+        "system/proc/meminfo: ",
+        "settings.toml: not here: '/nonexistent'",
+    ] {
+        assert!(manifest.contains(&format!("\n{part}")), "{part}: {manifest}");
+    }
+    assert!(!manifest.contains(".json: not here"), "the target answers all of it: {manifest}");
+    fails(lab, &["kv", "support-bundle", "--output", &bundle], 1, &["bundle.tar", "exists"]);
     let health = run(lab, &["kv", "health", "--json"]);
     let verdict: Value = serde_json::from_slice(&health.stdout).unwrap();
     let code = ["ok", "warning", "failure"].iter().position(|word| verdict["verdict"] == **word);
