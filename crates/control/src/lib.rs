@@ -27,6 +27,7 @@ pub mod request;
 pub mod schema;
 pub mod secrets;
 pub mod served_bdev;
+pub mod state_change;
 mod value;
 
 pub use aoe_target::{AddressError, ExportKey, MacAddr, Shelf, ShelfSlot, Slot, VlanId};
@@ -47,7 +48,8 @@ pub use request::{
     Action, Announce, BUSY_SECONDS_MAX, ClearInitiatorState, CreateExport, DeleteExport, EnableHistogram,
     GetCaptures, GetExports, GetHealth, GetHistogram, GetInitiators, GetLcores, GetLogLevel, GetPorts,
     GetStats, Method, OneExport, ReplaceBdev, ResetStats, SetConfigString, SetLogLevel, SetMaskList, SetQos,
-    SetReservation, StartCapture, StateChange, StatePart, StopCapture, UpdateExport,
+    SetReservation, StartCapture, StatePart, StopCapture, UpdateExport,
 };
 pub use served_bdev::{ServedBdev, ServedFile, Use};
+pub use state_change::StateChange;
 pub use value::bytes_of;

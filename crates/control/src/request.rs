@@ -23,7 +23,7 @@ use crate::value;
 pub use capture::{GetCaptures, StartCapture, StopCapture};
 pub use change::{OptionChanges, ReplaceBdev, UpdateExport};
 pub use histogram::{EnableHistogram, GetHistogram};
-pub use initiator_state::{SetConfigString, SetMaskList, SetReservation, StateChange};
+pub use initiator_state::{SetConfigString, SetMaskList, SetReservation};
 pub use list::{GetExports, ListedState};
 pub use log_level::{GetLogLevel, SetLogLevel};
 pub use one_export::OneExport;

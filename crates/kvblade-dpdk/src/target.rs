@@ -23,6 +23,7 @@ mod health_watch;
 mod histogram;
 mod initiator_state;
 mod lcore_load;
+mod lcore_samples;
 mod lcores;
 mod loading;
 mod operations;

@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use control::{BUSY_SECONDS_MAX, LcoreFacts};
-use spdk::{CurrentThread, ThreadTime};
-
-use super::control_plane::{Target, with};
+use control::BUSY_SECONDS_MAX;
+use spdk::ThreadTime;
 
 /// Least time between two samples that are kept: the watchdog may look more often.
 const APART: Duration = Duration::from_millis(900);
@@ -32,12 +30,13 @@ impl LcoreLoad {
         self.0.entry(core).or_default().cpus = cpus;
     }
 
-    fn cpus(&self, core: u32) -> Vec<u32> {
+    /// The CPUs that an lcore runs on.
+    pub(super) fn cpus(&self, core: u32) -> Vec<u32> {
         self.0.get(&core).map(|known| known.cpus.clone()).unwrap_or_default()
     }
 
     /// An lcore has had work for so long until now.
-    fn note(&mut self, core: u32, now: Instant, time: ThreadTime) {
+    pub(super) fn note(&mut self, core: u32, now: Instant, time: ThreadTime) {
         let samples = &mut self.0.entry(core).or_default().samples;
         if samples.back().is_some_and(|(last, _)| now.duration_since(*last) < APART) {
             return;
@@ -50,7 +49,7 @@ impl LcoreLoad {
 
     /// The part of its time in which an lcore had work, over the last `seconds` or as long as there are samples, with the period
     /// that it is of. `None` before there are two samples.
-    fn busy(&self, core: u32, seconds: u64) -> Option<(f64, Duration)> {
+    pub(super) fn busy(&self, core: u32, seconds: u64) -> Option<(f64, Duration)> {
         let samples = &self.0.get(&core)?.samples;
         let (last, now) = samples.back()?;
         // A sample comes a little later than a whole number of seconds after another one.
@@ -67,35 +66,6 @@ impl LcoreLoad {
 #[allow(clippy::cast_precision_loss, reason = "a share has four decimals")]
 fn share(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
-}
-
-impl Target {
-    /// Takes a sample of each lcore, for `aoe_get_lcores` and `aoe_get_initiators`. An lcore without requests in flight has no
-    /// initiators to look at.
-    pub(super) fn sample_lcores(&self) {
-        self.lcores.run(
-            |lcore| {
-                lcore.sample_initiators();
-                CurrentThread::with(|thread| thread.time())
-            },
-            |core, time| {
-                // An lcore that has exited has no load. Its thread is one of SPDK's as long as it runs messages.
-                if let Ok(Ok(time)) = time {
-                    with(|target| target.lcore_load.note(core, Instant::now(), time));
-                }
-            },
-        );
-    }
-
-    /// What is known of the lcores beside their counters, with the busy share over so many seconds.
-    pub(super) fn lcore_facts(&self, seconds: u64) -> BTreeMap<u32, LcoreFacts> {
-        let facts = |core| LcoreFacts {
-            cpus: self.lcore_load.cpus(core),
-            numa_node: spdk::app::numa_node(core),
-            busy: self.lcore_load.busy(core, seconds),
-        };
-        self.lcores.iter().map(|lcore| (lcore.core(), facts(lcore.core()))).collect()
-    }
 }
 
 #[cfg(test)]
