@@ -75,7 +75,13 @@ int dpdk_shim_telemetry_add_text(struct rte_tel_data *answer, const char *text)
 	return rte_tel_data_add_array_string(answer, text);
 }
 
-#if RTE_VERSION >= RTE_VERSION_NUM(23, 3, 0, 0)
+/* The names before 23.03. */
+#if RTE_VERSION < RTE_VERSION_NUM(23, 3, 0, 0)
+#define RTE_TEL_UINT_VAL RTE_TEL_U64_VAL
+#define rte_tel_data_add_dict_uint rte_tel_data_add_dict_u64
+#define rte_tel_data_add_array_uint rte_tel_data_add_array_u64
+#endif
+
 int dpdk_shim_telemetry_numbers(struct rte_tel_data *answer)
 {
 	return rte_tel_data_start_array(answer, RTE_TEL_UINT_VAL);
@@ -90,19 +96,3 @@ int dpdk_shim_telemetry_add_number(struct rte_tel_data *answer, uint64_t number)
 {
 	return rte_tel_data_add_array_uint(answer, number);
 }
-#else
-int dpdk_shim_telemetry_numbers(struct rte_tel_data *answer)
-{
-	return rte_tel_data_start_array(answer, RTE_TEL_U64_VAL);
-}
-
-int dpdk_shim_telemetry_add_number_field(struct rte_tel_data *answer, const char *name, uint64_t number)
-{
-	return rte_tel_data_add_dict_u64(answer, name, number);
-}
-
-int dpdk_shim_telemetry_add_number(struct rte_tel_data *answer, uint64_t number)
-{
-	return rte_tel_data_add_array_u64(answer, number);
-}
-#endif

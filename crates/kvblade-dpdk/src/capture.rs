@@ -95,7 +95,7 @@ pub(crate) fn start(
     Ok(())
 }
 
-/// After all captures were told to stop: waits until their files are complete, `limit` at most.
+/// After all captures were stopped: waits until their files are complete, `limit` at most.
 pub(crate) fn finish(limit: Duration) {
     let deadline = Instant::now() + limit;
     let writers = std::mem::take(&mut *WRITERS.lock().unwrap_or_else(PoisonError::into_inner));

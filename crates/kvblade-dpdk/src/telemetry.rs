@@ -67,7 +67,7 @@ impl Telemetry {
     /// now, but for the lcores'.
     ///
     /// # Errors
-    /// One sentence, if the system does not tell the CPUs.
+    /// One sentence, if the CPUs are not known.
     pub(crate) fn of(eal: &EalOptions) -> Result<Self, LaunchError> {
         if !eal.telemetry {
             return Ok(Self(None));

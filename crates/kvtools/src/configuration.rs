@@ -92,7 +92,7 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
-/// Makes the calls of a configuration in a running target. `done` is told the number of those that were made. Returns the methods
+/// Makes the calls of a configuration in a running target. `done` gets the number of those that were made. Returns the methods
 /// of entries that a running target does not take, such as those that set the size of a pool at the start.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Time after which the line appears.
-const PATIENCE: Duration = Duration::from_secs(2);
+const DELAY: Duration = Duration::from_secs(2);
 
 /// Period in which it is drawn anew.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -70,7 +70,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 fn draw(shared: &(Mutex<State>, Condvar), what: &str, measure: Measure) {
     let begun = Instant::now();
-    let mut wait = PATIENCE;
+    let mut wait = DELAY;
     let mut is_shown = false;
     let mut state = lock(&shared.0);
     loop {

@@ -29,12 +29,12 @@ const TAG: [u8; 2] = [0x81, 0x00];
 /// Bytes before a tag: the addresses.
 const BEFORE_TAG: usize = 12;
 
-/// Free bytes of the file system that a file lies in; `None` where that can't be told.
+/// Free bytes of the file system that a file lies in; `None` where they are not known.
 fn free(file: &File) -> Option<u64> {
     fstatvfs(file).ok().map(|of| of.blocks_available().saturating_mul(of.fragment_size()))
 }
 
-/// Tells the free bytes of the file system.
+/// Returns the free bytes of the file system.
 type Room<W> = Box<dyn Fn(&W) -> Option<u64> + Send>;
 
 /// A file that is written.

@@ -2,7 +2,7 @@
 //!
 //! A capture begins in its thread, which makes the file and the rings; then each lcore gets its ends of them. It ends the other way
 //! round if it is stopped: first at the lcores, so that the thread finds the last frames in the rings. If the thread ends it, for
-//! a limit or a failure, the lcores drop their ends when they hear of it; until then frames are counted as dropped.
+//! a limit or a failure, the lcores drop their ends when the message of it arrives; until then frames are counted as dropped.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

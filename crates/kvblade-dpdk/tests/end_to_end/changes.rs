@@ -26,8 +26,8 @@ fn bdevs_of_one_file(rpc: &mut Rpc, file: &str, names: &[&str]) {
     }
 }
 
-/// Runs a verified load on the export while `change` changes it, which no request may notice.
-fn under_verified_load(lab: &Lab, change: impl FnOnce()) {
+/// Runs a verified load on the export 1.1 while `change` changes something, which no request may notice.
+pub(crate) fn under_verified_load(lab: &Lab, change: impl FnOnce()) {
     let export = find(&mut lab.initiator(0), DISK);
     let mut spec = random_load(16);
     spec.duration = 10 * PATIENCE;

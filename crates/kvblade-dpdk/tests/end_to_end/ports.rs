@@ -1,11 +1,9 @@
 //! Ports and lcores as `aoe_get_ports` and `aoe_get_lcores` list them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use aoe_initiator::{ShelfSlot, load};
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, PATIENCE, SECTORS, find, random_load, until};
+use crate::changes::under_verified_load;
+use crate::lab::{Lab, until};
 use crate::rpc::Rpc;
 
 /// The values of one field of a list.
@@ -22,20 +20,7 @@ fn ports_and_lcores_are_listed_under_verified_load() {
     let target =
         lab.start_on("0-1", &["-e", "1.1=malloc:8M", "-e", "1.2@t1=malloc:8M", "-e", "1.3=malloc:8M"]);
     let mut rpc = target.rpc();
-    let export = find(&mut lab.initiator(0), ShelfSlot::new(1, 1));
-    let mut spec = random_load(16);
-    spec.duration = 10 * PATIENCE;
-    let (link, stop) = (lab.link(0), AtomicBool::new(false));
-    let mut ledger = load::ledger_for(&spec, SECTORS).unwrap();
-    std::thread::scope(|scope| {
-        let load = scope.spawn(|| load::run_verified(link, &export, SECTORS, &spec, &stop, &mut ledger));
-        let looks = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| look(&mut rpc)));
-        stop.store(true, Ordering::Relaxed);
-        let report = load.join().unwrap().unwrap();
-        looks.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        assert_eq!(report.failures(), 0, "{report:?}");
-    });
-    assert_eq!(load::sweep(lab.link(0), &export, &ledger, &spec).unwrap(), ledger.written());
+    under_verified_load(&lab, || look(&mut rpc));
     // What has changed of a port is in the list.
     lab.set_far(1, "down");
     until("the link to be listed as down", || {

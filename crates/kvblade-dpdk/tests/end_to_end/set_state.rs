@@ -1,15 +1,15 @@
 //! Config strings, mask lists and reservations that are set from the control plane.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 
+use aoe_initiator::ShelfSlot;
 use aoe_initiator::wire::{AtaRequest, ConfigCommand, Mac};
-use aoe_initiator::{ShelfSlot, load};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
+use crate::changes::under_verified_load;
 use crate::initiator_state::{ata_request, config_request, error, mac, string};
-use crate::lab::{Lab, PATIENCE, QUIET, SECTORS, answer, find, hear, random_load};
+use crate::lab::{Lab, QUIET, answer, find, hear};
 use crate::shutdown::{SLOW, all_answered, in_flight, slow_export};
 
 const LOADED: ShelfSlot = ShelfSlot::new(1, 1);
@@ -34,37 +34,22 @@ fn state_is_set_replaced_and_cleared_under_verified_load_and_survives_a_restart(
     let mut initiator = lab.initiator(0);
     let own = mac(&initiator);
     let own_text = Mac(own).to_string();
-    let export = find(&mut initiator, LOADED);
-    let mut spec = random_load(16);
-    spec.duration = 10 * PATIENCE;
-    let (link, stop) = (lab.link(0), AtomicBool::new(false));
-    let mut ledger = load::ledger_for(&spec, SECTORS).unwrap();
-    std::thread::scope(|scope| {
-        let load = scope.spawn(|| load::run_verified(link, &export, SECTORS, &spec, &stop, &mut ledger));
-        let changes = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for round in 0..20 {
-                let name = format!("rack {round}");
-                rpc.call("aoe_set_config_string", with(LOADED, "config", json!(name)));
-                // Each list keeps the one that has the load.
-                let others: Vec<String> =
-                    (0..254).map(|n| format!("02:00:00:00:{round:02x}:{n:02x}")).collect();
-                let macs: Vec<&str> = others.iter().map(String::as_str).chain([own_text.as_str()]).collect();
-                rpc.call("aoe_set_mask_list", with(LOADED, "macs", json!(macs)));
-                rpc.call("aoe_set_reservation", with(LOADED, "macs", json!(macs)));
-                let shown = rpc.call("aoe_get_exports", Value::Null)[0]["initiator_state"].clone();
-                assert_eq!((&shown["config"], &shown["mask"]), (&json!(name), &json!(macs)));
-                assert_eq!(shown["reservation"]["macs"], json!(macs));
-                rpc.call("aoe_set_mask_list", with(LOADED, "macs", json!([])));
-                rpc.call("aoe_set_reservation", with(LOADED, "macs", json!([])));
-            }
-        }));
-        stop.store(true, Ordering::Relaxed);
-        let report = load.join().unwrap().unwrap();
-        changes.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        assert_eq!(report.failures(), 0, "{report:?}");
-        assert!(report.verified.unwrap().writes_acknowledged > 0);
+    under_verified_load(&lab, || {
+        for round in 0..20 {
+            let name = format!("rack {round}");
+            rpc.call("aoe_set_config_string", with(LOADED, "config", json!(name)));
+            // Each list keeps the one that has the load.
+            let others: Vec<String> = (0..254).map(|n| format!("02:00:00:00:{round:02x}:{n:02x}")).collect();
+            let macs: Vec<&str> = others.iter().map(String::as_str).chain([own_text.as_str()]).collect();
+            rpc.call("aoe_set_mask_list", with(LOADED, "macs", json!(macs)));
+            rpc.call("aoe_set_reservation", with(LOADED, "macs", json!(macs)));
+            let shown = rpc.call("aoe_get_exports", Value::Null)[0]["initiator_state"].clone();
+            assert_eq!((&shown["config"], &shown["mask"]), (&json!(name), &json!(macs)));
+            assert_eq!(shown["reservation"]["macs"], json!(macs));
+            rpc.call("aoe_set_mask_list", with(LOADED, "macs", json!([])));
+            rpc.call("aoe_set_reservation", with(LOADED, "macs", json!([])));
+        }
     });
-    assert_eq!(load::sweep(lab.link(0), &export, &ledger, &spec).unwrap(), ledger.written());
 
     // The wire shows what the calls have set, and obeys it.
     initiator.drain().unwrap();

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use tar::{Builder, Header};
@@ -14,9 +14,6 @@ use tar::{Builder, Header};
 use self::sources::Source;
 use crate::command::{CommandError, Connection, Outcome};
 use crate::progress::{Measure, Progress};
-
-/// What a bundle takes at most where nothing answers, as far as the progress line is concerned.
-const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Collect what a report of a fault needs (configuration, versions, counters, log, hardware), without keys and tokens, in one tar archive
 ///
@@ -44,7 +41,10 @@ impl SupportBundleArgs {
         // Before the work, which takes some seconds.
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
         let sources = {
-            let _progress = Progress::start("answers and programs", Measure::AtMost(TIME_MAX));
+            let _progress = Progress::start(
+                "answers and programs",
+                Measure::AtMost(connection.timeout() + sources::programs_max()),
+            );
             let mut sources = sources::of_target(connection);
             sources.extend(sources::of_machine(&self.settings));
             sources

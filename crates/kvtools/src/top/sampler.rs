@@ -15,7 +15,7 @@ use crate::command::Connection;
 use crate::rpc_client::{Client, ClientError};
 
 /// Longest time that a target has for an answer before it counts as lost.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CALL_MAX: Duration = Duration::from_secs(5);
 
 /// Period of the calls for the target's health, each of which costs it as much as all others of a sample.
 const HEALTH_PERIOD: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ impl Sampler {
     pub(super) fn new(connection: &Connection, interval: Duration) -> Self {
         Self {
             socket: connection.socket().to_owned(),
-            within: connection.timeout().min(PATIENCE.max(interval)),
+            within: connection.timeout().min(CALL_MAX.max(interval)),
             client: None,
             health: None,
             untimed: BTreeMap::new(),

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use control::secrets::hide_secrets;
 use nix::sys::socket::{getsockopt, sockopt};
@@ -77,8 +78,8 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("kernel-log", &["dmesg"]),
 ];
 
-/// Seconds that a program has.
-const PROGRAM_TIME: &str = "10";
+/// Seconds that a program has, and those after which one that stays is killed.
+const PROGRAM_SECONDS: [u64; 2] = [10, 1];
 
 /// Most bytes of one file: its end.
 const FILE_MAX: u64 = 4 << 20;
@@ -86,18 +87,24 @@ const FILE_MAX: u64 = 4 << 20;
 /// A file of the bundle, or why it is not in it.
 pub(super) type Source = (String, Result<Vec<u8>, String>);
 
+/// The longest time that all programs take.
+pub(super) fn programs_max() -> Duration {
+    PROGRAMS.iter().map(|_| Duration::from_secs(PROGRAM_SECONDS.iter().sum())).sum()
+}
+
 /// The answers of the target; without one, why there are none.
 pub(super) fn of_target(connection: &Connection) -> Vec<Source> {
-    let mut client = match connection.open() {
+    let client = match connection.open() {
         Ok(client) => client,
         Err(error) => return vec![("target".into(), Err(error.to_string()))],
     };
-    let configuration = configuration::fetch(&mut client).map_err(|error| error.to_string());
+    let mut target = Answering { client, lost: None };
+    let configuration = target.ask(configuration::fetch);
     let mut sources = vec![("target/config.json".into(), configuration.map(|saved| text_of(&saved)))];
     let mut timed = Vec::new();
     let mut log_file = None;
     for method in CALLS {
-        let answer = call(&mut client, method, None);
+        let answer = target.call(method, None);
         if let Ok(answer) = &answer {
             match *method {
                 "aoe_get_exports" => timed = exports_that_are_timed(answer),
@@ -111,14 +118,14 @@ pub(super) fn of_target(connection: &Connection) -> Vec<Source> {
         sources.push((format!("target/{method}.json"), answer.map(|answer| text_of(&answer))));
     }
     for (name, params) in timed {
-        let answer = call(&mut client, "aoe_get_histogram", Some(params));
+        let answer = target.call("aoe_get_histogram", Some(params));
         sources
             .push((format!("target/aoe_get_histogram-{name}.json"), answer.map(|answer| text_of(&answer))));
     }
     if let Some(path) = log_file {
         sources.push(("log/file".into(), end_of(Path::new(&path))));
     }
-    match getsockopt(&client, sockopt::PeerCredentials) {
+    match getsockopt(&target.client, sockopt::PeerCredentials) {
         Ok(peer) => {
             let directory = format!("/proc/{}", peer.pid());
             let file = |name: &&str| (format!("process/{name}"), end_of(&Path::new(&directory).join(name)));
@@ -142,15 +149,33 @@ pub(super) fn of_machine(settings: &Path) -> Vec<Source> {
     sources
 }
 
-/// A call. After one that leaves the connection of no use, the next has a new one.
-fn call(client: &mut Client, method: &str, params: Option<Value>) -> Result<Value, String> {
-    client.call(method, params).map_err(|error| {
-        let is_of_use = matches!(error, ClientError::Refused { .. } | ClientError::NoMethod { .. });
-        match if is_of_use { Ok(()) } else { client.reconnect() } {
-            Ok(()) => error.to_string(),
-            Err(later) => format!("{error}; and {later}"),
+/// The target, until it does not answer: each further call would wait as long again.
+struct Answering {
+    client: Client,
+    /// Why it does not answer.
+    lost: Option<String>,
+}
+
+impl Answering {
+    fn call(&mut self, method: &str, params: Option<Value>) -> Result<Value, String> {
+        self.ask(|client| client.call(method, params))
+    }
+
+    fn ask(
+        &mut self,
+        calls: impl FnOnce(&mut Client) -> Result<Value, ClientError>,
+    ) -> Result<Value, String> {
+        if let Some(why) = &self.lost {
+            return Err(format!("not called, after {why}"));
         }
-    })
+        calls(&mut self.client).map_err(|error| {
+            let why = error.to_string();
+            if !matches!(error, ClientError::Refused { .. } | ClientError::NoMethod { .. }) {
+                self.lost = Some(why.clone());
+            }
+            why
+        })
+    }
 }
 
 /// Name and parameters of each export that is timed.
@@ -194,7 +219,13 @@ fn end_of(path: &Path) -> Result<Vec<u8>, String> {
 fn output_of(words: &[&str]) -> Result<Vec<u8>, String> {
     let name = words.first().copied().unwrap_or_default();
     let mut command = Command::new("timeout");
-    command.arg(PROGRAM_TIME).args(words).stdin(Stdio::null()).env("LC_ALL", "C");
+    let [most, more] = PROGRAM_SECONDS;
+    command
+        .arg(format!("--kill-after={more}"))
+        .arg(most.to_string())
+        .args(words)
+        .stdin(Stdio::null())
+        .env("LC_ALL", "C");
     let output = command.output().map_err(|error| format!("{name}: {error}"))?;
     if output.stdout.is_empty() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -208,7 +239,21 @@ fn output_of(words: &[&str]) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
+
+    #[test]
+    fn a_target_that_does_not_answer_is_asked_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("rpc");
+        let _silent = UnixListener::bind(&path).unwrap();
+        let client = Client::connect(&path, Duration::from_millis(50)).unwrap();
+        let mut target = Answering { client, lost: None };
+        let first = target.call("one", None).unwrap_err();
+        assert!(first.starts_with("one: no answer within"), "{first}");
+        assert_eq!(target.call("other", None), Err(format!("not called, after {first}")));
+    }
 
     #[test]
     fn exports_of_one_address_are_told_apart_by_port() {
