@@ -165,7 +165,7 @@ fn refused(error: &clap::Error) -> LaunchError {
                  kvblade-dpdk -l 0-1 --interface eth1 --export 1.1=malloc:64M"
         ));
     }
-    LaunchError::usage(format!("{} (see kvblade-dpdk --help)", kvtools::command::sentence(error)))
+    LaunchError::usage(format!("{} (see kvblade-dpdk --help)", rpc_client::command::sentence(error)))
 }
 
 /// The command line of a test, which serves.

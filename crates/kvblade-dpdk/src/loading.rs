@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
 
 use control::error::{Quoted, nearest};
-use kvtools::json_rpc::Refusal;
+use rpc_client::json_rpc::Refusal;
 use spdk::rpc::Phases;
 
 use crate::launch_config::Entry;

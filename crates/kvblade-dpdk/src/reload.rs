@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use control::{CreateExport, DeleteExport, GetExports, Method, SetQos};
-use kvtools::rpc_client::{Client, ClientError, DEFAULT_TIMEOUT};
+use rpc_client::{Client, ClientError, DEFAULT_TIMEOUT};
 use serde_json::Value;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;

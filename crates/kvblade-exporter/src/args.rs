@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser};
-use kvtools::rpc_client::DEFAULT_SOCKET;
+use rpc_client::DEFAULT_SOCKET;
 
 /// Most initiators that have series of their own.
 pub(crate) const INITIATORS_MAX: usize = 1024;
@@ -75,7 +75,7 @@ mod tests {
 
     fn refusal(words: &[&str]) -> String {
         let error = Args::try_parse_from([&["kvblade-exporter"], words].concat()).unwrap_err();
-        kvtools::command::sentence(&error)
+        rpc_client::command::sentence(&error)
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::StatusCode;
 use hyper::body::Body;
-use kvtools::{Client, ClientError};
+use rpc_client::{Client, ClientError};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 

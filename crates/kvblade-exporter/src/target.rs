@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kvtools::{Client, ClientError};
+use rpc_client::{Client, ClientError};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::oneshot;

@@ -14,8 +14,8 @@ use control::{
 use serde_json::{Value, json};
 
 use crate::bdev_list::{self, BdevInfo};
-use crate::command::CommandError;
-use crate::rpc_client::{Client, ClientError};
+use rpc_client::command::CommandError;
+use rpc_client::{Client, ClientError};
 
 /// An export to add.
 #[derive(Debug, Clone)]

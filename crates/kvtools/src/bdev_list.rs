@@ -6,7 +6,7 @@ use control::{BackingFile, ErrorCode, RbdImage, file_bdev};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::rpc_client::{Client, ClientError};
+use rpc_client::{Client, ClientError};
 
 /// One bdev.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

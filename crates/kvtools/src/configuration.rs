@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::command::CommandError;
-use crate::rpc_client::{Client, ClientError};
+use rpc_client::command::CommandError;
+use rpc_client::{Client, ClientError};
 
 /// Fetches the configuration.
 ///

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::add::{AIO, FILE, RBD};
 use crate::bdev_list::{self, BdevInfo};
-use crate::command::CommandError;
-use crate::rpc_client::{Client, ClientError};
+use rpc_client::command::CommandError;
+use rpc_client::{Client, ClientError};
 
 /// Time that a bdev of quarantined requests has to go, before the command ends without waiting for it.
 const GRACE: Duration = Duration::from_secs(1);

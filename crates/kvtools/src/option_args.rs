@@ -6,7 +6,7 @@ use control::ExportOptions;
 use control::schema::{Field, Fields, Kind};
 use serde_json::{Map, Value};
 
-use crate::command::CommandError;
+use rpc_client::command::CommandError;
 
 /// The options of an export that a command line gives, with their values in text.
 #[derive(Debug, Clone, Default)]

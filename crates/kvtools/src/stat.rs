@@ -5,8 +5,8 @@ use std::fmt::Write;
 use control::{ExportInfo, GetExports, Method};
 
 use crate::bdev_list::{self, BdevInfo};
-use crate::command::CommandError;
-use crate::rpc_client::Client;
+use rpc_client::Client;
+use rpc_client::command::CommandError;
 
 /// Fetches the exports and the files beneath them, and writes the table.
 ///

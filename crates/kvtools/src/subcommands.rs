@@ -1,7 +1,7 @@
 //! The program `kv` with its subcommands, and the commands that had names of their own before it.
 //!
 //! The word by which the program is called decides: `kvadd`, `kvdel`, `kvstat` and `kvannounce` are links to it in packages, and
-//! behave as the programs of these names did. With cargo each of them is a program that calls [`kvadd`] and so on.
+//! behave as the programs of these names did.
 
 mod add;
 mod announce;
@@ -23,8 +23,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::command::{self, CommandError, Connection, Outcome, run_words};
 use crate::top::TopArgs;
+use rpc_client::command::{self, CommandError, Connection, Outcome, run_words};
 
 /// Manage and watch a running kvblade-dpdk
 #[derive(Debug, Parser)]
@@ -154,26 +154,22 @@ struct Kvannounce {
 }
 
 /// The command `kvadd`.
-#[must_use]
-pub fn kvadd() -> ExitCode {
+fn kvadd() -> ExitCode {
     command::run(|kvadd: Kvadd| kvadd.args.carry_out(&kvadd.connection))
 }
 
 /// The command `kvdel`.
-#[must_use]
-pub fn kvdel() -> ExitCode {
+fn kvdel() -> ExitCode {
     command::run(|kvdel: Kvdel| kvdel.args.carry_out(&kvdel.connection))
 }
 
 /// The command `kvstat`.
-#[must_use]
-pub fn kvstat() -> ExitCode {
+fn kvstat() -> ExitCode {
     command::run(|kvstat: Kvstat| crate::stat::stat(&mut kvstat.connection.open()?))
 }
 
 /// The command `kvannounce`.
-#[must_use]
-pub fn kvannounce() -> ExitCode {
+fn kvannounce() -> ExitCode {
     command::run(|kvannounce: Kvannounce| kvannounce.args.carry_out(&kvannounce.connection))
 }
 

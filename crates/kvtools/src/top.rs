@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::command::{CommandError, Connection, Outcome};
+use rpc_client::command::{CommandError, Connection, Outcome};
 use sampler::Sampler;
 use tables::Pane;
 use view::View;

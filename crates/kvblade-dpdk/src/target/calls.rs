@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use kvtools::json_rpc::{Exchange, Refusal};
+use rpc_client::json_rpc::{Exchange, Refusal};
 use serde_json::Value;
 use spdk::{AppThread, rpc::Server};
 

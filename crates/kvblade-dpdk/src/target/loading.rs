@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use control::{BackingFile, CreateExport, ErrorCode};
-use kvtools::json_rpc::Refusal;
+use rpc_client::json_rpc::Refusal;
 use serde_json::Value;
 use spdk::rpc::{INTERNAL_ERROR, Request};
 use spdk::{App, AppThread, Bdev, Poller};

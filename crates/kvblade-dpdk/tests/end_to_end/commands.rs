@@ -1,7 +1,8 @@
 //! kv, kvadd, kvdel, kvstat and kvannounce against a running target.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,20 +13,12 @@ use serde_json::{Value, json};
 
 use crate::lab::{Lab, PROGRAM, QUIET, SECTORS, find, hear};
 
-/// One of the commands, as the workspace has built it beside the program.
-fn tool(name: &str) -> PathBuf {
-    let path = Path::new(PROGRAM).with_file_name(name);
-    assert!(
-        path.exists(),
-        "{} is not built: run cargo build -p kvtools with the same profile",
-        path.display()
-    );
-    path
-}
-
+/// `kv`, as the workspace has built it beside the program, called by the name of one of its links.
 fn run(lab: &Lab, words: &[&str]) -> Output {
-    let mut command = std::process::Command::new(tool(words[0]));
-    command.arg("--rpc-socket").arg(lab.socket()).args(&words[1..]).output().unwrap()
+    let kv = Path::new(PROGRAM).with_file_name("kv");
+    assert!(kv.exists(), "{} is not built: run cargo build -p kvtools with the same profile", kv.display());
+    let mut command = std::process::Command::new(kv);
+    command.arg0(words[0]).arg("--rpc-socket").arg(lab.socket()).args(&words[1..]).output().unwrap()
 }
 
 /// The output of a command that succeeds.

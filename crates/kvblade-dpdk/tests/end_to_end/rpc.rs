@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use kvtools::json_rpc::{Exchange, Refusal};
+use rpc_client::json_rpc::{Exchange, Refusal};
 use serde_json::Value;
 
 /// Time for an answer on a machine that is busy with other things.

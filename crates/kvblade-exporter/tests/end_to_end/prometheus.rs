@@ -56,7 +56,7 @@ impl Setup {
         command.args(["--export", "1.1=malloc:8M"]).env_remove("RUST_LOG").current_dir(directory.path());
         let mut target = Daemon::start(&mut command).unwrap();
         target.wait_for_log(" ready ", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
-        let mut client = kvtools::Client::connect(&directory.path().join("rpc"), PATIENCE).unwrap();
+        let mut client = rpc_client::Client::connect(&directory.path().join("rpc"), PATIENCE).unwrap();
         let timed = client.call::<bool>("aoe_enable_histogram", Some(json!({ "shelf": 1, "slot": 1 })));
         assert!(timed.unwrap());
         Self { _target: target, directory, _dpdk: dpdk, near, far }

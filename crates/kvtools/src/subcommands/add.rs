@@ -7,9 +7,9 @@ use control::file_bdev::{Caching, FileOptions, SyncMode};
 use control::{PortRef, rbd};
 
 use crate::add::{Addition, add, describe};
-use crate::command::{AddressArgs, CommandError, Connection, Outcome, parse_port};
 use crate::option_args::OptionArgs;
 use crate::progress::{Measure, Progress};
+use rpc_client::command::{AddressArgs, CommandError, Connection, Outcome, parse_port};
 
 /// Serve a file, block device or bdev as an AoE device
 ///

@@ -4,7 +4,7 @@ use clap::Args;
 use control::{Announce, Method, Shelf, Slot};
 use serde_json::Value;
 
-use crate::command::{CommandError, Connection, Outcome, parse_shelf, parse_slot};
+use rpc_client::command::{CommandError, Connection, Outcome, parse_shelf, parse_slot};
 
 /// Broadcast the advertisement of AoE devices, so that initiators find them
 ///

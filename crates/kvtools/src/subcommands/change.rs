@@ -9,9 +9,9 @@ use control::{
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::command::{AddressArgs, CommandError, Connection, ExportArgs, Outcome, parse_port};
 use crate::option_args::OptionArgs;
 use crate::progress::{Measure, Progress};
+use rpc_client::command::{AddressArgs, CommandError, Connection, ExportArgs, Outcome, parse_port};
 
 /// Change options of an export while it is served; those that are left out stay as they are
 ///

@@ -2,7 +2,7 @@
 
 use clap::{Args, Command};
 
-use crate::command::{CommandError, Outcome};
+use rpc_client::command::{CommandError, Outcome};
 
 /// Print the completions for a shell, such as by: source <(kv completion bash)
 #[derive(Debug, Args)]

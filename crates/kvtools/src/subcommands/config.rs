@@ -8,9 +8,9 @@ use std::process::Command;
 
 use clap::{Args, Subcommand};
 
-use crate::command::{CommandError, Connection, Outcome};
 use crate::configuration::{self, Entry};
 use crate::progress::{Measure, Progress};
+use rpc_client::command::{CommandError, Connection, Outcome};
 
 /// Save, load or check a configuration in the form of SPDK's save_config
 #[derive(Debug, Args)]

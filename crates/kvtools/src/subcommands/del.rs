@@ -3,9 +3,9 @@
 use clap::Args;
 use control::{PortRef, VlanId};
 
-use crate::command::{AddressArgs, CommandError, Connection, Outcome, parse_port, parse_vlan};
 use crate::del::del;
 use crate::progress::{Measure, Progress};
+use rpc_client::command::{AddressArgs, CommandError, Connection, Outcome, parse_port, parse_vlan};
 
 /// Stop serving an AoE device on an interface; what is in flight is answered first
 ///

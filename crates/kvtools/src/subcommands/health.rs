@@ -4,8 +4,8 @@ use clap::Args;
 use control::{GetHealth, Method};
 use serde_json::Value;
 
-use crate::command::{CommandError, Connection, Outcome};
 use crate::table::{Cell, Column, Side, Table};
+use rpc_client::command::{CommandError, Connection, Outcome};
 
 /// Exit code when the target gives no verdict, as programs for monitoring expect it.
 pub(super) const UNKNOWN: u8 = 3;

@@ -4,8 +4,8 @@ use clap::Args;
 use control::{GetInitiators, Method, Shelf, Slot};
 use serde_json::Value;
 
-use crate::command::{CommandError, Connection, Outcome, parse_shelf, parse_slot};
 use crate::table::{self, Cell, Column, Side, Table};
+use rpc_client::command::{CommandError, Connection, Outcome, parse_shelf, parse_slot};
 
 /// List the initiators of each export: when they were seen, their requests in flight, retransmissions and drops
 #[derive(Debug, Args)]

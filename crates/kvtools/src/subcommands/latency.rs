@@ -4,8 +4,8 @@ use clap::Args;
 use control::{EnableHistogram, GetHistogram, Method};
 use serde_json::Value;
 
-use crate::command::{CommandError, Connection, ExportArgs, Outcome};
 use crate::table::{self, Cell, Column, Side, Table};
+use rpc_client::command::{CommandError, Connection, ExportArgs, Outcome};
 
 /// Show how long the requests of an export have taken since they are timed, or begin or end timing them
 ///

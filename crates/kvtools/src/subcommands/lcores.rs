@@ -4,8 +4,8 @@ use clap::Args;
 use control::{GetLcores, Method};
 use serde_json::Value;
 
-use crate::command::{CommandError, Connection, Outcome};
 use crate::table::{Cell, Column, Side, Table};
+use rpc_client::command::{CommandError, Connection, Outcome};
 
 /// List the lcores: CPU, NUMA node, the queues that they poll, their exports, and how busy they are
 #[derive(Debug, Args)]

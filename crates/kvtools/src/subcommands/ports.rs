@@ -4,8 +4,8 @@ use clap::Args;
 use control::{GetPorts, Method, PortRef};
 use serde_json::Value;
 
-use crate::command::{CommandError, Connection, Outcome, parse_port};
 use crate::table::{Cell, Column, Side, Table, Tone};
+use rpc_client::command::{CommandError, Connection, Outcome, parse_port};
 
 /// List the ports: interface, driver, link, MTU, lcores, exports, frames, and drops by reason
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@ use clap::Args;
 use control::{GetExports, Method};
 use serde_json::Value;
 
-use crate::command::{CommandError, Connection, Outcome};
 use crate::stat::stat;
+use rpc_client::command::{CommandError, Connection, Outcome};
 
 /// List what is served: device, interface, size in GB (10^9 bytes), file or bdev, and what is not usual
 #[derive(Debug, Args)]

@@ -12,8 +12,8 @@ use clap::Args;
 use tar::{Builder, Header};
 
 use self::sources::Source;
-use crate::command::{CommandError, Connection, Outcome};
 use crate::progress::{Measure, Progress};
+use rpc_client::command::{CommandError, Connection, Outcome};
 
 /// Collect what a report of a fault needs (configuration, versions, counters, log, hardware), without keys and tokens, in one tar archive
 ///

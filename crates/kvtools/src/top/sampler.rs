@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::histogram::Histogram;
 use super::sample::{ExportId, Health, Sample};
-use crate::command::Connection;
-use crate::rpc_client::{Client, ClientError};
+use rpc_client::command::Connection;
+use rpc_client::{Client, ClientError};
 
 /// Longest time that a target has for an answer before it counts as lost.
 const CALL_MAX: Duration = Duration::from_secs(5);

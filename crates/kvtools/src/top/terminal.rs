@@ -16,7 +16,7 @@ use super::draw::Frame;
 use super::sampler::Sampler;
 use super::screen::Screen;
 use super::view::View;
-use crate::command::{CommandError, Outcome};
+use rpc_client::command::{CommandError, Outcome};
 
 /// Time in which signals and new samples are noticed while no key is pressed.
 const PERIOD: Duration = Duration::from_millis(50);

@@ -1,22 +1,22 @@
 //! The four commands as a user runs them, against a fake target.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
 use crate::fake_target::{FakeTarget, Reply, bdev};
 use control::ExportInfo;
 use serde_json::json;
 
+/// `kv`, called by the name of one of its links.
+pub(crate) fn kv_as(name: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kv"));
+    command.arg0(name);
+    command
+}
+
 pub(crate) fn run(target: &FakeTarget, command: &str, words: &[&str]) -> Output {
-    let program = match command {
-        "kv" => env!("CARGO_BIN_EXE_kv"),
-        "kvadd" => env!("CARGO_BIN_EXE_kvadd"),
-        "kvdel" => env!("CARGO_BIN_EXE_kvdel"),
-        "kvstat" => env!("CARGO_BIN_EXE_kvstat"),
-        "kvannounce" => env!("CARGO_BIN_EXE_kvannounce"),
-        other => panic!("{other}"),
-    };
-    Command::new(program)
+    kv_as(command)
         .args(words)
         .arg("--rpc-socket")
         .arg(target.socket())
@@ -469,7 +469,7 @@ fn output_that_cannot_be_written_is_a_failure_with_a_sentence() {
     let (reader, closed) = std::io::pipe().unwrap();
     drop(reader);
     let kvstat = |output: Stdio, errors: Stdio| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kvstat"));
+        let mut command = kv_as("kvstat");
         command.arg("--rpc-socket").arg(target.socket()).stdout(output).stderr(errors);
         command.spawn().unwrap().wait_with_output().unwrap()
     };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::fake_target::{FakeTarget, Reply};
-use kvtools::{Client, ClientError};
+use rpc_client::{Client, ClientError};
 use serde_json::{Value, json};
 
 const PATIENT: Duration = Duration::from_secs(60);

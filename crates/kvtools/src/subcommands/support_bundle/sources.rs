@@ -10,9 +10,9 @@ use control::secrets::hide_secrets;
 use nix::sys::socket::{getsockopt, sockopt};
 use serde_json::{Value, json};
 
-use crate::command::Connection;
 use crate::configuration;
-use crate::rpc_client::{Client, ClientError};
+use rpc_client::command::Connection;
+use rpc_client::{Client, ClientError};
 
 /// Calls whose answers are in it.
 const CALLS: &[&str] = &[

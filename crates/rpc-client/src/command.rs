@@ -15,7 +15,7 @@ use control::{OneExport, PortRef, Shelf, ShelfSlot, Slot, VlanId};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::rpc_client::{Client, ClientError, DEFAULT_SOCKET, DEFAULT_TIMEOUT};
+use crate::call::{Client, ClientError, DEFAULT_SOCKET, DEFAULT_TIMEOUT};
 
 /// Options every command has.
 #[derive(Debug, Clone, Args)]
