@@ -8,6 +8,7 @@ use aoe_initiator::ShelfSlot;
 use aoe_initiator::wire::SECTOR;
 use serde_json::{Value, json};
 
+use crate::changes::under_verified_load;
 use crate::lab::{Lab, SECTORS, find};
 
 /// A program of the client's virtual environment, which `scripts/setup --tests` makes.
@@ -126,6 +127,29 @@ fn pypis_client_creates_lists_saves_and_loads() {
         }
         target.stop();
     }
+}
+
+/// Nothing of it may be noticed by the initiator of the export that is changed most.
+#[test]
+fn pypis_client_makes_hundreds_of_changes_with_every_method_under_verified_load() {
+    lab::needs_root!();
+    let lab = Lab::new(9000);
+    let disk = lab.file("disk");
+    let target = lab.start_on("0-1", &[]);
+    for name in ["one", "other"] {
+        spdk_rpc(&lab, &["bdev_aio_create", &disk, name, "512"]);
+    }
+    spdk_rpc(&lab, &["bdev_malloc_create", "-b", "m0", "1", "512"]);
+    call(&lab, "aoe_create_export", &json!({ "shelf": 1, "slot": 1, "bdev_name": "one" }));
+    let (socket, mac) = (lab.socket(), lab.link(0).mac().to_string());
+    under_verified_load(&lab, || {
+        let methods = control::request::NAMES.join(",");
+        let script = include_str!("every_method.py");
+        let changes = run("python", &["-c", script, socket.to_str().unwrap(), &mac, "15", &methods]);
+        assert_eq!(changes.trim(), "240");
+    });
+    assert_eq!(exports(&lab).as_array().unwrap().len(), 1);
+    target.stop();
 }
 
 #[test]
