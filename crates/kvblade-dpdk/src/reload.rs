@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use control::{CreateExport, DeleteExport, GetExports, Method, SetQos};
+use control::{CreateExport, DeleteExport, GetExports, Method, UpdateExport};
 use rpc_client::{Client, ClientError, DEFAULT_TIMEOUT};
 use serde_json::Value;
 use signal_hook::consts::SIGHUP;
@@ -45,7 +45,7 @@ pub(crate) fn start(argv: Vec<OsString>, command: &CommandLine) -> Result<(), La
     let mut signals = Signals::new([SIGHUP]).map_err(failed)?;
     let started = command.clone();
     let wait = move || {
-        let mut applied = Applied { command: started.clone(), failed_limits: Vec::new() };
+        let mut applied = Applied { command: started.clone(), failed_updates: Vec::new() };
         for _ in signals.forever() {
             logging::reopen();
             while !SERVING.load(Ordering::Relaxed) {
@@ -71,13 +71,13 @@ pub(crate) fn start(argv: Vec<OsString>, command: &CommandLine) -> Result<(), La
 struct Applied {
     /// The command line whose exports there are now.
     command: CommandLine,
-    /// Parameters of `aoe_set_qos` with which the call has failed: the exports are there, with other limits on some lcores.
-    failed_limits: Vec<Value>,
+    /// Parameters of `aoe_update_export` with which the call has failed: the exports are there, with other options.
+    failed_updates: Vec<Value>,
 }
 
 /// Reads the settings and applies them. `started` is the command line that the program started with.
 fn reload(argv: &[OsString], started: &CommandLine, applied: &Applied) -> Result<Applied, String> {
-    let Applied { command: applied, failed_limits } = applied;
+    let Applied { command: applied, failed_updates } = applied;
     let command = match args::parse(argv.iter().cloned(), "") {
         Ok(Invocation::Serve(command)) => *command,
         Ok(_) => return Err("the command line is not one that serves".into()),
@@ -87,7 +87,7 @@ fn reload(argv: &[OsString], started: &CommandLine, applied: &Applied) -> Result
     let mut client =
         Client::connect(&command_socket(started), DEFAULT_TIMEOUT).map_err(|error| error.to_string())?;
     let before = before.that_are_there(&mut client).map_err(|error| error.to_string())?;
-    let changes = Changes::between(&before, &after, failed_limits);
+    let changes = Changes::between(&before, &after, failed_updates);
     if let Err(why) = spdk::file::io_uring_available() {
         for bdev in changes.added_files_by_aio() {
             tracing::warn!(
@@ -107,15 +107,15 @@ fn reload(argv: &[OsString], started: &CommandLine, applied: &Applied) -> Result
     if !needs_restart.is_empty() {
         tracing::warn!("SIGHUP: changes of {} take effect at the next start", needs_restart.join(", "));
     }
-    let Failed { calls: failed, limits: failed_limits } = apply(&mut client, &changes);
+    let Failed { calls: failed, updates: failed_updates } = apply(&mut client, &changes);
     tracing::info!(
         added = changes.added_exports.len(),
         removed = changes.removed_exports.len(),
-        limited = changes.limited_exports.len(),
+        updated = changes.updated_exports.len(),
         failed,
         "SIGHUP: the settings were read again"
     );
-    Ok(Applied { command, failed_limits })
+    Ok(Applied { command, failed_updates })
 }
 
 /// The socket of the running program, which a change of the file does not move.
@@ -136,11 +136,11 @@ fn calls(command: &CommandLine) -> Result<Calls, String> {
 #[derive(Default)]
 struct Failed {
     calls: usize,
-    /// The parameters of those of `aoe_set_qos`, whose exports do not tell.
-    limits: Vec<Value>,
+    /// The parameters of those of `aoe_update_export`, whose exports are there all the same.
+    updates: Vec<Value>,
 }
 
-/// Makes the calls, in an order that frees names and addresses before they are used again.
+/// Makes the calls, in an order that frees names, addresses and parts of bdevs before they are used again.
 fn apply(client: &mut Client, changes: &Changes) -> Failed {
     let removals = changes
         .removed_exports
@@ -149,14 +149,15 @@ fn apply(client: &mut Client, changes: &Changes) -> Failed {
     let bdev_removals = changes.removed_bdevs.iter().filter_map(changes::undo);
     let bdevs = changes.added_bdevs.iter().map(|call| (call.method.clone(), call.params.clone()));
     let exports = changes.added_exports.iter().map(|params| (CreateExport::NAME.to_owned(), params.clone()));
-    let limits = changes.limited_exports.iter().map(|params| (SetQos::NAME.to_owned(), params.clone()));
+    let updates =
+        changes.updated_exports.iter().map(|params| (UpdateExport::NAME.to_owned(), params.clone()));
     let mut failed = Failed::default();
-    for (method, params) in removals.chain(bdev_removals).chain(bdevs).chain(exports).chain(limits) {
+    for (method, params) in removals.chain(bdev_removals).chain(updates).chain(bdevs).chain(exports) {
         if let Err(error) = call(client, &method, &params) {
             tracing::error!("SIGHUP: {method} {params}: {error}");
             failed.calls += 1;
-            if method == SetQos::NAME {
-                failed.limits.push(params);
+            if method == UpdateExport::NAME {
+                failed.updates.push(params);
             }
         }
     }

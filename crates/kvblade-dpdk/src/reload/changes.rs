@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use control::backing_file::SECTOR;
 use control::file_bdev;
-use control::schema::Fields;
-use control::{CreateExport, Method, RateLimits};
+use control::schema::{Field, Fields};
+use control::{CreateExport, ExportOptions, Method};
 use serde_json::{Map, Value, json};
 
 use crate::bdev_requirements;
@@ -40,8 +40,8 @@ pub(super) struct Changes {
     pub(super) removed_bdevs: Vec<Call>,
     pub(super) added_bdevs: Vec<Call>,
     pub(super) added_exports: Vec<Value>,
-    /// Parameters of `aoe_set_qos`, for exports of which nothing but the limits on rates has changed: they are served on.
-    pub(super) limited_exports: Vec<Value>,
+    /// Parameters of `aoe_update_export`, for exports of which nothing but options has changed: they are served on.
+    pub(super) updated_exports: Vec<Value>,
 }
 
 impl Call {
@@ -76,7 +76,7 @@ impl Calls {
 
 impl Changes {
     /// The calls from `before` to `after`. An export whose bdev is created anew is created anew too. `failed` are parameters of
-    /// `aoe_set_qos` of `before` with which the call has failed: those that are wanted still are repeated.
+    /// `aoe_update_export` with which the call has failed: those that are wanted still are repeated.
     pub(super) fn between(before: &Calls, after: &Calls, failed: &[Value]) -> Self {
         let only_in = |these: &[Call], others: &[Call]| -> Vec<Call> {
             these.iter().filter(|call| !others.contains(call)).cloned().collect()
@@ -92,21 +92,21 @@ impl Changes {
         let mut removed_exports = exports_only_in(&before.exports, &after.exports);
         let unchanged =
             after.exports.iter().filter(|export| before.exports.contains(export) && stays(export));
-        let mut limited_exports: Vec<Value> =
-            unchanged.map(limit_params).filter(|params| failed.contains(params)).collect();
+        let mut updated_exports: Vec<Value> =
+            unchanged.map(update_params).filter(|params| failed.contains(params)).collect();
         let mut added_exports = exports_only_in(&after.exports, &before.exports);
         added_exports.retain(|added| {
-            let same = |removed: &Value| stays(removed) && without_limits(removed) == without_limits(added);
+            let same = |removed: &Value| stays(removed) && without_options(removed) == without_options(added);
             let Some(place) = removed_exports.iter().position(same) else { return true };
             removed_exports.remove(place);
-            limited_exports.push(limit_params(added));
+            updated_exports.push(update_params(added));
             false
         });
         Self {
             removed_exports,
             added_bdevs: only_in(&after.bdevs, &before.bdevs),
             added_exports,
-            limited_exports,
+            updated_exports,
             removed_bdevs,
         }
     }
@@ -131,23 +131,27 @@ pub(super) fn delete_params(created: &Value) -> Value {
     Value::Object(given.collect::<Map<_, _>>())
 }
 
-fn is_limit(key: &str) -> bool {
-    RateLimits::fields().iter().any(|field| field.name() == key)
+/// The options that can be changed: a VLAN is a part of the address.
+fn options() -> impl Iterator<Item = &'static str> {
+    ExportOptions::fields().iter().map(Field::name).filter(|name| *name != "vlan")
 }
 
-fn without_limits(created: &Value) -> Map<String, Value> {
+fn without_options(created: &Value) -> Map<String, Value> {
     let given = created.as_object().into_iter().flatten();
-    given.filter(|(key, _)| !is_limit(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    let kept = given.filter(|(key, _)| !options().any(|option| option == *key));
+    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// The parameters of `aoe_set_qos` for an export made with these.
-fn limit_params(created: &Value) -> Value {
+/// The parameters of `aoe_update_export` with which an export gets all options of one that is made with these: those that are
+/// given, and the defaults of all others.
+fn update_params(created: &Value) -> Value {
     let given = created.as_object().into_iter().flatten();
-    let kept = given.filter(|(key, _)| is_limit(key) || ["shelf", "slot", "vlan"].contains(&key.as_str()));
+    let kept = given.filter(|(key, _)| !["bdev_name", "ports"].contains(&key.as_str()));
     let mut params: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
     if let Some(port) = created.get("ports").and_then(|ports| ports.get(0)) {
         params.insert("port".into(), port.clone());
     }
+    params.insert("reset".into(), options().filter(|name| created.get(name).is_none()).collect());
     Value::Object(params)
 }
 
@@ -180,6 +184,8 @@ pub(super) fn is_made_by(export: &Value, params: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use control::{Action, UpdateExport};
+
     use super::*;
 
     #[test]
@@ -223,7 +229,7 @@ mod tests {
                 removed_bdevs: vec![bdev("a", "/a")],
                 added_bdevs: vec![bdev("c", "/c")],
                 added_exports: vec![export(3, "c")],
-                limited_exports: vec![],
+                updated_exports: vec![],
             }
         );
     }
@@ -242,19 +248,15 @@ mod tests {
         );
     }
 
-    #[test]
-    fn options_alone_make_the_export_anew_and_leave_the_bdev() {
-        let before = calls(&[bdev("a", "/a")], &[export(1, "a")]);
-        let mut changed = export(1, "a");
-        changed["buffers"] = 64.into();
-        let changes =
-            Changes::between(&before, &calls(&[bdev("a", "/a")], std::slice::from_ref(&changed)), &[]);
-        assert_eq!((changes.removed_exports, changes.added_exports), (vec![export(1, "a")], vec![changed]));
-        assert_eq!((changes.removed_bdevs, changes.added_bdevs), (vec![], vec![]));
+    /// The parameters of `aoe_update_export` with these, and the defaults of all other options.
+    fn update(mut given: Value) -> Value {
+        let reset: Vec<&str> = options().filter(|name| given.get(name).is_none()).collect();
+        given["reset"] = json!(reset);
+        given
     }
 
     #[test]
-    fn limits_alone_are_changed_while_the_export_is_served() {
+    fn options_alone_are_changed_while_the_export_is_served() {
         let export = |limits: Value| {
             let mut export = export(1, "a");
             export["vlan"] = 7.into();
@@ -272,26 +274,44 @@ mod tests {
         let set = |limits: Value| {
             let mut set = json!({ "shelf": 1, "slot": 1, "vlan": 7, "port": "eth1" });
             set.as_object_mut().unwrap().extend(limits.as_object().cloned().unwrap());
-            Changes { limited_exports: vec![set], ..Changes::default() }
+            Changes { updated_exports: vec![update(set)], ..Changes::default() }
         };
-        let (some, others) = (json!({ "iops": 100 }), json!({ "iops": 200, "initiator_bandwidth": 8192 }));
+        let (some, others) =
+            (json!({ "iops": 100 }), json!({ "iops": 200, "buffers": 64, "read_only": true }));
         assert_eq!(changes(some.clone(), others.clone()), set(others));
-        assert_eq!(changes(some.clone(), json!({})), set(json!({})), "lifted");
-        let both = changes(some, json!({ "iops": 200, "buffers": 64 }));
-        assert_eq!((both.removed_exports.len(), both.added_exports.len()), (1, 1));
-        assert!(both.limited_exports.is_empty());
+        assert_eq!(changes(some.clone(), json!({})), set(json!({})), "the defaults");
+        let elsewhere = changes(some, json!({ "iops": 200, "vlan": 8 }));
+        assert_eq!(
+            (elsewhere.removed_exports.len(), elsewhere.added_exports.len()),
+            (1, 1),
+            "another address"
+        );
+        assert!(elsewhere.updated_exports.is_empty());
     }
 
     #[test]
-    fn limits_that_an_lcore_has_not_got_are_repeated_as_long_as_they_are_wanted() {
+    fn an_update_is_one_that_the_method_takes() {
+        let created =
+            json!({ "shelf": 1, "slot": 2, "bdev_name": "a", "ports": ["eth1"], "vlan": 7, "serial": "s" });
+        let params = update_params(&created);
+        let Ok(Action::UpdateExport(request)) = Action::decode(UpdateExport::NAME, Some(&params)) else {
+            panic!("{params}")
+        };
+        let before = ExportOptions { read_only: true, ..ExportOptions::default() };
+        let wanted = ExportOptions { serial: Some("s".into()), ..ExportOptions::default() };
+        assert_eq!(request.apply(&before).unwrap(), wanted);
+    }
+
+    #[test]
+    fn an_update_that_failed_is_repeated_as_long_as_it_is_wanted() {
         let limited = |iops: u32, bdev_path: &str| {
             let mut export = export(1, "a");
             export["iops"] = iops.into();
             calls(&[bdev("a", bdev_path)], &[export])
         };
-        let set = |iops: u32| json!({ "shelf": 1, "slot": 1, "iops": iops });
+        let set = |iops: u32| update(json!({ "shelf": 1, "slot": 1, "iops": iops }));
         let (now, failed) = (limited(100, "/a"), [set(100)]);
-        let again = |after: &Calls, failed: &[Value]| Changes::between(&now, after, failed).limited_exports;
+        let again = |after: &Calls, failed: &[Value]| Changes::between(&now, after, failed).updated_exports;
         assert_eq!(again(&now, &failed), failed);
         assert_eq!(again(&limited(200, "/a"), &failed), [set(200)], "others by now");
         assert_eq!(again(&limited(100, "/b"), &failed), [] as [Value; 0], "the export is made anew");

@@ -251,9 +251,12 @@ fn sighup_adds_and_removes_exports_while_another_is_served_under_load() {
             assert!(target.log().contains("'slto'") && target.log().contains("nothing was changed"));
             assert_eq!(names(&target), ["file1.1", "malloc1.3"]);
 
-            // What an operator has removed by hand comes again, and the level again as it was.
+            // What an operator has removed by hand comes again, and the level again as it was. The export under load gets other
+            // options, and is served on.
             target.rpc().call("aoe_delete_export", json!({ "shelf": 1, "slot": 3 }));
-            fs::write(&settings, new.replace("log-level = 'warn'\n", "")).unwrap();
+            let options = format!("{first}buffers = 32\nmodel = 'another'\n");
+            let last = new.replace("log-level = 'warn'\n", "").replace(&first, &options);
+            fs::write(&settings, last).unwrap();
             manager.so_far();
             target.daemon.signal(Signal::SIGHUP).unwrap();
             manager.until("READY=1");
@@ -263,6 +266,9 @@ fn sighup_adds_and_removes_exports_while_another_is_served_under_load() {
             // Lines of level info are there before the first change and after the last.
             let read_again = log.lines().filter(|line| line.contains("the settings were read again")).count();
             assert_eq!(read_again, 1, "{log}");
+            assert!(log.contains("added=1 removed=0 updated=1 failed=0"), "{log}");
+            let listed = target.rpc().call("aoe_get_exports", json!({ "slot": 1 }))[0].clone();
+            assert_eq!((&listed["buffers"], &listed["model"]), (&json!(32), &json!("another")));
         }));
         stop.store(true, Ordering::Relaxed);
         load.join().unwrap();
