@@ -47,8 +47,8 @@ pub use report::{
 pub use request::{
     Action, Announce, BUSY_SECONDS_MAX, ClearInitiatorState, CreateExport, DeleteExport, EnableHistogram,
     GetCaptures, GetExports, GetHealth, GetHistogram, GetInitiators, GetLcores, GetLogLevel, GetPorts,
-    GetStats, Method, OneExport, ReplaceBdev, ResetStats, SetConfigString, SetLogLevel, SetMaskList, SetQos,
-    SetReservation, StartCapture, StatePart, StopCapture, UpdateExport,
+    GetStats, HandOver, Method, OneExport, ReplaceBdev, ResetStats, SetConfigString, SetLogLevel,
+    SetMaskList, SetQos, SetReservation, StartCapture, StatePart, StopCapture, UpdateExport,
 };
 pub use served_bdev::{ServedBdev, ServedFile, Use};
 pub use state_change::StateChange;

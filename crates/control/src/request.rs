@@ -59,6 +59,7 @@ macro_rules! with_methods {
             GetCaptures = "aoe_get_captures";
             GetPorts = "aoe_get_ports";
             GetLcores = "aoe_get_lcores";
+            HandOver = "aoe_hand_over";
         }
     };
 }
@@ -256,6 +257,17 @@ pub struct GetStats {}
 /// The answer is `true`. Numbers of what is so now, such as requests in flight, and the drops of `aoe_get_initiators` stay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResetStats {}
+
+/// Ends the program for another one that takes its place, as `kvblade-dpdk --take-over` asks.
+///
+/// The answer is `true`. Requests in flight are answered before the end, as after SIGTERM. The service manager is told that the other
+/// process is the service's main one from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HandOver {
+    /// Number of the process that takes over.
+    #[schemars(range(min = 1))]
+    pub pid: u32,
+}
 
 /// Reports whether all is well: a verdict, and the reasons for it.
 ///

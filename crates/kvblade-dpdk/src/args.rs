@@ -123,6 +123,7 @@ impl Options {
             exports,
             config: self.config.or(file.config),
             strict: self.strict || file.strict.unwrap_or(false),
+            take_over: self.take_over,
             rpc_socket,
             rpc_connections: self.rpc_connections.or(file.rpc_connections).unwrap_or(RPC_CONNECTIONS_DEFAULT),
             rpc_access: SocketAccess {

@@ -30,6 +30,8 @@ pub(crate) struct CommandLine {
     pub(crate) config: Option<PathBuf>,
     /// `--strict`: any refusal ends the start.
     pub(crate) strict: bool,
+    /// `--take-over`: another program serves, and ends when this one can begin.
+    pub(crate) take_over: bool,
     /// `--rpc-socket`, absolute: the working directory may change.
     pub(crate) rpc_socket: PathBuf,
     /// `--rpc-connections`.

@@ -33,6 +33,7 @@ mod reload;
 mod rpc;
 mod settings;
 mod subsystem;
+mod take_over;
 mod target;
 mod telemetry;
 
@@ -57,6 +58,7 @@ use preflight::reserve;
 use spdk::app::{AppOptions, LogLevel, LogLine};
 use spdk::{App, AppThread};
 use subsystem::AoeSubsystem;
+use take_over::TakeOver;
 use telemetry::Telemetry;
 
 /// Time that the end of the program gives the last answers of RPCs.
@@ -144,7 +146,11 @@ fn run() -> Result<ExitCode, LaunchError> {
     let Some(management) = management else { return Ok(ExitCode::SUCCESS) };
     management.leave(&command.eal.lcores);
     provision.log(&command, &host);
-    let state = target::StateStore::open(&command.state_dir)?;
+    let state = if command.take_over {
+        target::StateSource::TakeOver(TakeOver::prepare(&command)?)
+    } else {
+        target::StateSource::Open(target::StateStore::open(&command.state_dir)?)
+    };
     serve(&command, &launch, state, management)
 }
 
@@ -160,7 +166,7 @@ enum Purpose {
 fn serve(
     command: &CommandLine,
     launch: &LaunchConfig,
-    state: target::StateStore,
+    state: target::StateSource,
     management: Management,
 ) -> Result<ExitCode, LaunchError> {
     let failed =
@@ -205,6 +211,7 @@ fn serve(
         .write_all(rpc::startup::document().to_string().as_bytes())
         .map_err(|error| failed("writing the configuration", &error))?;
 
+    let spdk_socket = preflight::spdk_socket(&command.rpc_socket, command.take_over);
     let options = AppOptions {
         name: "kvblade-dpdk".into(),
         reactor_mask: command.eal.reactor_mask.clone(),
@@ -213,14 +220,13 @@ fn serve(
         eal_arguments: command.eal.env_context().unwrap_or_default(),
         no_pci: command.eal.no_pci,
         huge_unlink: command.eal.huge_unlink || unlinks_by_default(&command.eal),
-        rpc_socket: Some(preflight::spdk_socket(&command.rpc_socket).display().to_string()),
+        rpc_socket: Some(spdk_socket.display().to_string()),
         config_file: Some(format!("/proc/self/fd/{}", config.as_raw_fd())),
         log: Some(spdk_log),
         // The log's own filter decides, which aoe_set_log_level changes. SPDK has few such lines without its log_set_flag.
         log_verbose: true,
     };
     let rpc_socket = command.rpc_socket.clone();
-    let spdk_socket = preflight::spdk_socket(&rpc_socket);
     let telemetry = Telemetry::of(&command.eal)?;
     let ready = move |app: AppThread<'_>| {
         let opened = match target::entrance() {

@@ -40,7 +40,7 @@ pub(crate) fn check_user(host: &Host) -> Result<(), LaunchError> {
 /// # Errors
 /// One sentence for the first thing that is missing.
 pub(crate) fn check(command: &CommandLine, launch: &LaunchConfig, host: &Host) -> Result<(), LaunchError> {
-    rpc_socket::check(&command.rpc_socket)?;
+    rpc_socket::check(&command.rpc_socket, command.take_over)?;
     memif_socket::check(command.eal.vdevs())?;
     check_lcores(command, host)?;
     launch.nvme.iter().try_for_each(|address| check_bus(*address, command))?;

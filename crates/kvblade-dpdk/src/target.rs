@@ -45,7 +45,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use aoe_target::ShelfSlot;
-use control::{Action, Baseline, ErrorCode, Registry, RpcError, SetLogLevel, StateChange};
+use control::{Action, Baseline, ErrorCode, HandOver, Registry, RpcError, SetLogLevel, StateChange};
 use datapath::Remote;
 use dpdk::EalStarted;
 use serde_json::Value;
@@ -73,16 +73,25 @@ use crate::cpus;
 use crate::logging;
 use crate::notify::service_manager;
 use crate::ports::{self, PortOptions};
+use crate::take_over::TakeOver;
 
 thread_local! {
-    static OPTIONS: RefCell<Option<(PortOptions, StateStore, CapturePlace)>> = const { RefCell::new(None) };
+    static OPTIONS: RefCell<Option<(PortOptions, StateSource, CapturePlace)>> = const { RefCell::new(None) };
+}
+
+/// Where the state store comes from.
+pub(crate) enum StateSource {
+    /// It is open.
+    Open(StateStore),
+    /// Another program has the directory, whose place this one takes.
+    TakeOver(TakeOver),
 }
 
 /// Stores the options, the state store and the place of captures for [`start`]. Before the app runs, on its thread.
 pub(crate) fn prepare(
     app: &spdk::App,
     options: PortOptions,
-    state: StateStore,
+    state: StateSource,
     captures: CapturePlace,
     configuration: Configuration,
 ) {
@@ -92,14 +101,36 @@ pub(crate) fn prepare(
 
 /// Starts ports and lcores; `done` is completed when every lcore turns and every link is up.
 pub(crate) fn start(app: AppThread<'_>, done: Initialized) {
-    if let Err(sentence) = try_start(app.eal(), done) {
-        note_failure(&sentence);
+    let Some((options, source, captures)) = OPTIONS.take() else {
+        done.fail(22);
+        return note_failure("the aoe subsystem was started without its options");
+    };
+    let eal = app.eal();
+    let go_on = move |state: Result<StateStore, String>| {
+        let started = match state {
+            Ok(state) => try_start(eal, done, &options, state, captures),
+            Err(sentence) => {
+                done.fail(16);
+                Err(sentence)
+            }
+        };
+        if let Err(sentence) = started {
+            note_failure(&sentence);
+        }
+    };
+    match source {
+        StateSource::Open(state) => go_on(Ok(state)),
+        StateSource::TakeOver(take_over) => take_over.begin(go_on),
     }
 }
 
-fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
-    let (options, state, captures) =
-        OPTIONS.take().ok_or("the aoe subsystem was started without its options")?;
+fn try_start(
+    eal: EalStarted,
+    done: Initialized,
+    options: &PortOptions,
+    state: StateStore,
+    captures: CapturePlace,
+) -> Result<(), String> {
     let thread = Thread::current().ok_or("the aoe subsystem was started outside SPDK's app thread")?;
     let (app, undelivered) = match ToApp::new(thread) {
         Ok(made) => made,
@@ -109,7 +140,7 @@ fn try_start(eal: EalStarted, done: Initialized) -> Result<(), String> {
         }
     };
     let cores = spdk::app::cores();
-    let mut ports = match ports::start(eal, &cores, &options) {
+    let mut ports = match ports::start(eal, &cores, options) {
         Ok(ports) => ports,
         Err(sentence) => {
             done.fail(19);
@@ -270,6 +301,7 @@ pub(crate) fn act(action: Action, answer: Answer) {
         Action::GetLcores(request) => {
             target.scan_for_port(request.port.clone().as_ref(), Wanted::Lcores(request), answer);
         }
+        Action::HandOver(request) => hand_over(request, answer),
     });
 }
 
@@ -277,6 +309,25 @@ fn set_log_level(request: &SetLogLevel, answer: Answer) {
     match logging::set_directives(request.directives.as_ref()) {
         Ok(()) => answer.give(&Value::Bool(true)),
         Err(sentence) => answer.refuse(&RpcError::new(ErrorCode::Unsuitable, sentence)),
+    }
+}
+
+thread_local! {
+    /// Another program takes this one's place, so the service goes on when this one stops.
+    static HANDED_OVER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Ends the program in favour of another one. The last answers are sent before the end.
+fn hand_over(request: HandOver, answer: Answer) {
+    let ended = AppThread::with(|app| {
+        tracing::info!(process = request.pid, "another program takes over");
+        HANDED_OVER.set(true);
+        service_manager().tell(&format!("MAINPID={}\nSTATUS=another program takes over", request.pid));
+        app.stop(0);
+    });
+    match ended {
+        Ok(()) => answer.give(&Value::Bool(true)),
+        Err(error) => answer.refuse(&RpcError::new(ErrorCode::Internal, error.to_string())),
     }
 }
 
@@ -334,7 +385,9 @@ pub(crate) fn stop(done: Finished) {
     loading::stop();
     // Without a target the start has failed before there was one, and dropping `done` lets SPDK go on.
     let Some(mut target) = control_plane::take() else { return };
-    service_manager().tell("STOPPING=1\nSTATUS=answering requests in flight");
+    if !HANDED_OVER.get() {
+        service_manager().tell("STOPPING=1\nSTATUS=answering requests in flight");
+    }
     target.watch = None;
     target.watchdog = None;
     // Pending calls are answered with an error.

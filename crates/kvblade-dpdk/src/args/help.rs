@@ -128,6 +128,14 @@ their addresses, are saved by save_config, and are served when the disk appears;
 mistake in the command line or in --config, such as an unknown method or a second export at one address, ends the start \
 in any case.";
 
+pub(super) const TAKE_OVER: &str = "\
+Take the place of the kvblade-dpdk that listens at --rpc-socket, for an upgrade or for options that take effect at a start.
+
+It serves on until this program has its memory and has started SPDK; then it answers its requests in flight and ends, and this \
+program opens the state directory, ports and disks and advertises its exports. Initiators repeat what they have sent in between. If \
+this program can't start, the other one serves on, unless the fault shows only after that. Both need memory at the same time. Not \
+for PCI devices, which one program has at a time, so --no-pci is needed.";
+
 pub(super) const STATE_DIR: &str = "\
 Directory for initiator state: config strings, MAC mask lists, reservations. It is created for root alone, if it does not \
 exist, and used by one kvblade-dpdk at a time.

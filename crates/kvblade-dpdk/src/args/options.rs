@@ -57,6 +57,10 @@ pub(super) struct Options {
     #[arg(long, long_help = help::STRICT)]
     pub(super) strict: bool,
 
+    /// Take the place of the program that listens at --rpc-socket, which serves until this one can begin
+    #[arg(long, conflicts_with_all = ["check", "reserve_hugepages"], long_help = help::TAKE_OVER)]
+    pub(super) take_over: bool,
+
     /// Unix socket for management by kvadd, kvdel, kvstat, kvannounce and rpc.py [default: /var/tmp/spdk.sock]
     #[arg(long, short, value_name = "PATH")]
     pub(super) rpc_socket: Option<PathBuf>,

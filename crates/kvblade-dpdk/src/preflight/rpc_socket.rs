@@ -24,16 +24,20 @@ pub(crate) fn own_socket(path: &Path) -> PathBuf {
     own.into()
 }
 
-/// The socket at which SPDK's own server listens.
-pub(crate) fn spdk_socket(path: &Path) -> PathBuf {
+/// The socket at which SPDK's own server listens. That of a program which takes over has the number of its process, for the other
+/// program still has its own.
+pub(crate) fn spdk_socket(path: &Path, take_over: bool) -> PathBuf {
     let mut beside = path.as_os_str().to_owned();
+    if take_over {
+        beside.push(format!(".{}", std::process::id()));
+    }
     beside.push(".spdk");
     beside.into()
 }
 
 /// What is found at a path where the program will bind: it locks `PATH.lock`, then unlinks and binds `PATH`, as SPDK does
-/// beside (`spdk_rpc_listen` in `lib/rpc/rpc.c`).
-pub(super) fn check(path: &Path) -> Result<(), LaunchError> {
+/// beside (`spdk_rpc_listen` in `lib/rpc/rpc.c`). With `take_over` another program listens there now, and will have ended.
+pub(super) fn check(path: &Path, take_over: bool) -> Result<(), LaunchError> {
     let refuse = |what: String| {
         Err(LaunchError::environment(format!("cannot listen at --rpc-socket '{}': {what}", path.display())))
     };
@@ -60,7 +64,7 @@ pub(super) fn check(path: &Path) -> Result<(), LaunchError> {
             ));
         }
     }
-    for bound in [path, &spdk_socket(path)] {
+    for bound in [path, &spdk_socket(path, take_over)] {
         match fs::symlink_metadata(bound) {
             Ok(found) if !found.file_type().is_socket() => {
                 let there = if bound == path { "there".into() } else { format!("at '{}'", bound.display()) };
@@ -73,7 +77,7 @@ pub(super) fn check(path: &Path) -> Result<(), LaunchError> {
             Err(error) => return refuse(format!("{error}; give another path")),
         }
     }
-    if UnixStream::connect(path).is_ok() || is_locked(path) {
+    if !take_over && (UnixStream::connect(path).is_ok() || is_locked(path)) {
         return refuse(
             "another process listens there; stop it or give another path with --rpc-socket".into(),
         );

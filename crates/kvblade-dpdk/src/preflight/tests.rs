@@ -175,7 +175,7 @@ fn drives_must_be_there_and_ours() {
 }
 
 fn socket(path: &Path) -> Result<(), LaunchError> {
-    rpc_socket::check(path)
+    rpc_socket::check(path, false)
 }
 
 #[track_caller]

@@ -54,6 +54,7 @@ mod slow_links;
 mod spdk_client;
 mod spreading;
 mod state_dir;
+mod take_over;
 mod telemetry;
 mod thread_moves;
 mod two_ports;

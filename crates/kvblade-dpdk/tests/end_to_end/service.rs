@@ -25,13 +25,13 @@ const COMES: ShelfSlot = ShelfSlot::new(1, 3);
 const WATCHDOG: Duration = Duration::from_secs(4);
 
 /// A service manager: the notifications it received, in order.
-struct Manager {
+pub(crate) struct Manager {
     socket: UnixDatagram,
     path: PathBuf,
 }
 
 impl Manager {
-    fn new(lab: &Lab) -> Self {
+    pub(crate) fn new(lab: &Lab) -> Self {
         let path = lab.path("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -39,7 +39,7 @@ impl Manager {
     }
 
     /// Starts the target as this manager's service.
-    fn start(&self, lab: &Lab, lcores: &str, options: &[&str]) -> Target {
+    pub(crate) fn start(&self, lab: &Lab, lcores: &str, options: &[&str]) -> Target {
         let mut eal = lab.eal();
         eal.extend(["-l".to_owned(), lcores.to_owned()]);
         lab.start_command(self.manages(lab.command(&eal, options)))
@@ -60,7 +60,7 @@ impl Manager {
 
     /// Messages up to the first that has this part.
     #[track_caller]
-    fn until(&self, part: &str) -> Vec<String> {
+    pub(crate) fn until(&self, part: &str) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         let mut messages: Vec<String> = Vec::new();
         while !messages.last().is_some_and(|message| message.contains(part)) {
@@ -71,7 +71,7 @@ impl Manager {
     }
 
     /// The notifications so far.
-    fn so_far(&self) -> Vec<String> {
+    pub(crate) fn so_far(&self) -> Vec<String> {
         std::iter::from_fn(|| self.next()).collect()
     }
 }

@@ -267,6 +267,7 @@ impl State {
             | Action::GetCaptures(_)
             | Action::GetPorts(_)
             | Action::GetLcores(_)
+            | Action::HandOver(_)
             | Action::SetConfigString(_)
             | Action::SetMaskList(_)
             | Action::SetReservation(_)
