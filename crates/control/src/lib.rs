@@ -48,7 +48,7 @@ pub use request::{
     Action, Announce, BUSY_SECONDS_MAX, ClearInitiatorState, CreateExport, DeleteExport, EnableHistogram,
     GetCaptures, GetExports, GetHealth, GetHistogram, GetInitiators, GetLcores, GetLogLevel, GetPorts,
     GetStats, HandOver, Method, OneExport, ReplaceBdev, ResetStats, SetConfigString, SetLogLevel,
-    SetMaskList, SetQos, SetReservation, StartCapture, StatePart, StopCapture, UpdateExport,
+    SetMaskList, SetQos, SetReservation, StartCapture, StatePart, StopCapture, UpdateExport, Upgrade,
 };
 pub use served_bdev::{ServedBdev, ServedFile, Use};
 pub use state_change::StateChange;

@@ -60,6 +60,7 @@ macro_rules! with_methods {
             GetPorts = "aoe_get_ports";
             GetLcores = "aoe_get_lcores";
             HandOver = "aoe_hand_over";
+            Upgrade = "aoe_upgrade";
         }
     };
 }
@@ -268,6 +269,13 @@ pub struct HandOver {
     #[schemars(range(min = 1))]
     pub pid: u32,
 }
+
+/// Starts the program anew while this one serves, and has the new one take over: `kv upgrade`.
+///
+/// The new process has this one's command line, and the program that is now in the file that this one was started from. The answer is
+/// `true` when it has been asked for. If it fails before it takes over, the log says why, and this process serves on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Upgrade {}
 
 /// Reports whether all is well: a verdict, and the reasons for it.
 ///

@@ -36,6 +36,7 @@ mod subsystem;
 mod take_over;
 mod target;
 mod telemetry;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::io::Write;

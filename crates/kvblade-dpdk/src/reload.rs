@@ -1,4 +1,5 @@
-//! SIGHUP: reads the settings file again and applies the changes that are possible while the target serves.
+//! SIGHUP: reads the settings file again and applies the changes that are possible while the target serves. SIGUSR2 starts an
+//! [`crate::upgrade`].
 //!
 //! A thread of its own waits for the signal, because reading files may take long and lcores must not wait. It is started before
 //! EAL binds threads to CPUs, so it may run on any CPU. It changes exports by RPCs, as an operator would.
@@ -12,7 +13,7 @@ use std::time::Duration;
 use control::{CreateExport, DeleteExport, GetExports, Method, UpdateExport};
 use rpc_client::{Client, ClientError, DEFAULT_TIMEOUT};
 use serde_json::Value;
-use signal_hook::consts::SIGHUP;
+use signal_hook::consts::{SIGHUP, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::args::{self, Invocation};
@@ -24,6 +25,7 @@ use crate::logging;
 use crate::notify::service_manager;
 use crate::preflight::Host;
 use crate::preflight::reserve;
+use crate::upgrade::Upgrade;
 use changes::{Calls, Changes};
 
 /// Period of the look for the end of the start, if the signal comes before it.
@@ -36,21 +38,26 @@ pub(crate) fn serving() {
     SERVING.store(true, Ordering::Relaxed);
 }
 
-/// Waits for SIGHUP from now on, which does not end the program any more. `command` was read from `argv`.
+/// Waits for SIGHUP and SIGUSR2 from now on, which do not end the program any more. `command` was read from `argv`.
 ///
 /// # Errors
 /// One sentence, if the system has no resources for it.
 pub(crate) fn start(argv: Vec<OsString>, command: &CommandLine) -> Result<(), LaunchError> {
-    let failed = |error: std::io::Error| LaunchError::environment(format!("waiting for SIGHUP: {error}"));
-    let mut signals = Signals::new([SIGHUP]).map_err(failed)?;
+    let failed = |error: std::io::Error| LaunchError::environment(format!("waiting for signals: {error}"));
+    let mut signals = Signals::new([SIGHUP, SIGUSR2]).map_err(failed)?;
+    let upgrade = Upgrade::of(&argv).map_err(failed)?;
     let started = command.clone();
     let wait = move || {
         let mut applied = Applied { command: started.clone(), failed_updates: Vec::new() };
-        for _ in signals.forever() {
-            logging::reopen();
+        for signal in signals.forever() {
             while !SERVING.load(Ordering::Relaxed) {
                 std::thread::sleep(START_PERIOD);
             }
+            if signal == SIGUSR2 {
+                upgrade.begin();
+                continue;
+            }
+            logging::reopen();
             if started.settings.is_none() {
                 tracing::info!("SIGHUP: there is no --settings file to read again, so nothing changes");
                 continue;

@@ -18,7 +18,6 @@ use std::time::Duration;
 use control::{GetLogLevel, HandOver, Method};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rpc_client::Client;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
@@ -137,8 +136,7 @@ impl Predecessor {
     fn at(socket: &Path) -> Result<Self, LaunchError> {
         let failed = |what: &dyn std::fmt::Display| LaunchError::environment(format!("--take-over: {what}"));
         let mut client = Client::connect(socket, ANSWER).map_err(|error| failed(&error))?;
-        // The process that has called listen(2).
-        let number = getsockopt(&client, PeerCredentials).map_err(|error| failed(&error))?.pid();
+        let number = client.process().map_err(|error| failed(&error))?;
         let pid = Pid::from_raw(number).ok_or_else(|| failed(&"its process is not visible here"))?;
         let process = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| failed(&error))?;
         // Its answer shows that the process that was opened is the one that listens, and that it is of this kind.

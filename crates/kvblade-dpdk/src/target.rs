@@ -74,6 +74,7 @@ use crate::logging;
 use crate::notify::service_manager;
 use crate::ports::{self, PortOptions};
 use crate::take_over::TakeOver;
+use crate::upgrade;
 
 thread_local! {
     static OPTIONS: RefCell<Option<(PortOptions, StateSource, CapturePlace)>> = const { RefCell::new(None) };
@@ -302,6 +303,10 @@ pub(crate) fn act(action: Action, answer: Answer) {
             target.scan_for_port(request.port.clone().as_ref(), Wanted::Lcores(request), answer);
         }
         Action::HandOver(request) => hand_over(request, answer),
+        Action::Upgrade(_) => match upgrade::ask() {
+            Ok(()) => answer.give(&Value::Bool(true)),
+            Err(error) => answer.refuse(&RpcError::new(ErrorCode::Internal, error.to_string())),
+        },
     });
 }
 

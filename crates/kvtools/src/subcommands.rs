@@ -16,6 +16,7 @@ mod lcores;
 mod ports;
 mod stat;
 mod support_bundle;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -53,6 +54,7 @@ enum Kind {
     Top(TopArgs),
     Config(config::ConfigArgs),
     SupportBundle(support_bundle::SupportBundleArgs),
+    Upgrade(upgrade::UpgradeArgs),
     Completion(completion::CompletionArgs),
 }
 
@@ -75,6 +77,7 @@ impl Kv {
             Kind::Top(args) => args.carry_out(connection),
             Kind::Config(args) => args.carry_out(connection),
             Kind::SupportBundle(args) => args.carry_out(connection),
+            Kind::Upgrade(args) => args.carry_out(connection),
             Kind::Completion(args) => args.carry_out(Kv::command),
         }
     }

@@ -1,6 +1,6 @@
 //! Calls over SPDK's Unix socket ([`crate::json_rpc`]), each with a deadline.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use control::ErrorCode;
 use control::error::Quoted;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
@@ -111,6 +112,14 @@ impl Client {
         let stream = UnixStream::connect(path)
             .map_err(|source| ClientError::Unreachable { path: path.to_owned(), source })?;
         Ok(Self { stream, path: path.to_owned(), timeout, exchange: Exchange::default() })
+    }
+
+    /// The number of the process that listens at the socket.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn process(&self) -> io::Result<i32> {
+        Ok(getsockopt(&self.stream, PeerCredentials)?.pid())
     }
 
     /// Connects again, after a call that left the connection of no further use.

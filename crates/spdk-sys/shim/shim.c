@@ -1,8 +1,11 @@
 #include "shim.h"
 
+#include <errno.h>
 #include <libaio.h>
+#include <linux/close_range.h>
 #include <openssl/conf.h>
 #include <openssl/crypto.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <spdk/bdev_module.h>
@@ -352,4 +355,9 @@ void spdk_shim_fdsync_close(struct spdk_shim_fdsync *sync)
 const char *spdk_shim_version(void)
 {
 	return SPDK_VERSION_STRING;
+}
+
+int spdk_shim_close_on_exec(void)
+{
+	return syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) == 0 ? 0 : errno;
 }

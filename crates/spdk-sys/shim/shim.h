@@ -127,4 +127,10 @@ void spdk_shim_fdsync_close(struct spdk_shim_fdsync *sync);
 /* SPDK_VERSION_STRING. Any thread. */
 const char *spdk_shim_version(void);
 
+/*
+ * From now on the programs that this process starts get no descriptor of it but 0, 1 and 2: DPDK and SPDK open theirs without
+ * O_CLOEXEC, and locks and memory would stay with them. Returns an errno, 0 on success. Any thread.
+ */
+int spdk_shim_close_on_exec(void);
+
 #endif

@@ -123,6 +123,17 @@ pub fn version() -> String {
     unsafe { text(version) }
 }
 
+/// From now on the programs that this process starts get no descriptor of it but 0, 1 and 2. DPDK and SPDK open theirs without
+/// O_CLOEXEC, so locks and memory would stay with those programs. Any thread.
+///
+/// # Errors
+/// The kernel's.
+pub fn close_on_exec() -> Result<()> {
+    // SAFETY: the shim only changes flags of descriptors, which no code of this process sees.
+    let errno = unsafe { spdk_sys::spdk_shim_close_on_exec() };
+    if errno == 0 { Ok(()) } else { Err(Error { call: "close_range", errno }) }
+}
+
 /// The release SPDK was built as: year and month, such as (26, 1).
 pub(crate) fn release() -> (u32, u32) {
     (spdk_sys::SPDK_VERSION_MAJOR, spdk_sys::SPDK_VERSION_MINOR)

@@ -268,6 +268,7 @@ impl State {
             | Action::GetPorts(_)
             | Action::GetLcores(_)
             | Action::HandOver(_)
+            | Action::Upgrade(_)
             | Action::SetConfigString(_)
             | Action::SetMaskList(_)
             | Action::SetReservation(_)
