@@ -28,6 +28,7 @@ pub mod schema;
 pub mod secrets;
 pub mod served_bdev;
 pub mod state_change;
+pub mod state_manager;
 mod value;
 
 pub use aoe_target::{AddressError, ExportKey, MacAddr, Shelf, ShelfSlot, Slot, VlanId};
@@ -52,4 +53,5 @@ pub use request::{
 };
 pub use served_bdev::{ServedBdev, ServedFile, Use};
 pub use state_change::StateChange;
+pub use state_manager::{StateEffect, StateEvent, StateManager, StateNote};
 pub use value::bytes_of;

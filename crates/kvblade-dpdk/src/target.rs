@@ -33,7 +33,7 @@ mod read_claims;
 mod resources;
 mod scan;
 mod start_state;
-mod state_manager;
+mod state_effects;
 mod stats;
 mod suitable;
 mod waiting;
@@ -62,8 +62,8 @@ use resources::Resources;
 use scan::Scans;
 use start_state::set_ready;
 pub(crate) use start_state::{failure, note_failure};
-use state_manager::StateManager;
-pub(crate) use state_manager::StateStore;
+use state_effects::ManagedState;
+pub(crate) use state_effects::StateStore;
 use watchdog::Watchdog;
 
 use crate::answer::{Answer, Reply};
@@ -187,7 +187,7 @@ fn try_start(
         }
     };
     let count = u32::try_from(lcores.count()).map_err(|error| error.to_string())?;
-    let state_manager = match StateManager::start(lcores.clone(), state, reach) {
+    let state_manager = match ManagedState::start(lcores.clone(), state, reach) {
         Ok(state_manager) => state_manager,
         Err(sentence) => {
             done.fail(12);
@@ -232,7 +232,7 @@ fn try_start(
 }
 
 /// Runs work on the state manager.
-fn reach(work: Box<dyn FnOnce(&mut StateManager) -> bool>) -> bool {
+fn reach(work: Box<dyn FnOnce(&mut ManagedState) -> bool>) -> bool {
     with(|target| work(&mut target.state_manager)).unwrap_or(false)
 }
 

@@ -8,7 +8,11 @@ use std::{
 };
 
 use aoe_target::{Export, ExportKey, StateReply};
-use control::lifecycle::{Effect, Event as LifeEvent, Lifecycle, Round, Stage, Task};
+use control::{
+    StateEffect, StateEvent, StateNote,
+    lifecycle::{Effect, Event as LifeEvent, Lifecycle, Round, Stage, Task},
+    state_manager::Publication,
+};
 use datapath::{Deferred, Lcore};
 use spdk::Bdev;
 
@@ -23,7 +27,7 @@ use crate::{
 mod states;
 
 pub(crate) use states::state_name;
-use states::{Publication, States};
+use states::{Request, States};
 
 /// Ticks that a message or a report takes at most.
 const SLOWEST: u64 = 40;
@@ -44,6 +48,7 @@ pub(crate) enum Notice {
 /// Work for an lcore.
 enum Message {
     Task { export: usize, key: ExportKey, task: Task, round: Round, given: Option<(Box<Export>, Bdev)> },
+    Fence(Publication),
     Publish(Publication),
     Answer(Box<Deferred>, StateReply),
     Resize { key: ExportKey, sectors: u64 },
@@ -53,6 +58,7 @@ enum Message {
 #[derive(Debug, Clone, Copy)]
 enum Report {
     Task { export: usize, key: ExportKey, round: Round, done: bool },
+    Fenced { key: ExportKey, change: u64 },
     Published { key: ExportKey, change: u64 },
 }
 
@@ -201,7 +207,9 @@ impl ControlPlane {
         life.life = Some(Lifecycle::new(u32::try_from(self.lcores).unwrap_or(0)));
         life.call = Some(Call::Creation);
         self.notices.push(Notice::Creating(export));
-        self.states.register(life.key, self.exports[export].slot);
+        let sectors = self.disks[export].borrow().sectors_now();
+        let mut made = target::export(life.key, &self.exports[export], sectors);
+        self.states.register(&mut made, self.exports[export].slot);
         self.happens(export, LifeEvent::Create, now);
     }
 
@@ -282,11 +290,13 @@ impl ControlPlane {
                     let done = move |done| report(Report::Task { export, key, round, done });
                     carry_out(lcore, key, task, given, done);
                 }
-                Message::Publish(publication) => {
-                    let Publication { key, change, ref state, ref acl, fence } = publication;
-                    drop(lcore.publish(key, state, acl.as_ref()));
-                    let done = move || report(Report::Published { key, change });
-                    if fence { lcore.fence(key.id, done) } else { done() }
+                Message::Fence(Publication { key, change, state, acl }) => {
+                    drop(lcore.publish(key, &state, acl.as_ref()));
+                    lcore.fence(key.id, move || report(Report::Fenced { key, change }));
+                }
+                Message::Publish(Publication { key, change, state, acl }) => {
+                    drop(lcore.publish(key, &state, acl.as_ref()));
+                    report(Report::Published { key, change });
                 }
                 Message::Answer(request, reply) => lcore.complete_deferred(*request, reply),
                 Message::Resize { key, sectors } => lcore.resize(key, sectors),
@@ -331,7 +341,12 @@ impl ControlPlane {
             Report::Task { export, .. } => {
                 self.broken = Some(format!("a report of a life of export {export} comes after its end"));
             }
-            Report::Published { key, change } => self.states.published(key, change, now),
+            Report::Fenced { key, change } => {
+                self.states.happens(key, StateEvent::Fenced { change, reached: true }, now);
+            }
+            Report::Published { key, change } => {
+                self.states.happens(key, StateEvent::Published(change), now);
+            }
         }
     }
 
@@ -396,7 +411,7 @@ impl ControlPlane {
                 Some(Call::Deletion { forced }) => {
                     if forced {
                         // Its state is that of the next export at its address from now on.
-                        self.states.unregister(self.lives[export].key);
+                        self.states.happens(self.lives[export].key, StateEvent::Unregister, now);
                     }
                     self.notices.push(Notice::Deleted { export, forced });
                 }
@@ -463,7 +478,7 @@ impl ControlPlane {
         life.life = None;
         life.key.generation += 1;
         life.create_at = life.again.take().map(|again| now + again);
-        self.states.unregister(key);
+        self.states.happens(key, StateEvent::Unregister, now);
     }
 
     /// Has every lcore carry out a task.
@@ -496,13 +511,35 @@ impl ControlPlane {
     }
 
     fn send_states(&mut self, now: u64) {
-        for publication in self.states.take_publications() {
-            for lcore in 0..self.lcores {
-                self.send(lcore, now, Message::Publish(publication.clone()));
+        for effect in self.states.take_effects() {
+            match effect {
+                StateEffect::Fence(publication) => {
+                    self.send_to_all(now, || Message::Fence(publication.clone()));
+                }
+                StateEffect::Publish(publication) => {
+                    self.send_to_all(now, || Message::Publish(publication.clone()));
+                }
+                StateEffect::Reply(Request { lcore, deferred }, reply) => {
+                    self.send(lcore, now, Message::Answer(Box::new(deferred), reply));
+                }
+                StateEffect::Note(StateNote::Stray(key, step, change)) => {
+                    self.broken = Some(format!(
+                        "{step} of change {change} of export {} has ended that nothing waits for",
+                        key.id.0
+                    ));
+                }
+                StateEffect::Note(_) | StateEffect::Advertise(_) => {}
+                StateEffect::Answer(caller, _) => match caller {},
+                StateEffect::Save { key, .. } => {
+                    self.broken = Some(format!("a save for export {} is left to lcores", key.id.0));
+                }
             }
         }
-        for (lcore, request, reply) in self.states.take_answers() {
-            self.send(lcore, now, Message::Answer(Box::new(request), reply));
+    }
+
+    fn send_to_all(&mut self, now: u64, message: impl Fn() -> Message) {
+        for lcore in 0..self.lcores {
+            self.send(lcore, now, message());
         }
     }
 

@@ -18,7 +18,7 @@ use super::operations::{Operations, Waiting};
 use super::read_claims::ReadClaims;
 use super::resources::Resources;
 use super::scan::Scans;
-use super::state_manager::StateManager;
+use super::state_effects::ManagedState;
 use super::watchdog::Watchdog;
 use crate::ports::Started;
 
@@ -30,7 +30,7 @@ thread_local! {
 /// so the operations of this module reach them directly.
 pub(super) struct Target {
     /// Before the ports: it may hold frames of their mempools.
-    pub(super) state_manager: StateManager,
+    pub(super) state_manager: ManagedState,
     /// Before the ports, too: a deferred request that is to be given back is a frame.
     pub(super) lcores: Lcores,
     pub(super) _undelivered: Undelivered,

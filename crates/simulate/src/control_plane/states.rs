@@ -1,14 +1,15 @@
-//! The state manager: it decides on the requests that lcores defer, saves, publishes, and answers, as
-//! `kvblade-dpdk` `target/state_manager.rs` does. Saves go through the real state store, one after the other as by its writer; they
-//! take their time, and some fail.
+//! The state manager of the program, with a simulated way for each of its effects: saves go through the real state store, one after
+//! the other as by its writer; they take their time, and some fail.
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    convert::Infallible,
     sync::{Arc, mpsc::Receiver},
+    time::Duration,
 };
 
-use aoe_target::{Acl, DropReason, Export, ExportKey, InitiatorState, MacAddr, StateReply};
-use control::initiator_state;
+use aoe_target::{Acl, Export, ExportKey, InitiatorState};
+use control::{StateEffect, StateEvent, StateManager, initiator_state};
 use datapath::{Deferred, Lcore, deferred_channel};
 use state_store::{Store, name};
 
@@ -16,48 +17,32 @@ use crate::{dice::Dice, frame::SHELF, state_directory::StateDirectory};
 
 /// Ticks that a save takes at most.
 const SLOWEST_SAVE: u64 = 60;
-/// Ticks that a change waits for requests in flight before its requester gets no answer, as in the program.
-const FENCE_LIMIT: u64 = 10_000;
-
-/// What every lcore is to have.
-#[derive(Clone)]
-pub(super) struct Publication {
-    pub(super) key: ExportKey,
-    pub(super) change: u64,
-    pub(super) state: Arc<InitiatorState>,
-    pub(super) acl: Option<Arc<Acl>>,
-    /// It is reported when the requests admitted before have ended.
-    pub(super) fence: bool,
-}
 
 /// A request that an lcore deferred.
-type Request = (usize, Deferred);
-
-/// How far a change is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Saving { until: u64 },
-    Fencing { left: usize, limit: u64 },
-    Publishing { left: usize },
+pub(super) struct Request {
+    pub(super) lcore: usize,
+    pub(super) deferred: Deferred,
 }
 
-struct Change {
-    number: u64,
-    next: Arc<InitiatorState>,
-    /// `None` when it is kept waiting no longer.
-    requester: Option<(Request, StateReply)>,
-    step: Step,
+impl AsRef<[u8]> for Request {
+    fn as_ref(&self) -> &[u8] {
+        self.deferred.request()
+    }
 }
 
-struct Managed {
-    /// Under which it is saved.
-    slot: u8,
-    /// The state that every lcore has, and the one that was sent to them last.
-    state: Arc<InitiatorState>,
-    sent: Arc<InitiatorState>,
-    acl: Option<Arc<Acl>>,
-    queue: VecDeque<Request>,
-    change: Option<Change>,
+/// No operator changes initiator state here.
+type Caller = Infallible;
+
+/// An effect, of those that leave this module.
+pub(super) type Effect = StateEffect<Request, Caller>;
+
+/// A save that the writer has.
+struct Save {
+    until: u64,
+    key: ExportKey,
+    change: u64,
+    name: String,
+    payload: String,
 }
 
 /// See the module.
@@ -67,14 +52,12 @@ pub(super) struct States {
     store: Store<StateDirectory>,
     /// The end of the writer's last save.
     writes_until: u64,
-    /// Saves in progress of exports that are gone: the writer's they are all the same.
-    orphans: VecDeque<(u64, u8, Arc<InitiatorState>)>,
+    /// In the order of their ends.
+    saves: VecDeque<Save>,
     mailboxes: Vec<Receiver<Deferred>>,
-    managed: BTreeMap<ExportKey, Managed>,
-    saved: BTreeMap<u8, Arc<InitiatorState>>,
-    changes: u64,
-    publications: Vec<Publication>,
-    answers: Vec<(usize, Deferred, StateReply)>,
+    manager: StateManager<Request, Caller>,
+    /// For the lcores.
+    effects: Vec<Effect>,
 }
 
 /// The name under which the state of the export with this slot is saved.
@@ -82,8 +65,9 @@ pub(crate) fn state_name(slot: u8) -> String {
     name::of_export(&format!("{SHELF}.{slot}"), None, None)
 }
 
-fn acl_of(state: &InitiatorState) -> Option<Arc<Acl>> {
-    Acl::build(&[], &[], state, false)
+/// The time of a tick: one is a millisecond.
+fn time(tick: u64) -> Duration {
+    Duration::from_millis(tick)
 }
 
 impl States {
@@ -100,13 +84,10 @@ impl States {
             store: opened.expect("an empty directory").store,
             directory,
             writes_until: 0,
-            orphans: VecDeque::new(),
+            saves: VecDeque::new(),
+            manager: StateManager::new(lcores.len(), BTreeMap::new()),
             mailboxes: lcores.iter_mut().map(mailbox).collect(),
-            managed: BTreeMap::new(),
-            saved: BTreeMap::new(),
-            changes: 0,
-            publications: Vec::new(),
-            answers: Vec::new(),
+            effects: Vec::new(),
         }
     }
 
@@ -115,223 +96,75 @@ impl States {
         &self.directory
     }
 
-    pub(super) fn take_publications(&mut self) -> Vec<Publication> {
-        std::mem::take(&mut self.publications)
-    }
-
-    pub(super) fn take_answers(&mut self) -> Vec<(usize, Deferred, StateReply)> {
-        std::mem::take(&mut self.answers)
+    /// What lcores are to do.
+    pub(super) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
     }
 
     /// When something happens here next.
     pub(super) fn next(&self) -> Option<u64> {
-        let due = |managed: &Managed| match managed.change.as_ref()?.step {
-            Step::Saving { until } => Some(until),
-            Step::Fencing { limit, .. } => Some(limit).filter(|limit| *limit < u64::MAX),
-            Step::Publishing { .. } => None,
-        };
-        let orphan = self.orphans.front().map(|(until, ..)| *until);
-        self.managed.values().filter_map(due).chain(orphan).min()
+        let limit = self.manager.next_limit().and_then(|limit| u64::try_from(limit.as_millis()).ok());
+        self.saves.front().map(|save| save.until).into_iter().chain(limit).min()
     }
 
     pub(super) fn is_quiet(&self) -> bool {
-        let is_idle = |managed: &Managed| managed.change.is_none() && managed.queue.is_empty();
-        self.orphans.is_empty() && self.managed.values().all(is_idle)
+        self.saves.is_empty() && self.manager.is_idle()
     }
 
     /// Takes charge of an export that is being created.
-    pub(super) fn register(&mut self, key: ExportKey, slot: u8) {
-        let state = self.saved.get(&slot).cloned().unwrap_or_default();
-        let acl = acl_of(&state);
-        let sent = Arc::clone(&state);
-        self.managed.insert(key, Managed { slot, state, sent, acl, queue: VecDeque::new(), change: None });
+    pub(super) fn register(&mut self, export: &mut Export, slot: u8) {
+        let closed = self.manager.register(export, state_name(slot));
+        assert!(closed.is_none(), "nothing was read from a damaged file: {closed:?}");
     }
 
     /// Gives an export that is being made the state that the lcores get.
     pub(super) fn equip(&self, export: &mut Export) {
-        if let Some(managed) = self.managed.get(&export.key()) {
-            drop(export.publish(Arc::clone(&managed.sent), managed.acl.clone()));
-        }
-    }
-
-    /// Gives up an export that no lcore has.
-    pub(super) fn unregister(&mut self, key: ExportKey) {
-        let Some(managed) = self.managed.remove(&key) else { return };
-        if let Some(Change { step: Step::Saving { until }, next, .. }) = &managed.change {
-            self.orphans.push_back((*until, managed.slot, Arc::clone(next)));
-        }
-        let requester = managed.change.and_then(|change| change.requester);
-        let requests = requester.map(|(request, _)| request).into_iter().chain(managed.queue);
-        for (lcore, deferred) in requests {
-            self.answers.push((lcore, deferred, StateReply::Drop(DropReason::UnknownShelfSlot)));
-        }
+        // One that was deleted by force has none, and goes on with its end.
+        _ = self.manager.equip(export);
     }
 
     /// The state and the ACL that every lcore has, if nothing is being changed.
     pub(super) fn of(&self, key: ExportKey) -> Option<(Arc<InitiatorState>, Option<Arc<Acl>>)> {
-        let managed = self.managed.get(&key).filter(|managed| managed.change.is_none())?;
-        Some((Arc::clone(&managed.state), managed.acl.clone()))
+        self.manager.settled(key)
+    }
+
+    /// Something has happened to the state of an export.
+    pub(super) fn happens(&mut self, key: ExportKey, event: StateEvent<Request, Caller>, now: u64) {
+        let effects = self.manager.step(key, event, time(now));
+        self.execute(effects, now);
     }
 
     /// Takes the requests that lcores have deferred, and goes on with what is due. Whether there was something.
     pub(super) fn tick(&mut self, now: u64) -> bool {
-        let mut busy = false;
+        let effects = self.manager.tick(time(now));
+        let mut busy = !effects.is_empty();
+        self.execute(effects, now);
         for lcore in 0..self.mailboxes.len() {
             while let Ok(deferred) = self.mailboxes[lcore].try_recv() {
                 busy = true;
-                self.enqueue(lcore, deferred, now);
+                self.happens(deferred.export(), StateEvent::Deferred(Request { lcore, deferred }), now);
             }
         }
-        while self.orphans.front().is_some_and(|(until, ..)| *until <= now)
-            && let Some((_, slot, state)) = self.orphans.pop_front()
+        while self.saves.front().is_some_and(|save| save.until <= now)
+            && let Some(Save { key, change, name, payload, .. }) = self.saves.pop_front()
         {
             busy = true;
-            // Nobody waits for its outcome.
-            self.save(slot, &state);
-        }
-        let keys: Vec<ExportKey> = self.managed.keys().copied().collect();
-        for key in keys {
-            busy |= self.go_on(key, now);
+            let result = self.store.save(&name, &payload).map_err(|error| error.to_string());
+            self.happens(key, StateEvent::Saved(change, result), now);
         }
         busy
     }
 
-    fn enqueue(&mut self, lcore: usize, deferred: Deferred, now: u64) {
-        let key = deferred.export();
-        let Some(managed) = self.managed.get_mut(&key) else {
-            return self.answers.push((lcore, deferred, StateReply::Drop(DropReason::UnknownShelfSlot)));
-        };
-        if managed.change.as_ref().is_some_and(|change| change.requester.is_none()) {
-            return self.answers.push((lcore, deferred, StateReply::Drop(DropReason::NotFenced)));
-        }
-        managed.queue.push_back((lcore, deferred));
-        self.advance(key, now);
-    }
-
-    /// Carries out the requests of an export, up to the next change.
-    fn advance(&mut self, key: ExportKey, now: u64) {
-        let Some(managed) = self.managed.get_mut(&key) else { return };
-        while managed.change.is_none()
-            && let Some((lcore, deferred)) = managed.queue.pop_front()
-        {
-            let mut next = InitiatorState::clone(&managed.state);
-            let admitted = managed.acl.as_ref().map_or(Ok(()), |acl| acl.check_sender(sender(&deferred)));
-            let applied = match admitted {
-                Ok(()) => next.apply(deferred.request()),
-                Err(reason) => {
-                    self.answers.push((lcore, deferred, StateReply::Drop(reason)));
-                    continue;
+    fn execute(&mut self, effects: Vec<Effect>, now: u64) {
+        for effect in effects {
+            match effect {
+                StateEffect::Save { key, change, name, payload } => {
+                    let until = self.writes_until.max(now) + self.dice.below(SLOWEST_SAVE, &[change, 0]);
+                    self.writes_until = until;
+                    self.saves.push_back(Save { until, key, change, name, payload });
                 }
-            };
-            if !applied.changed {
-                self.answers.push((lcore, deferred, applied.reply));
-                continue;
-            }
-            self.changes += 1;
-            let until = self.writes_until.max(now) + self.dice.below(SLOWEST_SAVE, &[self.changes, 0]);
-            self.writes_until = until;
-            managed.change = Some(Change {
-                number: self.changes,
-                next: Arc::new(next),
-                requester: Some(((lcore, deferred), applied.reply)),
-                step: Step::Saving { until },
-            });
-        }
-    }
-
-    /// Goes on with an export's change, if that is due.
-    fn go_on(&mut self, key: ExportKey, now: u64) -> bool {
-        let Some(managed) = self.managed.get_mut(&key) else { return false };
-        let Some(change) = &mut managed.change else { return false };
-        match change.step {
-            Step::Saving { until } if until <= now => self.saved(key, now),
-            Step::Fencing { left, limit } if limit <= now => {
-                change.step = Step::Fencing { left, limit: u64::MAX };
-                let requester = change.requester.take().map(|(request, _)| request);
-                for (lcore, deferred) in requester.into_iter().chain(managed.queue.drain(..)) {
-                    self.answers.push((lcore, deferred, StateReply::Drop(DropReason::NotFenced)));
-                }
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    fn saved(&mut self, key: ExportKey, now: u64) {
-        let Some(managed) = self.managed.get_mut(&key) else { return };
-        let Some(change) = &mut managed.change else { return };
-        let (slot, next) = (managed.slot, Arc::clone(&change.next));
-        let is_saved = self.save(slot, &next);
-        let Some(managed) = self.managed.get_mut(&key) else { return };
-        let Some(change) = &mut managed.change else { return };
-        if !is_saved {
-            let requester = managed.change.take().and_then(|change| change.requester);
-            if let Some(((lcore, deferred), _)) = requester {
-                self.answers.push((lcore, deferred, StateReply::Drop(DropReason::NotStored)));
-            }
-            return self.advance(key, now);
-        }
-        self.saved.insert(managed.slot, Arc::clone(&change.next));
-        let acl = acl_of(&change.next);
-        let is_fence = acl != managed.acl;
-        managed.acl = acl;
-        if is_fence {
-            change.step = Step::Fencing { left: self.mailboxes.len(), limit: now + FENCE_LIMIT };
-            let (number, state, acl) = (change.number, Arc::clone(&managed.state), managed.acl.clone());
-            self.publications.push(Publication { key, change: number, state, acl, fence: true });
-        } else {
-            self.publish(key);
-        }
-    }
-
-    /// Whether it could be saved.
-    fn save(&self, slot: u8, state: &InitiatorState) -> bool {
-        self.store.save(&state_name(slot), &initiator_state::to_payload(state)).is_ok()
-    }
-
-    fn publish(&mut self, key: ExportKey) {
-        let lcores = self.mailboxes.len();
-        let Some(managed) = self.managed.get_mut(&key) else { return };
-        let Some(change) = &mut managed.change else { return };
-        change.step = Step::Publishing { left: lcores };
-        managed.sent = Arc::clone(&change.next);
-        let (number, state, acl) = (change.number, Arc::clone(&change.next), managed.acl.clone());
-        self.publications.push(Publication { key, change: number, state, acl, fence: false });
-    }
-
-    /// An lcore has what was published; if that was a fence, requests admitted before have ended there.
-    pub(super) fn published(&mut self, key: ExportKey, number: u64, now: u64) {
-        let Some(managed) = self.managed.get_mut(&key) else { return };
-        let Some(change) = managed.change.as_mut().filter(|change| change.number == number) else { return };
-        match &mut change.step {
-            Step::Saving { .. } => {}
-            Step::Fencing { left, .. } => {
-                *left -= 1;
-                if *left == 0 {
-                    self.publish(key);
-                }
-            }
-            Step::Publishing { left } => {
-                *left -= 1;
-                if *left == 0 {
-                    self.finish(key, now);
-                }
+                other => self.effects.push(other),
             }
         }
     }
-
-    fn finish(&mut self, key: ExportKey, now: u64) {
-        let Some(managed) = self.managed.get_mut(&key) else { return };
-        let Some(change) = managed.change.take() else { return };
-        managed.state = change.next;
-        if let Some(((lcore, deferred), reply)) = change.requester {
-            self.answers.push((lcore, deferred, reply));
-        }
-        self.advance(key, now);
-    }
-}
-
-fn sender(deferred: &Deferred) -> MacAddr {
-    let source = deferred.request().get(6..12).and_then(|source| source.first_chunk());
-    MacAddr(source.copied().unwrap_or_default())
 }
