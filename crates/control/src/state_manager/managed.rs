@@ -242,12 +242,11 @@ impl<R: AsRef<[u8]>, A> Managed<R, A> {
 
     /// Refuses what waits behind a change that is overdue.
     fn refuse_queued(&mut self, shared: &mut Shared<R, A>) {
-        let queue = std::mem::take(&mut self.queue);
-        let (renames, refused): (VecDeque<Job<R, A>>, VecDeque<Job<R, A>>) =
-            queue.into_iter().partition(|job| matches!(job, Job::Rename(_)));
-        self.queue = renames;
-        for job in refused {
-            job.refuse(DropReason::NotFenced, not_fenced, shared);
+        for job in std::mem::take(&mut self.queue) {
+            match job {
+                Job::Rename(_) => self.queue.push_back(job),
+                _ => job.refuse(DropReason::NotFenced, not_fenced, shared),
+            }
         }
     }
 
