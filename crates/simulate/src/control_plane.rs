@@ -19,11 +19,12 @@ use spdk::Bdev;
 use crate::{
     dice::Dice,
     disk::Disk,
-    plan::{Event, ExportPlan, Plan},
+    plan::{Call as OperatorCall, Event, ExportPlan, Plan},
     state_directory::StateDirectory,
     target,
 };
 
+mod calls;
 mod states;
 
 pub(crate) use states::state_name;
@@ -43,6 +44,8 @@ pub(crate) enum Notice {
     Created(usize),
     /// No lcore takes requests for it, and without force none is in flight.
     Deleted { export: usize, forced: bool },
+    /// A call to the state manager is answered.
+    Answered { call: u32, succeeded: bool },
 }
 
 /// Work for an lcore.
@@ -241,6 +244,12 @@ impl ControlPlane {
             }
             Event::Replace { refuses } => self.replace(export, refuses, now),
         }
+    }
+
+    /// An operator wants a change of initiator state.
+    pub(crate) fn call(&mut self, call: &OperatorCall, now: u64) {
+        let event = calls::event(call, self.exports[call.export].slot);
+        self.states.happens(self.lives[call.export].key, event, now);
     }
 
     /// Has an export be deleted. False if its caller is refused, or there is none.
@@ -529,7 +538,9 @@ impl ControlPlane {
                     ));
                 }
                 StateEffect::Note(_) | StateEffect::Advertise(_) => {}
-                StateEffect::Answer(caller, _) => match caller {},
+                StateEffect::Answer(call, result) => {
+                    self.notices.push(Notice::Answered { call, succeeded: result.is_ok() });
+                }
                 StateEffect::Save { key, .. } => {
                     self.broken = Some(format!("a save for export {} is left to lcores", key.id.0));
                 }

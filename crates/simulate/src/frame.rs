@@ -22,7 +22,7 @@ const FORCE_SET: u8 = 2;
 const EDIT: u8 = 1;
 const ADD: u8 = 1;
 /// More initiators than any plan has.
-const EVERYBODY: u32 = 0b1111;
+pub(crate) const EVERYBODY: u32 = 0b1111;
 
 /// An initiator's address.
 pub(crate) fn mac(initiator: usize) -> [u8; 6] {

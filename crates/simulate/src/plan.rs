@@ -197,6 +197,40 @@ pub(crate) enum Event {
     Replace { refuses: bool },
 }
 
+/// What an operator wants for an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Lists of the only initiators to answer, and of those never to answer, which keep no initiator off.
+    Lists,
+    /// A config string of the call's own.
+    Config,
+    /// A reservation for these initiators, a bit for each; for nobody if there is none.
+    Reserve { holders: u32 },
+}
+
+/// A call of an operator.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    /// No request has the same.
+    pub(crate) id: u32,
+    pub(crate) at: u64,
+    pub(crate) export: usize,
+    pub(crate) wanted: Wanted,
+}
+
+impl Call {
+    /// The request that makes the same change of initiator state.
+    pub(crate) fn as_request(&self) -> Option<Op> {
+        let operation = match self.wanted {
+            Wanted::Lists => return None,
+            Wanted::Config => Operation::Config,
+            Wanted::Reserve { holders } => Operation::Reserve { holders },
+        };
+        let Self { id, at, export, .. } = *self;
+        Some(Op { id, initiator: 0, export, operation, lba: 0, sectors: 0, at })
+    }
+}
+
 /// A seed's plan.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -216,6 +250,7 @@ pub(crate) struct Plan {
     pub(crate) link: LinkPlan,
     pub(crate) ops: Vec<Op>,
     pub(crate) questions: Vec<Asked>,
+    pub(crate) calls: Vec<Call>,
     /// At a tick, to an export.
     pub(crate) events: Vec<(u64, usize, Event)>,
     /// Ticks at which it is looked up what a loss of power would leave.

@@ -21,7 +21,7 @@ use crate::{
     history::{History, Promise},
     initiators::{Action, Initiators},
     link::{Carried, Link},
-    plan::{Event, ExportPlan, Op, Plan, Unmapped},
+    plan::{Call, Event, ExportPlan, Op, Plan, Unmapped, Wanted},
     questions::Questions,
     registers::Registers,
     rules::Rules,
@@ -29,6 +29,7 @@ use crate::{
     target::Target,
 };
 
+mod calls;
 mod end;
 mod replies;
 
@@ -95,6 +96,8 @@ struct World {
     rules: Rules,
     waits: Waits,
     ops: BTreeMap<u32, Op>,
+    /// Calls that are not answered yet.
+    calls: BTreeMap<u32, Call>,
     transmissions: BTreeMap<u32, Transmission>,
     /// Exports with events.
     changing: BTreeSet<usize>,
@@ -128,6 +131,10 @@ pub(crate) fn run(plan: Plan, number: u64, trace: bool) -> Result<Summary, Strin
     let followed = (0..).zip(&plan.exports).filter(|(_, export)| export.follows.is_some());
     let changing = plan.events.iter().map(|(_, export, _)| *export);
     let changing = changing.chain(reserved.map(|op| op.export)).chain(followed.map(|(export, _)| export));
+    let reserves = |call: &&Call| matches!(call.wanted, Wanted::Reserve { .. });
+    let changing = changing.chain(plan.calls.iter().filter(reserves).map(|call| call.export));
+    let requests = plan.calls.iter().filter_map(Call::as_request);
+    let with_calls: Vec<Op> = plan.ops.iter().copied().chain(requests).collect();
     let mut world = World {
         now,
         creation: 0,
@@ -139,10 +146,11 @@ pub(crate) fn run(plan: Plan, number: u64, trace: bool) -> Result<Summary, Strin
         initiators: Initiators::new(&plan),
         questions: Questions::new(&plan),
         history: History::new(&plan.ops, promises.collect()),
-        registers: Registers::new(&plan.ops, |export| plan.exports[export].slot),
+        registers: Registers::new(&with_calls, |export| plan.exports[export].slot),
         rules: Rules::default(),
         waits: Waits::new(&plan),
         ops: plan.ops.iter().map(|op| (op.id, *op)).collect(),
+        calls: BTreeMap::new(),
         transmissions: BTreeMap::new(),
         changing: changing.collect(),
         closed: BTreeMap::new(),
@@ -193,7 +201,7 @@ impl World {
         while !(self.control.all_serve() && self.control.is_quiet()) {
             self.turn_all()?;
             self.busy |= self.control.tick(self.now())?;
-            self.take_notices();
+            self.take_notices()?;
             self.set_time(self.now() + 1);
             if self.now() > FIRST_TICKS {
                 return Err(format!("not all exports are served after {FIRST_TICKS} ticks"));
@@ -225,6 +233,7 @@ impl World {
         if !self.busy {
             let disks = self.target.disks.iter().filter_map(|disk| disk.borrow().next());
             let events = self.plan.events.iter().map(|(at, ..)| *at);
+            let events = events.chain(self.plan.calls.iter().map(|call| call.at));
             let cuts = self.plan.power_cuts.iter().copied();
             let works = self.target.lcores.iter().any(|lcore| lcore.in_flight() > 0);
             let due = disks.chain(events).chain(cuts).chain(self.control.next()).chain(self.link.next());
@@ -240,6 +249,7 @@ impl World {
     fn tick(&mut self) -> Result<(), String> {
         (self.busy, self.stalled) = (false, false);
         self.happen();
+        self.make_calls();
         while let Some(action) = self.initiators.act(self.now()) {
             self.busy = true;
             self.act(action)?;
@@ -262,7 +272,7 @@ impl World {
         self.turn_all()?;
         self.busy |= self.control.tick(self.now())?;
         self.cut_saves()?;
-        self.take_notices();
+        self.take_notices()?;
         self.complete()
     }
 
@@ -317,7 +327,7 @@ impl World {
         self.unpolled.iter_mut().for_each(|frames| frames.retain(|frame| frame.op != op));
     }
 
-    fn take_notices(&mut self) {
+    fn take_notices(&mut self) -> Result<(), String> {
         for notice in self.control.take_notices() {
             self.note(|| format!("{notice:?}"));
             match notice {
@@ -333,8 +343,10 @@ impl World {
                         self.control.create(next, self.now());
                     }
                 }
+                Notice::Answered { call, succeeded } => self.answered(call, succeeded)?,
             }
         }
+        Ok(())
     }
 
     fn act(&mut self, action: Action) -> Result<(), String> {

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    convert::Infallible,
     sync::{Arc, mpsc::Receiver},
     time::Duration,
 };
@@ -30,8 +29,8 @@ impl AsRef<[u8]> for Request {
     }
 }
 
-/// No operator changes initiator state here.
-type Caller = Infallible;
+/// A call, by its number.
+pub(super) type Caller = u32;
 
 /// An effect, of those that leave this module.
 pub(super) type Effect = StateEffect<Request, Caller>;

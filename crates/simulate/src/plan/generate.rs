@@ -3,13 +3,16 @@
 use std::{collections::BTreeSet, ops::Range};
 
 use super::{
-    Asked, Cache, DiskPlan, Event, ExportPlan, InitiatorPlan, LinkPlan, MOST_SECTORS, MOST_TRIMMED, Op,
-    Operation, Part, Plan, Question, SECTORS, Unmapped,
+    Asked, Cache, Call, DiskPlan, Event, ExportPlan, InitiatorPlan, LinkPlan, MOST_SECTORS, MOST_TRIMMED, Op,
+    Operation, Part, Plan, Question, SECTORS, Unmapped, Wanted,
 };
 use crate::dice::Dice;
 
 /// The VLAN that some exports are in.
 const VLAN: u16 = 100;
+
+/// The number of the first call: requests have smaller ones.
+const FIRST_CALL: u32 = 5000;
 
 /// The parts of a seed's plan.
 struct Parts<'a> {
@@ -63,6 +66,7 @@ pub(crate) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
     let mut ops = requests.for_exports(0..exports.len(), initiators.len());
     let last = ops.last().map_or(1, |op| op.at).max(2);
     let events = events(&parts, exports.len(), last);
+    let calls = calls(&parts, exports.len(), initiators.len(), last);
     let is_replaced = |event: &Event| matches!(event, Event::Replace { .. });
     for (_, export, _) in events.iter().filter(|(_, _, event)| is_replaced(event)) {
         // The flush in between is for what nobody has flushed before.
@@ -98,6 +102,7 @@ pub(crate) fn plan(seed: u64, without: &BTreeSet<Part>) -> Plan {
         } else {
             questions(&parts, exports.len(), initiators.len(), last)
         },
+        calls,
         exports,
         initiators,
         link,
@@ -187,6 +192,30 @@ fn questions(parts: &Parts<'_>, exports: usize, initiators: usize, last: u64) ->
     let mut questions: Vec<Asked> = (0..count).map(of).collect();
     questions.sort_by_key(|asked| asked.at);
     questions
+}
+
+fn calls(parts: &Parts<'_>, exports: usize, initiators: usize, last: u64) -> Vec<Call> {
+    if !parts.sometimes(Part::Calls, 2) {
+        return Vec::new();
+    }
+    let reserves = parts.sometimes(Part::Fence, 3);
+    let of = |number: u64| {
+        let roll = |what: u64, below: u64| parts.dice.below(below, &[401, number, what]);
+        Call {
+            id: FIRST_CALL + u32::try_from(number).unwrap_or(0),
+            at: roll(0, last),
+            export: index(roll(1, exports as u64)),
+            wanted: match roll(2, 4) {
+                0 if reserves => {
+                    let holders = if roll(3, 3) == 0 { 0 } else { roll(4, 1 << initiators) };
+                    Wanted::Reserve { holders: u32::try_from(holders).unwrap_or(0) }
+                }
+                1 => Wanted::Config,
+                _ => Wanted::Lists,
+            },
+        }
+    };
+    (0..parts.dice.within((1, 8), &[400])).map(of).collect()
 }
 
 /// The requests of a seed.

@@ -59,10 +59,12 @@ pub(crate) enum Part {
     GroupCommit,
     /// Config strings and mask lists are set.
     State,
+    /// Operators change initiator state, and the lists of initiators.
+    Calls,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::Overlap,
         Self::OverlapAcross,
         Self::Hang,
@@ -90,6 +92,7 @@ impl Part {
         Self::LargeBlocks,
         Self::GroupCommit,
         Self::State,
+        Self::Calls,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -121,6 +124,7 @@ impl Part {
             Self::LargeBlocks => "large-blocks",
             Self::GroupCommit => "group-commit",
             Self::State => "state",
+            Self::Calls => "calls",
         }
     }
 }

@@ -48,6 +48,7 @@ fn every_fault_is_in_some_plans_and_can_be_left_out() {
             Part::Shrink => happens(|event| *event == Event::Shrink),
             Part::Replace => happens(|event| matches!(event, Event::Replace { .. })),
             Part::State => asks(|operation| matches!(operation, Operation::Config | Operation::Mask)),
+            Part::Calls => !plan.calls.is_empty(),
             Part::GroupCommit => disks(|disk| disk.cache == Cache::Group),
             Part::LargeBlocks => disks(|disk| disk.sectors_per_block > 1),
         }

@@ -10,13 +10,14 @@ const LAST_TICKS: u64 = 15_000;
 impl World {
     /// Without faults from now on: everything in flight ends, every frame is accounted for.
     pub(super) fn finish_all(&mut self) -> Result<(), String> {
-        (self.plan.stall, self.plan.events) = (0, Vec::new());
+        (self.plan.stall, self.plan.events, self.plan.calls) = (0, Vec::new(), Vec::new());
         self.link.calm();
         for disk in &self.target.disks {
             disk.borrow_mut().calm();
         }
         self.until("requests are in flight", |world| world.is_quiet())?;
         self.check_frames()?;
+        self.check_calls()?;
         self.control.check_states(&mut self.target.lcores)?;
         if let Some(degraded) = self.target.lcores.iter().flat_map(Lcore::degraded).next() {
             return Err(format!("every bdev has answered, and {degraded:?}"));
