@@ -46,6 +46,7 @@ const FUNCTIONS: &[&str] = &[
     "spdk_bdev_comparev_and_writev_blocks",
     "spdk_bdev_flush_blocks",
     "spdk_bdev_unmap_blocks",
+    "spdk_bdev_abort",
     "spdk_bdev_free_io",
     "spdk_bdev_io_get_nvme_status",
     "spdk_bdev_io_get_nvme_fused_status",

@@ -31,6 +31,7 @@ EXPORT = {
     "rate_limited": "Requests dropped for a limit on rates",
     "timeouts": "Requests that the bdev did not answer in time",
     "late_completions": "Requests that the bdev answered after that",
+    "aborts": "Requests that the bdev was asked to abort after that",
 }
 
 PORT = {

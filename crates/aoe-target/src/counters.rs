@@ -95,6 +95,8 @@ counters! {
         timeouts,
         /// Those that the bdev answered later, which initiators do not see.
         late_completions,
+        /// Those that the bdev was asked to abort.
+        aborts,
     }
 }
 

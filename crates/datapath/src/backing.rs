@@ -126,6 +126,11 @@ impl Backing {
         self.needed_sync = SyncPolicy::of(info);
     }
 
+    /// Whether nothing is in flight: no request, and nothing else on its channel.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.load.in_flight() == 0 && self.channel().is_none_or(|channel| channel.in_flight() == 0)
+    }
+
     /// Closes the channel, on which nothing is in flight: the bdev is gone.
     pub(crate) fn close(&mut self) {
         self.channel = None;

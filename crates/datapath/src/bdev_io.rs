@@ -97,7 +97,9 @@ fn on_bdev(export: &Export, lba: Lba, count: SectorCount) -> Sectors {
 pub(crate) fn next(export: &Export, sync: SyncPolicy, io: &BdevIo, next: Next, frame: &mut Mbuf) -> Todo {
     match next {
         // One that was answered, or has no initiator, does not come here.
-        Next::Reply | Next::Answered | Next::BdevFlushed => Todo::Reply(IoOutcome::Ok),
+        Next::Reply | Next::Answered | Next::AnsweredUnaborted | Next::BdevFlushed => {
+            Todo::Reply(IoOutcome::Ok)
+        }
         Next::Flush => flush(),
         Next::Unmap(from) => trim(export, sync, io, frame, from),
         Next::Smart => Todo::Reply(smart(io.op, frame)),

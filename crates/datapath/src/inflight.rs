@@ -64,8 +64,17 @@ pub(crate) enum Next {
     Smart,
     /// Nothing: it was answered past its deadline.
     Answered,
+    /// As [`Next::Answered`]. At its deadline, which is another one now, its bdev is asked once more to abort it.
+    AnsweredUnaborted,
     /// Report to the control plane: it is no request of an initiator ([`crate::Lcore::flush_bdev`]).
     BdevFlushed,
+}
+
+impl Next {
+    /// Whether its initiator was answered past its deadline.
+    pub(crate) fn is_answered(self) -> bool {
+        matches!(self, Self::Answered | Self::AnsweredUnaborted)
+    }
 }
 
 /// Private bytes that the mempool of a port queue needs for each mbuf.

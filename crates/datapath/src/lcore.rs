@@ -115,7 +115,7 @@ impl Lcore {
         let mut busy = self.requests.complete(thread, &mut self.queues);
         busy |= self.requests.release(thread, &mut self.queues);
         if self.turns.is_multiple_of(DEADLINE_TURNS) {
-            busy |= self.requests.check_deadlines(&mut self.queues);
+            busy |= self.requests.check_deadlines(thread, &mut self.queues);
         }
         let mut received = false;
         if self.stopping {

@@ -51,6 +51,8 @@ pub struct BdevInfo {
     pub unmaps: bool,
     /// True if it is an NVMe drive whose health this descriptor can read ([`crate::IoKind::Health`]).
     pub health: bool,
+    /// True if it can be asked to abort an I/O ([`crate::Pending::abort`]).
+    pub aborts: bool,
 }
 
 impl BdevInfo {
@@ -61,6 +63,10 @@ impl BdevInfo {
         self.block_size / 512
     }
 }
+
+/// The kinds of bdevs that are parts of others. They say that they can abort where the bdev below can, but pass no abort on
+/// (lib/bdev/part.c of 26.01): SPDK fails each with two error lines in the log.
+const REFUSE_ABORTS: &[&str] = &["Split Disk", "GPT Disk", "Error Injection Disk"];
 
 /// A UUID's 36 characters and the zero after them.
 const UUID_TEXT: usize = 37;
@@ -216,6 +222,7 @@ unsafe fn read_info(app: AppThread<'_>, bdev: *mut spdk_sys::spdk_bdev, write: b
     // SAFETY: registered, as the caller promises.
     let supported = |kind| unsafe { supports(bdev, kind) };
     let verdict = judge(&name, write, alignment, &|name| look(app, name));
+    let aborts = !REFUSE_ABORTS.contains(&described.product.as_str());
     Ok(BdevInfo {
         write_cache: described.write_cache || verdict.durability == Durability::Cached,
         name,
@@ -237,6 +244,7 @@ unsafe fn read_info(app: AppThread<'_>, bdev: *mut spdk_sys::spdk_bdev, write: b
         unmaps: write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_UNMAP),
         // SPDK takes no NVMe command from a descriptor that only reads.
         health: verdict.nvme && write && supported(spdk_sys::SPDK_BDEV_IO_TYPE_NVME_ADMIN),
+        aborts: aborts && supported(spdk_sys::SPDK_BDEV_IO_TYPE_ABORT),
     })
 }
 

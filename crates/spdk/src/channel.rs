@@ -18,6 +18,7 @@
 //! | [`IoKind::Flush`]: the bdev has a way to flush | the descriptor, when it was opened ([`crate::FlushMethod`]) | [`Outcome::Aborted`], never Done |
 //! | writes completed before a flush are on stable media after it | the bdev kind's entry in `durability` | data loss at power failure |
 //! | SPDK has memory for the I/O | SPDK; without, the request waits here and is tried on each turn | counted by [`CompletionQueue::waits`] |
+//! | a request whose time is over ([`crate::Pending::abort`]) comes back early | the bdev, where [`crate::BdevInfo::aborts`] says so | it comes back when its I/O ends |
 //! | the call is on the SPDK thread that opened the channel | [`IoChannel::submit`], by the caller's [`CurrentThread`]: the types are not `Send`, and a reactor may run several SPDK threads | the frame comes back, and the request is answered with a device fault |
 //!
 //! In exchange the caller may rely on this: every request for which `submit` returns Ok comes back exactly once by
@@ -39,7 +40,7 @@
 //!
 //! A bdev that is gone has no channel: its requests are answered with a device fault before they come here.
 
-use std::{fmt, marker::PhantomData, ptr::NonNull};
+use std::{cell::Cell, fmt, marker::PhantomData, ptr::NonNull};
 
 use dpdk::Mbuf;
 
@@ -59,7 +60,8 @@ use crate::{
 
 /// One SPDK thread's way into a bdev.
 ///
-/// Not `Send`: it belongs to the thread that opened it. Dropped with I/O in flight, it stays open.
+/// Not `Send`: it belongs to the thread that opened it. Dropped with I/O in flight, it stays open; with aborts in flight, until
+/// these have ended.
 pub struct IoChannel {
     inner: NonNull<Channel>,
 }
@@ -85,16 +87,17 @@ impl IoChannel {
         let raw = NonNull::new(raw).ok_or(failed)?;
         // SPDK's largest is far below 4 GiB.
         let alignment = u32::try_from(bdev.info().alignment).unwrap_or(u32::MAX);
-        let in_flight = std::cell::Cell::new(0);
         let mut fdsync = queue.inner().fdsync.borrow_mut();
         let channel = Channel {
             raw,
             desc,
             block_size,
             alignment,
-            in_flight,
+            in_flight: Cell::new(0),
             is_kernels: bdev.info().flush == FlushMethod::FileSync,
             groups: bdev.inner.files.iter().map(|file| fdsync.join(file)).collect(),
+            is_dropped: Cell::new(false),
+            aborting: Cell::new(0),
             bdev: bdev.clone(),
             owner,
         };
@@ -106,9 +109,10 @@ impl IoChannel {
         unsafe { self.inner.as_ref() }
     }
 
-    /// I/Os in flight.
+    /// I/Os in flight, aborts of others included.
     pub fn in_flight(&self) -> u32 {
-        self.inner().in_flight.get()
+        let channel = self.inner();
+        channel.in_flight.get() + channel.aborting.get()
     }
 
     /// Whether the bdev has a way to flush: without one, [`IoKind::Flush`] ends with [`Outcome::Aborted`].
@@ -168,15 +172,17 @@ impl IoChannel {
 }
 
 /// A channel being closed.
-struct Closing(NonNull<Channel>);
+pub(crate) struct Closing(pub(crate) NonNull<Channel>);
 
-// SAFETY: only `close` uses it, on the thread that opened the channel: `IoChannel::drop` calls it there, or sends it there.
+// SAFETY: only `close` uses it, on the thread that opened the channel: `IoChannel::drop` calls it there, or sends it there, and
+// SPDK's callbacks for the channel run there.
 unsafe impl Send for Closing {}
 
 impl Closing {
     /// On the SPDK thread that opened it.
-    fn close(self) {
-        // SAFETY: `open` leaked it. The handle is being dropped, and no I/O in flight refers to it, as `drop` has seen.
+    pub(crate) fn close(self) {
+        // SAFETY: `open` leaked it. The handle is being dropped, or was, and nothing in flight refers to it, as `drop` has seen;
+        // or the callback of the last abort.
         let channel = unsafe { Box::from_raw(self.0.as_ptr()) };
         // SAFETY: spdk_put_io_channel (spdk/thread.h) must be called on the thread that opened the channel, as this is, once.
         // The descriptor is closed later, when the last handle on the bdev is dropped.
@@ -186,8 +192,11 @@ impl Closing {
 
 impl Drop for IoChannel {
     fn drop(&mut self) {
-        if self.in_flight() > 0 {
+        if self.inner().in_flight.get() > 0 {
             return;
+        }
+        if self.inner().aborting.get() > 0 {
+            return self.inner().is_dropped.set(true);
         }
         let closing = Closing(self.inner);
         let owner = &self.inner().owner;
@@ -277,7 +286,9 @@ impl<C: Copy> Completed<C> {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         // SAFETY: `poll` found the slot there. It stays as long as the mbuf, which self owns; nobody else writes it.
-        unsafe { self.slot.as_ref() }.header.outcome
+        let outcome = unsafe { self.slot.as_ref() }.header.outcome;
+        // `finish` has set it.
+        outcome.unwrap_or(Outcome::Aborted)
     }
 
     /// What was passed to submit, where it lies: a field that is not looked at is not read.

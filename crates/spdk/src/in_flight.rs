@@ -40,6 +40,10 @@ pub(crate) struct Channel {
     pub(crate) in_flight: Cell<u32>,
     /// Its I/O is the kernel's: that of SPDK's aio module, which counts none itself.
     pub(crate) is_kernels: bool,
+    /// Its handle was dropped with aborts in flight: the last one closes it.
+    pub(crate) is_dropped: Cell<bool>,
+    /// Aborts in flight, which are not among those above: they belong to no request.
+    pub(crate) aborting: Cell<u32>,
     pub(crate) bdev: Bdev,
     /// Those of the files that a flush syncs, one after the other.
     pub(crate) groups: Box<[Rc<Group<List>>]>,
@@ -87,7 +91,8 @@ pub(crate) struct Header {
     pub(crate) synced: usize,
     /// Its place in its queue's table of requests in flight.
     pub(crate) index: u32,
-    pub(crate) outcome: Outcome,
+    /// `None` until it has ended.
+    pub(crate) outcome: Option<Outcome>,
     /// Nobody waits for it: what the bdev does not have yet is not submitted any more.
     pub(crate) cancelled: bool,
     pub(crate) iov_count: c_int,
@@ -143,7 +148,7 @@ impl Submitted {
             io,
             synced: 0,
             index,
-            outcome: Outcome::Aborted,
+            outcome: None,
             cancelled: false,
             iov_count: 0,
             iov: [const { MaybeUninit::uninit() }; MAX_SEGMENTS],
@@ -195,7 +200,7 @@ impl Submitted {
     /// Gives the request back to its queue.
     #[inline]
     pub(crate) fn finish(mut self, outcome: Outcome) {
-        self.header_mut().outcome = outcome;
+        self.header_mut().outcome = Some(outcome);
         let channel = self.channel();
         channel.in_flight.set(channel.in_flight.get() - 1);
         let queue = self.queue();

@@ -6,8 +6,10 @@ use std::{ffi::c_void, marker::PhantomData, mem::ManuallyDrop, ptr::NonNull};
 use dpdk::Mbuf;
 
 use crate::{
+    CurrentThread,
     in_flight::{Slot, Submitted},
     io::IoKind,
+    io_abort::{self, Abort},
 };
 
 /// A request in flight, seen from outside: the bdev keeps its payload.
@@ -49,6 +51,13 @@ impl<C: Copy> Pending<'_, C> {
     /// same, when the bdev has given back what it has.
     pub fn cancel(&mut self) {
         self.request.header_mut().cancelled = true;
+    }
+
+    /// [`Pending::cancel`], and the bdev is asked to give back what it has. That may happen within this call; from the queue it
+    /// comes by [`CompletionQueue::poll`](crate::CompletionQueue::poll) as ever.
+    pub fn abort(&mut self, thread: CurrentThread<'_>) -> Abort {
+        self.cancel();
+        io_abort::ask(thread, &self.request)
     }
 
     /// Makes `copy` a copy of the frame up to its payload, with the frame's tag. False if it has no room for that.

@@ -28,7 +28,7 @@ pub(crate) struct SectorBuffer {
     next: *mut SectorBuffer,
     /// [`BUFFER_BYTES`] bytes for the bdev.
     pub(crate) memory: NonNull<u8>,
-    /// The request (`Submitted::into_arg`).
+    /// The request (`Submitted::into_arg`); null while it is free.
     pub(crate) request: *mut c_void,
     /// Sectors of the request that are done.
     pub(crate) done: u32,
@@ -182,7 +182,20 @@ impl SectorBuffers {
         self.free.pop()
     }
 
-    pub(crate) fn give_back(&self, buffer: Held) {
+    /// The buffer that a request has, as SPDK's callback gets it; `None` if it has none.
+    #[cold]
+    pub(crate) fn held_by(&self, request: *mut c_void) -> Option<*mut c_void> {
+        let first = self.all.get().cast::<SectorBuffer>();
+        let count = if self.exist() { BUFFERS } else { 0 };
+        // SAFETY: within the slice.
+        let mut buffers = (0..count).map(|index| unsafe { first.add(index) });
+        // SAFETY: a buffer of the slice, of which nobody has a reference now: holders make one for each access.
+        let held = buffers.find(|buffer| unsafe { (**buffer).request } == request);
+        held.map(<*mut SectorBuffer>::cast)
+    }
+
+    pub(crate) fn give_back(&self, mut buffer: Held) {
+        buffer.request = ptr::null_mut();
         self.free.push(buffer);
     }
 

@@ -277,6 +277,7 @@ fn everything_is_counted_once() {
         ("rate_limited", 0),
         ("timeouts", 0),
         ("late_completions", 0),
+        ("aborts", 0),
     ];
     assert_eq!(counters.fields(), expected);
     let mut sum = counters;

@@ -210,7 +210,7 @@ impl Exports {
     pub(super) fn reap_drained(&mut self) {
         let backings = &mut self.backings;
         let is_unused = |backings: &mut [Option<Backing>], id| {
-            backing_of(backings, id).is_none_or(|backing| backing.load().in_flight() == 0)
+            backing_of(backings, id).is_none_or(|backing| backing.is_idle())
         };
         let closed: Vec<Closing> =
             self.offline.extract_if(.., |closing| is_unused(backings, closing.export)).collect();

@@ -50,7 +50,7 @@ impl Requests {
         outcome: IoOutcome,
         mut frame: Mbuf,
     ) -> Option<(Mbuf, IoOutcome)> {
-        if context.next == Next::Answered {
+        if context.next.is_answered() {
             self.complete_late(context, &mut queues[context.queue], frame);
             return None;
         }

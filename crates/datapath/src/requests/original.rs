@@ -8,7 +8,7 @@ use aoe_target::Place;
 use dpdk::tsc;
 use spdk::{CompletionQueue, Pending};
 
-use crate::inflight::{InFlight, Next};
+use crate::inflight::InFlight;
 
 /// Requests that are looked at in a second at most: some milliseconds of it, whatever initiators send.
 const MOST_IN_A_SECOND: u32 = 1 << 18;
@@ -43,7 +43,7 @@ impl Originals {
     ) -> bool {
         let mut look = |request: &Pending<'_, InFlight>| {
             let InFlight { place: found, next, .. } = request.context();
-            (found == place && next != Next::Answered).then(|| is_repeated(request))
+            (found == place && !next.is_answered()).then(|| is_repeated(request))
         };
         let hint = self.indices.get(place.index()).copied().unwrap_or(u32::MAX);
         if let Some(is_repeated) = bdevs.look_at(hint, |request| look(request)).flatten() {

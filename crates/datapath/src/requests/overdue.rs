@@ -3,12 +3,18 @@
 //!
 //! The mbuf of the request is not free, since the bdev may still read or write it. So the answer leaves in another mbuf. The late
 //! completion frees the first one and sends nothing. An export is *degraded* as long as its bdev has such requests.
+//!
+//! A bdev that can abort is asked to, once for each request; if that can't be now, at the next tick. The ownership of the mbuf stays as
+//! it is: it is free when the bdev has given the request back.
 
 use aoe_target::{IoOutcome, Place, Reply};
 use dpdk::{Mbuf, tsc};
+use spdk::{Abort, CurrentThread, Pending};
 
 use super::Requests;
 use crate::{
+    accounting::Accounting,
+    backing::Backing,
     deadline::Tick,
     degraded::{Degraded, DegradedChanges},
     inflight::{InFlight, Next},
@@ -19,11 +25,11 @@ use crate::{
 impl Requests {
     /// Answers the requests that are past their deadline. Whether there were any.
     #[inline]
-    pub(crate) fn check_deadlines(&mut self, queues: &mut [PortQueue]) -> bool {
+    pub(crate) fn check_deadlines(&mut self, thread: CurrentThread<'_>, queues: &mut [PortQueue]) -> bool {
         let now = tsc::now();
         match self.accounting.due(now) {
             Some(due) => {
-                self.expire(due, now, queues);
+                self.expire(thread, due, now, queues);
                 true
             }
             None => false,
@@ -33,7 +39,7 @@ impl Requests {
     /// Answers the requests in flight that are due at this tick. Those that have ended are not among them: the turn has
     /// answered them.
     #[cold]
-    fn expire(&mut self, due: Tick, now: u64, queues: &mut [PortQueue]) {
+    fn expire(&mut self, thread: CurrentThread<'_>, due: Tick, now: u64, queues: &mut [PortQueue]) {
         let Self { exports, bdevs, order, accounting, degraded_changes, .. } = self;
         bdevs.for_each_in_flight(|request| {
             let context = request.context();
@@ -41,6 +47,9 @@ impl Requests {
                 return;
             }
             let (export, backing) = exports.export_of(context.export);
+            if context.next == Next::AnsweredUnaborted {
+                return abort(thread, request, due, accounting, backing);
+            }
             let queue = &mut queues[context.queue];
             let answer = queue.alloc().and_then(|mut frame| request.copy_head(&mut frame).then_some(frame));
             let Some(mut answer) = answer else {
@@ -49,8 +58,6 @@ impl Requests {
                 return request.set_context(InFlight { deadline, ..context });
             };
             request.set_context(InFlight { next: Next::Answered, ..context });
-            request.cancel();
-            accounting.overdue(due);
             order.copies_are_due(request, due, |from, to| accounting.reschedule(from, to));
             if backing.expired(now) {
                 degraded_changes.count();
@@ -58,6 +65,8 @@ impl Requests {
             order.put_tag(context.place, &mut answer);
             backing.counters().completed(&context.io, IoOutcome::DeviceFault);
             queue.reply(export, &Reply::completed(&context.io, IoOutcome::DeviceFault), answer);
+            // Last: it may end within the call.
+            abort(thread, request, due, accounting, backing);
         });
         self.expire_parked(due, queues);
         self.expire_limited(due, queues);
@@ -87,6 +96,9 @@ impl Requests {
         if backing.answered_late() {
             self.degraded_changes.count();
         }
+        if context.next == Next::AnsweredUnaborted {
+            self.accounting.overdue(context.deadline);
+        }
         // Only now: what the bdev had could still have been written.
         self.accounting.end_overdue(context.export, backing, queue, context.fenced, &frame);
         if !self.order.leave_unmet(context.place) {
@@ -110,4 +122,24 @@ impl Requests {
         });
         degraded.collect()
     }
+}
+
+/// Has the bdev abort a request that was answered past its deadline, if it can; it is not due any more, unless it is to be asked
+/// again.
+fn abort(
+    thread: CurrentThread<'_>,
+    request: &mut Pending<'_, InFlight>,
+    due: Tick,
+    accounting: &mut Accounting,
+    backing: &mut Backing,
+) {
+    let (next, deadline) = match request.abort(thread) {
+        Abort::NotNow => (Next::AnsweredUnaborted, accounting.put_off(due)),
+        asked => {
+            backing.counters().aborts += u64::from(asked == Abort::Asked);
+            accounting.overdue(due);
+            (Next::Answered, due)
+        }
+    };
+    request.set_context(InFlight { next, deadline, ..request.context() });
 }

@@ -1,6 +1,8 @@
 //! A bdev that answers late and initiators that send too much, beside others.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use aoe_target::DropReason;
 use ring_lab::frames::{self, status, tag};
@@ -14,6 +16,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     }),
     ("a_request_past_its_deadline_is_answered_once_with_a_fault", || {
         chain(vec![faults(), late_completions()])
+    }),
+    ("a_bdev_that_can_abort_gives_requests_back_at_their_deadline", || {
+        chain(vec![hung(), aborted(), deleted()])
     }),
 ];
 
@@ -231,5 +236,71 @@ fn late() -> Step {
             assert!(writes.iter().copied().eq(NEWEST_WRITES..NEWEST_WRITES + ADVERTISED), "{writes:?}");
             true
         }
+    })
+}
+
+/// Requests to a bdev that can abort, more than a channel has aborts in flight.
+const HUNG: u32 = 80;
+
+/// Reads and writes are past their deadline at a bdev that answers after an hour.
+fn hung() -> Step {
+    let mut sent = false;
+    let mut faults = BTreeSet::new();
+    Box::new(move |bench, arrived| {
+        if !sent {
+            sent = true;
+            let bdev = ring_lab::open("abortable");
+            let mut export = ring_lab::export(2, "1.3", &bdev);
+            export.configure(|settings| settings.io_timeout = 1);
+            bench.lcore.count_degraded_changes(bench.degraded_changes.clone());
+            bench.lcore.add(export, &bdev).expect("the address is free");
+            for request in 0..HUNG {
+                let lba = 8 * u64::from(request);
+                arrives(
+                    bench,
+                    &match request % 2 {
+                        0 => frames::read(3, request, lba, 8),
+                        _ => frames::write(3, request, lba, &frames::pattern(request, 8)),
+                    },
+                );
+            }
+            assert_eq!(bench.lcore.in_flight(), HUNG);
+        }
+        for reply in arrived {
+            assert_eq!(status(&reply), (0x61, 0x04));
+            assert!(faults.insert(tag(&reply)), "a second answer");
+        }
+        faults.len() == HUNG as usize
+    })
+}
+
+/// The bdev has given all of them back, long before it answers. Each was asked for once.
+fn aborted() -> Step {
+    Box::new(|bench, arrived| {
+        assert!(arrived.is_empty(), "a second answer: {arrived:x?}");
+        if bench.lcore.in_flight() > 0 {
+            return false;
+        }
+        let counters = bench.lcore.snapshot().exports[2].1;
+        let hung = u64::from(HUNG);
+        assert_eq!((counters.timeouts, counters.aborts, counters.late_completions), (hung, hung, hung));
+        assert_eq!((counters.ata_errors, counters.written_bytes), (hung, 0), "nothing is acknowledged");
+        assert!(bench.lcore.degraded().is_empty());
+        assert_eq!((bench.degraded_changes.get(), bench.taken()), (2, 0));
+        true
+    })
+}
+
+/// The export's channel closes.
+fn deleted() -> Step {
+    let done = Rc::new(Cell::new(false));
+    let mut begun = false;
+    Box::new(move |bench, _| {
+        if !begun {
+            begun = true;
+            let (key, noted) = (ring_lab::export(2, "1.3", &bench.malloc).key(), Rc::clone(&done));
+            bench.lcore.remove(key, move || noted.set(true));
+        }
+        done.get()
     })
 }

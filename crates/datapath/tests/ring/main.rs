@@ -43,6 +43,8 @@ const MAX_TURNS: u32 = 20_000_000;
 const LAST_TURNS: u32 = 1_000_000;
 /// Microseconds after which the bdev `late` answers: in a test, all else is over by then.
 const LATE: u32 = 6_000_000;
+/// Microseconds after which the bdev "abortable" completes what is not aborted.
+const NEVER: u32 = 3_600_000_000;
 /// Bdev I/Os, so few that a burst of requests must wait for SPDK's memory, and more than the compare-and-writes that two
 /// lcores can have in flight, each of which needs a second one.
 const FEW_IOS: u32 = 200;
@@ -138,13 +140,20 @@ fn run(make: fn() -> Step, ios: u32) -> ExitCode {
         json!({ "method": "bdev_raid_create", "params": params })
     };
     let pool = json!({ "bdev_io_pool_size": ios, "bdev_io_cache_size": 50 });
-    let late = |which| {
-        let params = json!({ "delay_bdev_name": "late", "latency_type": which, "latency_us": LATE });
+    let delay = |name, base| {
+        json!({ "method": "bdev_delay_create", "params": { "name": name, "base_bdev_name": base,
+            "avg_read_latency": 0, "p99_read_latency": 0, "avg_write_latency": 0, "p99_write_latency": 0 } })
+    };
+    let later = |name, which, latency: u32| {
+        let params = json!({ "delay_bdev_name": name, "latency_type": which, "latency_us": latency });
         json!({ "method": "bdev_delay_update_latency", "params": params })
     };
+    let delays = ["avg_read", "p99_read", "avg_write", "p99_write"];
+    let late = delays.map(|which| later("late", which, LATE));
+    let abortable = delays.map(|which| later("abortable", which, NEVER));
     let failing = json!({ "name": "EE_r1", "io_type": "flush", "error_type": "failure",
         "num": flushes::FAILURES });
-    let bdevs = [
+    let mut bdevs = vec![
         json!({ "method": "bdev_set_options", "params": pool }),
         malloc("m0", 16384, 512),
         malloc("m4", 64, 4096),
@@ -154,20 +163,21 @@ fn run(make: fn() -> Step, ios: u32) -> ExitCode {
         raid("r0", "raid0", ["f1", "f2"]),
         json!({ "method": "bdev_passthru_create", "params": { "name": "s0", "base_bdev_name": "r0" } }),
         malloc("m5", 2048, 512),
-        json!({ "method": "bdev_delay_create", "params": { "name": "late", "base_bdev_name": "m5",
-            "avg_read_latency": 0, "p99_read_latency": 0, "avg_write_latency": 0, "p99_write_latency": 0 } }),
+        malloc("m6", 2048, 512),
+        // Which can't abort, so neither can what stands on it.
+        raid("r5", "raid0", ["m5", "m6"]),
+        delay("late", "r5"),
+        malloc("m7", 2048, 512),
+        delay("abortable", "m7"),
         // Modules that examine a new bdev read it. Late, they would keep it to themselves.
         json!({ "method": "bdev_wait_for_examine" }),
-        late("avg_read"),
-        late("p99_read"),
-        late("avg_write"),
-        late("p99_write"),
         malloc("m1", 2048, 512),
         malloc("m2", 2048, 512),
         raid("r1", "raid1", ["m1", "m2"]),
         json!({ "method": "bdev_error_create", "params": { "base_name": "r1" } }),
         json!({ "method": "bdev_error_inject_error", "params": failing }),
     ];
+    bdevs.extend(late.into_iter().chain(abortable));
     // A second reactor, where there is a CPU for it, so that two lcores really meet in one block.
     let cores = match std::thread::available_parallelism() {
         Ok(cpus) if cpus.get() > 1 => "0,1",

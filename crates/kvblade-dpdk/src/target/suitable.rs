@@ -161,6 +161,7 @@ pub(super) mod tests {
             takes_writes: true,
             unmaps: false,
             health: false,
+            aborts: false,
         }
     }
 

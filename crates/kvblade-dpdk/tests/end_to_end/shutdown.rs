@@ -23,8 +23,13 @@ const IN_FLIGHT: u64 = 16;
 /// new bdev first.
 pub(crate) fn slow_export(rpc: &mut Rpc, microseconds: u64) {
     rpc.call("bdev_malloc_create", json!({ "name": "below", "num_blocks": SECTORS, "block_size": 512 }));
+    slow_export_of("below", rpc, microseconds);
+}
+
+/// As [`slow_export`], on a bdev of which it takes whether it can abort.
+pub(crate) fn slow_export_of(below: &str, rpc: &mut Rpc, microseconds: u64) {
     let delays = ["avg_read", "p99_read", "avg_write", "p99_write"];
-    let mut params = json!({ "base_bdev_name": "below", "name": "slow" });
+    let mut params = json!({ "base_bdev_name": below, "name": "slow" });
     for delay in delays {
         params[format!("{delay}_latency")] = 1.into();
     }

@@ -91,6 +91,11 @@ pub(crate) const EXPORT_COUNTERS: &[CounterFamily] = &[
         &[("late_completions", "")],
         "Requests that the bdev answered after their deadline.",
     ),
+    counter(
+        "kvblade_export_aborts",
+        &[("aborts", "")],
+        "Requests that the bdev was asked to abort after their deadline.",
+    ),
 ];
 
 /// Those of `PortCounters`, and what waits.

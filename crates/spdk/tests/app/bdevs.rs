@@ -160,15 +160,15 @@ fn dropped_elsewhere() -> Step {
 }
 
 /// What a test submits to.
-struct Bench {
-    bdev: Bdev,
-    channel: IoChannel,
-    queue: CompletionQueue<u32>,
-    pool: Arc<Mempool>,
+pub(crate) struct Bench {
+    pub(crate) bdev: Bdev,
+    pub(crate) channel: IoChannel,
+    pub(crate) queue: CompletionQueue<u32>,
+    pub(crate) pool: Arc<Mempool>,
 }
 
 impl Bench {
-    fn open(name: &str, write: bool) -> Self {
+    pub(crate) fn open(name: &str, write: bool) -> Self {
         let bdev = crate::step::open(name, write, |_| ()).expect("it is there");
         let queue = CompletionQueue::new(1024).expect("an aio context");
         let channel = IoChannel::open(&bdev, &queue).expect("a channel");
@@ -183,7 +183,7 @@ impl Bench {
         Self { bdev, channel, queue, pool: pool.expect("memory") }
     }
 
-    fn submit(&self, kind: IoKind, first: u64, count: u32, bytes: &[u8], tag: u32) {
+    pub(crate) fn submit(&self, kind: IoKind, first: u64, count: u32, bytes: &[u8], tag: u32) {
         let mut frame = self.pool.alloc().expect("an mbuf");
         assert!(frame.resize(usize::from(PAYLOAD) + bytes.len()));
         frame.data_mut()[usize::from(PAYLOAD)..].copy_from_slice(bytes);
@@ -193,7 +193,7 @@ impl Bench {
     }
 
     /// Tags, outcomes and payloads of what has ended.
-    fn ended(&self) -> Vec<(u32, Outcome, Vec<u8>)> {
+    pub(crate) fn ended(&self) -> Vec<(u32, Outcome, Vec<u8>)> {
         self.queue.advance();
         std::iter::from_fn(|| self.queue.poll())
             .map(|done| {
@@ -288,7 +288,7 @@ fn io() -> Step {
 }
 
 /// Waits until the modules that examine a new bdev have closed it: its creation is answered before.
-fn writable(name: &'static str) -> Step {
+pub(crate) fn writable(name: &'static str) -> Step {
     const EPERM: i32 = 1;
     until(move || match crate::step::open(name, true, |_| ()) {
         Ok(_) => true,

@@ -3,6 +3,7 @@
 //! SPDK's app runs once in a process, on the main thread: this test brings its own main. Everything here is on
 //! one reactor, as the target's control plane and its first lcore are.
 
+mod aborts;
 mod bdevs;
 mod bounces;
 mod file_flush;
@@ -67,6 +68,7 @@ impl rpc::Method for Echo {
 fn all() -> Vec<(&'static str, Step)> {
     let mut tests = threads::all();
     tests.extend(bdevs::all());
+    tests.extend(aborts::all());
     tests.extend(bounces::all());
     tests.extend(file_flush::all());
     tests.push(("a_method_answers_fails_or_gives_up", methods()));
