@@ -3,6 +3,7 @@
 const WRAPPED: &[&str] = &[
     "kvblade_tsc_hz",
     "kvblade_tsc_now",
+    "spdk_bdev_abort",
     "spdk_bdev_close",
     "spdk_bdev_comparev_and_writev_blocks",
     "spdk_bdev_desc_get_bdev",

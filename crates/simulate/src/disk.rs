@@ -8,7 +8,7 @@ use std::{
 };
 
 use spdk::file::{CompletedWrite, FileSyncs};
-use spdk::simulated::{self, Device, Operation, Status, Submission};
+use spdk::simulated::{self, Aborting, Device, Operation, Status, Submission};
 
 use crate::{
     dice::Dice,
@@ -66,6 +66,8 @@ pub(crate) struct Disk {
     /// By sector: the version on stable media, then those in the cache, in the order of their effects.
     sectors: Vec<Vec<Version>>,
     flying: BTreeMap<u64, Flying>,
+    /// Aborts by number: their channel, and when they complete.
+    aborts: BTreeMap<u64, (u32, u64)>,
     /// Submissions so far by operation and first block, so that a decision does not depend on other blocks' I/O.
     submitted: BTreeMap<(u64, u64), u64>,
     /// By way.
@@ -100,6 +102,7 @@ impl Disk {
             now,
             sectors: (0..SECTORS).map(|_| vec![start()]).collect(),
             flying: BTreeMap::new(),
+            aborts: BTreeMap::new(),
             submitted: BTreeMap::new(),
             open_channels: BTreeMap::new(),
             refuses_flushes: false,
@@ -124,7 +127,11 @@ impl Disk {
     /// When something happens here next.
     pub(crate) fn next(&self) -> Option<u64> {
         let ios = self.flying.values().map(|flying| flying.effect_at.min(flying.done_at));
-        ios.chain(self.sync.as_ref().map(|sync| sync.done_at)).min().filter(|at| *at < NEVER - 1)
+        let aborts = self.aborts.values().map(|(_, done_at)| *done_at);
+        ios.chain(aborts)
+            .chain(self.sync.as_ref().map(|sync| sync.done_at))
+            .min()
+            .filter(|at| *at < NEVER - 1)
     }
 
     /// Makes it smaller.
@@ -179,7 +186,7 @@ impl Disk {
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.flying.len()
+        self.flying.len() + self.aborts.len()
     }
 
     pub(crate) fn misuse(&self) -> Option<&str> {
@@ -217,6 +224,11 @@ impl Disk {
         if self.plan.cache == Cache::Group {
             self.sync_file(&mut ended);
         }
+        self.aborts.retain(|abort, (_, done_at)| {
+            let is_done = self.calm || *done_at <= now;
+            ended.extend(is_done.then_some((*abort, Status::Done)));
+            !is_done
+        });
         ended
     }
 
@@ -381,6 +393,26 @@ impl Disk {
         Ok(())
     }
 
+    /// An I/O that is aborted has had its effect, or has it now, or never.
+    fn abort(&mut self, Aborting { abort, channel }: Aborting, io: Option<u64>) -> Result<(), c_int> {
+        let subject = |what: u64| [11, abort, what];
+        let (plan, dice, now) = (&self.plan, self.dice, self.now.get());
+        if !self.calm && dice.permille(plan.no_memory, &subject(0)) {
+            return Err(ENOMEM);
+        }
+        let is_able = dice.below(2, &[12]) == 0 && dice.below(4, &subject(1)) > 0;
+        // What waits for an fdatasync is done.
+        let flying = io.and_then(|io| self.flying.get_mut(&io)).filter(|flying| flying.done_at != NEVER);
+        if let Some(flying) = flying.filter(|_| is_able) {
+            if flying.effect_at != NEVER {
+                flying.effect_at = if dice.below(2, &subject(2)) == 0 { now } else { NEVER };
+            }
+            (flying.done_at, flying.status) = (now + dice.within(plan.latency, &subject(3)), Status::Aborted);
+        }
+        self.aborts.insert(abort, (channel, now + dice.within(plan.latency, &subject(4))));
+        Ok(())
+    }
+
     fn open_channel(&mut self, channel: u32) -> bool {
         self.asked_channels += 1;
         let refused = self.is_removed
@@ -391,7 +423,8 @@ impl Disk {
 
     fn channel_closed(&mut self, channel: u32) {
         *self.open_channels.entry(way_of(channel)).or_default() -= 1;
-        if self.flying.values().any(|flying| flying.submission.channel == channel) {
+        let flies = self.flying.values().any(|flying| flying.submission.channel == channel);
+        if flies || self.aborts.values().any(|(of, _)| *of == channel) {
             self.misuse = Some(format!("channel {channel} was closed with I/O in flight"));
         }
     }
@@ -432,6 +465,11 @@ impl Device for Way {
     fn submit(&mut self, submission: Submission) -> Result<(), c_int> {
         let channel = self.number * WAY + submission.channel;
         self.disk.borrow_mut().submit(Submission { channel, ..submission })
+    }
+
+    fn abort(&mut self, abort: Aborting, io: Option<u64>) -> Result<(), c_int> {
+        let channel = self.number * WAY + abort.channel;
+        self.disk.borrow_mut().abort(Aborting { channel, ..abort }, io)
     }
 
     fn open_channel(&mut self, channel: u32) -> bool {

@@ -60,7 +60,7 @@ fn info(index: usize, export: &ExportPlan) -> BdevInfo {
         takes_writes: true,
         unmaps: true,
         health: false,
-        aborts: false,
+        aborts: true,
     }
 }
 

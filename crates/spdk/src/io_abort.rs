@@ -10,7 +10,7 @@ use std::{ffi::c_void, ptr::NonNull};
 
 use crate::{
     CurrentThread, FlushMethod,
-    channel::Closing,
+    closing::Closing,
     error::ENOMEM,
     in_flight::{Channel, Submitted},
     io::IoKind,

@@ -17,6 +17,7 @@ mod bdev;
 pub mod block_device;
 mod c_string;
 mod channel;
+mod closing;
 mod cores;
 mod current_thread;
 mod durability;

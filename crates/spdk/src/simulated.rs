@@ -59,6 +59,15 @@ pub struct Submission {
     pub blocks: u64,
 }
 
+/// An abort that the bdev layer hands to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aborting {
+    /// Its number, by which it is completed.
+    pub abort: u64,
+    /// The channel, as in [`Submission::channel`].
+    pub channel: u32,
+}
+
 /// How an I/O completes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -84,6 +93,13 @@ pub trait Device {
     /// # Errors
     /// The errno with which the device refuses it: `ENOMEM` and `EAGAIN` have it tried again.
     fn submit(&mut self, submission: Submission) -> Result<(), c_int>;
+
+    /// Takes an abort of `io`, or of one that it does not have. The abort is completed later, by [`complete`], and so is the I/O, in
+    /// any case and in any order.
+    ///
+    /// # Errors
+    /// The errno with which the device refuses it.
+    fn abort(&mut self, abort: Aborting, io: Option<u64>) -> Result<(), c_int>;
 
     /// Opens a channel. False if there is none to be had.
     fn open_channel(&mut self, channel: u32) -> bool;

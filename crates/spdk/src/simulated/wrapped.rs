@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    BDEV, CHANNEL, CHANNEL_BITS, IO, Operation, Pending, STATE, Simulated, Status, Submission, channel_of,
-    device_of, handle, number,
+    Aborting, BDEV, CHANNEL, CHANNEL_BITS, IO, Operation, Pending, STATE, Simulated, Status, Submission,
+    channel_of, device_of, handle, number,
 };
 use crate::error::{EINVAL, EIO};
 
@@ -233,6 +233,33 @@ extern "C" fn __wrap_spdk_shim_nvme_write(
     let operation = if forced { Operation::WriteFua } else { Operation::Write };
     let call = Call { desc, channel, callback, arg };
     submit(&call, operation, Some(range), vec![(data.cast(), bytes)], Vec::new())
+}
+
+// SAFETY: nothing else has this name.
+#[unsafe(no_mangle)]
+extern "C" fn __wrap_spdk_bdev_abort(
+    desc: Desc,
+    channel: Channel,
+    wanted: *mut c_void,
+    callback: Done,
+    arg: *mut c_void,
+) -> c_int {
+    let (Some((bdev, channel)), Some(callback)) = (channel_of(channel), callback) else { return -EIO };
+    let Some(device) = device_of(bdev).filter(|_| number(BDEV, desc) == Some(bdev)) else { return -EIO };
+    let (abort, io) = STATE.with_borrow_mut(|state| {
+        let io = state.pending.iter().find(|(_, pending)| pending.arg == wanted).map(|(io, _)| *io);
+        state.last_io += 1;
+        let pending = Pending { callback, arg, data: Vec::new(), compared: Vec::new() };
+        state.pending.insert(state.last_io, pending);
+        (state.last_io, io)
+    });
+    match device.borrow_mut().abort(Aborting { abort, channel }, io) {
+        Ok(()) => 0,
+        Err(errno) => {
+            STATE.with_borrow_mut(|state| _ = state.pending.remove(&abort));
+            -errno
+        }
+    }
 }
 
 // SAFETY: nothing else has this name.
