@@ -261,8 +261,8 @@ pub struct ResetStats {}
 
 /// Ends the program for another one that takes its place, as `kvblade-dpdk --take-over` asks.
 ///
-/// The answer is `true`. Requests in flight are answered before the end, as after SIGTERM. The service manager is told that the other
-/// process is the service's main one from now on.
+/// The answer is `true`. Requests in flight are answered before the end, as after SIGTERM. A message to the service manager names the
+/// other process as the service's main one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HandOver {
     /// Number of the process that takes over.

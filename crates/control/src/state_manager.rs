@@ -5,7 +5,7 @@
 //! lcore, and only then is the request answered. Each export has one change at a time.
 //!
 //! A change of who may use the export is a fence: its ACL is published first, and the state, by which lcores answer
-//! questions, when the requests admitted under the ACL before have ended on every lcore. So nobody hears of the new rule
+//! questions, when the requests admitted under the ACL before have ended on every lcore. So no answer shows the new rule
 //! while a write of the old one can still land. Where a bdev does not complete them in time, the request is dropped as
 //! [`DropReason::NotFenced`], and so is each retransmission until they have ended.
 //!

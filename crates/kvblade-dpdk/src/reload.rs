@@ -50,6 +50,9 @@ pub(crate) fn start(argv: Vec<OsString>, command: &CommandLine) -> Result<(), La
     let wait = move || {
         let mut applied = Applied { command: started.clone(), failed_updates: Vec::new() };
         for signal in signals.forever() {
+            if signal == SIGHUP {
+                logging::reopen();
+            }
             while !SERVING.load(Ordering::Relaxed) {
                 std::thread::sleep(START_PERIOD);
             }
@@ -57,7 +60,6 @@ pub(crate) fn start(argv: Vec<OsString>, command: &CommandLine) -> Result<(), La
                 upgrade.begin();
                 continue;
             }
-            logging::reopen();
             if started.settings.is_none() {
                 tracing::info!("SIGHUP: there is no --settings file to read again, so nothing changes");
                 continue;

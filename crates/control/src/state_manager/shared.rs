@@ -20,7 +20,7 @@ pub(super) struct Shared<R, A> {
     pub(super) lcores: usize,
     /// By name of the file.
     pub(super) saved: BTreeMap<String, SavedState>,
-    /// The number of changes so far, by which they are told apart.
+    /// The number of changes so far: that of the last one.
     changes: u64,
     /// Oldest first.
     fences: VecDeque<Fence>,

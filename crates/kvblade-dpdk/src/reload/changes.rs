@@ -138,16 +138,16 @@ fn options() -> impl Iterator<Item = &'static str> {
 
 fn without_options(created: &Value) -> Map<String, Value> {
     let given = created.as_object().into_iter().flatten();
-    let kept = given.filter(|(key, _)| !options().any(|option| option == *key));
-    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+    let others = given.filter(|(key, _)| !options().any(|option| option == *key));
+    others.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// The parameters of `aoe_update_export` with which an export gets all options of one that is made with these: those that are
 /// given, and the defaults of all others.
 fn update_params(created: &Value) -> Value {
     let given = created.as_object().into_iter().flatten();
-    let kept = given.filter(|(key, _)| !["bdev_name", "ports"].contains(&key.as_str()));
-    let mut params: Map<String, Value> = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let same = given.filter(|(key, _)| !["bdev_name", "ports"].contains(&key.as_str()));
+    let mut params: Map<String, Value> = same.map(|(key, value)| (key.clone(), value.clone())).collect();
     if let Some(port) = created.get("ports").and_then(|ports| ports.get(0)) {
         params.insert("port".into(), port.clone());
     }

@@ -34,12 +34,12 @@ fn a_program_takes_over_again_and_again_under_verified_load_and_nothing_is_lost(
             let mut before = std::mem::replace(&mut serving, next);
             assert_eq!(before.daemon.wait(PATIENCE).unwrap().code(), Some(0), "{}", before.log());
             // The service goes on with another main process.
-            let told = manager.until("READY=1");
+            let messages = manager.until("READY=1");
             assert!(
-                told.iter().any(|lines| lines.contains(&format!("MAINPID={}", serving.daemon.pid()))),
-                "{told:?}"
+                messages.iter().any(|lines| lines.contains(&format!("MAINPID={}", serving.daemon.pid()))),
+                "{messages:?}"
             );
-            assert!(!told.iter().any(|lines| lines.contains("STOPPING")), "{told:?}");
+            assert!(!messages.iter().any(|lines| lines.contains("STOPPING")), "{messages:?}");
         }
     });
     let listed = serving.rpc().call("aoe_get_exports", json!({}))[0].clone();
